@@ -1,0 +1,60 @@
+# Every target makes the virtual environment it needs, once, and again only after pyproject.toml or
+# constraints.txt changed. The package is installed editable: a change of the code needs no reinstall.
+PYTHON ?= python3
+# Options for the command behind a target: make verify ARGS="--quick", make test ARGS="-k sampling".
+ARGS ?=
+# The claim that the freshly installed wheel has to verify.
+CLAIM ?= imbalance
+
+VERIFY := .venv/verify
+TEST := .venv/test
+EXTRAS_verify :=
+EXTRAS_test := [test,lint]
+
+# Two test workers on two cores: threads inside numpy would only fight over them.
+test wheel-check: export OMP_NUM_THREADS := 1
+test wheel-check: export OPENBLAS_NUM_THREADS := 1
+test wheel-check: export MKL_NUM_THREADS := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help verify test figures bench lint format wheel-check clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+verify: $(VERIFY)/.installed ## decide every claim on real input; table, results.json and report.html in results/
+	$(VERIFY)/bin/esssim verify --out results $(ARGS)
+
+test: $(TEST)/.installed lint wheel-check ## everything CI checks: style, types, the installed wheel, the test suite
+	$(TEST)/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+figures: $(VERIFY)/.installed ## build every figure (PDF, SVG, PNG) with its data beside it
+	$(VERIFY)/bin/python -m figures $(ARGS)
+
+bench: $(TEST)/.installed ## speed against what one would write instead, as ratios
+	$(TEST)/bin/python -m benchmarks $(ARGS)
+
+lint: $(TEST)/.installed ## style (ruff) and types (mypy, strict)
+	$(TEST)/bin/ruff check .
+	$(TEST)/bin/ruff format --check .
+	$(TEST)/bin/mypy
+
+format: $(TEST)/.installed ## rewrite the sources in the style that lint asks for
+	$(TEST)/bin/ruff check --fix .
+	$(TEST)/bin/ruff format .
+
+wheel-check: $(TEST)/.installed ## build the wheel and use it in an empty environment outside the repository
+	bash .ci/wheel-check "$(PYTHON)" "$(TEST)/bin/python" "$(CLAIM)"
+
+clean: ## remove the environments, builds and caches; results/ stays
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/%/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"esssim needs Python 3.11 or newer, $(PYTHON) is {sys.version.split()[0]}: set PYTHON")'
+	test -x .venv/$*/bin/python || $(PYTHON) -m venv .venv/$*
+	.venv/$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
+	.venv/$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		--no-build-isolation --editable ".$(EXTRAS_$*)"
+	@touch $@

@@ -1,0 +1,87 @@
+"""esssim: the stability of stochastic gradient descent, in numbers one can trust.
+
+A problem and a sampling scheme go in; exact or honestly estimated statistics, thresholds and trajectories come out.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from esssim import claims, data, settling, stability
+    from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem, Quadratic
+    from esssim.sampling import Reshuffled, Sampling, WithoutReplacement, WithReplacement
+    from esssim.simulation import Ramp, gradient_flow, simulate
+    from esssim.statistics import (
+        Estimate,
+        batch_sharpness,
+        gradient_noise_interaction,
+        interaction_aware_sharpness,
+        mean_square_sharpness,
+        minibatch_sharpness,
+        sharpness,
+    )
+    from esssim.store import load, save
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "problems": ("DiagonalLinearNetwork", "LinearRegression", "Problem", "Quadratic"),
+    "sampling": ("Reshuffled", "Sampling", "WithReplacement", "WithoutReplacement"),
+    "statistics": (
+        "Estimate",
+        "batch_sharpness",
+        "gradient_noise_interaction",
+        "interaction_aware_sharpness",
+        "mean_square_sharpness",
+        "minibatch_sharpness",
+        "sharpness",
+    ),
+    "simulation": ("Ramp", "gradient_flow", "simulate"),
+    "store": ("load", "save"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_SUBMODULES = ("claims", "data", "settling", "stability")
+
+__all__ = [
+    "DiagonalLinearNetwork",
+    "Estimate",
+    "LinearRegression",
+    "Problem",
+    "Quadratic",
+    "Ramp",
+    "Reshuffled",
+    "Sampling",
+    "WithReplacement",
+    "WithoutReplacement",
+    "batch_sharpness",
+    "claims",
+    "data",
+    "gradient_flow",
+    "gradient_noise_interaction",
+    "interaction_aware_sharpness",
+    "load",
+    "mean_square_sharpness",
+    "minibatch_sharpness",
+    "save",
+    "settling",
+    "sharpness",
+    "simulate",
+    "stability",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: `import esssim` itself takes milliseconds, numba and xarray come with what needs them."""
+    if name in _SUBMODULES:
+        return import_module(f"esssim.{name}")
+    if name in _HOME_OF:
+        value = getattr(import_module(f"esssim.{_HOME_OF[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'esssim' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Compiled loops (numba); each has a slow, readable twin in the tests."""

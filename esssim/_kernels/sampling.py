@@ -1,0 +1,55 @@
+"""Drawing batches. Index = ⌊k·random()⌋: one double per index, so that plain numpy can replay any draw."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+
+WITHOUT_REPLACEMENT, WITH_REPLACEMENT, RESHUFFLED = 0, 1, 2
+
+compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
+
+
+@compiled
+def partial_shuffle(rng, order, count):
+    """Move a uniform random `count`-subset, in random order, to the front of `order` (Fisher–Yates)."""
+    n = order.shape[0]
+    for i in range(count):
+        j = i + int(rng.random() * (n - i))
+        order[i], order[j] = order[j], order[i]
+
+
+@compiled
+def draw_without_replacement(rng, order, batches):
+    n_batches, batch_size = batches.shape
+    swaps = batches[0].copy() if n_batches else batches.reshape(-1)
+    n = order.shape[0]
+    for m in range(n_batches):
+        for i in range(batch_size):
+            j = i + int(rng.random() * (n - i))
+            swaps[i] = j
+            order[i], order[j] = order[j], order[i]
+            batches[m, i] = order[i]
+        # Undoing the swaps makes each batch a function of the generator alone, whatever was drawn before.
+        for i in range(batch_size - 1, -1, -1):
+            j = swaps[i]
+            order[i], order[j] = order[j], order[i]
+
+
+@compiled
+def draw_with_replacement(rng, n_samples, batches):
+    for m in range(batches.shape[0]):
+        for i in range(batches.shape[1]):
+            batches[m, i] = int(rng.random() * n_samples)
+
+
+@compiled
+def draw_reshuffled(rng, order, batches):
+    n_batches, batch_size = batches.shape
+    per_epoch = order.shape[0] // batch_size
+    for m in range(n_batches):
+        position = m % per_epoch
+        if position == 0:
+            partial_shuffle(rng, order, order.shape[0])
+        batches[m] = order[position * batch_size : (position + 1) * batch_size]

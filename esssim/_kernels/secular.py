@@ -1,0 +1,95 @@
+"""Newton's method on the secular equation of a diagonal plus a rank-b matrix, one batch at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from esssim._kernels.sampling import compiled
+
+MAX_ITERATIONS = 100
+EPS = np.finfo(np.float64).eps
+# Squared length, in units of the batch's largest entry, below which a column moves no digit of any eigenvalue, while
+# reciprocals of anything larger cannot overflow.
+UNSEEN = 1e-200
+
+
+@compiled
+def largest_eigenvalues(diagonals, factors, batches, weights, values):
+    """Fill `values` with λ_max of each batch, its factors times its weight; returns which ones converged."""
+    n_batches, batch_size = batches.shape
+    p = diagonals.shape[1]
+    delta = np.empty(p)
+    rows = np.empty((batch_size, p))
+    converged = np.empty(n_batches, dtype=np.bool_)
+    root_b = np.sqrt(batch_size)
+    for m in range(n_batches):
+        delta[:] = 0.0
+        weight = weights[m]
+        for a in range(batch_size):
+            i = batches[m, a]
+            for k in range(p):
+                delta[k] += diagonals[i, k] * weight * weight
+                rows[a, k] = factors[i, k] * weight / root_b
+        delta /= batch_size
+        values[m], converged[m] = secular_root(delta, rows)
+    return converged
+
+
+@compiled
+def secular_root(delta, rows):
+    """λ_max of diag(delta) + rowsᵀrows, and whether the iteration converged."""
+    batch_size, p = rows.shape
+    norms = np.zeros(p)
+    for a in range(batch_size):
+        for k in range(p):
+            norms[k] += rows[a, k] ** 2
+    top_unseen, top_seen, start = -np.inf, -np.inf, -np.inf
+    for k in range(p):
+        # A coordinate that no row sees is an eigenvector of its own.
+        if norms[k] <= UNSEEN:
+            top_unseen = max(top_unseen, delta[k])
+        else:
+            top_seen = max(top_seen, delta[k])
+    if top_seen == -np.inf:
+        return top_unseen, True
+    # λ = top_seen + τ: the distances λ − δ_k = τ + (top_seen − δ_k) then suffer no cancellation at the pole.
+    for k in range(p):
+        if norms[k] > UNSEEN:
+            start = max(start, norms[k] - (top_seen - delta[k]))
+    tau = start
+    converged = False
+    for _ in range(MAX_ITERATIONS):
+        mu, slope = top_of_secular_matrix(delta, rows, norms, top_seen, tau)
+        # Newton on 1/μ = 1: (1/μ)' = slope/μ², slope = −μ'.
+        step = (mu - 1.0) * mu / slope
+        tau += step
+        if not step > 4.0 * EPS * tau:
+            converged = np.isfinite(tau) and abs(mu - 1.0) <= 1e-8
+            break
+    return max(top_unseen, top_seen + tau), converged
+
+
+@compiled
+def top_of_secular_matrix(delta, rows, norms, top_seen, tau):
+    """μ = λ_max(S), S = Σ_k a_k a_kᵀ/(τ + top_seen − δ_k), and Σ_k (a_kᵀu)²/(…)² for its top eigenvector u."""
+    batch_size, p = rows.shape
+    if batch_size == 1:
+        mu, slope = 0.0, 0.0
+        for k in range(p):
+            if norms[k] > UNSEEN:
+                inverse = 1.0 / (tau + (top_seen - delta[k]))
+                mu += norms[k] * inverse
+                slope += norms[k] * inverse * inverse
+        return mu, slope
+    inverse_distance = np.zeros(p)
+    for k in range(p):
+        if norms[k] > UNSEEN:
+            inverse_distance[k] = 1.0 / (tau + (top_seen - delta[k]))
+    weighted = rows * np.sqrt(inverse_distance)
+    secular = weighted @ weighted.T
+    eigenvalues, eigenvectors = np.linalg.eigh(secular)
+    projection = weighted.T @ np.ascontiguousarray(eigenvectors[:, -1])
+    slope = 0.0
+    for k in range(p):
+        slope += projection[k] ** 2 * inverse_distance[k]
+    return eigenvalues[-1], slope

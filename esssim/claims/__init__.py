@@ -1,0 +1,21 @@
+"""Claims: every statement of the literature, and of ours, with its measurement and its verdict."""
+
+from __future__ import annotations
+
+from esssim.claims import identities, ramp, thresholds
+from esssim.claims.model import Claim, Measurement, Registry, Verdict
+from esssim.claims.verify import Progress, exit_code, verify_claims
+
+registry = Registry()
+for module in (identities, ramp, thresholds):
+    module.register(registry)
+
+__all__ = ["Claim", "Measurement", "Registry", "Verdict", "exit_code", "registry", "verify"]
+
+
+def verify(names: list[str] | None = None, quick: bool = False, progress: Progress | None = None) -> list[Verdict]:
+    """Measure the named claims (ids or families; all by default) and return their verdicts.
+
+    quick: shorter runs, and only the claims that a short run can decide. Raises ValueError for an unknown name.
+    """
+    return verify_claims(registry, names, quick, progress)

@@ -1,0 +1,222 @@
+"""Claims about the statistics themselves: exact, decided by enumeration of every batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from esssim import data
+from esssim._validate import FloatArray
+from esssim.claims.model import Claim, Measurement, Registry, Row
+from esssim.claims.sources import BATCH_SHARPNESS, MINIBS, OURS
+from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem, Quadratic
+from esssim.sampling import WithoutReplacement, WithReplacement
+from esssim.simulation import Ramp, simulate
+from esssim.statistics import batch_sharpness, minibatch_sharpness, sharpness
+
+ROUNDING = 1e-12
+N = 8
+
+
+def zoo(quick: bool) -> Iterator[tuple[str, Problem, FloatArray]]:
+    """(name, problem, theta): every kind of problem on three ensembles, on and off the solutions."""
+    for seed in range(2 if quick else 6):
+        rng = np.random.default_rng(seed)
+        for table in (
+            data.gaussian(N, 3, seed=seed, noise=0.3),
+            data.spiked(N, 5, seed=seed, spike=20.0),
+            data.two_clusters(N, 10, seed=seed, separation=3.0),
+        ):
+            d = table.n_features
+            regression = LinearRegression(table.inputs, table.targets)
+            yield f"regression/{table.name}/{seed}", regression, rng.normal(size=(d,))
+            product = DiagonalLinearNetwork(table.inputs, table.targets)
+            yield f"network/{table.name}/{seed}", product, rng.normal(size=(2 * d,))
+            deep = DiagonalLinearNetwork(table.inputs, table.targets, form="difference", depth=3)
+            yield f"depth 3/{table.name}/{seed}", deep, rng.normal(size=(2 * d,))
+        raw = rng.normal(size=(N, 4, 4))
+        yield f"quadratic/{seed}", Quadratic(raw + raw.transpose(0, 2, 1), rng.normal(size=(N, 4))), rng.normal(size=(4,))
+
+
+def _extreme(rows: list[Row], key: str, holds: bool, what: str, value: float) -> Measurement:
+    """A verdict about the worst of many exact numbers."""
+    reason = f"{what} {value:.3g} over {len(rows)} exactly enumerated cases"
+    return Measurement("holds" if holds else "refuted", reason, value, (value, value), None, rows)
+
+
+def _jensen(quick: bool) -> Measurement:
+    rows: list[Row] = []
+    for name, problem, theta in zoo(quick):
+        full, size = sharpness(problem, theta), np.abs(problem.hessian(theta)).max()
+        for b in range(1, N + 1):
+            value = minibatch_sharpness(problem, theta, WithoutReplacement(b)).value
+            rows.append(
+                {"problem": name, "b": b, "minibs": value, "sharpness": full, "relative_gap": (value - full) / size}
+            )
+    worst = min(float(row["relative_gap"]) for row in rows)
+    return _extreme(rows, "relative_gap", worst >= -ROUNDING, "smallest (MiniBS − λ_max)/max|H| is", worst)
+
+
+def _full_batch(quick: bool) -> Measurement:
+    rows: list[Row] = []
+    for name, problem, theta in zoo(quick):
+        dense = float(np.linalg.eigvalsh(problem.hessian(theta))[-1])
+        value = minibatch_sharpness(problem, theta, WithoutReplacement(N)).value
+        rows.append({"problem": name, "minibs": value, "sharpness": dense, "relative_error": abs(value / dense - 1)})
+    worst = max(float(row["relative_error"]) for row in rows)
+    return _extreme(rows, "relative_error", worst <= ROUNDING, "largest |M_n/λ_max − 1| is", worst)
+
+
+def _single_sample(quick: bool) -> Measurement:
+    rows: list[Row] = []
+    for name, problem, theta in zoo(quick):
+        dense = float(np.linalg.eigvalsh(problem.sample_hessians(theta, np.arange(N)))[:, -1].mean())
+        value = minibatch_sharpness(problem, theta, WithoutReplacement(1)).value
+        rows.append({"problem": name, "minibs": value, "mean": dense, "relative_error": abs(value / dense - 1)})
+    worst = max(float(row["relative_error"]) for row in rows)
+    return _extreme(rows, "relative_error", worst <= ROUNDING, "largest |M₁/mean λ_max(Hᵢ) − 1| is", worst)
+
+
+def _falls_with_b(quick: bool) -> Measurement:
+    rows: list[Row] = []
+    for name, problem, theta in zoo(quick):
+        size = np.abs(problem.sample_hessians(theta, np.arange(N))).max()
+        for scheme in (WithoutReplacement, WithReplacement):
+            values = [minibatch_sharpness(problem, theta, scheme(b)).value for b in range(1, 6)]
+            for b, drop in enumerate(-np.diff(values), start=1):
+                rows.append({"problem": name, "scheme": scheme.__name__, "b": b, "relative_drop": float(drop) / size})
+    worst = min(float(row["relative_drop"]) for row in rows)
+    return _extreme(rows, "relative_drop", worst >= -ROUNDING, "smallest (M_b − M_{b+1})/max|Hᵢ| is", worst)
+
+
+def _schemes(quick: bool) -> Measurement:
+    rows: list[Row] = []
+    for name, problem, theta in zoo(quick):
+        size = np.abs(problem.sample_hessians(theta, np.arange(N))).max()
+        for b in range(1, 6):
+            without = minibatch_sharpness(problem, theta, WithoutReplacement(b)).value
+            with_ = minibatch_sharpness(problem, theta, WithReplacement(b)).value
+            rows.append(
+                {"problem": name, "b": b, "wor": without, "wr": with_, "relative_excess": (with_ - without) / size}
+            )
+    worst = min(float(row["relative_excess"]) for row in rows)
+    return _extreme(rows, "relative_excess", worst >= -ROUNDING, "smallest (WR − WOR)/max|Hᵢ| is", worst)
+
+
+def _batch_sharpness_bound(quick: bool) -> Measurement:
+    rows: list[Row] = []
+    for name, problem, theta in zoo(quick):
+        size = np.abs(problem.sample_hessians(theta, np.arange(N))).max()
+        for b in range(1, N + 1):
+            mini = minibatch_sharpness(problem, theta, WithoutReplacement(b)).value
+            batch = batch_sharpness(problem, theta, WithoutReplacement(b)).value
+            rows.append(
+                {"problem": name, "b": b, "minibs": mini, "batch_sharpness": batch, "slack": (mini - batch) / size}
+            )
+    worst = min(float(row["slack"]) for row in rows)
+    return _extreme(rows, "slack", worst >= -ROUNDING, "smallest (MiniBS − batch sharpness)/max|Hᵢ| is", worst)
+
+
+def _ratio_of_means(quick: bool) -> Measurement:
+    # One flat and one steep sample: the steep one has nearly all of E‖g‖², so that the ratio of means forgets the flat one.
+    problem = LinearRegression([[1.0], [3.0]], [0.0, 0.0])
+    theta, sampling = np.ones(1), WithoutReplacement(1)
+    mini = minibatch_sharpness(problem, theta, sampling).value
+    parts = batch_sharpness(problem, theta, sampling, average="parts").value
+    ratios = batch_sharpness(problem, theta, sampling).value
+    row: Row = {"minibs": mini, "mean_of_ratios": ratios, "ratio_of_means": parts}
+    excess = parts / mini
+    reason = f"x = (1, 3), y = 0, θ = 1, b = 1: ratio of means {parts:.4g} > MiniBS {mini:.4g}"
+    return Measurement("holds" if excess > 1 else "refuted", reason, excess, (excess, excess), None, [row])
+
+
+def _imbalance(quick: bool) -> Measurement:
+    rows: list[Row] = []
+    for seed in range(3 if quick else 10):
+        table = data.gaussian(20, 6, seed=seed)
+        problem, sampling, n_steps = DiagonalLinearNetwork(table.inputs, table.targets), WithoutReplacement(3), 200
+        theta0 = np.random.default_rng(seed).normal(size=12)
+        ramp = Ramp(0.005, 0.02)
+        trace = simulate(
+            problem, theta0, step_size=ramp, sampling=sampling, n_steps=n_steps, record=("theta",),
+            record_steps=range(n_steps + 1), seed=seed,
+        )  # fmt: skip
+        u, v = np.split(trace["theta"].values[0], 2, axis=1)
+        # The step is inverted for s: u' = u − ηs∘v and v' = v − ηs∘u leave s = (u + v − u' − v')/(η(u + v)).
+        total, difference = u + v, u - v
+        shrink = (total[1:] / total[:-1]) * (difference[1:] / difference[:-1])
+        step_size = ramp.at(np.arange(n_steps), n_steps)[:, None]
+        push = (1 - total[1:] / total[:-1]) / step_size
+        error = float(np.abs(shrink / (1 - (step_size * push) ** 2) - 1).max())
+        imbalance = u**2 - v**2
+        scale = np.abs(u[1:] ** 2) + np.abs(v[1:] ** 2)
+        exact = float((np.abs(imbalance[1:] - imbalance[:-1] * (1 - (step_size * push) ** 2)) / scale).max())
+        rows.append({"seed": seed, "steps": n_steps, "factor_error": error, "relative_error": exact})
+    worst = max(float(row["relative_error"]) for row in rows)
+    return _extreme(rows, "relative_error", worst <= ROUNDING, "largest one-step error relative to u² + v² is", worst)
+
+
+def register(registry: Registry) -> None:
+    """Add the claims of this module."""
+
+    def exact(name: str, statement: str, source: str, method: str, measure: object) -> None:
+        registry.add(
+            Claim(name, statement, source, "holds always", "holds always", "holds", method, ROUNDING, measure)  # type: ignore[arg-type]
+        )
+
+    every = (
+        f"every batch of {N} samples enumerated, for regressions, networks (product, depth 3) and indefinite quadratics"
+    )
+    exact(
+        "minibs-at-least-sharpness/all-b",
+        "MiniBS is never below the sharpness: E_B λ_max(H_B) ≥ λ_max(H).",
+        MINIBS,
+        every,
+        _jensen,
+    )
+    exact(
+        "minibs-at-least-sharpness/b=n", "At b = n MiniBS is the sharpness: M_n = λ_max(H).", MINIBS, every, _full_batch
+    )
+    exact(
+        "minibs-at-least-sharpness/b=1",
+        "At b = 1 MiniBS is the mean of the per-sample top eigenvalues: M₁ = (1/n) Σᵢ λ_max(Hᵢ).",
+        MINIBS,
+        every,
+        _single_sample,
+    )
+    exact(
+        "minibs-falls-with-b/both-schemes",
+        "MiniBS never rises with the batch size: M_{b+1} ≤ M_b, without and with replacement.",
+        MINIBS,
+        every,
+        _falls_with_b,
+    )
+    exact(
+        "minibs-falls-with-b/schemes",
+        "Without replacement MiniBS is at most what it is with replacement, at the same b.",
+        OURS,
+        every,
+        _schemes,
+    )
+    exact(
+        "batch-sharpness-at-most-minibs/ratios",
+        "Batch sharpness is at most MiniBS: E[g_BᵀH_Bg_B/‖g_B‖²] ≤ E_B λ_max(H_B).",
+        BATCH_SHARPNESS,
+        every,
+        _batch_sharpness_bound,
+    )
+    exact(
+        "batch-sharpness-at-most-minibs/parts-can-exceed",
+        "The ratio of means E[g_BᵀH_Bg_B]/E‖g_B‖² can exceed MiniBS.",
+        OURS,
+        "one instance with two samples, enumerated",
+        _ratio_of_means,
+    )
+    exact(
+        "imbalance/product-form",
+        "In the product form the imbalance m = u² − v² shrinks by exactly 1 − η²s_k² each step, s = X_Bᵀr_B/b.",
+        OURS,
+        "each of 200 steps of SGD on a ramp, ten seeds; s read off u + v, the identity checked on m",
+        _imbalance,
+    )

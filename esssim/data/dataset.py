@@ -1,0 +1,77 @@
+"""What every source of data gives: inputs and targets with names, and the two transformations of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from esssim import _validate
+from esssim._validate import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Inputs xᵢ and targets yᵢ of n samples.
+
+    inputs: (n, d); targets: (n,); name: where they come from; feature_names: one for each of the d columns,
+    x0, x1, … when left out. Raises ValueError for shapes that do not fit and for entries that are not finite.
+    """
+
+    inputs: FloatArray
+    targets: FloatArray
+    name: str = "data"
+    feature_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        inputs = _validate.real_array("inputs", self.inputs, ("n", "d"))
+        n_samples, n_features = inputs.shape
+        names = tuple(self.feature_names) or tuple(f"x{column}" for column in range(n_features))
+        if len(names) != n_features:
+            raise ValueError(f"feature_names must hold one name for each of {n_features} columns, got {len(names)}")
+        object.__setattr__(self, "inputs", inputs)
+        object.__setattr__(self, "targets", _validate.real_array("targets", self.targets, (n_samples,)))
+        object.__setattr__(self, "feature_names", names)
+
+    @property
+    def n_samples(self) -> int:
+        """n."""
+        return int(self.inputs.shape[0])
+
+    @property
+    def n_features(self) -> int:
+        """d."""
+        return int(self.inputs.shape[1])
+
+
+def standardised(columns: FloatArray) -> FloatArray:
+    """(x − x̄)/s for each column, s² = (1/n) Σᵢ (xᵢ − x̄)²; a constant column becomes zeros.
+
+    columns: (n,) or (n, d), finite; the result has the same shape.
+    """
+    constant = columns.max(axis=0) == columns.min(axis=0)
+    # Powers of two change no digit, and keep sums of squares within range at any scale of the column.
+    exponent = np.frexp(np.abs(columns).max(axis=0))[1]
+    scaled = np.ldexp(columns, -exponent)
+    # The mean of n equal numbers need not equal them in floating point: constant columns are told by their range.
+    centred = np.where(constant, 0.0, scaled - scaled.mean(axis=0))
+    deviation = np.sqrt((centred**2).mean(axis=0))
+    result: FloatArray = centred / np.where(deviation > 0, deviation, 1.0)
+    return result
+
+
+def interpolating_targets(inputs: npt.ArrayLike, targets: npt.ArrayLike) -> FloatArray:
+    """The targets' own least-squares fit ŷ = Xb, b = argmin ‖Xb − y‖: teacher targets that a linear model fits exactly.
+
+    There is no intercept: a constant part of y that the columns of X do not span is lost.
+    inputs: (n, d); targets: (n,). Returns (n,), in the units of the targets.
+    Raises ValueError for shapes that do not fit and for entries that are not finite.
+    """
+    matrix = _validate.real_array("inputs", inputs, ("n", "d"))
+    values = _validate.real_array("targets", targets, (matrix.shape[0],))
+    # Columns of very different units would otherwise be cut off as noise beside the largest.
+    exponents = np.frexp(np.abs(matrix).max(axis=0))[1]
+    balanced = np.ldexp(matrix, -exponents)
+    fit: FloatArray = balanced @ np.linalg.lstsq(balanced, values, rcond=None)[0]
+    return fit

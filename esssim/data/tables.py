@@ -1,0 +1,205 @@
+"""Real tables: scikit-learn's bundled ones, and a person's own CSV, Parquet or NPZ file."""
+
+from __future__ import annotations
+
+import csv
+import os
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from esssim import _validate
+from esssim._validate import FloatArray
+from esssim.data.dataset import Data, standardised
+
+BUNDLED = ("diabetes", "breast_cancer", "wine", "digits")
+_SHOWN_COLUMNS = 12
+
+
+def load(name: str, *, standardize: bool = True) -> Data:
+    """One of scikit-learn's bundled tables.
+
+    name: "diabetes" (442, 10), "breast_cancer" (569, 30), "wine" (178, 13) or "digits" (1797, 64).
+    standardize: inputs and targets to mean 0 and variance (1/n) Σ = 1, column by column; a constant column (digits
+    has three) becomes zeros and is kept. Otherwise the numbers as measured; class labels are the numbers 0, 1, ….
+    Raises ValueError for an unknown name.
+    """
+    choice = _validate.choice("name", name, BUNDLED)
+    from sklearn import datasets
+
+    # The diabetes table comes rescaled unless told otherwise.
+    options = {"scaled": False} if choice == "diabetes" else {}
+    table = getattr(datasets, f"load_{choice}")(**options)
+    inputs = np.asarray(table.data, dtype=np.float64)
+    targets = np.asarray(table.target, dtype=np.float64)
+    return _dataset(choice, inputs, targets, tuple(map(str, table.feature_names)), standardize)
+
+
+def read_table(path: str | os.PathLike[str], target: str, *, standardize: bool = True) -> Data:
+    """A table of numbers with a named target column; every other column is an input, in the order of the file.
+
+    path: .csv (comma separated, first line the names), .parquet, or .npz: there each 1-D array is a column, and a 2-D
+    array `a` of several columns gives a_0, a_1, …. standardize: as in `load`. True and False count as 1 and 0.
+    Raises FileNotFoundError when there is no such file; ValueError for an unknown extension, a file that cannot be
+    read as what its extension says, an unknown target, unnamed or duplicate columns, no row, no input column, and
+    for text, missing or infinite entries, with their column and row (the first row of numbers is row 1).
+    """
+    file = Path(path)
+    read = _READERS.get(file.suffix.lower())
+    if read is None:
+        raise ValueError(f"path must end in {', '.join(_READERS)}, got {str(file)!r}")
+    if not file.is_file():
+        raise FileNotFoundError(f"path must be an existing file, got {str(file)!r}")
+    names, columns = read(file)
+    _check_names(file, names)
+    if target not in names:
+        raise ValueError(_unknown_target(file, names, target))
+    if len(names) == 1:
+        raise ValueError(f"{file.name} must have an input column beside the target {target!r}, got no other")
+    if len(columns[0]) == 0:
+        raise ValueError(f"{file.name} must have at least one row, got only the names of its columns")
+    values = {name: _numbers(file, name, column) for name, column in zip(names, columns, strict=True)}
+    targets = values.pop(target)
+    return _dataset(file.stem, np.column_stack(list(values.values())), targets, tuple(values), standardize)
+
+
+def _dataset(name: str, inputs: FloatArray, targets: FloatArray, names: tuple[str, ...], standardize: bool) -> Data:
+    if standardize:
+        inputs, targets = standardised(inputs), standardised(targets)
+    return Data(inputs, targets, name, names)
+
+
+def _read_csv(file: Path) -> tuple[list[str], list[Any]]:
+    import pandas as pd
+
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as lines:
+            header = next(csv.reader(lines, skipinitialspace=True), [])
+        if not header:
+            raise ValueError("it has no first line of names")
+        with warnings.catch_warnings():
+            # Rows longer than the header: pandas would drop their last numbers with no more than this warning.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            # The names go in by position: pandas would rename duplicates and take a column without a name as an index.
+            frame = pd.read_csv(
+                file,
+                header=0,
+                names=range(len(header)),
+                index_col=False,
+                skipinitialspace=True,
+                low_memory=False,
+                encoding="utf-8-sig",
+            )
+    except (ValueError, csv.Error, pd.errors.ParserWarning) as error:
+        raise _unreadable(file, error) from error
+    return [name.strip() for name in header], [frame[position] for position in frame.columns]
+
+
+def _read_parquet(file: Path) -> tuple[list[str], list[Any]]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        # Not read_table: it takes a folder named a=1 on the way to the file for a column.
+        with parquet.ParquetFile(file) as table:
+            frame = table.read().to_pandas()
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise _unreadable(file, error) from error
+    return [str(name) for name in frame.columns], [frame.iloc[:, position] for position in range(frame.shape[1])]
+
+
+def _read_npz(file: Path) -> tuple[list[str], list[Any]]:
+    import pandas as pd
+
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise _unreadable(file, error) from error
+    names: list[str] = []
+    columns: list[Any] = []
+    for name, array in arrays.items():
+        if array.ndim not in (1, 2):
+            raise ValueError(f"array {name!r} of {file.name} must have 1 or 2 dimensions, got shape {array.shape}")
+        table = array[:, None] if array.ndim == 1 else array
+        # A column vector (n, 1) is a column like any other: its name needs no number.
+        names += [name] if table.shape[1] == 1 else [f"{name}_{column}" for column in range(table.shape[1])]
+        columns += [pd.Series(table[:, column]) for column in range(table.shape[1])]
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise ValueError(f"the arrays of {file.name} must have the same number of rows, got {listed}")
+    return names, columns
+
+
+_READERS: dict[str, Callable[[Path], tuple[list[str], list[Any]]]] = {
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+    ".npz": _read_npz,
+}
+
+
+def _unreadable(file: Path, error: Exception) -> ValueError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return ValueError(f"{file.name} must be a readable {file.suffix.lower()[1:]} table: {reason}")
+
+
+def _check_names(file: Path, names: Sequence[str]) -> None:
+    if not names:
+        raise ValueError(f"{file.name} must have columns, got none")
+    if "" in names:
+        position = names.index("") + 1
+        raise ValueError(f"every column of {file.name} must have a name, got none for column {position} (an index?)")
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise ValueError(f"columns of {file.name} must have different names, got more than one {repeated[0]!r}")
+
+
+def _unknown_target(file: Path, names: Sequence[str], target: str) -> str:
+    listed = ", ".join(map(repr, names[:_SHOWN_COLUMNS]))
+    if len(names) > _SHOWN_COLUMNS:
+        listed += f", … ({len(names)} columns)"
+    nearest = get_close_matches(str(target), names, n=1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    return f"target must be a column of {file.name}: {listed}; got {target!r}{hint}"
+
+
+def _numbers(file: Path, name: str, column: Any) -> FloatArray:
+    """The column as float64; a pandas Series in, (n,) out."""
+    import pandas as pd
+
+    where = f"column {name!r} of {file.name}"
+    missing = np.asarray(column.isna(), dtype=bool)
+    if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_numeric_dtype(column.dtype):
+        if pd.api.types.is_complex_dtype(column.dtype):
+            raise ValueError(f"{where} must hold real numbers, got complex ones")
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    else:
+        values = np.array([_number(cell) for cell in column], dtype=np.float64)
+        text = np.isnan(values) & ~missing
+        if text.any():
+            row = int(text.argmax())
+            raise ValueError(f"{where} must hold numbers, got {column.iloc[row]!r} in row {row + 1}")
+    if missing.any():
+        raise ValueError(f"{where} must have no missing entry, got one in row {int(missing.argmax()) + 1}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{where} must be finite, got an infinite entry in row {int(np.isinf(values).argmax()) + 1}")
+    result: FloatArray = values
+    return result
+
+
+def _number(cell: Any) -> float:
+    """The number that a cell of a mixed column holds; NaN when it is text, a date or missing."""
+    if isinstance(cell, str) and "_" in cell:
+        # A number in Python's own source, text in a table.
+        return float("nan")
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        return float("nan")

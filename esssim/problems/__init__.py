@@ -1,0 +1,18 @@
+"""Problems: empirical risks whose mini-batch Hessians are known exactly."""
+
+from esssim.problems.base import Problem
+from esssim.problems.curvature import Curvature, DenseCurvature, LowRankCurvature
+from esssim.problems.diagonal import DiagonalLinearNetwork
+from esssim.problems.quadratic import Quadratic
+from esssim.problems.regression import LeastSquares, LinearRegression
+
+__all__ = [
+    "Curvature",
+    "DenseCurvature",
+    "DiagonalLinearNetwork",
+    "LeastSquares",
+    "LinearRegression",
+    "LowRankCurvature",
+    "Problem",
+    "Quadratic",
+]

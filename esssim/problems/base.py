@@ -1,0 +1,91 @@
+"""The protocol of a problem: an empirical risk with per-sample losses, gradients and Hessians."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+
+import numpy as np
+import numpy.typing as npt
+
+from esssim import _validate
+from esssim._validate import FloatArray, IntArray
+from esssim.problems.curvature import Curvature, DenseCurvature
+
+
+class Problem(ABC):
+    """Empirical risk L(θ) = (1/n) Σᵢ ℓᵢ(θ); mini-batch risk L_B = mean of ℓᵢ over the b indices of B.
+
+    To add a problem, subclass and write four methods: ``__init__`` (calls ``super().__init__(n_samples, n_params)``),
+    ``sample_losses``, ``sample_gradients`` and ``sample_hessians``. Everything else in the package then works on it.
+
+    Shapes: ``theta`` is (..., p) and ``batch`` an integer array (..., b), or None for all samples; their leading axes
+    broadcast against each other as in numpy.
+    """
+
+    def __init__(self, n_samples: int, n_params: int) -> None:
+        self.n_samples = _validate.integer("n_samples", n_samples, 1)
+        self.n_params = _validate.integer("n_params", n_params, 1)
+
+    @abstractmethod
+    def sample_losses(self, theta: FloatArray, indices: IntArray) -> FloatArray:
+        """ℓᵢ(θ) for each index i: theta (..., p), indices (..., b) -> (..., b)."""
+
+    @abstractmethod
+    def sample_gradients(self, theta: FloatArray, indices: IntArray) -> FloatArray:
+        """∇ℓᵢ(θ) for each index i: theta (..., p), indices (..., b) -> (..., b, p)."""
+
+    @abstractmethod
+    def sample_hessians(self, theta: FloatArray, indices: IntArray) -> FloatArray:
+        """∇²ℓᵢ(θ) for each index i: theta (..., p), indices (..., b) -> (..., b, p, p), symmetric."""
+
+    def loss(self, theta: npt.ArrayLike, batch: npt.ArrayLike | None = None) -> FloatArray:
+        """L_B(θ) = mean of ℓᵢ(θ) over the batch, shape (...)."""
+        return self.sample_losses(self.check_theta(theta), self._indices(batch)).mean(axis=-1)
+
+    def gradient(self, theta: npt.ArrayLike, batch: npt.ArrayLike | None = None) -> FloatArray:
+        """g_B(θ) = mean of ∇ℓᵢ(θ) over the batch, shape (..., p)."""
+        return self.sample_gradients(self.check_theta(theta), self._indices(batch)).mean(axis=-2)
+
+    def hessian(self, theta: npt.ArrayLike, batch: npt.ArrayLike | None = None) -> FloatArray:
+        """H_B(θ) = mean of ∇²ℓᵢ(θ) over the batch, shape (..., p, p)."""
+        return self.sample_hessians(self.check_theta(theta), self._indices(batch)).mean(axis=-3)
+
+    def curvature(self, theta: FloatArray) -> Curvature:
+        """All per-sample Hessians at one theta (p,), in the structured form that picks the algorithms."""
+        hessians = self.sample_hessians(theta, np.arange(self.n_samples))
+        return DenseCurvature(check_symmetric("sample_hessians", hessians))
+
+    def gauss_newton_curvature(self, theta: FloatArray) -> Curvature:
+        """The per-sample Gauss–Newton matrices JᵢᵀJᵢ, where the problem is a least-squares one."""
+        raise ValueError(f"hessian='gauss_newton' needs a problem with residuals, {type(self).__name__} has none")
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the class and its data: equal exactly when the problems are equal, whatever the machine."""
+        digest = hashlib.sha256(type(self).__qualname__.encode())
+        for name, value in sorted(vars(self).items()):
+            digest.update(name.encode())
+            digest.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
+        return digest.hexdigest()
+
+    def check_theta(self, theta: npt.ArrayLike) -> FloatArray:
+        """theta as a finite float array (..., n_params); ValueError that names what is wrong otherwise."""
+        return _validate.real_array("theta", theta, ("...", self.n_params))
+
+    def check_point(self, theta: npt.ArrayLike) -> FloatArray:
+        """theta as one finite point (n_params,)."""
+        return _validate.real_array("theta", theta, (self.n_params,))
+
+    def _indices(self, batch: npt.ArrayLike | None) -> IntArray:
+        return np.arange(self.n_samples) if batch is None else _validate.batches(batch, self.n_samples)
+
+
+def check_symmetric(name: str, matrices: FloatArray) -> FloatArray:
+    """`matrices` (..., p, p) if symmetric to 1e-10 of their largest entry; symmetrised to the last bit."""
+    transposed = np.swapaxes(matrices, -1, -2)
+    largest = np.abs(matrices).max(axis=(-1, -2), keepdims=True)
+    asymmetry = float((np.abs(matrices - transposed) / np.where(largest > 0, largest, 1.0)).max())
+    if not asymmetry <= 1e-10:
+        raise ValueError(f"{name} must be symmetric, got a relative asymmetry of {asymmetry:.2g}")
+    return matrices / 2 + transposed / 2

@@ -1,0 +1,163 @@
+"""The structure of a problem's per-sample Hessians; its type picks the algorithm in `esssim.spectra`.
+
+A curvature describes all n per-sample Hessians at one point theta, in a fixed orthonormal basis that the
+problem chooses (eigenvalues do not depend on it). `to_basis` takes vectors of parameter space there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from esssim._validate import FloatArray, IntArray
+
+
+def _identity(vectors: FloatArray) -> FloatArray:
+    return vectors
+
+
+@dataclass(frozen=True)
+class DenseCurvature:
+    """Hᵢ = hessians[i]: no structure, (n, p, p) numbers."""
+
+    hessians: FloatArray
+    to_basis: Callable[[FloatArray], FloatArray] = field(default=_identity, repr=False)
+
+    @property
+    def n_samples(self) -> int:
+        return int(self.hessians.shape[0])
+
+    @property
+    def n_params(self) -> int:
+        return int(self.hessians.shape[-1])
+
+    def mean(self) -> FloatArray:
+        """H = (1/n) Σᵢ Hᵢ, (p, p)."""
+        return np.asarray(self.hessians.mean(axis=0))
+
+    def batch_matrices(self, batches: IntArray) -> FloatArray:
+        """H_B for each row of `batches`, (m, p, p)."""
+        return np.asarray(self.hessians[batches].mean(axis=1))
+
+    def quadratic_forms(self, vectors: FloatArray) -> FloatArray:
+        """vᵀHᵢv for each sample i and its own vector v = vectors[i] (n, p) or one vector (p,) for all: (n,)."""
+        applied = np.einsum("nij,...j->ni" if vectors.ndim == 1 else "nij,nj->ni", self.hessians, vectors)
+        return np.asarray((applied * vectors).sum(axis=-1))
+
+    def batch_quadratic_forms(self, batches: IntArray, vectors: FloatArray) -> FloatArray:
+        """v_mᵀ H_{B_m} v_m for each batch, (m,)."""
+        return np.einsum("mi,mij,mj->m", vectors, self.batch_matrices(batches), vectors)
+
+    def mean_conjugation(self, matrix: FloatArray) -> FloatArray:
+        """(1/n) Σᵢ Hᵢ M Hᵢ for a symmetric M, (p, p)."""
+        return np.asarray((self.hessians @ matrix @ self.hessians).mean(axis=0))
+
+    def scale(self) -> float:
+        """A power of two near the largest entry of any Hᵢ (1 when all are zero)."""
+        return _power_of_two(self.hessians)
+
+    def scaled(self, power_of_two: float) -> DenseCurvature:
+        """The curvature of Hᵢ / power_of_two."""
+        return DenseCurvature(self.hessians / power_of_two, self.to_basis)
+
+    def conjugation_in(self, basis: FloatArray) -> Callable[[FloatArray], FloatArray]:
+        """M ↦ Vᵀ[(1/n) Σᵢ Hᵢ VMVᵀ Hᵢ]V on symmetric (r, r) matrices, V = `basis` (p, r) with orthonormal columns."""
+        return DenseCurvature(basis.T @ self.hessians @ basis).mean_conjugation
+
+
+@dataclass(frozen=True)
+class LowRankCurvature:
+    """Hᵢ = diag(diagonals[i]) + aᵢaᵢᵀ with aᵢ = factors[i]; `diagonals` None means rank one: Hᵢ = aᵢaᵢᵀ.
+
+    A batch of b samples is then diagonal plus rank b, H_B = diag(δ) + AᵀA, A = factors[B]/√b.
+    """
+
+    factors: FloatArray
+    diagonals: FloatArray | None = None
+    to_basis: Callable[[FloatArray], FloatArray] = field(default=_identity, repr=False)
+
+    @property
+    def n_samples(self) -> int:
+        return int(self.factors.shape[0])
+
+    @property
+    def n_params(self) -> int:
+        return int(self.factors.shape[1])
+
+    def gauss_newton(self) -> LowRankCurvature:
+        """The same without the residual part: Hᵢ = aᵢaᵢᵀ."""
+        return LowRankCurvature(self.factors, None, self.to_basis)
+
+    def mean(self) -> FloatArray:
+        """H = (1/n) Σᵢ Hᵢ, (p, p)."""
+        hessian = self.factors.T @ (self.factors / self.n_samples)
+        if self.diagonals is not None:
+            hessian[np.diag_indices_from(hessian)] += self.diagonals.mean(axis=0)
+        return hessian
+
+    def batch_matrices(self, batches: IntArray) -> FloatArray:
+        """H_B for each row of `batches`, (m, p, p)."""
+        factors = self.factors[batches]
+        hessians = factors.transpose(0, 2, 1) @ (factors / batches.shape[1])
+        if self.diagonals is not None:
+            index = np.arange(self.n_params)
+            hessians[:, index, index] += self.diagonals[batches].mean(axis=1)
+        return np.asarray(hessians)
+
+    def quadratic_forms(self, vectors: FloatArray) -> FloatArray:
+        """vᵀHᵢv for each sample i and its own vector v = vectors[i] (n, p) or one vector (p,) for all: (n,)."""
+        forms = (self.factors * vectors).sum(axis=-1) ** 2
+        if self.diagonals is not None:
+            forms = forms + (self.diagonals * vectors**2).sum(axis=-1)
+        return np.asarray(forms)
+
+    def batch_quadratic_forms(self, batches: IntArray, vectors: FloatArray) -> FloatArray:
+        """v_mᵀ H_{B_m} v_m for each batch, (m,)."""
+        projections = np.einsum("mbp,mp->mb", self.factors[batches], vectors)
+        forms = (projections**2).mean(axis=1)
+        if self.diagonals is not None:
+            forms = forms + np.einsum("mbp,mp->m", self.diagonals[batches], vectors**2) / batches.shape[1]
+        return np.asarray(forms)
+
+    def mean_conjugation(self, matrix: FloatArray) -> FloatArray:
+        """(1/n) Σᵢ Hᵢ M Hᵢ for a symmetric M, (p, p), in O(n p²)."""
+        n, factors, diagonals = self.n_samples, self.factors, self.diagonals
+        applied = factors @ matrix
+        weights = np.einsum("np,np->n", applied, factors)
+        result = factors.T @ (weights[:, None] * factors) / n
+        if diagonals is not None:
+            cross = factors.T @ (applied * diagonals) / n
+            result += cross + cross.T + matrix * (diagonals.T @ diagonals / n)
+        return np.asarray(result)
+
+    def scale(self) -> float:
+        """A power of two near the largest entry of any Hᵢ (1 when all are zero)."""
+        root = _power_of_two(self.factors)
+        if self.diagonals is None:
+            return root**2
+        return (
+            max(root**2 if self.factors.any() else 0.0, _power_of_two(self.diagonals) if self.diagonals.any() else 0.0)
+            or 1.0
+        )
+
+    def scaled(self, power_of_two: float) -> LowRankCurvature:
+        """The curvature of Hᵢ / power_of_two."""
+        diagonals = None if self.diagonals is None else self.diagonals / power_of_two
+        return LowRankCurvature(self.factors / np.sqrt(power_of_two), diagonals, self.to_basis)
+
+    def conjugation_in(self, basis: FloatArray) -> Callable[[FloatArray], FloatArray]:
+        """M ↦ Vᵀ[(1/n) Σᵢ Hᵢ VMVᵀ Hᵢ]V on symmetric (r, r) matrices, V = `basis` (p, r) with orthonormal columns."""
+        if self.diagonals is None:
+            return LowRankCurvature(self.factors @ basis).mean_conjugation
+        return lambda matrix: basis.T @ self.mean_conjugation(basis @ matrix @ basis.T) @ basis
+
+
+Curvature = DenseCurvature | LowRankCurvature
+
+
+def _power_of_two(array: FloatArray) -> float:
+    """The power of four next to the largest magnitude: exact to divide by, and so is its root."""
+    largest = float(np.abs(array).max(initial=0.0))
+    return float(4.0 ** (np.frexp(largest)[1] // 2)) if largest > 0 else 1.0

@@ -1,0 +1,182 @@
+"""`simulate`: replicas, records, provenance."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import joblib
+import numpy as np
+import numpy.typing as npt
+import xarray
+from threadpoolctl import threadpool_limits
+
+from esssim import _validate
+from esssim._validate import FloatArray, IntArray
+from esssim.problems import LeastSquares, Problem
+from esssim.sampling import Sampling
+from esssim.simulation.recorder import check_names, measure, variables
+from esssim.simulation.runner import Optimiser, Replica
+from esssim.simulation.schedule import Ramp
+from esssim.stability.edges import check_momentum
+
+# What one replica gives: a column per variable, its thetas, and the step at which it diverged or −1.
+_Result = tuple[dict[str, FloatArray], FloatArray, int]
+
+
+def simulate(
+    problem: Problem,
+    theta0: npt.ArrayLike,
+    *,
+    step_size: float | Ramp,
+    sampling: Sampling,
+    n_steps: int,
+    n_replicas: int = 1,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    label_noise: float = 0.0,
+    record: Sequence[str] = ("loss", "sharpness"),
+    n_records: int = 100,
+    record_steps: Sequence[int] | None = None,
+    n_batches: int = 256,
+    n_workers: int = 1,
+    progress: Callable[[int], None] | None = None,
+    seed: int,
+) -> xarray.Dataset:
+    """An ensemble of SGD runs θ ← θ − ηg_B (heavy ball v ← βv + g_B, θ ← θ − ηv; Nesterov θ ← θ − η(g_B + βv)).
+
+    theta0: (p,), or (n_replicas, p) for a start each. step_size: η, or a `Ramp`. label_noise: ε, targets y + εz with z
+    drawn anew at each step (least-squares problems). record: names from `STATISTICS`, and "theta". The records are at
+    n_records equally spaced steps from 0 to n_steps, or at `record_steps`. n_batches: batches per record for sampled
+    statistics (enumerated where there are no more). n_workers: processes. progress: called with each finished replica.
+
+    Returns a Dataset with dims (replica, record), coords step (updates done) and step_size (η at that step), a variable
+    per name (with its standard error where sampled), `diverged_at` (replica,), the step at which a residual or gradient
+    left 1e100 or was not finite, −1 for none; records from there on are NaN. Provenance is in attrs. The same seed
+    gives the same numbers for any n_replicas, n_workers and choice of records. Raises ValueError for bad arguments.
+    """
+    n_steps = _validate.integer("n_steps", n_steps, 1)
+    n_replicas = _validate.integer("n_replicas", n_replicas, 1)
+    seed = _validate.integer("seed", seed, 0)
+    n_batches = _validate.integer("n_batches", n_batches, 2)
+    names = check_names(record)
+    noise = _validate.real("label_noise", label_noise, at_least=0.0)
+    if noise > 0 and not isinstance(problem, LeastSquares):
+        raise ValueError(f"label_noise must be 0 without targets ({type(problem).__name__}), got {label_noise!r}")
+    sampling.check(problem.n_samples)
+    optimiser = Optimiser(Ramp.of(step_size), sampling, n_steps, check_momentum(momentum), bool(nesterov), noise)
+    starts = problem.check_theta(theta0)
+    if starts.shape not in ((problem.n_params,), (n_replicas, problem.n_params)):
+        raise ValueError(
+            f"theta0 must have shape ({problem.n_params},) or (n_replicas, n_params) = "
+            f"({n_replicas}, {problem.n_params}), got {starts.shape}"
+        )
+    starts = np.broadcast_to(starts, (n_replicas, problem.n_params))
+    steps = _record_steps(n_steps, n_records, record_steps)
+    workers = min(_validate.integer("n_workers", n_workers, 1), n_replicas)
+    # A few stretches of replicas per worker: enough to balance them, few enough to cost nothing.
+    stretches = np.array_split(np.arange(n_replicas), min(n_replicas, 8 * workers))
+    jobs = (
+        joblib.delayed(_run_replicas)(problem, starts, optimiser, names, steps, n_batches, seed, stretch)
+        for stretch in stretches
+    )
+    results: list[_Result] = []
+    for finished in joblib.Parallel(n_jobs=workers, return_as="generator")(jobs):
+        results.extend(finished)
+        if progress is not None:
+            progress(len(results))
+    columns, thetas, diverged = zip(*results, strict=True)
+    data: dict[str, Any] = {
+        name: (("replica", "record"), np.stack([column[name] for column in columns])) for name in variables(names)
+    }
+    if "theta" in names:
+        data["theta"] = (("replica", "record", "parameter"), np.stack(thetas))
+    data["diverged_at"] = ("replica", np.array(diverged, dtype=np.int64))
+    coords = {"step": ("record", steps), "step_size": ("record", optimiser.ramp.at(steps, n_steps))}
+    return xarray.Dataset(data, coords, _provenance(problem, optimiser, starts, seed, n_batches))
+
+
+def _record_steps(n_steps: int, n_records: int, record_steps: Sequence[int] | None) -> IntArray:
+    if record_steps is None:
+        n_records = _validate.integer("n_records", n_records, 1)
+        if n_records == 1:
+            return np.array([n_steps], dtype=np.int64)
+        return np.unique(np.linspace(0, n_steps, n_records).round().astype(np.int64))
+    steps = np.asarray(record_steps)
+    integers = steps.dtype.kind in "iu" and steps.ndim == 1 and steps.size > 0
+    if not integers or (np.diff(steps.astype(np.int64)) <= 0).any():
+        raise ValueError(f"record_steps must be increasing integers, got {record_steps!r}")
+    if steps[0] < 0 or steps[-1] > n_steps:
+        raise ValueError(f"record_steps must lie between 0 and n_steps = {n_steps}, got {steps[0]} to {steps[-1]}")
+    return steps.astype(np.int64)
+
+
+def _run_replicas(
+    problem: Problem,
+    starts: FloatArray,
+    optimiser: Optimiser,
+    names: Sequence[str],
+    steps: IntArray,
+    n_batches: int,
+    seed: int,
+    indices: IntArray,
+) -> list[_Result]:
+    # One BLAS thread: the same bits on any number of workers.
+    with threadpool_limits(1):
+        return [_run_replica(problem, starts[i], optimiser, names, steps, n_batches, seed, int(i)) for i in indices]
+
+
+def _run_replica(
+    problem: Problem,
+    theta0: FloatArray,
+    optimiser: Optimiser,
+    names: Sequence[str],
+    steps: IntArray,
+    n_batches: int,
+    seed: int,
+    index: int,
+) -> _Result:
+    """Replica `index`: its streams depend on the seed and on its own index only."""
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
+    replica = Replica(problem, theta0, optimiser, rng)
+    columns = {name: np.full(len(steps), np.nan) for name in variables(names)}
+    thetas = np.full((len(steps), problem.n_params) if "theta" in names else (0, 0), np.nan)
+    for k, step in enumerate(steps):
+        replica.advance(int(step))
+        if replica.diverged_at >= 0:
+            break
+        statistic_seed = np.random.SeedSequence(seed, spawn_key=(index, int(step)))
+        row = measure(problem, replica.theta, optimiser.sampling, names, n_batches, statistic_seed)
+        for name, value in row.items():
+            columns[name][k] = value
+        if "theta" in names:
+            thetas[k] = replica.theta
+    return columns, thetas, replica.diverged_at
+
+
+def _provenance(
+    problem: Problem, optimiser: Optimiser, starts: FloatArray, seed: int, n_batches: int
+) -> dict[str, Any]:
+    versions = {name: version(name) for name in ("esssim", "numpy", "scipy", "numba", "xarray")}
+    return {
+        "problem": type(problem).__name__,
+        "problem_fingerprint": problem.fingerprint,
+        "theta0_fingerprint": joblib.hash(np.ascontiguousarray(starts[0] if (starts == starts[0]).all() else starts)),
+        "n_samples": problem.n_samples,
+        "n_params": problem.n_params,
+        "scheme": type(optimiser.sampling).__name__,
+        "batch_size": optimiser.sampling.batch_size,
+        "step_size_start": optimiser.ramp.start,
+        "step_size_stop": optimiser.ramp.stop,
+        "step_size_shape": optimiser.ramp.shape,
+        "n_steps": optimiser.n_steps,
+        "momentum": optimiser.momentum,
+        "nesterov": int(optimiser.nesterov),
+        "label_noise": optimiser.label_noise,
+        "n_batches": n_batches,
+        "seed": seed,
+        "versions": json.dumps(versions | {"python": platform.python_version()}),
+    }

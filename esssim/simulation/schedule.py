@@ -1,0 +1,50 @@
+"""Step sizes that are constant or rise over a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from esssim import _validate
+from esssim._validate import FloatArray
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """Step size from `start` at step 0 to `stop` at the last step: linearly, η₀ + (η₁−η₀)t/T, or geometrically,
+    η₀(η₁/η₀)^(t/T).
+
+    Raises ValueError unless both step sizes are positive.
+    """
+
+    start: float
+    stop: float
+    shape: str = "linear"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "start", _validate.real("start", self.start, above=0.0))
+        object.__setattr__(self, "stop", _validate.real("stop", self.stop, above=0.0))
+        _validate.choice("shape", self.shape, ("linear", "geometric"))
+
+    @classmethod
+    def of(cls, step_size: float | Ramp) -> Ramp:
+        """A constant step size as a flat ramp; a ramp as it is."""
+        if isinstance(step_size, Ramp):
+            return step_size
+        eta = _validate.real("step_size", step_size, above=0.0)
+        return cls(eta, eta)
+
+    def at(self, steps: npt.ArrayLike, n_steps: int) -> FloatArray:
+        """η at each of `steps` of a run of n_steps."""
+        fraction = np.asarray(steps, dtype=np.float64) / n_steps
+        if self.start == self.stop:
+            return np.full_like(fraction, self.start)
+        if self.shape == "geometric":
+            return np.asarray(self.start * (self.stop / self.start) ** fraction)
+        return np.asarray(self.start + (self.stop - self.start) * fraction)
+
+    def for_kernel(self, n_steps: int) -> tuple[float, float, bool, int]:
+        """What the compiled loop takes: (start, stop, geometric, n_steps)."""
+        return self.start, self.stop, self.shape == "geometric", n_steps

@@ -1,0 +1,53 @@
+"""One entry point: λ_max(H_B) for many batches, whatever the structure."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+
+import numpy as np
+
+from esssim._validate import FloatArray, IntArray
+from esssim.problems.curvature import Curvature, DenseCurvature, LowRankCurvature
+from esssim.spectra.dense import stacked_largest_eigenvalues
+from esssim.spectra.gram import gram_largest_eigenvalues
+from esssim.spectra.secular import diagonal_plus_low_rank_largest_eigenvalues
+
+# Numbers (not bytes) that one chunk of batches may hold in its largest intermediate array.
+CHUNK_NUMBERS = 2**22
+
+
+def largest_eigenvalues(curvature: Curvature, batches: IntArray, *, chunk_numbers: int = CHUNK_NUMBERS) -> FloatArray:
+    """λ_max(H_B) for each batch: curvature of n samples, batches (m, b) -> (m,).
+
+    chunk_numbers bounds the memory: at most so many numbers in any one intermediate array (one batch at least).
+    """
+    if batches.shape[1] == curvature.n_samples and (np.sort(batches, axis=1) == np.arange(curvature.n_samples)).all():
+        return np.repeat(_largest_eigenvalues(curvature, batches[:1]), len(batches))
+    b, p = batches.shape[1], curvature.n_params
+    per_batch = b * p * p if isinstance(curvature, DenseCurvature) else b * max(b, p)
+    size = max(1, chunk_numbers // per_batch)
+    chunks = [_largest_eigenvalues(curvature, batches[i : i + size]) for i in range(0, len(batches), size)]
+    return np.concatenate(chunks) if chunks else np.empty(0)
+
+
+@singledispatch
+def _largest_eigenvalues(curvature: Curvature, batches: IntArray) -> FloatArray:
+    raise TypeError(f"no algorithm for a curvature of type {type(curvature).__name__}")
+
+
+@_largest_eigenvalues.register
+def _(curvature: DenseCurvature, batches: IntArray) -> FloatArray:
+    if batches.shape[1] == 1 and len(batches) > curvature.n_samples:
+        samples, where = np.unique(batches[:, 0], return_inverse=True)
+        return stacked_largest_eigenvalues(curvature.hessians[samples])[where]
+    return stacked_largest_eigenvalues(curvature.batch_matrices(batches))
+
+
+@_largest_eigenvalues.register
+def _(curvature: LowRankCurvature, batches: IntArray) -> FloatArray:
+    if curvature.diagonals is None:
+        return gram_largest_eigenvalues(curvature.factors, batches)
+    # The secular equation works on b×b matrices a few times over; a p×p matrix no larger than b is cheaper once.
+    if batches.shape[1] >= curvature.n_params:
+        return stacked_largest_eigenvalues(curvature.batch_matrices(batches))
+    return diagonal_plus_low_rank_largest_eigenvalues(curvature.diagonals, curvature.factors, batches)

@@ -1,0 +1,37 @@
+"""Dense symmetric matrices."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import scipy.linalg
+
+from esssim import _validate
+from esssim._validate import FloatArray
+from esssim.problems.base import check_symmetric
+
+
+def largest_eigenvalue(matrix: npt.ArrayLike) -> float:
+    """λ_max of one symmetric matrix (p, p), exact to rounding relative to its norm.
+
+    Raises ValueError for a non-square, non-finite or asymmetric matrix. Source: LAPACK syevr, top eigenvalue only.
+    """
+    array = _validate.real_array("matrix", matrix, ("p", "p"))
+    if array.shape[0] != array.shape[1]:
+        raise ValueError(f"matrix must have shape (p, p), got {array.shape}")
+    last = array.shape[0] - 1
+    scale = _scale(array)
+    top = scipy.linalg.eigh(check_symmetric("matrix", array) / scale, eigvals_only=True, subset_by_index=(last, last))
+    return float(top[0]) * scale
+
+
+def stacked_largest_eigenvalues(matrices: FloatArray) -> FloatArray:
+    """λ_max of each symmetric matrix of a stack (m, p, p)."""
+    scales = np.array([_scale(matrix) for matrix in matrices])
+    return np.asarray(np.linalg.eigvalsh(matrices / scales[:, None, None])[:, -1]) * scales
+
+
+def _scale(matrix: FloatArray) -> float:
+    """A power of two near the largest entry: LAPACK then works far from under- and overflow."""
+    largest = float(np.abs(matrix).max())
+    return float(2.0 ** (np.frexp(largest)[1] - 1)) if largest > 0 else 1.0

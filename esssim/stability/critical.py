@@ -1,0 +1,50 @@
+"""Critical step sizes of SGD with independent batches: one entry point for both criteria."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from esssim import _validate
+from esssim.problems import Problem
+from esssim.sampling import Sampling
+from esssim.stability.edges import check_momentum
+from esssim.stability.linearised import linearise
+from esssim.stability.lyapunov import almost_sure_threshold
+from esssim.stability.mean_square import mean_square_threshold
+
+
+def critical_step_size(
+    problem: Problem,
+    theta: npt.ArrayLike,
+    sampling: Sampling,
+    *,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    criterion: Literal["mean_square", "almost_sure"] = "mean_square",
+    hessian: Literal["full", "gauss_newton"] = "full",
+    seed: int = 0,
+) -> float:
+    """The step size η at which SGD linearised at the minimum theta stops contracting.
+
+    "mean_square": ρ(E[T_B⊗T_B]) = 1 with T_B = [[I−ηH_B, −ηβI], [H_B, βI]] (heavy ball); 2/Q_b without momentum.
+    "almost_sure": the Lyapunov exponent of Π T_B is 0, by Monte Carlo from `seed` (`almost_sure_threshold` has its
+    interval); never smaller than the mean-square one. Directions in the kernel of H are neutral and left out.
+
+    theta: (p,). Returns η > 0, infinite where H = 0. Raises ValueError where no step size is stable (H has a negative
+    eigenvalue, or samples whose Hessians cancel) and for `Reshuffled`, whose batches are dependent.
+    Source: Mulayoff & Michaeli, ICML 2024.
+    """
+    _validate.choice("criterion", criterion, ("mean_square", "almost_sure"))
+    if criterion == "almost_sure":
+        threshold = almost_sure_threshold(
+            problem, theta, sampling, momentum=momentum, nesterov=nesterov, hessian=hessian, seed=seed
+        )
+        return threshold.value
+    beta = check_momentum(momentum)
+    linearised = linearise(problem, theta, sampling, hessian)
+    if linearised is None:
+        return np.inf
+    return mean_square_threshold(linearised, beta, nesterov) / linearised.scale

@@ -1,0 +1,78 @@
+"""Expectations over batches: exact by enumeration, or sampled with a standard error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtri
+
+from esssim import _validate
+from esssim._validate import FloatArray, IntArray
+from esssim.sampling import CHUNK, Sampling
+
+# Enumerating this many batches takes seconds; beyond it the caller must choose a sample size.
+ENUMERATION_LIMIT = 200_000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its uncertainty: `exact` ones enumerate every batch and have standard_error 0."""
+
+    value: float
+    standard_error: float
+    n_batches: int
+    exact: bool
+
+    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """Normal confidence interval value ± z·standard_error; a point when exact."""
+        z = float(ndtri((1 + _validate.real("confidence", confidence, above=0.0, below=1.0)) / 2))
+        return self.value - z * self.standard_error, self.value + z * self.standard_error
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __str__(self) -> str:
+        how = "exact" if self.exact else f"± {self.standard_error:.2g}"
+        return f"{self.value:.6g} ({how}, {self.n_batches:,} batches)"
+
+
+def expectation(
+    per_batch: Callable[[IntArray], FloatArray],
+    n_samples: int,
+    sampling: Sampling,
+    n_batches: int | None,
+    seed: int | np.random.SeedSequence | None,
+    *,
+    ratio: bool = False,
+) -> Estimate:
+    """E_B[f(B)], or with `ratio` E_B[f]/E_B[g] of the two columns (f, g) that per_batch returns.
+
+    per_batch: (m, b) -> (m,), or (m, 2) for a ratio.
+    """
+    sampling.check(n_samples)
+    count = sampling.count(n_samples)
+    if n_batches is None:
+        if count > ENUMERATION_LIMIT:
+            raise ValueError(
+                f"n_batches must be given: there are {count:,} batches of {sampling.batch_size} among "
+                f"{n_samples} samples, and at most {ENUMERATION_LIMIT:,} are enumerated"
+            )
+        # Each column is summed by fsum, so that the chunk size cannot change the last bit.
+        products = [weights * np.atleast_2d(per_batch(batches).T) for batches, weights in sampling.enumerate(n_samples)]
+        means = [math.fsum(column) for column in np.concatenate(products, axis=1)]
+        return Estimate(means[0] / means[1] if ratio else means[0], 0.0, count, True)
+    n_batches = _validate.integer("n_batches", n_batches, 2)
+    rng = np.random.default_rng(seed)
+    sizes = [min(CHUNK, n_batches - start) for start in range(0, n_batches, CHUNK)]
+    # The standard schemes draw from one stream; Reshuffled restarts an epoch per chunk, with the same one-batch law.
+    values = np.concatenate([per_batch(sampling.draw(n_samples, size, rng)) for size in sizes])
+    if not ratio:
+        return Estimate(float(values.mean()), float(values.std(ddof=1)) / math.sqrt(n_batches), n_batches, False)
+    numerator, denominator = values.T
+    value = float(numerator.mean() / denominator.mean())
+    # Delta method: the first-order error of a ratio of means is the mean of f − value·g over E[g].
+    spread = float((numerator - value * denominator).std(ddof=1))
+    return Estimate(value, spread / abs(float(denominator.mean())) / math.sqrt(n_batches), n_batches, False)

@@ -1,0 +1,78 @@
+"""Statistics that are exact without sampling: sharpness, and by the moment identity GNI and IAS."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from esssim.problems import Curvature, LowRankCurvature, Problem
+from esssim.sampling import Sampling
+from esssim.spectra import lanczos_largest_eigenvalue, largest_eigenvalue, largest_eigenvalues
+
+# Above this many parameters, forming and decomposing a p×p matrix loses to Lanczos on the structured form.
+DENSE_LIMIT = 1500
+
+
+def sharpness(problem: Problem, theta: npt.ArrayLike) -> float:
+    """Sharpness λ_max(H), H the Hessian of the full loss.
+
+    theta: (p,). Raises ValueError for a theta of the wrong shape or with non-finite entries.
+    Source: Cohen et al., ICLR 2021.
+    """
+    return full_batch_sharpness(problem.curvature(problem.check_point(theta)))
+
+
+def full_batch_sharpness(curvature: Curvature) -> float:
+    """λ_max of the mean of all per-sample Hessians of a curvature."""
+    n, p = curvature.n_samples, curvature.n_params
+    if isinstance(curvature, LowRankCurvature) and curvature.diagonals is None and n < p:
+        return float(largest_eigenvalues(curvature, np.arange(n)[None])[0])
+    if isinstance(curvature, LowRankCurvature) and p > DENSE_LIMIT:
+        scale = curvature.scale()
+        scaled = curvature.scaled(scale)
+        diagonal = 0.0 if scaled.diagonals is None else scaled.diagonals.mean(axis=0)
+        value, _ = lanczos_largest_eigenvalue(lambda v: diagonal * v + scaled.factors.T @ (scaled.factors @ v) / n, p)
+        return value * scale
+    scale = curvature.scale()
+    return largest_eigenvalue(curvature.scaled(scale).mean()) * scale
+
+
+def gradient_noise_interaction(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> float:
+    """Gradient–noise interaction (GNI) E_B[g_BᵀHg_B]/‖g‖², exact: E[g_Bg_Bᵀ] = (1−c)ggᵀ + c·mean gᵢgᵢᵀ.
+
+    theta: (p,). Raises ValueError where the full gradient g is zero. Source: Andreyev & Beneventano, arXiv 2412.20553.
+    """
+    forms = _GradientForms(problem, theta, sampling)
+    if forms.full_squared_norm == 0.0:
+        raise ValueError("gradient_noise_interaction is 0/0 at theta: the full gradient is zero")
+    return forms.expected_quadratic_form / forms.full_squared_norm
+
+
+def interaction_aware_sharpness(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> float:
+    """Interaction-aware sharpness (IAS) tr(H G_b)/tr(G_b), G_b = E_B[g_Bg_Bᵀ], exact by the moment identity.
+
+    theta: (p,). Raises ValueError where every batch gradient is zero. Source: Lee & Jang, ICLR 2023.
+    """
+    forms = _GradientForms(problem, theta, sampling)
+    if forms.expected_squared_norm == 0.0:
+        raise ValueError("interaction_aware_sharpness is 0/0 at theta: every batch gradient is zero")
+    return forms.expected_quadratic_form / forms.expected_squared_norm
+
+
+class _GradientForms:
+    """‖g‖², E‖g_B‖² = tr G_b and E[g_BᵀHg_B] = tr(H G_b), in units where the largest gradient entry is 1."""
+
+    def __init__(self, problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> None:
+        point = problem.check_point(theta)
+        sampling.check(problem.n_samples)
+        c = sampling.variance_coefficient(problem.n_samples)
+        curvature = problem.curvature(point)
+        gradients = problem.sample_gradients(point, np.arange(problem.n_samples))
+        gradients = np.asarray(curvature.to_basis(gradients)) / (np.abs(gradients).max() or 1.0)
+        scale = curvature.scale()
+        hessian = curvature.scaled(scale).mean()
+        mean = gradients.mean(axis=0)
+        per_sample = ((gradients @ hessian) * gradients).sum(axis=1).mean()
+        self.full_squared_norm = float(mean @ mean)
+        self.expected_squared_norm = float((1 - c) * self.full_squared_norm + c * (gradients**2).sum(axis=1).mean())
+        self.expected_quadratic_form = float((1 - c) * (mean @ hessian @ mean) + c * per_sample) * scale

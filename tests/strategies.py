@@ -1,0 +1,101 @@
+"""Hypothesis strategies shared by all tests: problems of every kind at a point, and sampling schemes.
+
+Entries are quarters of small integers, so that duplicates, zeros, ties and exact cancellation come up by themselves and
+a failing example can be read. Corners then make the rest happen on purpose, and scales go to 1e±150 for entries of the
+inputs (1e±300 for Hessians), which every double-precision square still survives.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import esssim as es
+from tests.battery import Case
+
+KINDS = ("quadratic", "linear regression", "product", "difference 2", "difference 3", "difference 4", "difference 5")
+CORNERS = ("none", "none", "duplicated samples", "zero sample", "all samples equal", "degenerate top", "unseen coordinate")
+SCALES = (1.0, 1.0, 1e150, 1e-150)
+
+quarters = st.integers(-8, 8).map(lambda k: k / 4)
+
+
+def arrays(shape: tuple[int, ...]) -> st.SearchStrategy[np.ndarray]:
+    return hnp.arrays(np.float64, shape, elements=quarters)
+
+
+@st.composite
+def rows(draw: Any, n: int, d: int, corner: str) -> np.ndarray:
+    """Inputs (n, d) with the corner applied."""
+    inputs = draw(arrays((n, d)))
+    if corner == "duplicated samples":
+        inputs[-1] = inputs[0]
+    elif corner == "zero sample":
+        inputs[0] = 0.0
+    elif corner == "all samples equal":
+        inputs[:] = inputs[0]
+    elif corner == "degenerate top":
+        inputs = np.eye(d)[np.arange(n) % d] * 1.5
+    elif corner == "unseen coordinate":
+        inputs[:, 0] = 0.0
+    return inputs
+
+
+@st.composite
+def cases(draw: Any, kinds: tuple[str, ...] = KINDS, max_samples: int = 5, max_width: int = 3) -> Case:
+    """A problem of one of `kinds` with 1 to max_samples samples, at a point: generic, zero, or where all losses vanish."""
+    kind, corner, scale = draw(st.sampled_from(kinds)), draw(st.sampled_from(CORNERS)), draw(st.sampled_from(SCALES))
+    n, d = draw(st.integers(1, max_samples)), draw(st.integers(1, max_width))
+    if kind == "quadratic":
+        return draw(quadratics(n, d, corner, scale))
+    inputs = draw(rows(n, d, corner)) * scale
+    width = d if kind == "linear regression" else 2 * d
+    theta = draw(arrays((width,))) * draw(st.sampled_from((0.0, 1.0, 1.0, 1.0)))
+    targets = draw(arrays((n,))) * scale
+    interpolates = draw(st.integers(0, 4)) == 0
+
+    def build(y: np.ndarray) -> Any:
+        if kind == "linear regression":
+            return es.LinearRegression(inputs, y)
+        if kind == "product":
+            return es.DiagonalLinearNetwork(inputs, y)
+        return es.DiagonalLinearNetwork(inputs, y, form="difference", depth=int(kind.split()[1]))
+
+    problem = build(targets)
+    if interpolates:
+        problem = build(problem.residuals(theta, np.arange(n)) + targets)
+    return Case(problem, theta)
+
+
+@st.composite
+def quadratics(draw: Any, n: int, p: int, corner: str, scale: float) -> Case:
+    """Symmetric Hessians of any signature, or positive semidefinite."""
+    matrices = draw(arrays((n, p, p)))
+    matrices = matrices @ matrices.transpose(0, 2, 1) if draw(st.booleans()) else matrices + matrices.transpose(0, 2, 1)
+    if corner == "duplicated samples":
+        matrices[-1] = matrices[0]
+    elif corner == "zero sample":
+        matrices[0] = 0.0
+    elif corner == "all samples equal":
+        matrices[:] = matrices[0]
+    elif corner == "degenerate top":
+        matrices[:] = np.eye(p) * draw(quarters)
+    elif corner == "unseen coordinate":
+        matrices[:, 0] = matrices[:, :, 0] = 0.0
+    return Case(es.Quadratic(matrices * scale, draw(arrays((n, p)))), draw(arrays((p,))))
+
+
+@st.composite
+def samplings(draw: Any, n_samples: int) -> es.Sampling:
+    """A scheme with 1 ≤ b ≤ n, the ends more often than not."""
+    b = draw(st.sampled_from((1, n_samples)) | st.integers(1, n_samples))
+    return draw(st.sampled_from((es.WithoutReplacement, es.WithReplacement, es.Reshuffled)))(b)
+
+
+@st.composite
+def sampled_cases(draw: Any, **how: Any) -> tuple[Case, es.Sampling]:
+    case = draw(cases(**how))
+    return case, draw(samplings(case.problem.n_samples))
