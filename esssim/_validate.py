@@ -61,8 +61,9 @@ def real(
     allowed = " and ".join(filter(None, limits))
     allowed = f"a finite number{' ' if allowed else ''}{allowed}"
     try:
-        result = float(value)
-    except (TypeError, ValueError):
+        # float() would read "0.1" and True as numbers, and drop an imaginary part.
+        result = float("nan") if isinstance(value, (str, bytes, bool, np.bool_, np.complexfloating)) else float(value)
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name} must be {allowed}, got {value!r}") from None
     if (
         not np.isfinite(result)

@@ -11,7 +11,6 @@ from scipy.stats import t as student
 
 from esssim import _validate
 from esssim._validate import FloatArray
-from esssim.simulation.recorder import STATISTICS
 
 MINIMUM_ESS = 100.0
 # Below this many replicas their common trend cannot be told from their noise.
@@ -51,16 +50,18 @@ def level(
 
     Verdict: "settles" if the interval and all three windows' means lie within target ± tolerance; "below"/"above" if
     the interval lies outside; else "inconclusive", as always when the effective sample size is under 100. Raises
-    ValueError for an unknown statistic, an empty window and a non-finite or constant-free series. Source: Vehtari et
+    ValueError for a statistic that was not recorded, fewer than 6 records and non-finite entries. Source: Vehtari et
     al. 2021 (effective sample size), through arviz-stats.
     """
-    if statistic not in trace:
-        _validate.choice("statistic", statistic, tuple(name for name in STATISTICS if name in trace))
+    series_names = (str(name) for name, variable in trace.items() if set(variable.dims) == {"replica", "record"})
+    _validate.choice("statistic", statistic, tuple(series_names))
     tolerance = _validate.real("tolerance", tolerance, above=0.0)
+    target = _validate.real("target", target)
+    after = _validate.real("after", after, at_least=0.0)
     window = trace.isel(record=np.flatnonzero(trace["step"].values >= after))
     if window.sizes["record"] < 2 * N_WINDOWS:
         raise ValueError(
-            f"after must leave at least {2 * N_WINDOWS} records, got {after!r}, which leaves {window.sizes['record']}"
+            f"after must leave at least {2 * N_WINDOWS} records, got {after:g}, which leaves {window.sizes['record']}"
         )
     survived = window["diverged_at"].values < 0
     n_diverged = int((~survived).sum())
@@ -69,7 +70,9 @@ def level(
         return Level(float("nan"), nothing, 0.0, "inconclusive", float("nan"), 0, n_diverged, "every replica diverged")
     series = (window[statistic] * window["step_size"] / 2).transpose("replica", "record").values[survived]
     if not np.isfinite(series).all():
-        raise ValueError(f"statistic {statistic!r} must be finite after step {after}, it is undefined at some records")
+        raise ValueError(
+            f"statistic {statistic!r} must be finite after step {after:g}, it is undefined at some records"
+        )
     return summarise(series, tolerance, target, n_diverged)
 
 
@@ -97,7 +100,7 @@ def summarise(series: FloatArray, tolerance: float, target: float, n_diverged: i
 
 def effective_sample_size(series: FloatArray) -> float:
     """Effective number of independent draws in a (replica, record) array, its common trend removed; at most its size."""
-    from arviz_stats.base import array_stats
+    from arviz_stats.base.array import array_stats
 
     residual = _without_trend(series)
     # A constant series (full batch, no noise) has no error to estimate: every record counts.

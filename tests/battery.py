@@ -40,9 +40,10 @@ class Case:
 
     @cached_property
     def neighbourhood(self) -> np.ndarray:
-        """θ and points as far from it as θ is large, (2p+1, p): values there tell how large a rounded term may be."""
-        unit = size(self.theta) or 1.0
-        steps = unit * np.eye(len(self.theta))
+        """θ and points as far from it as θ is large, (2p+3, p): values there tell how large a rounded term may be."""
+        unit, p = size(self.theta) or 1.0, len(self.theta)
+        # Along the axes, and off them: a product of two parameters may vanish on both of its axes.
+        steps = unit * np.concatenate((np.eye(p), np.linspace(0.5, 1.0, p)[None]))
         return np.concatenate((self.theta[None], self.theta + steps, self.theta - steps))
 
     @cached_property
@@ -158,7 +159,11 @@ def check_leading_axes_broadcast(case: Case) -> None:
     for function, core, reference in functions:
         stacked = function(thetas, batches)
         assert stacked.shape == (2, 3, *core)
-        one_batch, one_theta, everyone = function(thetas[:, 0], batches[0]), function(case.theta, batches), function(thetas)
+        one_batch, one_theta, everyone = (
+            function(thetas[:, 0], batches[0]),
+            function(case.theta, batches),
+            function(thetas),
+        )
         assert one_batch.shape == (2, *core)
         assert one_theta.shape == (3, *core)
         assert everyone.shape == (2, 1, *core)
@@ -193,7 +198,9 @@ def check_curvature_is_that_of_the_sample_hessians(case: Case) -> None:
     assert_close(curvature.batch_matrices(batches), means * scale, unit * scale)
     assert_close(scaled.mean(), dense.mean(axis=0), unit)
     assert_close(
-        scaled.quadratic_forms(vectors), np.einsum("ni,nij,nj->n", vectors, dense, vectors), unit * p * size(vectors) ** 2
+        scaled.quadratic_forms(vectors),
+        np.einsum("ni,nij,nj->n", vectors, dense, vectors),
+        unit * p * size(vectors) ** 2,
     )
     one = vectors[0]
     assert_close(scaled.quadratic_forms(one), np.einsum("i,nij,j->n", one, dense, one), unit * p * size(one) ** 2)
@@ -261,7 +268,7 @@ def check_minibatch_sharpness_lies_where_theory_says(case: Case, sampling: es.Sa
 
 def check_minibatch_sharpness_falls_with_batch_size(case: Case, sampling: es.Sampling) -> None:
     """M_{b+1} ≤ M_b; without replacement ≤ with it; b·M_b rises for positive semidefinite samples."""
-    n, b, slack = case.problem.n_samples, sampling.batch_size, 1e-12 * case.hessian_scale
+    _n, b, slack = case.problem.n_samples, sampling.batch_size, 1e-12 * case.hessian_scale
     here = es.minibatch_sharpness(case.problem, case.theta, sampling).value
     if b > 1:
         smaller = es.minibatch_sharpness(case.problem, case.theta, type(sampling)(b - 1)).value
@@ -324,7 +331,10 @@ def check_gradient_statistics_are_moments(case: Case, sampling: es.Sampling) -> 
     # A weighted mean of eigenvalues of H.
     if denominator > 1e-10:
         sharpness = es.sharpness(case.problem, case.theta)
-        assert es.interaction_aware_sharpness(case.problem, case.theta, sampling) <= sharpness + 1e-12 * scale / denominator
+        assert (
+            es.interaction_aware_sharpness(case.problem, case.theta, sampling)
+            <= sharpness + 1e-12 * scale / denominator
+        )
 
 
 def check_mean_square_sharpness_lies_where_theory_says(case: Case, sampling: es.Sampling) -> None:
@@ -393,7 +403,10 @@ def assert_same_statistics(case: Case, other: Case, sampling: es.Sampling, facto
     """Each statistic of `other` is `factor` times that of `case`."""
     scale = case.hessian_scale * factor
     _, probabilities, gradients, clear = batch_gradients(case, sampling)
-    pairs = [(es.sharpness(c.problem, c.theta), es.minibatch_sharpness(c.problem, c.theta, sampling).value) for c in (case, other)]
+    pairs = [
+        (es.sharpness(c.problem, c.theta), es.minibatch_sharpness(c.problem, c.theta, sampling).value)
+        for c in (case, other)
+    ]
     # The point itself is rounded when it is moved: 1e-10 leaves room for steep losses.
     assert_close(pairs[1], factor * np.array(pairs[0]), max(scale, factor * case.nearby_hessian_scale), 1e-10)
     if case.hessian_scale <= 1e-6 * case.nearby_hessian_scale:
@@ -431,7 +444,9 @@ SAMPLING_CHECKS = (
 def check_enumeration_agrees_with_sampling(case: Case, sampling: es.Sampling) -> None:
     """The exact value lies within five standard errors of a sampled one, which the seed determines."""
     problem, theta, scale = case.problem, case.theta, case.hessian_scale
-    estimators: list[Callable[..., es.Estimate]] = [lambda **how: es.minibatch_sharpness(problem, theta, sampling, **how)]
+    estimators: list[Callable[..., es.Estimate]] = [
+        lambda **how: es.minibatch_sharpness(problem, theta, sampling, **how)
+    ]
     _, probabilities, gradients, clear = batch_gradients(case, sampling)
     if clear:
         estimators.append(lambda **how: es.batch_sharpness(problem, theta, sampling, **how))

@@ -17,7 +17,15 @@ import esssim as es
 from tests.battery import Case
 
 KINDS = ("quadratic", "linear regression", "product", "difference 2", "difference 3", "difference 4", "difference 5")
-CORNERS = ("none", "none", "duplicated samples", "zero sample", "all samples equal", "degenerate top", "unseen coordinate")
+CORNERS = (
+    "none",
+    "none",
+    "duplicated samples",
+    "zero sample",
+    "all samples equal",
+    "degenerate top",
+    "unseen coordinate",
+)
 SCALES = (1.0, 1.0, 1e150, 1e-150)
 
 quarters = st.integers(-8, 8).map(lambda k: k / 4)

@@ -127,7 +127,9 @@ class TestEquivarianceOfTheData:
 
     @pytest.mark.parametrize("name", ["linear regression, n < p", "product", "difference, depth 3"])
     @pytest.mark.parametrize("factor", [1.0, 1e150, 1e-150])
-    def test_permuted_and_scaled_data(self, name: str, factor: float, scheme: type[es.Sampling], batch_size: int) -> None:
+    def test_permuted_and_scaled_data(
+        self, name: str, factor: float, scheme: type[es.Sampling], batch_size: int
+    ) -> None:
         case = ORDINARY[name]
         order = np.random.default_rng(0).permutation(case.problem.n_samples)
         options = {} if name.startswith("linear") else {"form": case.problem.form, "depth": case.problem.depth}

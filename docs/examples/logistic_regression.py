@@ -34,7 +34,9 @@ class LogisticRegression(es.Problem):
         self.inputs = np.asarray(inputs, dtype=np.float64)
         self.labels = np.asarray(labels, dtype=np.float64)
         if self.inputs.ndim != 2 or self.labels.shape != self.inputs.shape[:1] or not np.isfinite(self.inputs).all():
-            raise ValueError(f"inputs must be finite of shape (n, p) and labels (n,), got {self.inputs.shape}, {self.labels.shape}")
+            raise ValueError(
+                f"inputs must be finite of shape (n, p) and labels (n,), got {self.inputs.shape}, {self.labels.shape}"
+            )
         if not np.isin(self.labels, (-1.0, 1.0)).all():
             raise ValueError(f"labels must be -1 or +1, got {np.unique(self.labels)}")
         super().__init__(n_samples=self.inputs.shape[0], n_params=self.inputs.shape[1])
@@ -72,7 +74,9 @@ def main() -> None:
     print(f"SGD with step size η = {step_size:g} and batches of {sampling.batch_size}, mean of two runs:")
     for record in range(trace.sizes["record"]):
         row = trace.isel(record=record).mean("replica")
-        print(f"  step {int(row.step):5d}   loss {float(row.loss):.4f}   η/2 · sharpness {step_size / 2 * float(row.sharpness):.4f}")
+        print(
+            f"  step {int(row.step):5d}   loss {float(row.loss):.4f}   η/2 · sharpness {step_size / 2 * float(row.sharpness):.4f}"
+        )
 
     theta = trace["theta"].values[0, -1]
     # 150 choose 8 batches are too many to enumerate: these two are sampled, and say how exactly.

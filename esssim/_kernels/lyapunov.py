@@ -16,7 +16,7 @@ compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath
 
 
 @compiled
-def low_rank_growth_rate(factors, diagonals, basis, start, batches, burn_in, optimiser):  # type: ignore[no-untyped-def]
+def low_rank_growth_rate(factors, diagonals, basis, start, batches, burn_in, optimiser):
     """(1/t) log growth after the burn-in, Hᵢ = diag(diagonals[i]) + aᵢaᵢᵀ.
 
     diagonals is (0, p) where there is none, and basis (p, 0) where nothing is to be projected on its columns.
@@ -51,7 +51,7 @@ def low_rank_growth_rate(factors, diagonals, basis, start, batches, burn_in, opt
 
 
 @compiled
-def dense_growth_rate(hessians, start, batches, burn_in, optimiser):  # type: ignore[no-untyped-def]
+def dense_growth_rate(hessians, start, batches, burn_in, optimiser):
     """The same for Hᵢ = hessians[i]."""
     n_steps, b = batches.shape
     p = start.shape[0]
@@ -73,7 +73,7 @@ def dense_growth_rate(hessians, start, batches, burn_in, optimiser):  # type: ig
 
 
 @compiled
-def move(position, velocity, gradient, optimiser):  # type: ignore[no-untyped-def]
+def move(position, velocity, gradient, optimiser):
     """One linearised step, optimiser = (η, β, nesterov)."""
     eta, beta, nesterov = optimiser
     for k in range(position.shape[0]):
@@ -82,7 +82,7 @@ def move(position, velocity, gradient, optimiser):  # type: ignore[no-untyped-de
 
 
 @compiled
-def project(basis, vector, coordinates):  # type: ignore[no-untyped-def]
+def project(basis, vector, coordinates):
     """vector ← basis basisᵀ vector."""
     p, rank = basis.shape
     for j in range(rank):
@@ -98,7 +98,7 @@ def project(basis, vector, coordinates):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def rescale(position, velocity, optimiser):  # type: ignore[no-untyped-def]
+def rescale(position, velocity, optimiser):
     """Divide the state by its largest entry where that has left the bounds; returns the logarithm of the divisor."""
     eta = optimiser[0]
     largest = 0.0
@@ -113,7 +113,7 @@ def rescale(position, velocity, optimiser):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def log_norm(position, velocity, optimiser):  # type: ignore[no-untyped-def]
+def log_norm(position, velocity, optimiser):
     """log ‖(e, ηv)‖, −∞ for a product that has annihilated its start."""
     eta = optimiser[0]
     total = 0.0

@@ -36,7 +36,11 @@ def zoo(quick: bool) -> Iterator[tuple[str, Problem, FloatArray]]:
             deep = DiagonalLinearNetwork(table.inputs, table.targets, form="difference", depth=3)
             yield f"depth 3/{table.name}/{seed}", deep, rng.normal(size=(2 * d,))
         raw = rng.normal(size=(N, 4, 4))
-        yield f"quadratic/{seed}", Quadratic(raw + raw.transpose(0, 2, 1), rng.normal(size=(N, 4))), rng.normal(size=(4,))
+        yield (
+            f"quadratic/{seed}",
+            Quadratic(raw + raw.transpose(0, 2, 1), rng.normal(size=(N, 4))),
+            rng.normal(size=(4,)),
+        )
 
 
 def _extreme(rows: list[Row], key: str, holds: bool, what: str, value: float) -> Measurement:

@@ -51,7 +51,7 @@ def simulate(
     theta0: (p,), or (n_replicas, p) for a start each. step_size: η, or a `Ramp`. label_noise: ε, targets y + εz with z
     drawn anew at each step (least-squares problems). record: names from `STATISTICS`, and "theta". The records are at
     n_records equally spaced steps from 0 to n_steps, or at `record_steps`. n_batches: batches per record for sampled
-    statistics (enumerated where there are no more). n_workers: processes. progress: called with each finished replica.
+    statistics (enumerated where there are no more). n_workers: processes. progress: called with the number of replicas that are finished.
 
     Returns a Dataset with dims (replica, record), coords step (updates done) and step_size (η at that step), a variable
     per name (with its standard error where sampled), `diverged_at` (replica,), the step at which a residual or gradient
@@ -148,6 +148,11 @@ def _run_replica(
         replica.advance(int(step))
         if replica.diverged_at >= 0:
             break
+        if replica.is_out_of_range():
+            # Nothing can be measured here; the next batch would find it, and behind the last record there is none.
+            if k == len(steps) - 1:
+                replica.diverged_at = int(step)
+            continue
         statistic_seed = np.random.SeedSequence(seed, spawn_key=(index, int(step)))
         row = measure(problem, replica.theta, optimiser.sampling, names, n_batches, statistic_seed)
         for name, value in row.items():

@@ -10,36 +10,51 @@ from esssim import _validate
 from esssim._validate import FloatArray
 from esssim.problems import Problem
 
+# A flow that gets this many times farther than its natural length has no minimum in its way.
+ESCAPE = 1e20
+
 
 def gradient_flow(problem: Problem, theta0: npt.ArrayLike, *, gradient_tolerance: float = 1e-10) -> FloatArray:
     """The limit of dθ/dt = −∇L(θ) from theta0 (p,), to ‖∇L‖ ≤ gradient_tolerance times its start: the η → 0 limit of
     training.
 
-    Conserved quantities of the flow (the imbalance u²−v² of a diagonal network) are kept to the solver's 1e-10.
+    Conserved quantities of the flow (the imbalance u²−v² of a diagonal network) are kept to about 1e-9 of their size.
     Raises RuntimeError when the flow does not get there. Stiff multistep method (BDF) with the exact Hessian as
     Jacobian.
     """
     start = problem.check_point(theta0)
     tolerance = _validate.real("gradient_tolerance", gradient_tolerance, above=0.0)
-    initial = float(np.linalg.norm(problem.gradient(start)))
-    if initial == 0.0:
+    first = problem.gradient(start)
+    if not first.any():
         return start
+    # Units of θ and of time in which the start, its gradient and its Hessian are near 1, whatever the data's.
+    steepness = float(np.abs(problem.hessian(start)).max())
+    slope = float(np.abs(first).max())
+    length = max(float(np.abs(start).max()), slope / steepness if steepness > 0 else 0.0) or 1.0
+    rate = steepness if steepness > 0 else slope / length
 
-    def remaining(_: float, theta: FloatArray) -> float:
-        return float(np.linalg.norm(problem.gradient(theta))) - tolerance * initial
+    def velocity(_: float, point: FloatArray) -> FloatArray:
+        return -problem.gradient(length * point) / length / rate
 
-    remaining.terminal = True  # type: ignore[attr-defined]
-    scale = max(float(np.abs(start).max()), np.finfo(np.float64).tiny)
+    def remaining(time: float, point: FloatArray) -> float:
+        return float(np.linalg.norm(velocity(time, point))) - tolerance * initial
+
+    def escaping(_: float, point: FloatArray) -> float:
+        return float(np.abs(point).max()) - ESCAPE
+
+    initial = float(np.linalg.norm(velocity(0.0, start / length)))
+    remaining.terminal = escaping.terminal = True  # type: ignore[attr-defined]
     solution = solve_ivp(
-        lambda _, theta: -problem.gradient(theta),
-        (0.0, 1e12 / max(float(np.abs(problem.hessian(start)).max()), 1e-300)),
-        start,
+        velocity,
+        (0.0, 1e12),
+        start / length,
         method="BDF",
-        jac=lambda _, theta: -problem.hessian(theta),
-        events=remaining,
+        jac=lambda _, point: -problem.hessian(length * point) / rate,
+        events=(remaining, escaping),
         rtol=1e-10,
-        atol=1e-13 * scale,
+        atol=1e-13,
     )
     if not solution.t_events[0].size:
-        raise RuntimeError(f"gradient_flow did not reach a minimum from theta0: {solution.message}")
-    return np.asarray(solution.y_events[0][0])
+        reason = "it escapes to infinity" if solution.t_events[1].size else solution.message
+        raise RuntimeError(f"gradient_flow did not reach a minimum from theta0: {reason}")
+    return np.asarray(length * solution.y_events[0][0])

@@ -43,6 +43,14 @@ class Replica:
             self.diverged_at = int(self._run(self.step, step))
             self.step = step
 
+    def is_out_of_range(self) -> bool:
+        """Whether a sample's loss or gradient here is not finite, or a gradient is beyond the limit of divergence."""
+        everyone = np.arange(self.problem.n_samples)
+        with np.errstate(all="ignore"):
+            losses = self.problem.sample_losses(self.theta, everyone)
+            largest = np.abs(self.problem.sample_gradients(self.theta, everyone)).max()
+        return not (largest <= sgd.DIVERGENCE_LIMIT and np.isfinite(losses).all())
+
     def _run(self, first: int, last: int) -> int:
         problem, o = self.problem, self.optimiser
         scheme = scheme_code(o.sampling)

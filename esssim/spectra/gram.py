@@ -13,7 +13,7 @@ def gram_largest_eigenvalues(factors: FloatArray, batches: IntArray) -> FloatArr
     Slices of the one n×n Gram matrix, or p×p products when p < b; b = 1: ‖aᵢ‖²; b = 2: the closed form of a 2×2 matrix.
     factors: (n, p), the aᵢ; batches: (m, b). Returns (m,). Relative error of a few b·eps at any scale of any row.
     """
-    n_batches, b = batches.shape
+    _n_batches, b = batches.shape
     exponents, rows = _normalised_rows(factors)
     # Rows keep their own power of two: a batch of tiny rows loses nothing next to a huge row elsewhere.
     shift = exponents[batches].max(axis=1)

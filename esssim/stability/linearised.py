@@ -1,4 +1,4 @@
-"""SGD linearised at a minimum: the curvature in units of its scale, its modes, and the checks that a threshold needs."""
+"""SGD linearised at a minimum: the curvature in units of its scale, its modes, and the checks of a threshold."""
 
 from __future__ import annotations
 
@@ -37,13 +37,14 @@ class Linearised:
 
 
 def linearise(problem: Problem, theta: npt.ArrayLike, sampling: Sampling, hessian: str) -> Linearised | None:
-    """The linearisation at theta (p,), None where every Hᵢ is zero. Raises ValueError where no step size can be stable."""
+    """The linearisation at theta (p,), None where every Hᵢ is zero; ValueError where no step size can be stable."""
     _validate.choice("hessian", hessian, ("full", "gauss_newton"))
     point = problem.check_point(theta)
     sampling.check(problem.n_samples)
     if isinstance(sampling, Reshuffled):
         raise ValueError(
-            "sampling must draw independent batches (WithoutReplacement or WithReplacement) for a threshold, got Reshuffled"
+            "sampling must draw independent batches for a threshold (WithoutReplacement or WithReplacement), "
+            "got Reshuffled"
         )
     curvature = problem.curvature(point) if hessian == "full" else problem.gauss_newton_curvature(point)
     scale = curvature.scale()
@@ -56,13 +57,14 @@ def linearise(problem: Problem, theta: npt.ArrayLike, sampling: Sampling, hessia
 
 
 def _check_minimum(curvature: Curvature, scale: float, c: float) -> None:
-    """Along a negative eigenvalue of H every step size grows, and along its kernel wherever the Hᵢ do not vanish there."""
+    """Every step size grows along a negative eigenvalue of H, and along its kernel where the Hᵢ do not vanish there."""
     eigenvalues, eigenvectors = np.linalg.eigh(curvature.mean())
     top = max(float(eigenvalues[-1]), 0.0)
     hint = "so that no step size is stable (hessian='gauss_newton' leaves the residual part out)"
     if eigenvalues[0] < -NEGATIVE_TOLERANCE * top and eigenvalues[0] < 0.0:
         raise ValueError(
-            f"theta must be a minimum for a critical step size: H has the eigenvalue {eigenvalues[0] * scale:.3g}, {hint}"
+            "theta must be a minimum for a critical step size: "
+            f"H has the eigenvalue {eigenvalues[0] * scale:.3g}, {hint}"
         )
     neutral = eigenvectors[:, eigenvalues <= NEGATIVE_TOLERANCE**2 * top]
     if c > 0.0 and neutral.size:
@@ -70,8 +72,8 @@ def _check_minimum(curvature: Curvature, scale: float, c: float) -> None:
         fluctuation = float(np.sqrt(np.einsum("kj,kl,lj->j", neutral, squares, neutral).max(initial=0.0)))
         if fluctuation > NEGATIVE_TOLERANCE * max(top, NEGATIVE_TOLERANCE):
             raise ValueError(
-                "theta must be a minimum for a critical step size: along a direction without curvature the samples' own "
-                f"Hessians fluctuate by {fluctuation * scale:.3g}, {hint}"
+                "theta must be a minimum for a critical step size: along a direction without curvature "
+                f"the samples' own Hessians fluctuate by {fluctuation * scale:.3g}, {hint}"
             )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ from esssim.statistics.estimate import Estimate
 
 # A product that annihilates its start has the rate −∞; root finding needs a number.
 LOWEST_RATE = -100.0
-# The exponent rises over a factor of a few beyond the mean-square edge; a positive stretch narrower than this is missed.
+# The factor between two step sizes that are tried: a narrower stretch of positive exponents is missed.
 WALK = 1.25
 
 
@@ -51,8 +51,8 @@ def lyapunov_exponent(
     """Top Lyapunov exponent γ = lim (1/t) log ‖T_{B_t}…T_{B_1}e₀‖ per step, on the range of H: SGD contracts iff γ < 0.
 
     Mean over n_replicas independent products of n_steps steps (after a fifth of burn-in); the standard error is their
-    spread. Where every batch has the same Hessian (b = n) it is log ρ(T), exact. theta: (p,). The same seed uses the same
-    batches at every step size, so that γ is smooth in η, and a replica's are the same beside any number of others.
+    spread. Where every batch has the same Hessian (b = n) it is log ρ(T), exact. theta: (p,). The same seed uses the
+    same batches at every step size, so that γ is smooth in η, and for a replica beside any number of others.
     Raises ValueError for bad arguments, at a theta that is not a minimum, and where H = 0.
     Source: Furstenberg & Kesten 1960.
     """
@@ -88,8 +88,8 @@ def almost_sure_threshold(
 ) -> Threshold:
     """The step size where the Lyapunov exponent first crosses 0 upwards, with a 95 % interval.
 
-    The interval is where γ(η) ± t·standard error cross 0 (Student, n_replicas − 1 degrees), at common random numbers. Nothing
-    here is below the mean-square edge, which is a lower bound (Jensen); where every batch has the same Hessian they agree.
+    The interval is where γ(η) ± t·standard error cross 0 (Student, n_replicas − 1 degrees), at common random numbers.
+    Nothing is below the mean-square edge, a lower bound (Jensen); where all batches have the same Hessian they agree.
     Arguments as in `lyapunov_exponent`. Infinite where H = 0. Raises ValueError at a theta that is not a minimum.
     """
     beta = check_momentum(momentum)
@@ -102,7 +102,7 @@ def almost_sure_threshold(
     if linearised.is_deterministic:
         return Threshold(floor / scale, floor / scale, floor / scale)
 
-    @lru_cache(maxsize=None)
+    @cache
     def moments(eta: float) -> tuple[float, float]:
         rates = growth_rates(linearised, sampling, eta, beta, nesterov, n_steps, n_replicas, seed)
         rates = np.clip(rates, LOWEST_RATE, -LOWEST_RATE)
@@ -141,7 +141,7 @@ def growth_rates(
     """(1/t) log growth of each replica over n_steps after the burn-in, (n_replicas,); η in units of 1/scale."""
     curvature, basis = linearised.curvature, linearised.pencil.eigenvectors
     burn_in = n_steps // 5
-    rates = np.empty(n_replicas)
+    rates: FloatArray = np.empty(n_replicas)
     n_params, rank = basis.shape
     in_coordinates = True
     if isinstance(curvature, DenseCurvature):
@@ -149,7 +149,7 @@ def growth_rates(
     elif curvature.diagonals is None:
         factors, diagonals, projected = curvature.factors @ basis, np.empty((0, rank)), np.empty((rank, 0))
     else:
-        # The diagonals are cheap in their own basis only; there the range of H is kept by projection, if it is not everything.
+        # The diagonals are cheap in their own basis only: there the range of H is kept by projection.
         in_coordinates = False
         factors, diagonals = curvature.factors, curvature.diagonals
         projected = basis if rank < n_params else np.empty((n_params, 0))
@@ -158,7 +158,7 @@ def growth_rates(
         start = rng.standard_normal(rank)
         batches = sampling.draw(curvature.n_samples, burn_in + n_steps, rng)
         if not in_coordinates:
-            start = basis @ start
+            start = basis @ start  # type: ignore[assignment]
         tail = (start, batches, burn_in, (eta, beta, nesterov))
         if isinstance(curvature, DenseCurvature):
             rates[replica] = kernels.dense_growth_rate(hessians, *tail)

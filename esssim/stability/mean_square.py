@@ -1,9 +1,9 @@
 """The mean-square edge of SGD with independent batches.
 
-With T_B = T̄ + g ⊗ (H_B − H) on the state (e, v), the second moment M ↦ E[T_B M T_Bᵀ] splits into the deterministic part,
-block diagonal in H's eigenbasis, and a noise that enters through g alone. Its spectral radius crosses 1 exactly where
-that of P ↦ K∘V(P) does, with V(P) = c(mean HᵢPHᵢ − HPH) and K_jk = Σ_t a_j(t)a_k(t), a_j the response of the jth mode of
-the parameters to a unit impulse of gradient noise: momentum costs no more than plain SGD.
+With T_B = T̄ + g ⊗ (H_B − H) on the state (e, v), the second moment M ↦ E[T_B M T_Bᵀ] splits into the deterministic
+part, block diagonal in H's eigenbasis, and a noise that enters through g alone. Its spectral radius crosses 1 exactly
+where that of P ↦ K∘V(P) does, with V(P) = c(mean HᵢPHᵢ − HPH) and K_jk = Σ_t a_j(t)a_k(t), a_j the response of the jth
+mode of the parameters to a unit impulse of gradient noise: momentum costs no more than plain SGD.
 """
 
 from __future__ import annotations

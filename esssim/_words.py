@@ -1,0 +1,78 @@
+"""Verdicts and numbers in words that nobody can misread: the terminal, the report and the README say the same."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from esssim.claims.model import Expectation, Outcome, Verdict
+from esssim.settling import MINIMUM_ESS
+
+Tone = Literal["confirmed", "refuted", "unpredicted", "contradiction", "undecided"]
+
+EXPECTED = {"holds": "holds", "refuted": "refuted", "open": "no prediction"}
+TONES: dict[Tone, str] = {
+    "confirmed": "hold, as predicted",
+    "refuted": "REFUTED, as we predict",
+    "unpredicted": "decided where we made no prediction",
+    "contradiction": "CONTRADICT OUR PREDICTION",
+    "undecided": "without a verdict",
+}
+
+
+def tone(expected: Expectation, outcome: Outcome) -> Tone:
+    """What a verdict means for our own prediction."""
+    if outcome == "inconclusive":
+        return "undecided"
+    if expected == "open":
+        return "unpredicted"
+    if outcome != expected:
+        return "contradiction"
+    return "confirmed" if outcome == "holds" else "refuted"
+
+
+def spoken(expected: Expectation, outcome: Outcome, reason: str, n_effective: float | None = None) -> str:
+    """The verdict as a short phrase."""
+    match tone(expected, outcome):
+        case "undecided":
+            few = n_effective is not None and n_effective < MINIMUM_ESS
+            return f"no verdict: {n_effective:.0f} effective samples" if few else f"no verdict: {reason}"
+        case "unpredicted":
+            return "holds (we made no prediction)" if outcome == "holds" else "REFUTED (we made no prediction)"
+        case "contradiction":
+            return f"CONTRADICTS OUR PREDICTION: {'holds' if outcome == 'holds' else 'refuted'}"
+        case "refuted":
+            return "REFUTED, as we predict"
+    return "holds, as predicted"
+
+
+def spoken_verdict(verdict: Verdict) -> str:
+    """`spoken` of a measured claim."""
+    measured = verdict.measurement
+    return spoken(verdict.claim.expected, measured.verdict, measured.reason, measured.n_effective)
+
+
+def summary(verdicts: list[Verdict]) -> str:
+    """One line: how many claims came out how."""
+    tones = [tone(verdict.claim.expected, verdict.measurement.verdict) for verdict in verdicts]
+    seconds = sum(verdict.seconds for verdict in verdicts)
+    parts = [f"{tones.count(name)} {words}" for name, words in TONES.items() if name in tones]
+    claims = "1 claim" if len(verdicts) == 1 else f"{len(verdicts)} claims"
+    return f"{claims} in {duration(seconds)}: {', '.join(parts)}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words, minutes from two minutes on."""
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+
+
+def number(value: float | None) -> str:
+    """Four significant digits; a dash where there is no number."""
+    return "—" if value is None else f"{value:.4g}"
+
+
+def interval_text(interval: tuple[float, float] | None) -> str:
+    """The ends of an interval; "exact" where they coincide."""
+    if interval is None:
+        return "—"
+    lower, upper = interval
+    return "exact" if lower == upper else f"{lower:.4g} … {upper:.4g}"
