@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from esssim.claims.model import Expectation, Outcome, Verdict
+from esssim.claims.model import Expectation, Measurement, Outcome, Verdict
 from esssim.settling import MINIMUM_ESS
 
 Tone = Literal["confirmed", "refuted", "unpredicted", "contradiction", "undecided"]
 
 EXPECTED = {"holds": "holds", "refuted": "refuted", "open": "no prediction"}
 TONES: dict[Tone, str] = {
-    "confirmed": "hold, as predicted",
+    "confirmed": "holding, as predicted",
     "refuted": "REFUTED, as we predict",
-    "unpredicted": "decided where we made no prediction",
-    "contradiction": "CONTRADICT OUR PREDICTION",
+    "unpredicted": "decided, without a prediction of ours",
+    "contradiction": "CONTRADICTING OUR PREDICTION",
     "undecided": "without a verdict",
 }
 
@@ -34,7 +34,7 @@ def spoken(expected: Expectation, outcome: Outcome, reason: str, n_effective: fl
     """The verdict as a short phrase."""
     match tone(expected, outcome):
         case "undecided":
-            few = n_effective is not None and n_effective < MINIMUM_ESS
+            few = n_effective is not None and n_effective < MINIMUM_ESS and "effective samples" in reason
             return f"no verdict: {n_effective:.0f} effective samples" if few else f"no verdict: {reason}"
         case "unpredicted":
             return "holds (we made no prediction)" if outcome == "holds" else "REFUTED (we made no prediction)"
@@ -51,13 +51,19 @@ def spoken_verdict(verdict: Verdict) -> str:
     return spoken(verdict.claim.expected, measured.verdict, measured.reason, measured.n_effective)
 
 
+def our_prediction(expected: Expectation, words: str) -> str:
+    """What we predict, with the verdict before it where the words do not say it themselves."""
+    verdict = EXPECTED[expected]
+    return words if words.startswith(verdict) else f"{verdict}: {words}"
+
+
 def summary(verdicts: list[Verdict]) -> str:
     """One line: how many claims came out how."""
     tones = [tone(verdict.claim.expected, verdict.measurement.verdict) for verdict in verdicts]
     seconds = sum(verdict.seconds for verdict in verdicts)
     parts = [f"{tones.count(name)} {words}" for name, words in TONES.items() if name in tones]
     claims = "1 claim" if len(verdicts) == 1 else f"{len(verdicts)} claims"
-    return f"{claims} in {duration(seconds)}: {', '.join(parts)}"
+    return f"{claims} in {duration(seconds)}: {'; '.join(parts)}"
 
 
 def duration(seconds: float) -> str:
@@ -70,9 +76,9 @@ def number(value: float | None) -> str:
     return "—" if value is None else f"{value:.4g}"
 
 
-def interval_text(interval: tuple[float, float] | None) -> str:
-    """The ends of an interval; "exact" where they coincide."""
-    if interval is None:
+def interval_text(measured: Measurement) -> str:
+    """The ends of the interval; "exact" where they coincide and nothing was sampled."""
+    if measured.interval is None:
         return "—"
-    lower, upper = interval
-    return "exact" if lower == upper else f"{lower:.4g} … {upper:.4g}"
+    lower, upper = measured.interval
+    return "exact" if lower == upper and measured.n_effective is None else f"{lower:.4g} … {upper:.4g}"

@@ -1,10 +1,10 @@
-"""The command line: `esssim verify` measures every claim."""
+"""The command line. Everything slow is imported inside the commands, so that help is instant."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
-import platform
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,54 +12,247 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from esssim.claims import Claim, Verdict
+    from esssim.claims import Verdict
+    from esssim.claims.model import Claim
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+BAD_INPUT = 2
+INTERRUPTED = 130
+BROKEN_PIPE = 141
 
-WORDS = {True: "as we predict", False: "CONTRADICTS OUR PREDICTION", None: "no prediction, or no verdict"}
+VERIFY_HELP = """Measure claims: which hold, which are refuted, is it what we predict?
+
+CLAIM is an id or a family (`esssim verify --list`); all claims without one.
+
+Exit code: 0 all as predicted, 1 something contradicts our prediction, 2 bad input, 3 something stayed undecided.
+
+Examples:
+
+    esssim verify --quick
+
+    esssim verify mean-square-settles --out results
+
+    esssim verify minibs-settles/diabetes/b=4 --json"""
+
+MEASURE_HELP = """Sharpness and critical step size of a table of your own.
+
+For several batch sizes: sharpness, MiniBS and their gap, batch sharpness, IAS, mean-square sharpness Q_b, and the
+critical step size 2/Q_b. TABLE is a .csv, .parquet or .npz file, or a bundled table: diabetes, breast_cancer, wine,
+digits. Sampled numbers come with a 95 % interval; everything else is exact.
+
+Examples:
+
+    esssim measure diabetes
+
+    esssim measure houses.csv --target price --batch-size 8 --batch-size 32
+
+    esssim measure houses.csv --target price --model network --out results"""
+
+CITE_HELP = """A claim's statement and source, and BibTeX.
+
+Example:
+
+    esssim cite mean-square-edge"""
+
+app = typer.Typer(
+    name="esssim",
+    help="esssim: the edge of stochastic stability, in numbers one can trust.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
+OutFolder = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write the results to this folder.")]
 
 
-@app.callback()
-def _root() -> None:
-    """The stability of stochastic gradient descent, in numbers one can trust."""
-
-
-@app.command()
-def verify(
-    claims: Annotated[list[str] | None, typer.Argument(help="ids or families of claims; all without one")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="shorter runs, fewer claims: under a minute")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of a table")] = False,
-    out: Annotated[Path | None, typer.Option(help="folder for results.json")] = None,
+@app.callback(invoke_without_command=True)
+def entry(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print it.")] = False
 ) -> None:
-    """Measure claims and print each verdict. Exit code: 0 as predicted, 1 contradicted, 2 bad input, 3 undecided."""
-    from esssim import claims as claims_module
-    from esssim import store
+    if version:
+        from esssim import __version__
 
+        print(f"esssim {__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command(help=VERIFY_HELP)
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[CLAIM]...", show_default=False)] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Shorter runs, only what they can decide: a minute.")] = False,
+    as_json: AsJson = False,
+    out: OutFolder = None,
+    listed: Annotated[bool, typer.Option("--list", help="List the claims instead of measuring them.")] = False,
+) -> None:
+    from esssim import claims
+
+    selected = claims.registry.select(names or None, quick)
+    if listed:
+        _list(selected, as_json)
+        return
+    if not selected:
+        raise ValueError("there is no claim to verify")
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        if not os.access(out, os.W_OK):
-            raise ValueError(f"--out must be a writable folder, got {str(out)!r}")
+        _prepare_folder(out)
+    verdicts = _measure(names or None, quick, len(selected))
+    from esssim import report
+    from esssim._environment import environment
+    from esssim._terminal import show_verdicts
+    from esssim.experiments import RampExperiment
 
-    def progress(claim: Claim, verdict: Verdict | None) -> None:
-        if verdict is not None:
-            measured = verdict.measurement
-            line = f"{measured.verdict:12s} {claim.id}: {measured.reason} ({WORDS[verdict.as_predicted]})"
-            print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
+    where = environment(RampExperiment.seed)
+    if out is not None:
+        from esssim import plots
 
-    verdicts = claims_module.verify(claims, quick, progress)
-    environment = {"python": platform.python_version(), "platform": platform.platform(), "cpus": os.cpu_count()}
-    text = json.dumps({"claims": [v.as_dict() for v in verdicts], "environment": environment}, indent=1)
+        pictures = plots.report_pictures(quick, [claim.id for claim in selected])
+        report.write_results(out, verdicts, where, pictures)
     if as_json:
-        print(text)
+        print(report.results_json(verdicts, where), end="")
+    else:
+        show_verdicts(verdicts)
     if out is not None:
-        store.write_text(out / "results.json", text)
-    raise typer.Exit(claims_module.exit_code(verdicts))
+        print(f"report: {out / 'report.html'}", file=sys.stderr)
+    raise typer.Exit(claims.exit_code(verdicts))
+
+
+@app.command(help=MEASURE_HELP)
+def measure(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="A file, or the name of a bundled table.")],
+    target: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column to predict.")] = None,
+    batch_size: Annotated[
+        list[int] | None, typer.Option(help="May be repeated; default 1, 2, 4, 8, 16, 32 and n.", show_default=False)
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="regression, or network: a diagonal linear network trained to interpolate.")
+    ] = "regression",
+    batches: Annotated[int, typer.Option(help="How many batches to sample where all are too many.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Of the sampled batches.")] = 0,
+    no_standardize: Annotated[bool, typer.Option("--no-standardize", help="Leave the columns as they are.")] = False,
+    as_json: AsJson = False,
+    out: OutFolder = None,
+) -> None:
+    from esssim import measure as measuring
+    from esssim._environment import environment
+    from esssim._terminal import show_measurement, step_progress
+
+    loaded = measuring.load_table(table, target, standardize=not no_standardize)
+    if out is not None:
+        _prepare_folder(out)
+    with step_progress() as progress:
+        measured = measuring.measure_table(
+            loaded,
+            batch_sizes=batch_size or None,
+            model=model,
+            n_batches=batches,
+            seed=seed,
+            standardized=not no_standardize,
+            progress=progress,
+        )
+    where = environment(seed)
+    written = measuring.write_measurement(out, measured, where) if out is not None else []
+    if as_json:
+        _print_json({**measured.as_dict(), "environment": where})
+    else:
+        show_measurement(measured)
+    for path in written:
+        print(f"wrote {path}", file=sys.stderr)
+
+
+@app.command(help=CITE_HELP)
+def cite(name: Annotated[str, typer.Argument(metavar="CLAIM")], as_json: AsJson = False) -> None:
+    from esssim import claims
+    from esssim.bibliography import bibtex
+
+    selected = claims.registry.select([name])
+    sources = list(dict.fromkeys(claim.source for claim in selected))
+    entries = list(dict.fromkeys(entry for source in sources for entry in bibtex(source)))
+    if as_json:
+        statements = [{"id": claim.id, "statement": claim.statement, "source": claim.source} for claim in selected]
+        _print_json({"claims": statements, "bibtex": entries})
+        return
+    for claim in selected:
+        print(f"{claim.id}: {claim.statement}")
+    print(f"source: {'; '.join(sources)}", *entries, sep="\n\n")
 
 
 def main() -> None:
-    """Entry point: every expected error is one line on stderr and exit code 2."""
+    """Entry point: every error is one line on standard error and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        # η and λ on a terminal that knows ASCII only: a question mark, not a failure after the work.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
-        app()
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `esssim ... | head`: what is left in the buffer must not fail once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = BROKEN_PIPE
+    sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """The exit code of a command line."""
+    try:
+        code = app(arguments, prog_name="esssim", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except SystemExit:  # raised by rich and typer alike, with 1 (which means something else here), on a closed pipe
+        return BROKEN_PIPE
+    except Exception as error:
+        if os.environ.get("ESSSIM_TRACEBACK"):
+            raise
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        return BAD_INPUT
+    return code if isinstance(code, int) else 0
+
+
+def _one_line(error: Exception) -> str:
+    # typer's own errors (unknown option, missing argument) know how to say what is wrong.
+    spoken = getattr(error, "format_message", None)
+    words = " ".join((str(spoken()) if spoken is not None else str(error)).split())
+    if spoken is not None or isinstance(error, (ValueError, OSError, RuntimeError)):
+        return words or type(error).__name__
+    return f"{type(error).__name__}: {words} (a bug; ESSSIM_TRACEBACK=1 shows where)"
+
+
+def _measure(names: list[str] | None, quick: bool, total: int) -> list[Verdict]:
+    from esssim import claims
+    from esssim._terminal import claim_progress
+
+    with claim_progress(total) as progress:
+        return claims.verify(names, quick, progress)
+
+
+def _list(selected: list[Claim], as_json: bool) -> None:
+    from esssim._terminal import show_claims
+
+    if as_json:
+        fields = ("id", "statement", "source", "source_predicts", "we_predict", "expected", "method", "tolerance")
+        _print_json({"claims": [{name: getattr(claim, name) for name in fields} for claim in selected]})
+    else:
+        show_claims(selected)
+
+
+def _print_json(content: dict[str, object]) -> None:
+    print(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _prepare_folder(folder: Path) -> None:
+    """Create the folder and try to write there: before the work, not after ten minutes of it."""
+    import tempfile
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"out must be a folder that can be written to, got {str(folder)!r}: {error.strerror}"
+        ) from error
+
+
+if __name__ == "__main__":
+    main()

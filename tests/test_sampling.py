@@ -12,6 +12,7 @@ import pytest
 import scipy.stats
 
 import esssim as es
+from esssim._kernels import sampling as kernels
 from tests import oracles
 
 SCHEMES = (es.WithoutReplacement, es.WithReplacement, es.Reshuffled)
@@ -233,6 +234,10 @@ def test_schemes_are_values() -> None:
         es.WithoutReplacement(3).batch_size = 4
 
 
+def test_compiled_loops_tell_the_schemes_apart() -> None:
+    assert len({kernels.WITHOUT_REPLACEMENT, kernels.WITH_REPLACEMENT, kernels.RESHUFFLED}) == 3
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("bad", [0, -1, 2.5, "3", None, True, np.nan])
 def test_bad_batch_size(scheme: type[es.Sampling], bad: object) -> None:
@@ -255,6 +260,9 @@ def test_batches_larger_than_the_data(scheme: type[es.Sampling]) -> None:
 def test_with_replacement_may_draw_more_than_there_are() -> None:
     sampling = es.WithReplacement(5)
     sampling.check(2)
+    sampling.check(1)
+    with pytest.raises(ValueError, match="n_samples must be an integer of at least 1, got 0"):
+        sampling.check(0)
     assert sampling.draw(2, 3, np.random.default_rng(0)).shape == (3, 5)
     assert sum(weights.sum() for _, weights in sampling.enumerate(2)) == pytest.approx(1.0, abs=1e-14)
 

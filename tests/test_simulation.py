@@ -54,3 +54,27 @@ def test_the_command_line_names_the_nearest_claim_and_prints_json():
     assert "did you mean 'imbalance'?" in wrong.stderr
     right = subprocess.run([*command, "imbalance", "--quick", "--json"], capture_output=True, text=True, check=True)
     assert json.loads(right.stdout)["claims"][0]["verdict"] == "holds"
+
+
+# Bit patterns: infinity, a quiet NaN, and a signalling NaN, the one whose subtraction makes numpy warn.
+@pytest.mark.parametrize("garbage", [0x7FF0000000000000, 0x7FF8000000000000, 0x7FF0000000000001])
+def test_gradient_flow_does_not_depend_on_what_lies_in_fresh_memory(monkeypatch, garbage):
+    problem, start = network(), np.concatenate([np.full(4, 2.0), np.zeros(4)])
+    expected = es.gradient_flow(problem, start)
+    plain = np.empty
+
+    def poisoned(shape, dtype=float, **options):
+        array = plain(shape, dtype, **options)
+        if array.dtype == np.float64:
+            array.view(np.uint64).fill(garbage)
+        return array
+
+    monkeypatch.setattr(np, "empty", poisoned)
+    np.testing.assert_array_equal(es.gradient_flow(problem, start), expected)
+
+
+def test_gradient_flow_keeps_the_imbalance_and_reaches_the_interpolant():
+    problem, start = network(), np.concatenate([np.full(4, 2.0), np.zeros(4)])
+    theta = es.gradient_flow(problem, start)
+    np.testing.assert_allclose(theta[:4] ** 2 - theta[4:] ** 2, 4.0, rtol=1e-8)
+    assert problem.loss(theta) < 1e-16

@@ -7,6 +7,8 @@ algorithm that sees only doubles can do better.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Iterator
 
 import mpmath
@@ -87,6 +89,7 @@ NASTY_ROWS = {
     "tiny rows beside a huge one": lambda rows: rows * np.where(np.arange(len(rows)) == 0, 1e150, 1e-150)[:, None],
     "every scale": lambda rows: rows * 10.0 ** np.linspace(-150, 150, len(rows))[:, None],
     "columns of every scale": lambda rows: rows * 10.0 ** np.linspace(0, -140, rows.shape[1]),
+    "entries of every scale within a row": lambda rows: rows * 10.0 ** np.linspace(150, -150, rows.shape[1]),
     "unseen column": lambda rows: rows * (np.arange(rows.shape[1]) > 0),
 }
 
@@ -196,6 +199,24 @@ def test_every_batch_of_ordinary_size_converges_by_newton() -> None:
     for batch_size in (1, 3, 8):
         batches, values = random_batches(20, batch_size, count=50), np.empty(50)
         assert secular_kernel.largest_eigenvalues(diagonals, factors, batches, np.ones(50), values).all()
+
+
+def test_newton_converges_in_a_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quadratically: a wrong derivative would still find the root, but slowly."""
+    monkeypatch.setattr(secular_kernel, "MAX_ITERATIONS", 9)
+    rng = np.random.default_rng(4)
+    for batch_size, spread in itertools.product((1, 3, 8), (0.1, 1.0, 10.0)):
+        for _ in range(10):
+            rows, delta = rng.standard_normal((batch_size, 12)), rng.standard_normal(12) * spread
+            assert secular_kernel.secular_root.py_func(delta, rows / np.sqrt(batch_size))[1]
+
+
+def test_newton_does_not_certify_what_is_not_a_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The iteration may only come to rest where μ = 1, and at a finite λ."""
+    for mu, slope in ((1.5, np.inf), (np.nan, 1.0), (1.0, -np.inf), (np.inf, np.inf)):
+        monkeypatch.setattr(secular_kernel, "top_of_secular_matrix", lambda *_, mu=mu, slope=slope: (mu, slope))
+        converged = secular_kernel.secular_root.py_func(np.array([0.0, 1.0]), np.ones((2, 2)))[1]
+        assert converged == (mu == 1.0)
 
 
 def test_batches_that_do_not_converge_are_solved_densely(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,6 +356,9 @@ class TestOneEntryPoint:
         assert sum(sizes) == 17
         assert sizes[0] == 100 // per_batch
         assert max(sizes) == sizes[0]
+        sizes.clear()
+        spectra.largest_eigenvalues(curvature, random_batches(4, 3, count=5), chunk_numbers=1)
+        assert sizes == [1] * 5
 
     def test_full_batches_in_any_order_are_solved_once(
         self, curvature: Curvature, monkeypatch: pytest.MonkeyPatch
@@ -440,6 +464,14 @@ class TestLanczos:
         value, _ = spectra.lanczos_largest_eigenvalue(lambda v: (diagonal - 10) * v, 50)
         assert value == pytest.approx(-7.0, rel=1e-11)
 
+    def test_largest_eigenvalue_far_below_the_norm_is_no_error(self) -> None:
+        """Its residual is rounding against the norm of the operator, not against the eigenvalue."""
+        diagonal = np.concatenate((np.linspace(-100, -1, 49), [1e-9]))
+        rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((50, 50)))[0]
+        matrix = (rotation * diagonal) @ rotation.T
+        value, _ = spectra.lanczos_largest_eigenvalue(lambda v: matrix @ v, 50)
+        assert abs(value - 1e-9) <= 1e-10 * 100
+
     def test_default_start_is_never_orthogonal_to_the_top_by_structure(self) -> None:
         """Ones are orthogonal to the top eigenvector e₁ − e₂ and find the second one; the random start does not."""
         diagonal = np.linspace(1, 2, 40)
@@ -496,6 +528,21 @@ class TestLanczos:
 
         monkeypatch.setattr(lanczos_module, "eigsh", eigsh)
         with pytest.raises(RuntimeError, match=r"Lanczos left a residual of .* tolerance = 1e-12"):
+            spectra.lanczos_largest_eigenvalue(lambda v: matrix @ v, 60)
+
+    @pytest.mark.parametrize(("error", "raises"), [(0.5e-10, False), (1.9e-10, True)])
+    def test_residual_check_is_as_strict_as_it_says(
+        self, error: float, raises: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """‖Av − λv‖ > 100·tolerance·max(|λ|, ‖Av₀‖/‖v₀‖), tolerance = 1e-12."""
+        matrix = self.symmetric()
+
+        def eigsh(*arguments: object, **options: object) -> tuple[np.ndarray, np.ndarray]:
+            values, vectors = scipy.sparse.linalg.eigsh(*arguments, **options)
+            return values * (1 + error), vectors
+
+        monkeypatch.setattr(lanczos_module, "eigsh", eigsh)
+        with pytest.raises(RuntimeError, match="residual") if raises else contextlib.nullcontext():
             spectra.lanczos_largest_eigenvalue(lambda v: matrix @ v, 60)
 
     def test_no_convergence_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:

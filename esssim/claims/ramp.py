@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 
 import numpy as np
+from scipy.stats import binomtest
 
 from esssim.claims.model import Claim, Expectation, Measurement, Outcome, Registry, Row
 from esssim.claims.sources import BATCH_SHARPNESS as LATER
@@ -231,17 +232,17 @@ def _left_alone(quick: bool) -> Measurement:
             rows.append({"eta_over_first_edge": factor, "final_level": float(value)})
     finals = np.array([row["final_level"] for row in rows], dtype=float)
     spread = float(finals.std(ddof=1))
-    outside = float((np.abs(finals - 1) > TOLERANCE).mean())
-    error = float(np.sqrt(outside * (1 - outside) / len(finals)))
+    n_outside = int((np.abs(finals - 1) > TOLERANCE).sum())
+    outside = n_outside / len(finals)
+    # Clopper–Pearson: it keeps its width where every run, or none, ends outside.
+    share = binomtest(n_outside, len(finals)).proportion_ci(0.95, method="exact")
     low, high = np.percentile(finals, [5, 95])
     reason = (
         f"{len(finals)} runs end between {finals.min():.2f} and {finals.max():.2f} (5–95 %: {low:.2f}–{high:.2f}, "
         f"sd {spread:.2f}); {outside:.0%} of them outside 1 ± {TOLERANCE}"
     )
-    verdict: Outcome = (
-        "holds" if outside - 1.96 * error > 0.5 else "refuted" if outside + 1.96 * error < 0.5 else "inconclusive"
-    )
-    return Measurement(verdict, reason, outside, (outside - 1.96 * error, outside + 1.96 * error), len(finals), rows)
+    verdict: Outcome = "holds" if share.low > 0.5 else "refuted" if share.high < 0.5 else "inconclusive"
+    return Measurement(verdict, reason, outside, (float(share.low), float(share.high)), len(finals), rows)
 
 
 def register(registry: Registry) -> None:

@@ -13,6 +13,9 @@ import numpy as np
 
 from esssim._validate import FloatArray, IntArray
 
+# Numbers (not bytes) that one chunk of batches may hold in its largest intermediate array.
+CHUNK_NUMBERS = 2**22
+
 
 def _identity(vectors: FloatArray) -> FloatArray:
     return vectors
@@ -48,7 +51,11 @@ class DenseCurvature:
 
     def batch_quadratic_forms(self, batches: IntArray, vectors: FloatArray) -> FloatArray:
         """v_mᵀ H_{B_m} v_m for each batch, (m,)."""
-        return np.einsum("mi,mij,mj->m", vectors, self.batch_matrices(batches), vectors)
+        # The b·p² numbers of each batch are gathered for a few batches at a time.
+        size = max(1, CHUNK_NUMBERS // (batches.shape[1] * self.n_params**2))
+        chunks = [slice(start, start + size) for start in range(0, len(batches), size)]
+        forms = [np.einsum("mi,mij,mj->m", vectors[c], self.batch_matrices(batches[c]), vectors[c]) for c in chunks]
+        return np.concatenate(forms) if forms else np.empty(0)
 
     def mean_conjugation(self, matrix: FloatArray) -> FloatArray:
         """(1/n) Σᵢ Hᵢ M Hᵢ for a symmetric M, (p, p)."""

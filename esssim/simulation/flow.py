@@ -44,16 +44,19 @@ def gradient_flow(problem: Problem, theta0: npt.ArrayLike, *, gradient_tolerance
 
     initial = float(np.linalg.norm(velocity(0.0, start / length)))
     remaining.terminal = escaping.terminal = True  # type: ignore[attr-defined]
-    solution = solve_ivp(
-        velocity,
-        (0.0, 1e12),
-        start / length,
-        method="BDF",
-        jac=lambda _, point: -problem.hessian(length * point) / rate,
-        events=(remaining, escaping),
-        rtol=1e-10,
-        atol=1e-13,
-    )
+    # The solver's first step subtracts a row of its table that it has not written yet; the row is never used, but what
+    # lies in that memory may be infinite or NaN, and then numpy warns.
+    with np.errstate(invalid="ignore", over="ignore"):
+        solution = solve_ivp(
+            velocity,
+            (0.0, 1e12),
+            start / length,
+            method="BDF",
+            jac=lambda _, point: -problem.hessian(length * point) / rate,
+            events=(remaining, escaping),
+            rtol=1e-10,
+            atol=1e-13,
+        )
     if not solution.t_events[0].size:
         reason = "it escapes to infinity" if solution.t_events[1].size else solution.message
         raise RuntimeError(f"gradient_flow did not reach a minimum from theta0: {reason}")

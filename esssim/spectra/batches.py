@@ -7,13 +7,10 @@ from functools import singledispatch
 import numpy as np
 
 from esssim._validate import FloatArray, IntArray
-from esssim.problems.curvature import Curvature, DenseCurvature, LowRankCurvature
+from esssim.problems.curvature import CHUNK_NUMBERS, Curvature, DenseCurvature, LowRankCurvature
 from esssim.spectra.dense import stacked_largest_eigenvalues
 from esssim.spectra.gram import gram_largest_eigenvalues
 from esssim.spectra.secular import diagonal_plus_low_rank_largest_eigenvalues
-
-# Numbers (not bytes) that one chunk of batches may hold in its largest intermediate array.
-CHUNK_NUMBERS = 2**22
 
 
 def largest_eigenvalues(curvature: Curvature, batches: IntArray, *, chunk_numbers: int = CHUNK_NUMBERS) -> FloatArray:

@@ -35,7 +35,7 @@ def critical_step_size(
 
     theta: (p,). Returns η > 0, infinite where H = 0. Raises ValueError where no step size is stable (H has a negative
     eigenvalue, or samples whose Hessians cancel) and for `Reshuffled`, whose batches are dependent.
-    Source: Mulayoff & Michaeli, ICML 2024.
+    Source: Mulayoff & Michaeli, COLT 2024, arXiv 2306.07850.
     """
     _validate.choice("criterion", criterion, ("mean_square", "almost_sure"))
     if criterion == "almost_sure":

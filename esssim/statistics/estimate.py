@@ -70,9 +70,15 @@ def expectation(
     # The standard schemes draw from one stream; Reshuffled restarts an epoch per chunk, with the same one-batch law.
     values = np.concatenate([per_batch(sampling.draw(n_samples, size, rng)) for size in sizes])
     if not ratio:
-        return Estimate(float(values.mean()), float(values.std(ddof=1)) / math.sqrt(n_batches), n_batches, False)
+        return Estimate(float(values.mean()), _standard_deviation(values) / math.sqrt(n_batches), n_batches, False)
     numerator, denominator = values.T
     value = float(numerator.mean() / denominator.mean())
     # Delta method: the first-order error of a ratio of means is the mean of f − value·g over E[g].
-    spread = float((numerator - value * denominator).std(ddof=1))
+    spread = _standard_deviation(numerator - value * denominator)
     return Estimate(value, spread / abs(float(denominator.mean())) / math.sqrt(n_batches), n_batches, False)
+
+
+def _standard_deviation(values: FloatArray) -> float:
+    """With n − 1, and with squares that neither over- nor underflow."""
+    exponent = math.frexp(float(np.abs(values).max()))[1]
+    return math.ldexp(float(np.ldexp(values, -exponent).std(ddof=1)), exponent)

@@ -62,7 +62,7 @@ def mean_square_sharpness(
 
     theta: (p,). hessian="gauss_newton" replaces Hᵢ by JᵢJᵢᵀ. certify=True returns an Enclosure.
     Raises ValueError where H has no positive eigenvalue although some Hᵢ ≠ 0.
-    Source: Mulayoff & Michaeli, ICML 2024; Ma & Ying, NeurIPS 2021.
+    Source: Mulayoff & Michaeli, COLT 2024, arXiv 2306.07850; Ma & Ying, NeurIPS 2021.
     """
     _validate.choice("hessian", hessian, ("full", "gauss_newton"))
     point = problem.check_point(theta)

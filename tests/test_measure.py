@@ -1,0 +1,180 @@
+"""`esssim measure`: a person's own table in, numbers that agree with the library out, one line for every mistake."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import esssim as es
+from esssim import measure
+from tests.conftest import Run
+
+
+@pytest.fixture(scope="module")
+def wine_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """scikit-learn's wine table with the alcohol content to predict, as a person would keep it."""
+    from sklearn.datasets import load_wine
+
+    table = load_wine()
+    path = tmp_path_factory.mktemp("tables") / "wine.csv"
+    header = ",".join(name.replace("/", "_") for name in table.feature_names)
+    np.savetxt(path, table.data, delimiter=",", header=header, comments="")
+    return path
+
+
+class TestMeasure:
+    def test_a_bundled_table_agrees_with_the_library(self, run: Run) -> None:
+        code, out, _ = run("measure", "diabetes", "--batch-size", 8, "--batch-size", 442, "--json", "--seed", 3)
+        assert code == 0
+        content = json.loads(out)
+        table = es.data.load("diabetes")
+        problem = es.LinearRegression(table.inputs, table.targets)
+        theta = np.zeros(10)
+        assert (content["n_samples"], content["n_features"], content["model"]) == (442, 10, "regression")
+        row, full = content["rows"]
+        sampling = es.WithoutReplacement(8)
+        mini = es.minibatch_sharpness(problem, theta, sampling, n_batches=20_000, seed=1)
+        assert row["minibatch_sharpness"]["interval"][0] < mini.value < row["minibatch_sharpness"]["interval"][1]
+        assert row["gap"]["value"] == pytest.approx(row["minibatch_sharpness"]["value"] - row["sharpness"])
+        assert row["gap"]["standard_error"] == row["minibatch_sharpness"]["standard_error"] > 0
+        assert row["sharpness"] == pytest.approx(es.sharpness(problem, theta))
+        quadratic = es.mean_square_sharpness(problem, theta, sampling)
+        assert row["mean_square_sharpness"] == pytest.approx(quadratic)
+        assert row["critical_step_size"] == pytest.approx(2 / quadratic)
+        assert row["interaction_aware_sharpness"] == es.interaction_aware_sharpness(problem, theta, sampling)
+        assert full["minibatch_sharpness"]["exact"]
+        assert full["gap"]["value"] == 0.0
+        assert full["mean_square_sharpness"] == pytest.approx(full["sharpness"])
+
+    def test_default_batch_sizes_and_words(self, run: Run) -> None:
+        code, out, err = run("measure", "wine", "--batches", 50)
+        assert code == 0
+        assert [int(line.split()[0]) for line in out.splitlines() if line.strip()[:1].isdigit()] == [
+            1,
+            2,
+            4,
+            8,
+            16,
+            32,
+            178,
+        ]
+        assert "n = 178, d = 13" in out
+        assert "θ = 0" in out
+        assert err.splitlines()[-1] == "batch size 178 ..."
+
+    def test_own_csv_with_everything_written(self, run: Run, wine_csv: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "results"
+        arguments = ("measure", wine_csv, "--target", "alcohol", "--batches", 100, "--out", folder, "--json")
+        code, out, _ = run(*arguments)
+        assert code == 0
+        names = ["measure.csv", "measure.json", "measure.png", "measure.svg"]
+        assert sorted(path.name for path in folder.iterdir()) == names
+        assert json.loads((folder / "measure.json").read_text(encoding="utf-8")) == json.loads(out)
+        with (folder / "measure.csv").open(newline="") as lines:
+            rows = list(csv.DictReader(lines))
+        assert [float(row["critical_step_size"]) for row in rows] == [
+            row["critical_step_size"] for row in json.loads(out)["rows"]
+        ]
+        assert (folder / "measure.png").read_bytes().startswith(b"\x89PNG")
+        picture = (folder / "measure.svg").read_bytes()
+        assert run(*arguments)[0] == 0
+        assert (folder / "measure.svg").read_bytes() == picture
+
+    def test_network_is_at_a_minimum_and_says_what_is_undefined(self, run: Run, wine_csv: Path) -> None:
+        arguments = (
+            "measure",
+            wine_csv,
+            "--target",
+            "alcohol",
+            "--model",
+            "network",
+            "--batch-size",
+            4,
+            "--batches",
+            50,
+        )
+        row = json.loads(run(*arguments, "--json")[1])["rows"][0]
+        assert row["batch_sharpness"] is None
+        assert row["interaction_aware_sharpness"] is None
+        assert row["critical_step_size"] == pytest.approx(2 / row["mean_square_sharpness"])
+        assert row["minibatch_sharpness"]["value"] > row["sharpness"]
+        out = run(*arguments)[1]
+        assert "—" in out
+        assert "0/0" in out
+        assert "u = 2, v = 0" in out
+
+    @pytest.mark.parametrize("scale", [1e-3, 1e4])
+    def test_network_starts_from_a_scale_that_its_targets_need(self, scale: float) -> None:
+        table = es.data.gaussian(30, 4, seed=5)
+        scaled = es.data.Data(table.inputs, scale * table.targets)
+        measured = measure.measure_table(scaled, batch_sizes=[30], model="network")
+        assert measured.rows[0].minibatch_sharpness.value == pytest.approx(measured.rows[0].sharpness)
+        assert 0 < measured.rows[0].critical_step_size < math.inf
+
+    def test_numbers_do_not_depend_on_which_batch_sizes_are_asked_for(self) -> None:
+        table = es.data.load("wine")
+        alone = measure.measure_table(table, batch_sizes=[8], n_batches=50)
+        among = measure.measure_table(table, batch_sizes=[16, 8, 8, 4], n_batches=50)
+        assert [row.batch_size for row in among.rows] == [4, 8, 16]
+        assert among.rows[1] == alone.rows[0]
+
+    def test_a_feature_of_a_bundled_table_as_target(self) -> None:
+        whole = es.data.load("diabetes")
+        table = measure.load_table("diabetes", "bmi")
+        np.testing.assert_array_equal(table.targets, whole.inputs[:, 2])
+        np.testing.assert_array_equal(table.inputs[:, -1], whole.targets)
+        assert "bmi" not in table.feature_names
+
+    def test_zero_gradients_are_footnoted(self, run: Run) -> None:
+        code, out, _ = run("measure", "digits", "--no-standardize", "--batch-size", 1, "--json")
+        content = json.loads(out)
+        assert code == 0
+        assert content["standardized"] is False
+        assert content["rows"][0]["batch_sharpness"] is None
+        assert "the gradient of batch" in content["notes"][0]
+
+    def test_a_table_of_zeros_has_no_critical_step_size(self) -> None:
+        measured = measure.measure_table(es.data.Data(np.zeros((3, 2)), np.ones(3)), batch_sizes=[1])
+        assert measured.rows[0].critical_step_size == math.inf
+        assert measured.as_dict()["rows"][0]["critical_step_size"] is None  # type: ignore[index]
+        assert measure.picture(measured).keys() == {"png", "svg"}
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["no-such.csv", "--target", "y"], "path must be an existing file"),
+            (["diabets"], "did you mean 'diabetes'?"),
+            (["table.xlsx", "--target", "y"], "path must end in .csv, .parquet, .npz"),
+            (["WINE"], "target must name a column of wine.csv, got none"),
+            (["WINE", "--target", "alcohl"], "did you mean 'alcohol'?"),
+            (["WINE", "--target", "alcohol", "--batch-size", "0"], "batch_size must be between 1 and n_samples = 178, got 0"),
+            (["WINE", "--target", "alcohol", "--batch-size", "179"], "batch_size must be between 1 and n_samples = 178, got 179"),
+            (["WINE", "--target", "alcohol", "--batch-size", "two"], "Invalid value for '--batch-size'"),
+            (["WINE", "--target", "alcohol", "--batches", "1"], "batches must be an integer of at least 2, got 1"),
+            (["WINE", "--target", "alcohol", "--seed", "-1"], "seed must be an integer of at least 0, got -1"),
+            (["WINE", "--target", "alcohol", "--model", "netwrk"], "did you mean 'network'?"),
+            (["TEXT", "--target", "y"], "column 'x' of text.csv must hold numbers, got 'red' in row 2"),
+            (["diabetes", "--target", "bmj"], "did you mean 'bmi'?"),
+            (["diabetes", "--out", "TEXT"], "out must be a folder that can be written to"),
+            (["diabetes", "--colour"], "No such option: --colour"),
+            ([], "Missing argument 'TABLE'"),
+        ],
+    )  # fmt: skip
+    def test_a_mistake_is_one_line_and_leaves_nothing(
+        self, run: Run, wine_csv: Path, tmp_path: Path, arguments: list[str], message: str
+    ) -> None:
+        text = tmp_path / "text.csv"
+        text.write_text("x,y\n1,2\nred,3\n")
+        named = [{"WINE": str(wine_csv), "TEXT": str(text)}.get(argument, argument) for argument in arguments]
+        out = [] if "--out" in named else ["--out", str(tmp_path / "results")]
+        code, output, error = run("measure", *named, *out)
+        assert (code, output) == (2, "")
+        assert error.startswith("error: ")
+        assert message in error
+        assert error.count("\n") == 1
+        assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["text.csv"]

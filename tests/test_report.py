@@ -1,0 +1,283 @@
+"""Report: files that say what was measured, in words nobody can misread, and ask nobody for anything."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from esssim import _svg, report
+from esssim._environment import environment
+from esssim._words import spoken, summary
+from esssim.claims import Measurement, Verdict
+from tests.fake_claims import AS_PREDICTED, CONTRADICTION, HOSTILE, UNDECIDED, UNDECIDED_OPEN, claim, verdicts
+
+EVERYTHING = (*AS_PREDICTED, CONTRADICTION, UNDECIDED, UNDECIDED_OPEN)
+VOID = {"meta", "br", "circle", "line", "rect", "path", "polyline"}
+
+
+class Structure(HTMLParser):
+    """Refuses tags that are not closed in order, and keeps what the tests ask about."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.targets: list[str] = []
+        self.anchors: set[str] = set()
+        self.text = ""
+        self.feed(page)
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attributes:
+            assert name != "src"
+            if name == "id":
+                assert value not in self.anchors
+                self.anchors.add(value or "")
+            if name.endswith("href"):
+                self.targets.append(value or "")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def page_of(measured: list[Verdict], pictures: dict[str, str] | None = None) -> str:
+    return report.render_report(measured, environment(7), pictures)
+
+
+@pytest.mark.parametrize(
+    ("expected", "outcome", "words"),
+    [
+        ("holds", "holds", "holds, as predicted"),
+        ("refuted", "refuted", "REFUTED, as we predict"),
+        ("holds", "refuted", "CONTRADICTS OUR PREDICTION: refuted"),
+        ("refuted", "holds", "CONTRADICTS OUR PREDICTION: holds"),
+        ("open", "holds", "holds (we made no prediction)"),
+        ("open", "refuted", "REFUTED (we made no prediction)"),
+        ("holds", "inconclusive", "no verdict: it drifts"),
+        ("open", "inconclusive", "no verdict: it drifts"),
+    ],
+)
+def test_verdicts_are_spoken_plainly(expected: str, outcome: str, words: str) -> None:
+    assert spoken(expected, outcome, "it drifts", 12.0) == words  # type: ignore[arg-type]
+
+
+def test_too_few_samples_are_named_as_the_reason() -> None:
+    measured = UNDECIDED.measure(False)
+    assert spoken("holds", "inconclusive", measured.reason, measured.n_effective) == "no verdict: 31 effective samples"
+
+
+def test_summary_counts_every_claim_once() -> None:
+    words = summary(verdicts(*EVERYTHING))
+    assert words.startswith("7 claims in 1.8 s: ")
+    assert sum(map(int, re.findall(r"[:;] (\d+) ", words))) == len(EVERYTHING)
+    assert "1 CONTRADICTING OUR PREDICTION" in words
+
+
+class TestPage:
+    def test_is_well_formed_and_asks_nobody_for_anything(self) -> None:
+        page = page_of(verdicts(*EVERYTHING))
+        structure = Structure(page)
+        assert not re.search(r"https?:|//\w|\bsrc\s*=|<link|@import|url\(", page)
+        assert {"script", "link", "img", "iframe", "object"}.isdisjoint(structure.tags)
+        assert structure.targets
+        assert all(target.startswith("#") and target[1:] in structure.anchors for target in structure.targets)
+
+    def test_says_everything_about_every_claim(self) -> None:
+        text = Structure(page_of(verdicts(*EVERYTHING))).text
+        for item in EVERYTHING:
+            for words in (item.id, item.statement, item.source, item.source_predicts, item.we_predict, item.method):
+                assert words in text
+        for words in (
+            "REFUTED, as we predict",
+            "CONTRADICTS OUR PREDICTION: refuted",
+            "no verdict: 31 effective samples",
+        ):
+            assert words in text
+
+    def test_escapes_text(self) -> None:
+        assert HOSTILE in verdicts(*EVERYTHING)[0].claim.statement
+        rows = Measurement("holds", HOSTILE, rows=[{HOSTILE: HOSTILE}])
+        page = page_of(verdicts(claim("family/hostile", "holds", rows)), {HOSTILE: "<svg></svg>"})
+        assert "<script" not in page
+        assert Structure(page).text.count(HOSTILE) == 5
+
+    def test_draws_levels_and_only_levels(self) -> None:
+        assert page_of(verdicts(AS_PREDICTED[0])).count("<svg") == 2
+        assert page_of(verdicts(AS_PREDICTED[3])).count("<svg") == 0
+
+    def test_shows_the_first_rows_and_says_so(self) -> None:
+        page = page_of(verdicts(AS_PREDICTED[0]))
+        assert page.count('<tr><td class="n">') == 20 + 5  # and the five lines of the legend
+        assert "the first 20 of 30 rows; all are in the CSV" in page
+
+    def test_embeds_pictures_and_environment(self) -> None:
+        page = page_of(verdicts(AS_PREDICTED[0]), {"The headline": '<svg viewBox="0 0 1 1"></svg>'})
+        assert '<svg viewBox="0 0 1 1"></svg>' in page
+        assert "The headline" in page
+        assert environment(7)["python"] in page  # type: ignore[operator]
+
+    def test_families_that_come_back_have_their_own_anchor(self) -> None:
+        Structure(page_of(verdicts(AS_PREDICTED[0], UNDECIDED, AS_PREDICTED[1])))
+
+    def test_numbers_that_are_not_finite_do_not_break_it(self) -> None:
+        diverged = Measurement("inconclusive", "every replica diverged", math.nan, (math.nan, math.nan), 0.0)
+        with_rows = replace(
+            diverged, rows=[{"step_size": 0.1, "level": math.nan}, {"step_size": 0.2, "level": math.inf}]
+        )
+        Structure(page_of(verdicts(claim("a/b", "holds", diverged), claim("a/c", "holds", with_rows))))
+
+
+def test_strip_puts_value_and_edge_where_they_belong() -> None:
+    def centre(value: float) -> float:
+        found = re.search(r'<circle cx="([\d.]+)"', _svg.strip(value, None, 0.05))
+        assert found is not None
+        return float(found[1])
+
+    edge = re.search(r'<line x1="([\d.]+)" x2="\1"', _svg.strip(0.5, None, 0.05))
+    assert edge is not None
+    assert centre(0.5) < float(edge[1]) < centre(1.2)
+    assert centre(1.0) == pytest.approx(float(edge[1]))
+
+
+class TestFiles:
+    def test_results_json_is_whole_and_finite(self) -> None:
+        broken = claim("a/nan", "holds", Measurement("inconclusive", "diverged", math.nan, (math.nan, 1.0), math.inf))
+        content = json.loads(report.results_json(verdicts(*EVERYTHING, broken), environment(7)))
+        assert [entry["id"] for entry in content["claims"]] == [*(item.id for item in EVERYTHING), "a/nan"]
+        assert content["claims"][-1]["measured"] is None
+        assert {"esssim", "python", "packages", "platform", "cpu_count", "seed", "date"} <= content[
+            "environment"
+        ].keys()
+
+    def test_csv_gives_every_digit_back(self) -> None:
+        (verdict,) = verdicts(AS_PREDICTED[0])
+        rows = list(csv.DictReader(io.StringIO(report.claim_csv(verdict))))
+        assert len(rows) == 30
+        assert [float(row["step_size"]) for row in rows] == [row["step_size"] for row in verdict.measurement.rows]
+
+    def test_csv_of_a_claim_without_rows_has_its_number(self) -> None:
+        (row,) = csv.DictReader(io.StringIO(report.claim_csv(verdicts(AS_PREDICTED[3])[0])))
+        assert (row["id"], row["verdict"], row["measured"]) == ("identity/exact", "holds", "0.0")
+
+    def test_csv_keeps_columns_that_only_some_rows_have(self) -> None:
+        ragged = claim("a/b", "holds", Measurement("holds", "", rows=[{"x": 1}, {"y": 2}]))
+        assert report.claim_csv(verdicts(ragged)[0]) == "x,y\n1,\n,2\n"
+
+    def test_csv_names_are_safe_and_distinct(self) -> None:
+        ids = ["a/b=1", "a/b_1", "A/B=1", "../../etc", "..", "η", "a" * 300]
+        names = report.csv_names(verdicts(*(claim(name, "holds", Measurement("holds", "")) for name in ids)))
+        assert list(names) == ids
+        assert len({name.lower() for name in names.values()}) == len(ids)
+        assert all(
+            re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.csv", name) and len(name) < 130 for name in names.values()
+        )
+
+    def test_everything_is_written(self, tmp_path: Path) -> None:
+        report.write_results(tmp_path, verdicts(*EVERYTHING), environment(7))
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["claims", "report.html", "results.json"]
+        assert len(list((tmp_path / "claims").iterdir())) == len(EVERYTHING)
+
+    def test_a_failure_leaves_no_half_written_file(self, tmp_path: Path) -> None:
+        (tmp_path / "report.html").mkdir()
+        with pytest.raises(ValueError, match="must name a file"):
+            report.write_results(tmp_path, verdicts(AS_PREDICTED[0]), environment(7))
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["claims", "report.html"]
+        assert not list(tmp_path.rglob(".*"))
+
+
+class TestReadme:
+    @pytest.fixture
+    def results(self, tmp_path: Path) -> Path:
+        path = tmp_path / "results.json"
+        path.write_text(report.results_json(verdicts(*EVERYTHING), environment(7)), encoding="utf-8")
+        return path
+
+    @pytest.fixture
+    def readme(self, tmp_path: Path) -> Path:
+        path = tmp_path / "README.md"
+        path.write_text(f"before\n{report.BEGIN}\noutdated\n{report.END}\nafter\n", encoding="utf-8")
+        return path
+
+    def test_table_has_levels_by_batch_size_and_the_rest_in_words(self, results: Path) -> None:
+        lines = report.markdown_table(report.read_entries(results)).splitlines()
+        assert "| table-a | b = 1 | b = 4 |" in lines
+        assert "| settles | 0.99 ✓ | 1.24 ✗ |" in lines
+        assert "| settles | 0.80 ✗ | **1.40 ✗** |" in lines
+        assert any(line.endswith("| holds, as predicted |") and "identity/exact" in line for line in lines)
+        assert any(line.endswith("| no verdict: 31 effective samples |") for line in lines)
+
+    def test_cells_survive_bars_and_tags(self, results: Path) -> None:
+        table = report.markdown_table(report.read_entries(results))
+        (row,) = [line for line in table.splitlines() if "identity/exact" in line]
+        assert len(re.findall(r"(?<!\\)\|", row)) == 3
+        assert "<script" not in table
+
+    def test_update_then_check(self, readme: Path, results: Path) -> None:
+        arguments = [str(readme), str(results)]
+        assert report.main([*arguments, "--check"]) == 1
+        assert report.main(arguments) == 0
+        assert report.main([*arguments, "--check"]) == 0
+        text = readme.read_text(encoding="utf-8")
+        assert text.startswith("before\n")
+        assert text.endswith("after\n")
+        assert "outdated" not in text
+        assert report.main(arguments) == 0
+        assert readme.read_text(encoding="utf-8") == text
+
+    def test_a_changed_number_is_noticed(self, readme: Path, results: Path) -> None:
+        report.main([str(readme), str(results)])
+        readme.write_text(readme.read_text(encoding="utf-8").replace("1.24", "1.25"), encoding="utf-8")
+        assert report.main([str(readme), str(results), "--check"]) == 1
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("no markers", "must hold"),
+            (f"{report.END} {report.BEGIN}", "must hold"),
+            (f"{report.BEGIN} {report.BEGIN} {report.END}", "must hold"),
+            (None, "must be a readable file"),
+        ],
+    )
+    def test_a_readme_without_room_is_refused(
+        self, tmp_path: Path, results: Path, text: str | None, message: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = tmp_path / "OTHER.md"
+        if text is not None:
+            path.write_text(text, encoding="utf-8")
+        assert report.main([str(path), str(results)]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+        assert text is None or path.read_text(encoding="utf-8") == text
+
+    @pytest.mark.parametrize("text", ["", "[]", "{}", '{"claims": [{}], "environment": {}}', '{"claims": 3}', None])
+    def test_damaged_results_are_refused(
+        self, tmp_path: Path, readme: Path, text: str | None, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = tmp_path / "damaged.json"
+        if text is not None:
+            path.write_text(text, encoding="utf-8")
+        assert report.main([str(readme), str(path)]) == 2
+        assert capsys.readouterr().err.startswith("error: results must be ")
+        assert "outdated" in readme.read_text(encoding="utf-8")
