@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -127,7 +128,8 @@ def run_ramp(experiment: RampExperiment) -> xarray.Dataset:
     folder = os.environ.get("ESSSIM_CACHE")
     cached = Path(folder) / f"ramp-{experiment.fingerprint()[:24]}.nc" if folder else None
     if cached is not None and cached.is_file():
-        return store.load(cached)
+        with contextlib.suppress(ValueError):  # a damaged file is as good as none
+            return store.load(cached)
     trace = simulate(
         experiment.problem,
         experiment.theta0,

@@ -99,7 +99,7 @@ def summarise(series: FloatArray, tolerance: float, target: float, n_diverged: i
 
 
 def effective_sample_size(series: FloatArray) -> float:
-    """Effective number of independent draws in a (replica, record) array, its common trend removed; at most its size."""
+    """Effective number of independent draws in a (replica, record) array without its common trend; at most its size."""
     from arviz_stats.base.array import array_stats
 
     residual = _without_trend(series)

@@ -1,49 +1,461 @@
-"""Critical step sizes against the enumerated second-moment operator."""
+"""Edges, critical step sizes and Lyapunov exponents against dense operators, closed forms and enumeration."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+from scipy.optimize import brentq
 
 import esssim as es
+from esssim.stability import almost_sure_threshold, critical_step_size, edge, lyapunov_exponent, small_batch_edge
+from esssim.stability.linearised import linearise
+from esssim.stability.lyapunov import growth_rates
+from tests import oracles
+
+OPTIMISERS = {
+    "plain": (0.0, False),
+    "heavy ball": (0.6, False),
+    "Nesterov": (0.6, True),
+    "strong heavy ball": (0.95, False),
+}
+SCHEMES = (es.WithoutReplacement, es.WithReplacement)
+rng = np.random.default_rng(20260101)
+
+
+def network(n: int, d: int, form: str = "product", depth: int = 2) -> tuple[es.Problem, np.ndarray]:
+    """A diagonal network at a point where every residual is zero."""
+    inputs, theta = rng.standard_normal((n, d)), rng.uniform(0.5, 1.5, 2 * d)
+    unfitted = es.DiagonalLinearNetwork(inputs, np.zeros(n), form=form, depth=depth)
+    targets = unfitted.residuals(theta, np.arange(n))
+    return es.DiagonalLinearNetwork(inputs, targets, form=form, depth=depth), theta
+
+
+def quadratic(n: int, p: int) -> tuple[es.Problem, np.ndarray]:
+    """Positive semidefinite Hessians of rank two that commute with nothing."""
+    factors = rng.standard_normal((n, p, 2))
+    return es.Quadratic(factors @ factors.transpose(0, 2, 1), np.zeros((n, p))), np.zeros(p)
+
+
+def regression(n: int, d: int) -> tuple[es.Problem, np.ndarray]:
+    return es.LinearRegression(rng.standard_normal((n, d)), rng.standard_normal(n)), np.zeros(d)
+
+
+MINIMA = {
+    "regression n < p": regression(3, 5),
+    "regression n > p": regression(5, 4),
+    "regression of two parameters": regression(5, 2),
+    "quadratic": quadratic(5, 4),
+    "product network n < p": network(4, 3),
+    "product network n > d": network(5, 2),
+    "difference network": network(4, 3, "difference", 3),
+}
+
+
+def steps_of(hessians: np.ndarray, eta: float, beta: float, nesterov: bool) -> np.ndarray:
+    """T of (e, v) ↦ (e′, v′), written out from v′ = βv + He, e′ = e − ηv′ or e − η(He + βv′)."""
+    identity = np.broadcast_to(np.eye(hessians.shape[-1]), hessians.shape)
+    velocity = np.concatenate((hessians, beta * identity), axis=-1)
+    keep = np.concatenate((identity, 0 * identity), axis=-1)
+    gradient = np.concatenate((hessians, 0 * identity), axis=-1)
+    move = gradient + beta * velocity if nesterov else velocity
+    return np.concatenate((keep - eta * move, velocity), axis=-2)
+
+
+def reduced_batches(problem: es.Problem, theta: np.ndarray, sampling: es.Sampling) -> tuple[np.ndarray, np.ndarray]:
+    """Every H_B on the range of H, where the kernel's neutral eigenvalue 1 does not hide the edge, and its probability."""
+    batches, probabilities = oracles.all_batches(problem.n_samples, sampling)
+    values, vectors = np.linalg.eigh(problem.hessian(theta))
+    basis = vectors[:, values > 1e-10 * values[-1]]
+    return basis.T @ oracles.batch_hessians(problem, theta, batches) @ basis, probabilities
+
+
+def spectral_radius(matrix: np.ndarray) -> float:
+    return float(np.abs(np.linalg.eigvals(matrix)).max())
 
 
 def second_moment_radius(
-    problem: es.Problem, sampling: es.Sampling, eta: float, momentum: float, nesterov: bool
+    hessians: np.ndarray, probabilities: np.ndarray, eta: float, optimiser: tuple[float, bool]
 ) -> float:
-    p, eye, total = problem.n_params, np.eye(problem.n_params), 0.0
-    for batches, weights in sampling.enumerate(problem.n_samples):
-        for hessian, weight in zip(problem.hessian(np.zeros(p), batches), weights, strict=True):
-            if nesterov:
-                top = [eye - eta * (1 + momentum) * hessian, -eta * momentum**2 * eye]
-            else:
-                top = [eye - eta * hessian, -eta * momentum * eye]
-            step = np.block([top, [hessian, momentum * eye]])
-            total = total + weight * np.kron(step, step)
-    return float(np.abs(np.linalg.eigvals(total)).max())
+    """ρ(E[T_B ⊗ T_B]) by going through all batches."""
+    transitions = steps_of(hessians, eta, *optimiser)
+    size = transitions.shape[-1] ** 2
+    moment = np.einsum("m,mij,mkl->ikjl", probabilities, transitions, transitions).reshape(size, size)
+    return spectral_radius(moment)
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+# Edges
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.3, 0.9, 0.999])
 @pytest.mark.parametrize("nesterov", [False, True])
-@pytest.mark.parametrize("sampling", [es.WithoutReplacement(2), es.WithReplacement(2)])
-def test_the_second_moment_crosses_one_at_the_critical_step_size(momentum, nesterov, sampling):
-    inputs = np.random.default_rng(0).normal(size=(8, 3))
-    problem = es.LinearRegression(inputs, np.zeros(8))
-    eta = es.stability.critical_step_size(problem, np.zeros(3), sampling, momentum=momentum, nesterov=nesterov)
-    assert second_moment_radius(problem, sampling, 0.999 * eta, momentum, nesterov) < 1
-    assert second_moment_radius(problem, sampling, 1.001 * eta, momentum, nesterov) > 1
+@pytest.mark.parametrize("eta", [1e-150, 0.01, 3.0, 1e150])
+def test_edge_is_where_the_deterministic_step_stops_contracting(beta: float, nesterov: bool, eta: float) -> None:
+    def radius(sharpness: float) -> float:
+        # In units of the step size: (e, ηv), so that no entry over- or underflows.
+        return spectral_radius(steps_of(np.array([[sharpness * eta]]), 1.0, beta, nesterov))
+
+    limit = edge(eta, momentum=beta, nesterov=nesterov)
+    assert radius(limit * (1 - 1e-6)) < 1 < radius(limit * (1 + 1e-6))
+    assert radius(limit / 2) < 1
 
 
-def test_the_lyapunov_exponent_in_one_dimension_is_the_mean_log_factor():
-    curvatures = np.array([0.5, 1.0, 3.0])
-    problem = es.Quadratic(curvatures[:, None, None], np.zeros((3, 1)))
-    exact = float(np.log(np.abs(1 - 0.4 * curvatures)).mean())
-    estimate = es.stability.lyapunov_exponent(problem, np.zeros(1), es.WithoutReplacement(1), 0.4, seed=3)
-    assert abs(estimate.value - exact) < 4 * estimate.standard_error < 0.02
+def test_edges_of_the_literature() -> None:
+    assert edge(0.1) == 20.0
+    assert edge(0.1, momentum=0.9) == pytest.approx(38.0, rel=1e-15)
+    assert edge(0.1, momentum=0.5, nesterov=True) == pytest.approx(15.0, rel=1e-15)
+    assert small_batch_edge(0.1, momentum=0.9) == pytest.approx(2.0, rel=1e-15)
+    assert small_batch_edge(0.1) == edge(0.1)
 
 
-def test_almost_sure_is_weaker_than_mean_square():
-    problem = es.LinearRegression(np.random.default_rng(1).normal(size=(12, 3)), np.zeros(12))
+# Mean-square thresholds
+
+
+@pytest.mark.parametrize("name", MINIMA)
+@pytest.mark.parametrize("optimiser", OPTIMISERS.values(), ids=OPTIMISERS.keys())
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("b", [1, 2])
+def test_mean_square_threshold_is_where_the_second_moment_operator_crosses_one(
+    name: str, optimiser: tuple[float, bool], scheme: type[es.Sampling], b: int
+) -> None:
+    problem, theta = MINIMA[name]
+    sampling = scheme(b)
+    beta, nesterov = optimiser
+    eta = critical_step_size(problem, theta, sampling, momentum=beta, nesterov=nesterov)
+    hessians, probabilities = reduced_batches(problem, theta, sampling)
+
+    def radius(factor: float) -> float:
+        return second_moment_radius(hessians, probabilities, factor * eta, optimiser)
+
+    assert radius(1 - 1e-3) < 1 < radius(1 + 1e-3)
+    # The first crossing, not a later one.
+    assert max(radius(factor) for factor in (0.03, 0.1, 0.3, 0.5, 0.7, 0.9)) < 1
+    assert min(radius(factor) for factor in (1.1, 1.5, 3.0)) > 1
+    assert abs(radius(1.0) - 1) < 1e-8
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.2, 0.9, 0.99])
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("b", [1, 3])
+def test_one_dimensional_formula(beta: float, scheme: type[es.Sampling], b: int) -> None:
+    curvatures = np.array([0.3, 0.0, 2.0, 1.1, 4.0])
+    batches, probabilities = oracles.all_batches(5, scheme(b))
+    of_batch = curvatures[batches].mean(axis=1)
+    a = probabilities @ of_batch
+    variance = probabilities @ (of_batch - a) ** 2
+    expected = 1 / (a / (2 * (1 + beta)) + variance / (2 * a * (1 - beta)))
+    quadratic = es.Quadratic(curvatures[:, None, None], np.zeros((5, 1)))
+    regression = es.LinearRegression(np.sqrt(curvatures)[:, None], np.ones(5))
+    for problem in (quadratic, regression):
+        assert_allclose(critical_step_size(problem, np.zeros(1), scheme(b), momentum=beta), expected, rtol=1e-11)
+
+
+@pytest.mark.parametrize("name", MINIMA)
+@pytest.mark.parametrize("optimiser", OPTIMISERS.values(), ids=OPTIMISERS.keys())
+def test_full_batch_threshold_is_the_edge(name: str, optimiser: tuple[float, bool]) -> None:
+    problem, theta = MINIMA[name]
+    beta, nesterov = optimiser
+    limit = edge(1.0, momentum=beta, nesterov=nesterov) / np.linalg.eigvalsh(problem.hessian(theta))[-1]
+    everything = es.WithoutReplacement(problem.n_samples)
+    for criterion in ("mean_square", "almost_sure"):
+        eta = critical_step_size(problem, theta, everything, momentum=beta, nesterov=nesterov, criterion=criterion)
+        assert_allclose(eta, limit, rtol=1e-11)
+    # With replacement the noise never vanishes, but falls with b.
+    assert_allclose(
+        critical_step_size(problem, theta, es.WithReplacement(10**9), momentum=beta, nesterov=nesterov),
+        limit,
+        rtol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("criterion", ["mean_square", "almost_sure"])
+@pytest.mark.parametrize("optimiser", OPTIMISERS.values(), ids=OPTIMISERS.keys())
+@pytest.mark.parametrize("p", [1, 2, 5])
+def test_equal_samples_have_no_noise(criterion: str, optimiser: tuple[float, bool], p: int) -> None:
+    beta, nesterov = optimiser
+    hessian = np.diag(np.arange(1.0, p + 1))
+    problem = es.Quadratic(np.repeat(hessian[None], 6, axis=0), np.zeros((6, p)))
+    for sampling in (es.WithoutReplacement(2), es.WithReplacement(1)):
+        eta = critical_step_size(problem, np.zeros(p), sampling, momentum=beta, nesterov=nesterov, criterion=criterion)
+        assert_allclose(eta, edge(1.0, momentum=beta, nesterov=nesterov) / p, rtol=1e-11)
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS.values(), ids=OPTIMISERS.keys())
+def test_isotropic_samples_do_not_stall_arnoldi(optimiser: tuple[float, bool]) -> None:
+    """The identity is an exact eigenvector of the noise operator here: the Krylov space is one-dimensional."""
+    beta, nesterov = optimiser
+    problem, sampling = es.LinearRegression(2.0 * np.eye(5), np.zeros(5)), es.WithReplacement(1)
+    eta = critical_step_size(problem, np.zeros(5), sampling, momentum=beta, nesterov=nesterov)
+    hessians, probabilities = reduced_batches(problem, np.zeros(5), sampling)
+    radii = [second_moment_radius(hessians, probabilities, factor * eta, optimiser) for factor in (0.999, 1.001)]
+    assert radii[0] < 1 < radii[1]
+
+
+quarters = st.integers(1, 12).map(lambda k: k / 4)
+
+
+@given(
+    curvatures=st.lists(st.tuples(quarters, quarters), min_size=2, max_size=5),
+    scale=st.sampled_from((1e-150, 2.0**-40, 3.0, 1e150)),
+    optimiser=st.sampled_from(tuple(OPTIMISERS.values())),
+    scheme=st.sampled_from(SCHEMES),
+)
+def test_scaling_the_hessian_scales_the_threshold(
+    curvatures: list[tuple[float, float]], scale: float, optimiser: tuple[float, bool], scheme: type[es.Sampling]
+) -> None:
+    beta, nesterov = optimiser
+    hessians = np.array([[[a, a / 2], [a / 2, b]] for a, b in curvatures])
+    n = len(hessians)
+    one, many = (es.Quadratic(k * (hessians + 3 * np.eye(2)), np.zeros((n, 2))) for k in (1.0, scale))
+    eta = critical_step_size(one, np.zeros(2), scheme(1), momentum=beta, nesterov=nesterov)
+    scaled = critical_step_size(many, np.zeros(2), scheme(1), momentum=beta, nesterov=nesterov)
+    assert_allclose(scaled * scale, eta, rtol=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-75, 1e75])
+@pytest.mark.parametrize("criterion", ["mean_square", "almost_sure"])
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_scaling_the_inputs_scales_both_thresholds(scale: float, criterion: str, momentum: float) -> None:
+    inputs = np.random.default_rng(3).standard_normal((8, 3))
+    options = {"sampling": es.WithoutReplacement(2), "criterion": criterion, "momentum": momentum}
+    etas = [
+        critical_step_size(es.LinearRegression(k * inputs, np.zeros(8)), np.zeros(3), **options) for k in (1.0, scale)
+    ]
+    assert_allclose(etas[1] * scale**2, etas[0], rtol=1e-6)
+
+
+@given(
+    rows=st.lists(st.tuples(quarters, quarters), min_size=3, max_size=6),
+    optimiser=st.sampled_from(tuple(OPTIMISERS.values())),
+)
+def test_more_noise_never_helps(rows: list[tuple[float, float]], optimiser: tuple[float, bool]) -> None:
+    beta, nesterov = optimiser
+    problem, theta = es.LinearRegression(rows, np.zeros(len(rows))), np.zeros(2)
+
+    def eta(sampling: es.Sampling) -> float:
+        return critical_step_size(problem, theta, sampling, momentum=beta, nesterov=nesterov)
+
+    sizes = range(1, len(rows) + 1)
+    without, with_ = [eta(es.WithoutReplacement(b)) for b in sizes], [eta(es.WithReplacement(b)) for b in sizes]
+    slack = 1 + 1e-9
+    assert all(small <= large * slack for small, large in pairwise(without))
+    assert all(small <= large * slack for small, large in pairwise(with_))
+    assert all(more <= less * slack for more, less in zip(with_, without, strict=True))
+    # A strict one, so that a threshold that ignores the noise fails.
+    if np.ptp([a * a + b * b for a, b in rows]) > 1:
+        assert eta(es.WithReplacement(1)) < without[-1] * (1 - 1e-6)
+
+
+def test_gauss_newton_threshold_leaves_the_residual_part_out() -> None:
+    problem, theta = MINIMA["product network n > d"]
     sampling = es.WithoutReplacement(2)
-    sure = es.stability.almost_sure_threshold(problem, np.zeros(3), sampling)
-    assert es.stability.critical_step_size(problem, np.zeros(3), sampling) < sure.lower < sure.value < sure.upper
+    full = critical_step_size(problem, theta, sampling, momentum=0.5)
+    assert_allclose(critical_step_size(problem, theta, sampling, momentum=0.5, hessian="gauss_newton"), full, rtol=1e-9)
+    elsewhere = theta + 0.3
+    jacobians = problem.sample_jacobians(elsewhere, np.arange(5))
+    as_regression = es.LinearRegression(jacobians, np.zeros(5))
+    for momentum in (0.0, 0.5):
+        assert_allclose(
+            critical_step_size(problem, elsewhere, sampling, momentum=momentum, hessian="gauss_newton"),
+            critical_step_size(as_regression, np.zeros(4), sampling, momentum=momentum),
+            rtol=1e-10,
+        )
+
+
+def test_flat_problem_is_stable_at_any_step_size() -> None:
+    flat = es.Quadratic(np.zeros((4, 2, 2)), np.zeros((4, 2)))
+    for criterion in ("mean_square", "almost_sure"):
+        assert critical_step_size(flat, np.zeros(2), es.WithReplacement(2), criterion=criterion) == np.inf
+    with pytest.raises(ValueError, match="nonzero Hessian for a Lyapunov exponent"):
+        lyapunov_exponent(flat, np.zeros(2), es.WithReplacement(2), 0.1)
+
+
+def test_samples_that_cancel_in_the_mean_are_refused() -> None:
+    """H = diag(1, 0), but the second coordinate of one step is multiplied by 1 ∓ η: E[T⊗T] has the eigenvalue 1 + η²."""
+    hessians = np.array([np.diag([1.0, 1.0]), np.diag([1.0, -1.0])])
+    problem = es.Quadratic(hessians, np.zeros((2, 2)))
+    assert second_moment_radius(hessians, np.array([0.5, 0.5]), 1e-2, (0.0, False)) > 1
+    for criterion in ("mean_square", "almost_sure"):
+        with pytest.raises(ValueError, match="direction without curvature the samples' own Hessians fluctuate by 1"):
+            critical_step_size(problem, np.zeros(2), es.WithoutReplacement(1), criterion=criterion)
+    # Both together are harmless: the step is deterministic and the direction neutral.
+    assert critical_step_size(problem, np.zeros(2), es.WithoutReplacement(2)) == 2.0
+
+
+def test_a_minimum_reached_by_training_is_accepted() -> None:
+    problem, theta = MINIMA["product network n < p"]
+    found = es.gradient_flow(problem, theta + 0.1)
+    assert np.linalg.eigvalsh(problem.hessian(found))[0] < 0, "residuals of 1e-10 leave negative rounding"
+    full = critical_step_size(problem, found, es.WithoutReplacement(2))
+    assert_allclose(
+        full, critical_step_size(problem, found, es.WithoutReplacement(2), hessian="gauss_newton"), rtol=1e-6
+    )
+
+
+# Lyapunov exponents
+
+
+def exponent_of_one_dimension(curvatures: np.ndarray, eta: float, sampling: es.Sampling) -> float:
+    """E log|1 − ηh_B| by enumeration."""
+    batches, probabilities = oracles.all_batches(len(curvatures), sampling)
+    return float(probabilities @ np.log(np.abs(1 - eta * curvatures[batches].mean(axis=1))))
+
+
+@pytest.mark.parametrize("sampling", [es.WithoutReplacement(1), es.WithoutReplacement(3), es.WithReplacement(2)])
+@pytest.mark.parametrize("eta", [0.3, 1.4, 2.2])
+def test_lyapunov_exponent_in_one_dimension(sampling: es.Sampling, eta: float) -> None:
+    curvatures = np.array([0.2, 1.0, 1.7, 0.6, 2.1])
+    exact = exponent_of_one_dimension(curvatures, eta, sampling)
+    for problem in (
+        es.Quadratic(curvatures[:, None, None], np.zeros((5, 1))),
+        es.LinearRegression(np.sqrt(curvatures)[:, None], np.zeros(5)),
+    ):
+        estimate = lyapunov_exponent(problem, np.zeros(1), sampling, eta, seed=5)
+        assert abs(estimate.value - exact) < 4 * estimate.standard_error
+        # The log of each factor is independent of the others: the standard error is known too.
+        batches, probabilities = oracles.all_batches(5, sampling)
+        logs = np.log(np.abs(1 - eta * curvatures[batches].mean(axis=1)))
+        spread = np.sqrt(probabilities @ (logs - exact) ** 2 / (64 * 2000))
+        assert_allclose(estimate.standard_error, spread, rtol=0.35)
+        assert not estimate.exact
+        assert estimate.n_batches == 64 * 2000
+
+
+def test_lyapunov_interval_covers_the_exact_exponent() -> None:
+    curvatures = np.array([0.2, 1.0, 1.7, 0.6, 2.1])
+    problem, sampling = es.LinearRegression(np.sqrt(curvatures)[:, None], np.zeros(5)), es.WithoutReplacement(2)
+    exact = exponent_of_one_dimension(curvatures, 1.2, sampling)
+    inside = 0
+    for seed in range(200):
+        low, high = lyapunov_exponent(problem, np.zeros(1), sampling, 1.2, n_steps=50, seed=seed).interval()
+        inside += low <= exact <= high
+    assert 179 <= inside <= 198  # 1 % bounds of a binomial of 200 at 95 %
+
+
+@pytest.mark.parametrize("eta", [0.3, 1.3])
+def test_lyapunov_exponent_of_commuting_samples_is_that_of_the_slowest_coordinate(eta: float) -> None:
+    curvatures = np.array([[0.1, 1.5], [0.3, 1.1], [0.2, 1.9], [0.15, 0.4]])
+    sampling = es.WithoutReplacement(2)
+    problem = es.Quadratic([np.diag(pair) for pair in curvatures], np.zeros((4, 2)))
+    exponents = [exponent_of_one_dimension(curvatures[:, k], eta, sampling) for k in range(2)]
+    estimate = lyapunov_exponent(problem, np.zeros(2), sampling, eta, n_steps=4000, seed=2)
+    assert abs(max(exponents) - min(exponents)) > 10 * estimate.standard_error
+    assert abs(estimate.value - max(exponents)) < 4 * estimate.standard_error
+
+
+@pytest.mark.parametrize("name", ["regression n > p", "quadratic", "product network n < p"])
+@pytest.mark.parametrize("optimiser", OPTIMISERS.values(), ids=OPTIMISERS.keys())
+def test_full_batch_exponent_is_the_logarithm_of_the_spectral_radius(name: str, optimiser: tuple[float, bool]) -> None:
+    problem, theta = MINIMA[name]
+    hessians, _ = reduced_batches(problem, theta, es.WithoutReplacement(problem.n_samples))
+    for eta in (0.05, 2.0):
+        estimate = lyapunov_exponent(
+            problem, theta, es.WithoutReplacement(problem.n_samples), eta, momentum=optimiser[0], nesterov=optimiser[1]
+        )
+        assert estimate.exact
+        assert estimate.standard_error == 0.0
+        assert_allclose(estimate.value, np.log(spectral_radius(steps_of(hessians[0], eta, *optimiser))), rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", MINIMA)
+@pytest.mark.parametrize("optimiser", OPTIMISERS.values(), ids=OPTIMISERS.keys())
+@pytest.mark.parametrize("sampling", [es.WithoutReplacement(2), es.WithReplacement(3)])
+def test_compiled_product_against_plain_matrices(
+    name: str, optimiser: tuple[float, bool], sampling: es.Sampling
+) -> None:
+    """The oracle multiplies dense T_B of the problem's own batch Hessians, with the same draws."""
+    problem, theta = MINIMA[name]
+    linearised = linearise(problem, theta, sampling, "full")
+    assert linearised is not None
+    eta, n_steps, seed = 0.8 / linearised.scale, 40, 11
+    rates = growth_rates(linearised, sampling, eta * linearised.scale, *optimiser, n_steps, 3, seed)
+    # The range of H in parameter space: a curvature's own basis may be a rotated one, by its own inverse.
+    basis = linearised.curvature.to_basis(linearised.pencil.eigenvectors.T).T
+    p, on_range = problem.n_params, np.kron(np.eye(2), basis @ basis.T)
+    for replica in range(3):
+        stream = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(replica,)))
+        start = basis @ stream.standard_normal(basis.shape[1])
+        state = np.concatenate((start, np.zeros(p)))
+        batches = sampling.draw(problem.n_samples, n_steps + n_steps // 5, stream)
+        transitions = steps_of(oracles.batch_hessians(problem, theta, batches), eta, *optimiser)
+        norms = []
+        for transition in transitions:
+            state = on_range @ transition @ state
+            norms.append(np.hypot(np.linalg.norm(state[:p]), eta * np.linalg.norm(state[p:])))
+        expected = np.log(norms[-1] / norms[n_steps // 5 - 1]) / n_steps
+        assert_allclose(rates[replica], expected, rtol=1e-9, atol=1e-11)
+
+
+def test_a_replica_has_the_same_rate_beside_any_number_of_others() -> None:
+    problem, theta = MINIMA["product network n > d"]
+    sampling = es.WithoutReplacement(2)
+    linearised = linearise(problem, theta, sampling, "full")
+    assert linearised is not None
+    few, many = (growth_rates(linearised, sampling, 0.5, 0.3, False, 100, count, 7) for count in (2, 9))
+    assert (few == many[:2]).all()
+    assert len(np.unique(many)) == 9
+    assert (growth_rates(linearised, sampling, 0.5, 0.3, False, 100, 2, 8) != few).all()
+
+
+def test_products_far_from_the_edge_neither_overflow_nor_vanish() -> None:
+    problem, theta = MINIMA["regression n > p"]
+    sampling = es.WithReplacement(1)
+    huge = lyapunov_exponent(problem, theta, sampling, 1e100, n_steps=50)
+    assert 150 < huge.value < 250
+    tiny = lyapunov_exponent(problem, theta, sampling, 1e-12, n_steps=50)
+    assert -1e-9 < tiny.value < 0
+    # η = 1/h annihilates the only coordinate each time that sample comes up.
+    dead = es.LinearRegression([[1.0], [2.0]], np.zeros(2))
+    assert lyapunov_exponent(dead, np.zeros(1), es.WithReplacement(1), 1.0, n_steps=50).value == -np.inf
+
+
+# Almost-sure thresholds
+
+
+def exact_root_of_one_dimension(curvatures: np.ndarray, sampling: es.Sampling) -> float:
+    return float(brentq(lambda eta: exponent_of_one_dimension(curvatures, eta, sampling), 1.3, 5.0, xtol=1e-12))
+
+
+def test_almost_sure_interval_covers_the_exact_root() -> None:
+    """Curvatures within a factor of two: beyond η = 1/0.8 the exponent has no singularity and rises to its only root."""
+    curvatures = np.array([0.8, 1.0, 1.1, 1.3, 1.6])
+    sampling = es.WithoutReplacement(1)
+    exact = exact_root_of_one_dimension(curvatures, sampling)
+    problem = es.LinearRegression(np.sqrt(curvatures)[:, None], np.zeros(5))
+    inside = 0
+    for seed in range(200):
+        threshold = almost_sure_threshold(problem, np.zeros(1), sampling, n_steps=100, n_replicas=16, seed=seed)
+        assert threshold.lower <= threshold.value <= threshold.upper
+        inside += threshold.lower <= exact <= threshold.upper
+    assert 179 <= inside <= 198  # 1 % bounds of a binomial of 200 at 95 %
+
+
+@pytest.mark.parametrize("name", MINIMA)
+@pytest.mark.parametrize("momentum", [0.0, 0.8])
+def test_almost_sure_stability_is_weaker_than_mean_square(name: str, momentum: float) -> None:
+    problem, theta = MINIMA[name]
+    sampling = es.WithReplacement(2)
+    options = {"momentum": momentum, "seed": 4}
+    mean_square = critical_step_size(problem, theta, sampling, momentum=momentum)
+    threshold = almost_sure_threshold(problem, theta, sampling, n_steps=1000, n_replicas=32, **options)
+    assert mean_square <= threshold.lower <= threshold.value <= threshold.upper
+    assert threshold.value > 1.02 * mean_square
+    rates = [
+        lyapunov_exponent(problem, theta, sampling, k * threshold.value, n_steps=1000, n_replicas=32, **options).value
+        for k in (0.98, 1.0, 1.02)
+    ]
+    assert rates[0] < 0 < rates[2]
+    assert abs(rates[1]) < 1e-4 * (rates[2] - rates[0])
+
+
+def test_critical_step_size_returns_the_almost_sure_threshold() -> None:
+    problem, theta = MINIMA["regression of two parameters"]
+    sampling = es.WithoutReplacement(2)
+    options = {"momentum": 0.3, "nesterov": True, "seed": 9}
+    value = critical_step_size(problem, theta, sampling, criterion="almost_sure", **options)
+    assert value == almost_sure_threshold(problem, theta, sampling, **options).value
+    assert value != critical_step_size(problem, theta, sampling, criterion="almost_sure", **(options | {"seed": 10}))

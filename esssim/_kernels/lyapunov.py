@@ -47,6 +47,8 @@ def low_rank_growth_rate(factors, diagonals, basis, start, batches, burn_in, opt
         log_scale += rescale(position, velocity, optimiser)
         if t + 1 == burn_in:
             log_start = log_scale + log_norm(position, velocity, optimiser)
+    if log_start == -np.inf:  # annihilated already
+        return -np.inf
     return (log_scale + log_norm(position, velocity, optimiser) - log_start) / (n_steps - burn_in)
 
 
@@ -69,6 +71,8 @@ def dense_growth_rate(hessians, start, batches, burn_in, optimiser):
         log_scale += rescale(position, velocity, optimiser)
         if t + 1 == burn_in:
             log_start = log_scale + log_norm(position, velocity, optimiser)
+    if log_start == -np.inf:  # annihilated already
+        return -np.inf
     return (log_scale + log_norm(position, velocity, optimiser) - log_start) / (n_steps - burn_in)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -139,32 +139,29 @@ def growth_rates(
     seed: int,
 ) -> FloatArray:
     """(1/t) log growth of each replica over n_steps after the burn-in, (n_replicas,); η in units of 1/scale."""
-    curvature, basis = linearised.curvature, linearised.pencil.eigenvectors
+    follow, basis = _follower(linearised)
     burn_in = n_steps // 5
-    rates: FloatArray = np.empty(n_replicas)
-    n_params, rank = basis.shape
-    in_coordinates = True
-    if isinstance(curvature, DenseCurvature):
-        hessians = np.ascontiguousarray(basis.T @ curvature.hessians @ basis)
-    elif curvature.diagonals is None:
-        factors, diagonals, projected = curvature.factors @ basis, np.empty((0, rank)), np.empty((rank, 0))
-    else:
-        # The diagonals are cheap in their own basis only: there the range of H is kept by projection.
-        in_coordinates = False
-        factors, diagonals = curvature.factors, curvature.diagonals
-        projected = basis if rank < n_params else np.empty((n_params, 0))
+    rates = np.empty(n_replicas)
     for replica in range(n_replicas):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(replica,)))
-        start = rng.standard_normal(rank)
-        batches = sampling.draw(curvature.n_samples, burn_in + n_steps, rng)
-        if not in_coordinates:
-            start = basis @ start  # type: ignore[assignment]
-        tail = (start, batches, burn_in, (eta, beta, nesterov))
-        if isinstance(curvature, DenseCurvature):
-            rates[replica] = kernels.dense_growth_rate(hessians, *tail)
-        else:
-            rates[replica] = kernels.low_rank_growth_rate(factors, diagonals, projected, *tail)
+        start = basis @ rng.standard_normal(basis.shape[1])
+        batches = sampling.draw(linearised.curvature.n_samples, burn_in + n_steps, rng)
+        rates[replica] = follow(start, batches, burn_in, (eta, beta, nesterov))
     return rates
+
+
+def _follower(linearised: Linearised) -> tuple[Callable[..., float], FloatArray]:
+    """The compiled loop with its curvature filled in, and a basis of the range of H in the loop's own coordinates."""
+    curvature, basis = linearised.curvature, linearised.pencil.eigenvectors
+    n_params, rank = basis.shape
+    if isinstance(curvature, DenseCurvature):
+        return partial(kernels.dense_growth_rate, basis.T @ curvature.hessians @ basis), np.eye(rank)
+    if curvature.diagonals is None:
+        nothing = (np.empty((0, rank)), np.empty((rank, 0)))
+        return partial(kernels.low_rank_growth_rate, curvature.factors @ basis, *nothing), np.eye(rank)
+    # The diagonals are cheap in their own basis only: there the range of H is kept by projection.
+    projected = basis if rank < n_params else np.empty((n_params, 0))
+    return partial(kernels.low_rank_growth_rate, curvature.factors, curvature.diagonals, projected), basis
 
 
 def _check_counts(n_steps: int, n_replicas: int, seed: int) -> tuple[int, int, int]:
