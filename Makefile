@@ -39,6 +39,7 @@ lint: $(TEST)/.installed ## style (ruff) and types (mypy, strict)
 	$(TEST)/bin/ruff check .
 	$(TEST)/bin/ruff format --check .
 	$(TEST)/bin/mypy
+	$(TEST)/bin/python -m esssim.report README.md docs/results.json --check
 
 format: $(TEST)/.installed ## rewrite the sources in the style that lint asks for
 	$(TEST)/bin/ruff check --fix .
