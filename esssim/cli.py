@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from esssim._errors import in_one_line, tracebacks_are_wanted
+
 if TYPE_CHECKING:
     from esssim.claims import Verdict
     from esssim.claims.model import Claim
@@ -23,7 +25,8 @@ VERIFY_HELP = """Measure claims: which hold, which are refuted, is it what we pr
 
 CLAIM is an id or a family (`esssim verify --list`); all claims without one.
 
-Exit code: 0 all as predicted, 1 something contradicts our prediction, 2 bad input, 3 something stayed undecided.
+Exit code: 0 all as predicted, 1 something contradicts our prediction, 2 bad input or a claim that could not be
+measured, 3 something stayed undecided.
 
 Examples:
 
@@ -103,17 +106,22 @@ def verify(
     from esssim.experiments import RampExperiment
 
     where = environment(RampExperiment.seed)
+    # The numbers are safe before anything is drawn.
     if out is not None:
-        from esssim import plots
-
-        pictures = plots.report_pictures(quick, [claim.id for claim in selected])
-        report.write_results(out, verdicts, where, pictures)
+        report.write_results(out, verdicts, where)
     if as_json:
         print(report.results_json(verdicts, where), end="")
     else:
         show_verdicts(verdicts)
     if out is not None:
+        from esssim import plots
+
+        drawable = [verdict.claim.id for verdict in verdicts if verdict.error is None]
+        report.write_report(out, verdicts, where, plots.report_pictures(quick, drawable))
         print(f"report: {out / 'report.html'}", file=sys.stderr)
+    for verdict in verdicts:
+        if verdict.error is not None:
+            print(f"error: {verdict.claim.id} could not be measured: {verdict.error}", file=sys.stderr)
     raise typer.Exit(claims.exit_code(verdicts))
 
 
@@ -202,20 +210,11 @@ def run(arguments: list[str]) -> int:
     except SystemExit:  # raised by rich and typer alike, with 1 (which means something else here), on a closed pipe
         return BROKEN_PIPE
     except Exception as error:
-        if os.environ.get("ESSSIM_TRACEBACK"):
+        if tracebacks_are_wanted():
             raise
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+        print(f"error: {in_one_line(error)}", file=sys.stderr)
         return BAD_INPUT
     return code if isinstance(code, int) else 0
-
-
-def _one_line(error: Exception) -> str:
-    # typer's own errors (unknown option, missing argument) know how to say what is wrong.
-    spoken = getattr(error, "format_message", None)
-    words = " ".join((str(spoken()) if spoken is not None else str(error)).split())
-    if spoken is not None or isinstance(error, (ValueError, OSError, RuntimeError)):
-        return words or type(error).__name__
-    return f"{type(error).__name__}: {words} (a bug; ESSSIM_TRACEBACK=1 shows where)"
 
 
 def _measure(names: list[str] | None, quick: bool, total: int) -> list[Verdict]:

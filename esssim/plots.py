@@ -266,6 +266,11 @@ def ramp_experiments(quick: bool, setting: str = RAMP_SETTING) -> list[RampExper
     return [experiment(setting, b, quick) for b in sizes]
 
 
+def panel_experiments(quick: bool) -> list[RampExperiment]:
+    """The runs drawn along the ramp: six panels, without b = 2, which lies between its neighbours."""
+    return [run for run in ramp_experiments(quick) if run.batch_size != 2]
+
+
 def level_experiments(quick: bool) -> list[RampExperiment]:
     """The runs that `verify` measures of every setting with at least two batch sizes."""
     groups = [ramp_experiments(quick, setting) for setting in SAMPLES]
@@ -413,7 +418,7 @@ def report_pictures(quick: bool, claim_ids: Iterable[str] | None = None) -> dict
     def known(runs: list[RampExperiment]) -> list[RampExperiment]:
         return [run for run in runs if measured is None or (run.setting, f"b={run.batch_size}") in measured]
 
-    levels, ramps = known(level_experiments(quick)), known(ramp_experiments(quick))
+    levels, ramps = known(level_experiments(quick)), known(panel_experiments(quick))
     pictures = {}
     if levels:
         pictures["Where each statistic settles, against the batch size"] = levels_svg(level_rows(levels))

@@ -34,6 +34,7 @@ __all__ = [
     "render_report",
     "results_json",
     "update_readme",
+    "write_report",
     "write_results",
 ]
 
@@ -78,17 +79,11 @@ def csv_names(verdicts: Sequence[Verdict]) -> dict[str, str]:
     return names
 
 
-def write_results(
-    folder: Path,
-    verdicts: Sequence[Verdict],
-    environment: Mapping[str, object],
-    pictures: Mapping[str, str] | None = None,
-) -> None:
-    """Write claims/*.csv, report.html and, last, results.json into an existing folder; each file whole.
+def write_results(folder: Path, verdicts: Sequence[Verdict], environment: Mapping[str, object]) -> None:
+    """Write claims/*.csv and, last, results.json into an existing folder; each file whole.
 
-    pictures: title -> SVG text for the report. Raises ValueError for a folder that cannot be written to.
+    Raises ValueError for a folder that cannot be written to.
     """
-    report = render_report(verdicts, environment, pictures)
     text = results_json(verdicts, environment)
     tables = folder / "claims"
     try:
@@ -100,8 +95,17 @@ def write_results(
     names = csv_names(verdicts)
     for verdict in verdicts:
         store.write_text(tables / names[verdict.claim.id], claim_csv(verdict))
-    store.write_text(folder / "report.html", report)
     store.write_text(folder / "results.json", text)
+
+
+def write_report(
+    folder: Path,
+    verdicts: Sequence[Verdict],
+    environment: Mapping[str, object],
+    pictures: Mapping[str, str] | None = None,
+) -> None:
+    """Write report.html into an existing folder, whole; pictures: title -> SVG text."""
+    store.write_text(folder / "report.html", render_report(verdicts, environment, pictures))
 
 
 def read_entries(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from esssim.claims.model import Row
 from esssim.experiments import FOLLOWED
-from esssim.plots import MEAN_SQUARE, ramp_experiments, ramp_figure, ramp_rows
+from esssim.plots import MEAN_SQUARE, panel_experiments, ramp_figure, ramp_rows
 
 from .style import save, style
 
@@ -40,7 +40,7 @@ def caption_numbers(rows: Sequence[Row]) -> dict[str, object]:
 
 
 def build(out: Path, quick: bool) -> list[Path]:
-    runs = ramp_experiments(quick)
+    runs = panel_experiments(quick)
     rows = ramp_rows(runs)
     numbers = caption_numbers(rows) | {"replicas": runs[0].n_replicas}
     with style():

@@ -195,14 +195,15 @@ class TestFiles:
 
     def test_everything_is_written(self, tmp_path: Path) -> None:
         report.write_results(tmp_path, verdicts(*EVERYTHING), environment(7))
+        report.write_report(tmp_path, verdicts(*EVERYTHING), environment(7))
         assert sorted(path.name for path in tmp_path.iterdir()) == ["claims", "report.html", "results.json"]
         assert len(list((tmp_path / "claims").iterdir())) == len(EVERYTHING)
 
     def test_a_failure_leaves_no_half_written_file(self, tmp_path: Path) -> None:
-        (tmp_path / "report.html").mkdir()
+        (tmp_path / "results.json").mkdir()
         with pytest.raises(ValueError, match="must name a file"):
             report.write_results(tmp_path, verdicts(AS_PREDICTED[0]), environment(7))
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["claims", "report.html"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["claims", "results.json"]
         assert not list(tmp_path.rglob(".*"))
 
 

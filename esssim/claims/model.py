@@ -60,11 +60,13 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim with what came out."""
+    """A claim with what came out; `error` says why where it could not be measured at all (its verdict is then
+    "inconclusive")."""
 
     claim: Claim
     measurement: Measurement
     seconds: float
+    error: str | None = None
 
     @property
     def as_predicted(self) -> bool | None:
@@ -86,6 +88,7 @@ class Verdict:
             "verdict": measured.verdict,
             "as_predicted": self.as_predicted,
             "reason": measured.reason,
+            "error": self.error,
             "measured": _finite(measured.value),
             "interval": None if measured.interval is None else [_finite(end) for end in measured.interval],
             "n_effective": _finite(measured.n_effective),

@@ -17,11 +17,12 @@ from esssim.settling import Level
 from esssim.simulation import simulate
 
 TOLERANCE = 0.05
-BATCH_SIZES = (1, 2, 4, 8, 16)
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 SAMPLES = {"gaussian-100x50": 100, "gaussian-50x100": 50, "diabetes": 442}
-QUICK = {("gaussian-100x50", 1), ("gaussian-100x50", 8), ("gaussian-100x50", 100), ("diabetes", 16)}
+QUICK = {("gaussian-100x50", 1), ("gaussian-100x50", 8), ("gaussian-100x50", 100), ("diabetes", 1)}
 METHOD = (
-    "step-size ramp from 0.8 to 2.5 times the first edge, label noise 0.001, 8 replicas (diabetes 96); mean of "
+    "step-size ramp from 0.8 to 2.5 times the first edge, label noise 0.001, 8 replicas (diabetes 96, its own targets 32); "
+    "mean of "
     "(η/2)·statistic past 1.15 times the first edge, with a 95 % interval"
 )
 MEAN_SQUARE = "mean_square_sharpness_gauss_newton"
@@ -297,12 +298,11 @@ def register(registry: Registry) -> None:
         )
     add(
         "strong-label-noise/gaussian-100x50",
-        "With strong label noise (ε = 0.1) every statistic stays below 2/η.",
+        "With strong label noise (ε = 0.1) every statistic stays below 2/η on this ramp; a faster one pushes harder.",
         OURS,
         "below 1",
         "0.65–0.9 in prototypes",
         _everything_below(setting="gaussian-100x50", label_noise=0.1),
-        quick=True,
     )
     add(
         "noisy-targets/diabetes",
@@ -310,7 +310,7 @@ def register(registry: Registry) -> None:
         OURS,
         "below 1",
         "0.1–0.2 in prototypes",
-        _everything_below(setting="diabetes", own_targets=True, label_noise=0.0),
+        _everything_below(setting="diabetes", own_targets=True, label_noise=0.0, n_replicas=32),
         quick=True,
     )
     add(

@@ -300,7 +300,7 @@ def register(registry: Registry) -> None:
         MEAN_SQUARE,
         "edge at ηQ_b = 2",
         "edge at ηQ_b = 2",
-        "growth rates of an ensemble at ηQ_b/2 = 0.85 and 1.15, and the exact second-moment operator at ∓0.1 %",
+        "growth rates of an ensemble at ηQ_b/2 = 0.8 and 1.2, and the exact second-moment operator at ∓0.1 %",
         _mean_square_edge,
     )
     add(

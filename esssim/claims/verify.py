@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Protocol
 
-from esssim.claims.model import Claim, Registry, Verdict
+from esssim._errors import in_one_line, tracebacks_are_wanted
+from esssim.claims.model import Claim, Measurement, Registry, Verdict
 
 
 class Progress(Protocol):
@@ -21,26 +21,38 @@ def verify_claims(
     """Measure the named claims (ids or families; all by default): the list of their verdicts.
 
     quick: shorter runs, fewer replicas, and only the claims that a short run can decide. progress is called with
-    (claim, None) before and (claim, verdict) after each. Raises ValueError for an unknown name.
+    (claim, None) before and (claim, verdict) after each. A claim whose measurement raises an exception has it as its
+    `error`, and the others go on. Raises ValueError for an unknown name.
     """
     verdicts = []
     for claim in registry.select(names, quick):
         if progress is not None:
             progress(claim, None)
-        verdicts.append(_timed(claim.measure, claim, quick))
+        verdicts.append(_measured(claim, quick))
         if progress is not None:
             progress(claim, verdicts[-1])
     return verdicts
 
 
-def _timed(measure: Callable[[bool], object], claim: Claim, quick: bool) -> Verdict:
-    started = time.perf_counter()
-    measurement = claim.measure(quick)
-    return Verdict(claim, measurement, time.perf_counter() - started)
+def _measured(claim: Claim, quick: bool) -> Verdict:
+    started, error = time.perf_counter(), None
+    try:
+        measurement = claim.measure(quick)
+    except Exception as caught:
+        if tracebacks_are_wanted():
+            raise
+        error = in_one_line(caught)
+        measurement = Measurement("inconclusive", f"could not be measured: {error}")
+    return Verdict(claim, measurement, time.perf_counter() - started, error)
 
 
 def exit_code(verdicts: list[Verdict]) -> int:
-    """0 when everything came out as we predict, 1 when something contradicts us, 3 when something stayed undecided."""
+    """0 when everything came out as we predict, 1 when something contradicts us, 3 when something stayed undecided.
+
+    2 when a claim could not be measured at all, with a prediction or without: that is a fault, not a finding.
+    """
+    if any(verdict.error is not None for verdict in verdicts):
+        return 2
     if any(verdict.as_predicted is False for verdict in verdicts):
         return 1
     undecided = (v for v in verdicts if v.measurement.verdict == "inconclusive" and v.claim.expected != "open")
