@@ -30,17 +30,20 @@ article { margin: .8rem 0; padding: .9rem 1.1rem; border: 1px solid var(--line);
   border-radius: 6px; background: var(--panel); }
 article p { margin: .4rem 0; } article header { display: flex; flex-wrap: wrap; gap: .4rem 1rem;
   justify-content: space-between; align-items: baseline; }
-.badge { font-weight: 650; } dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .6rem 0; }
+.badge { font-weight: 650; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .6rem 0; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .7rem; border-bottom: 1px solid var(--line); text-align: left; } td.n, th.n { text-align: right; }
+th, td { padding: .2rem .7rem; border-bottom: 1px solid var(--line); text-align: left; }
+td.n, th.n { text-align: right; }
 .scroll { overflow-x: auto; } details { margin-top: .5rem; } summary { cursor: pointer; color: var(--accent); }
 figure { margin: 1rem 0; } .paper { background: #fff; border-radius: 6px; padding: .5rem; }
 svg { max-width: 100%; height: auto; display: block; } svg.strip, svg.chart { width: 26rem; margin-top: .4rem; }
 svg .tick { font: 11px system-ui, sans-serif; fill: var(--soft); }
 .band { fill: var(--band); } .window { fill: var(--window); } .axis { stroke: var(--soft); }
 .edge { stroke: var(--ink); stroke-dasharray: 4 3; } .interval { stroke: var(--accent); stroke-width: 3; }
-.cap { stroke: var(--accent); } .dot { fill: var(--accent); } .line { fill: none; stroke: var(--accent); stroke-width: 1.6; }
+.cap { stroke: var(--accent); } .dot { fill: var(--accent); }
+.line { fill: none; stroke: var(--accent); stroke-width: 1.6; }
 """
 
 
@@ -99,7 +102,8 @@ def _legend(verdicts: Sequence[Verdict]) -> str:
     return (
         f"<table>{''.join(items)}</table>"
         '<p class="soft">A level is (η/2)·statistic: 1, the dashed line, is the edge 2/η; the band around it is what '
-        "counts as equal. Intervals are 95 %. A claim of the literature may be refuted and still come out as we predict.</p>"
+        "counts as equal. Intervals are 95 %. A claim of the literature may be refuted and still come out as we "
+        "predict.</p>"
     )
 
 

@@ -83,7 +83,8 @@ def trajectory(rows: Sequence[Row], tolerance: float | None) -> str:
 
     window = [eta for eta, _, inside in points if inside]
     shade = (
-        f'<rect x="{x(window[0]):.1f}" y="6" width="{x(window[-1]) - x(window[0]):.1f}" height="{bottom - 6}" class="window"/>'
+        f'<rect x="{x(window[0]):.1f}" y="6" width="{x(window[-1]) - x(window[0]):.1f}" height="{bottom - 6}" '
+        'class="window"/>'
         if window
         else ""
     )
@@ -99,7 +100,8 @@ def trajectory(rows: Sequence[Row], tolerance: float | None) -> str:
     return (
         f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="level while the step size rises; the shaded part is averaged">{shade}'
-        f'<rect x="{left}" y="{y(EDGE + band):.1f}" width="{right - left}" height="{y(EDGE - band) - y(EDGE + band):.1f}" class="band"/>'
+        f'<rect x="{left}" y="{y(EDGE + band):.1f}" width="{right - left}" '
+        f'height="{y(EDGE - band) - y(EDGE + band):.1f}" class="band"/>'
         f'<line x1="{left}" x2="{right}" y1="{y(EDGE):.1f}" y2="{y(EDGE):.1f}" class="edge"/>'
         f'<polyline points="{line}" class="line"/>{ticks}{ends}</svg>'
     )

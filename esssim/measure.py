@@ -36,7 +36,8 @@ MODELS = ("regression", "network")
 INITIAL_SCALE = 2.0
 CSV_HEADER = ("batch_size", "n_batches", "exact", "sharpness", "minibatch_sharpness", "minibatch_sharpness_lower",
               "minibatch_sharpness_upper", "gap", "gap_lower", "gap_upper", "batch_sharpness", "batch_sharpness_lower",
-              "batch_sharpness_upper", "interaction_aware_sharpness", "mean_square_sharpness", "critical_step_size")  # fmt: skip
+              "batch_sharpness_upper", "interaction_aware_sharpness", "mean_square_sharpness",
+              "critical_step_size")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class BatchSizeRow:
 
 @dataclass(frozen=True)
 class TableMeasurement:
-    """What was measured on a table: its size, the model and the point theta in words, a row per batch size, footnotes."""
+    """What was measured on a table: its size, the model and theta in words, a row per batch size, footnotes."""
 
     table: str
     n_samples: int

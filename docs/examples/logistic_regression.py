@@ -7,7 +7,7 @@ there are; the other three return ℓᵢ(θ), ∇ℓᵢ(θ) and ∇²ℓᵢ(θ) 
     ℓᵢ(θ) = log(1 + exp(−mᵢ)),  mᵢ = yᵢ xᵢᵀθ,  yᵢ = ±1,
     ∇ℓᵢ = −σ(−mᵢ) yᵢ xᵢ,        ∇²ℓᵢ = σ(mᵢ)σ(−mᵢ) xᵢxᵢᵀ,   σ(m) = 1/(1 + exp(−m)).
 
-`theta` has shape (..., p) and `indices` (..., b); their leading axes broadcast against each other, so that one call serves
+`theta` has shape (..., p) and `indices` (..., b); their leading axes broadcast against each other: one call serves
 many points and many batches. `margins` below is the only place that has to think of that.
 
 The tests of the package then run on the new problem unchanged:
@@ -74,9 +74,8 @@ def main() -> None:
     print(f"SGD with step size η = {step_size:g} and batches of {sampling.batch_size}, mean of two runs:")
     for record in range(trace.sizes["record"]):
         row = trace.isel(record=record).mean("replica")
-        print(
-            f"  step {int(row.step):5d}   loss {float(row.loss):.4f}   η/2 · sharpness {step_size / 2 * float(row.sharpness):.4f}"
-        )
+        level = step_size / 2 * float(row.sharpness)
+        print(f"  step {int(row.step):5d}   loss {float(row.loss):.4f}   η/2 · sharpness {level:.4f}")
 
     theta = trace["theta"].values[0, -1]
     # 150 choose 8 batches are too many to enumerate: these two are sampled, and say how exactly.

@@ -8,7 +8,7 @@ import numpy as np
 
 from esssim import data
 from esssim._validate import FloatArray
-from esssim.claims.model import Claim, Measurement, Registry, Row
+from esssim.claims.model import Claim, Measure, Measurement, Registry, Row
 from esssim.claims.sources import BATCH_SHARPNESS, MINIBS, OURS
 from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem, Quadratic
 from esssim.sampling import WithoutReplacement, WithReplacement
@@ -123,7 +123,7 @@ def _batch_sharpness_bound(quick: bool) -> Measurement:
 
 
 def _ratio_of_means(quick: bool) -> Measurement:
-    # One flat and one steep sample: the steep one has nearly all of E‖g‖², so that the ratio of means forgets the flat one.
+    # One flat and one steep sample: the steep one has nearly all of E‖g‖², and the ratio of means forgets the flat one.
     problem = LinearRegression([[1.0], [3.0]], [0.0, 0.0])
     theta, sampling = np.ones(1), WithoutReplacement(1)
     mini = minibatch_sharpness(problem, theta, sampling).value
@@ -164,10 +164,8 @@ def _imbalance(quick: bool) -> Measurement:
 def register(registry: Registry) -> None:
     """Add the claims of this module."""
 
-    def exact(name: str, statement: str, source: str, method: str, measure: object) -> None:
-        registry.add(
-            Claim(name, statement, source, "holds always", "holds always", "holds", method, ROUNDING, measure)  # type: ignore[arg-type]
-        )
+    def exact(name: str, statement: str, source: str, method: str, measure: Measure) -> None:
+        registry.add(Claim(name, statement, source, "holds always", "holds always", "holds", method, ROUNDING, measure))
 
     every = (
         f"every batch of {N} samples enumerated, for regressions, networks (product, depth 3) and indefinite quadratics"

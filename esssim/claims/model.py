@@ -31,6 +31,9 @@ class Measurement:
     rows: list[Row] = field(default_factory=list)
 
 
+Measure = Callable[[bool], Measurement]
+
+
 @dataclass(frozen=True)
 class Claim:
     """One falsifiable sentence, who says it, what we expect and how it is decided.
@@ -49,7 +52,7 @@ class Claim:
     expected: Expectation
     method: str
     tolerance: float | None
-    measure: Callable[[bool], Measurement]
+    measure: Measure
     in_quick: bool = True
 
     @property

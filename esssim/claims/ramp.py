@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
 
 import numpy as np
 from scipy.stats import binomtest
 
-from esssim.claims.model import Claim, Expectation, Measurement, Outcome, Registry, Row
+from esssim.claims.model import Claim, Expectation, Measure, Measurement, Outcome, Registry, Row
 from esssim.claims.sources import BATCH_SHARPNESS as LATER
 from esssim.claims.sources import COHEN, MINIBS, OURS
 from esssim.experiments import LEVELS, RampExperiment, ramp_level, run_ramp
@@ -21,9 +20,8 @@ BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 SAMPLES = {"gaussian-100x50": 100, "gaussian-50x100": 50, "diabetes": 442}
 QUICK = {("gaussian-100x50", 1), ("gaussian-100x50", 8), ("gaussian-100x50", 100), ("diabetes", 1)}
 METHOD = (
-    "step-size ramp from 0.8 to 2.5 times the first edge, label noise 0.001, 8 replicas (diabetes 96, its own targets 32); "
-    "mean of "
-    "(η/2)·statistic past 1.15 times the first edge, with a 95 % interval"
+    "step-size ramp from 0.8 to 2.5 times the first edge, label noise 0.001, 8 replicas (diabetes 96, its own targets "
+    "32); mean of (η/2)·statistic past 1.15 times the first edge, with a 95 % interval"
 )
 MEAN_SQUARE = "mean_square_sharpness_gauss_newton"
 
@@ -40,8 +38,9 @@ PROTOTYPES: dict[tuple[str, str], dict[int, float]] = {
     ("batch_sharpness_parts", "gaussian-50x100"): {1: 1.00, 4: 1.02, 16: 1.07, 50: 0.96},
 }
 
-# Prototypes that we withdrew as predictions after our own first runs disagreed with some of them, for a reason found only
-# then: a single run on the diabetes inputs wanders by 0.1, and the full-batch ramp ran past the last stable solution.
+# Prototypes that we withdrew as predictions after our own first runs disagreed with some of them, for a reason found
+# only then: a single run on the diabetes inputs wanders by 0.1, and the full-batch ramp ran past the last stable
+# solution.
 WITHDRAWN: dict[tuple[str, str], dict[int, float]] = {
     ("minibatch_sharpness", "diabetes"): {1: 0.76, 4: 0.84, 16: 1.04},
     ("batch_sharpness", "gaussian-100x50"): {100: 0.86},
@@ -85,7 +84,7 @@ def trajectory(run: RampExperiment, statistic: str) -> list[Row]:
     ]
 
 
-def _settles(setting: str, b: int, statistic: str) -> Callable[[bool], Measurement]:
+def _settles(setting: str, b: int, statistic: str) -> Measure:
     def measure(quick: bool) -> Measurement:
         run = experiment(setting, b, quick)
         level = ramp_level(run, statistic, TOLERANCE)
@@ -154,7 +153,7 @@ def _register_levels(registry: Registry) -> None:
         )
 
 
-def _smaller_batches(setting: str) -> Callable[[bool], Measurement]:
+def _smaller_batches(setting: str) -> Measure:
     def measure(quick: bool) -> Measurement:
         sizes = [b for s, b in sorted(QUICK) if s == setting] if quick else [*BATCH_SIZES, SAMPLES[setting]]
         levels = [(b, ramp_level(experiment(setting, b, quick), "sharpness", TOLERANCE)) for b in sizes]
@@ -172,7 +171,7 @@ def _smaller_batches(setting: str) -> Callable[[bool], Measurement]:
     return measure
 
 
-def _larger_steps(setting: str) -> Callable[[bool], Measurement]:
+def _larger_steps(setting: str) -> Measure:
     def measure(quick: bool) -> Measurement:
         sizes = [b for s, b in sorted(QUICK) if s == setting] if quick else [*BATCH_SIZES, SAMPLES[setting]]
         rows: list[Row] = []
@@ -197,7 +196,7 @@ def _larger_steps(setting: str) -> Callable[[bool], Measurement]:
     return measure
 
 
-def _everything_below(**options: object) -> Callable[[bool], Measurement]:
+def _everything_below(**options: object) -> Measure:
     def measure(quick: bool) -> Measurement:
         run = experiment(b=4, quick=quick, **options)  # type: ignore[arg-type]
         rows: list[Row] = []
@@ -268,7 +267,7 @@ def register(registry: Registry) -> None:
         source: str,
         predicts: str,
         we: str,
-        measure: Callable[[bool], Measurement],
+        measure: Measure,
         *,
         method: str = METHOD,
         quick: bool = False,
@@ -320,6 +319,7 @@ def register(registry: Registry) -> None:
         "anywhere in 0.7–1.05",
         "most runs end outside 1 ± 0.05",
         _left_alone,
-        method="step sizes 1.2, 1.4, 1.6 times the first edge, no label noise; share of final (η/2)·Q_b outside 1 ± 0.05",
+        method="step sizes 1.2, 1.4, 1.6 times the first edge, no label noise; share of final (η/2)·Q_b outside "
+        "1 ± 0.05",
         quick=True,
     )

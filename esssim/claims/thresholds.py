@@ -6,7 +6,7 @@ import numpy as np
 
 from esssim import data
 from esssim._validate import FloatArray
-from esssim.claims.model import Claim, Measurement, Outcome, Registry, Row
+from esssim.claims.model import Claim, Measure, Measurement, Outcome, Registry, Row
 from esssim.claims.sources import BATCH_SHARPNESS, COHEN, MEAN_SQUARE, MINIBS, MOMENTUM, OURS
 from esssim.problems import LinearRegression, Problem, Quadratic
 from esssim.sampling import Sampling, WithoutReplacement
@@ -98,7 +98,7 @@ def _mean_square_edge(quick: bool) -> Measurement:
     )
 
 
-def _minibs_not(necessary: bool) -> object:
+def _minibs_not(necessary: bool) -> Measure:
     """Instances: stable although MiniBS > 2/η (not necessary), or unstable although MiniBS < 2/η (not sufficient)."""
 
     def measure(quick: bool) -> Measurement:
@@ -166,7 +166,7 @@ def _almost_sure(quick: bool) -> Measurement:
     )
 
 
-def _full_batch_momentum(nesterov: bool) -> object:
+def _full_batch_momentum(nesterov: bool) -> Measure:
     def measure(quick: bool) -> Measurement:
         rows: list[Row] = []
         for momentum in (0.0, 0.5, 0.9):
@@ -289,10 +289,10 @@ def register(registry: Registry) -> None:
         predicts: str,
         we: str,
         method: str,
-        measure: object,
+        measure: Measure,
         tolerance: float | None = None,
     ) -> None:
-        registry.add(Claim(name, statement, source, predicts, we, "holds", method, tolerance, measure))  # type: ignore[arg-type]
+        registry.add(Claim(name, statement, source, predicts, we, "holds", method, tolerance, measure))
 
     add(
         "mean-square-edge/regression",
