@@ -255,16 +255,18 @@ class TestProgram:
         assert "critical step size" in done.stdout
 
     @pytest.mark.skipif(os.name != "posix", reason="signals differ elsewhere")
-    def test_an_interrupted_program_is_quiet_and_leaves_nothing(self, tmp_path: Path) -> None:
-        # A claim of minutes, interrupted when its worker processes are up: while they start, they print tracebacks of
-        # their own that the program cannot silence.
+    @pytest.mark.parametrize("seconds", [2, 8], ids=["while workers start", "while they work"])
+    def test_an_interrupted_program_is_quiet_and_leaves_nothing(self, tmp_path: Path, seconds: int) -> None:
+        # A claim of minutes, interrupted with all its processes, as a terminal does it.
         name, folder = "minibs-settles/diabetes/b=442", tmp_path / "results"
         command = [sys.executable, "-m", "esssim.cli", "verify", name, "--out", str(folder)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        ) as process:
             assert process.stderr is not None
             assert process.stderr.readline() == f"[1/1] {name} ...\n"
-            time.sleep(8)
-            process.send_signal(signal.SIGINT)
+            time.sleep(seconds)
+            os.killpg(process.pid, signal.SIGINT)
             assert process.communicate(timeout=60) == ("", "")
         assert process.returncode == 130
         assert not list(folder.iterdir())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -85,7 +88,9 @@ def simulate(
         for stretch in stretches
     )
     results: list[_Result] = []
-    for finished in joblib.Parallel(n_jobs=workers, return_as="generator")(jobs):
+    with _workers_without_interrupts():
+        stretches_done = joblib.Parallel(n_jobs=workers, return_as="generator")(jobs)
+    for finished in stretches_done:
         results.extend(finished)
         if progress is not None:
             progress(len(results))
@@ -98,6 +103,19 @@ def simulate(
     data["diverged_at"] = ("replica", np.array(diverged, dtype=np.int64))
     coords = {"step": ("record", steps), "step_size": ("record", optimiser.ramp.at(steps, n_steps))}
     return xarray.Dataset(data, coords, _provenance(problem, optimiser, starts, seed, n_batches))
+
+
+@contextlib.contextmanager
+def _workers_without_interrupts() -> Iterator[None]:
+    """Processes that start here ignore Ctrl-C, which a terminal sends to all: this one ends them, without tracebacks."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
 def _record_steps(n_steps: int, n_records: int, record_steps: Sequence[int] | None) -> IntArray:
