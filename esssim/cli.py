@@ -101,9 +101,9 @@ def verify(
         _prepare_folder(out)
     verdicts = _measure(names or None, quick, len(selected))
     from esssim import report
-    from esssim._environment import environment
-    from esssim._terminal import show_verdicts
     from esssim.experiments import RampExperiment
+    from esssim.report.environment import environment
+    from esssim.report.terminal import show_verdicts
 
     where = environment(RampExperiment.seed)
     # The numbers are safe before anything is drawn.
@@ -142,8 +142,8 @@ def measure(
     out: OutFolder = None,
 ) -> None:
     from esssim import measure as measuring
-    from esssim._environment import environment
-    from esssim._terminal import show_measurement, step_progress
+    from esssim.report.environment import environment
+    from esssim.report.terminal import show_measurement, step_progress
 
     loaded = measuring.load_table(table, target, standardize=not no_standardize)
     if out is not None:
@@ -219,14 +219,14 @@ def run(arguments: list[str]) -> int:
 
 def _measure(names: list[str] | None, quick: bool, total: int) -> list[Verdict]:
     from esssim import claims
-    from esssim._terminal import claim_progress
+    from esssim.report.terminal import claim_progress
 
     with claim_progress(total) as progress:
         return claims.verify(names, quick, progress)
 
 
 def _list(selected: list[Claim], as_json: bool) -> None:
-    from esssim._terminal import show_claims
+    from esssim.report.terminal import show_claims
 
     if as_json:
         fields = ("id", "statement", "source", "source_predicts", "we_predict", "expected", "method", "tolerance")

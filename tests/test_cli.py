@@ -18,10 +18,10 @@ from rich.console import Console
 
 import esssim as es
 from esssim import claims
-from esssim._terminal import verdict_table
 from esssim.bibliography import PAPERS
 from esssim.claims import Claim, Measurement
 from esssim.claims.model import Expectation
+from esssim.report.terminal import verdict_table
 from tests.conftest import Run
 from tests.fake_claims import AS_PREDICTED, CONTRADICTION, UNDECIDED, UNDECIDED_OPEN, claim, registry, verdicts
 

@@ -25,6 +25,7 @@ import figures
 from esssim import plots
 from esssim.claims.ramp import trajectory
 from esssim.experiments import RampExperiment, ramp_level
+from esssim.plots import ramp as ramp_plots
 from figures.__main__ import gallery, main
 
 NAMES = tuple(figures.FIGURES)
@@ -53,7 +54,7 @@ def patched() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.delenv("ESSSIM_CACHE", raising=False)
         monkeypatch.setattr("os.cpu_count", lambda: 1)
-        monkeypatch.setattr(plots, "experiment", tiny)
+        monkeypatch.setattr(ramp_plots, "experiment", tiny)
         yield monkeypatch
 
 
@@ -149,7 +150,7 @@ def test_levels_are_those_of_the_experiments(built: Built) -> None:
 def test_ramp_is_that_of_the_experiments(built: Built) -> None:
     for b in (1, 8, 100):
         mine = [row for row in built.rows("ramp") if row["batch_size"] == str(b)]
-        run = tiny(plots.RAMP_SETTING, b, True)
+        run = tiny(ramp_plots.RAMP_SETTING, b, True)
         for name in plots.LOOKS:
             points = trajectory(run, name)
             np.testing.assert_allclose([float(row[name]) for row in mine], [p["level"] for p in points], rtol=1e-8)
@@ -235,8 +236,8 @@ def test_report_pictures_are_self_contained(patched: pytest.MonkeyPatch) -> None
 
 
 def test_report_pictures_draw_only_what_was_verified(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plots, "run_ramp", pytest.fail)
-    monkeypatch.setattr(plots, "ramp_level", pytest.fail)
+    monkeypatch.setattr(ramp_plots, "run_ramp", pytest.fail)
+    monkeypatch.setattr(ramp_plots, "ramp_level", pytest.fail)
     assert plots.report_pictures(True, ["imbalance", "minibs-settles/diabetes/b=16"]) == {}
 
 

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from esssim import _svg, report
-from esssim._environment import environment
-from esssim._words import spoken, summary
+from esssim import report
 from esssim.claims import Measurement, Verdict
+from esssim.report import svg
+from esssim.report.__main__ import main
+from esssim.report.environment import environment
+from esssim.report.words import spoken, summary
 from tests.fake_claims import AS_PREDICTED, CONTRADICTION, HOSTILE, UNDECIDED, UNDECIDED_OPEN, claim, verdicts
 
 EVERYTHING = (*AS_PREDICTED, CONTRADICTION, UNDECIDED, UNDECIDED_OPEN)
@@ -150,11 +152,11 @@ class TestPage:
 
 def test_strip_puts_value_and_edge_where_they_belong() -> None:
     def centre(value: float) -> float:
-        found = re.search(r'<circle cx="([\d.]+)"', _svg.strip(value, None, 0.05))
+        found = re.search(r'<circle cx="([\d.]+)"', svg.strip(value, None, 0.05))
         assert found is not None
         return float(found[1])
 
-    edge = re.search(r'<line x1="([\d.]+)" x2="\1"', _svg.strip(0.5, None, 0.05))
+    edge = re.search(r'<line x1="([\d.]+)" x2="\1"', svg.strip(0.5, None, 0.05))
     assert edge is not None
     assert centre(0.5) < float(edge[1]) < centre(1.2)
     assert centre(1.0) == pytest.approx(float(edge[1]))
@@ -236,20 +238,20 @@ class TestReadme:
 
     def test_update_then_check(self, readme: Path, results: Path) -> None:
         arguments = [str(readme), str(results)]
-        assert report.main([*arguments, "--check"]) == 1
-        assert report.main(arguments) == 0
-        assert report.main([*arguments, "--check"]) == 0
+        assert main([*arguments, "--check"]) == 1
+        assert main(arguments) == 0
+        assert main([*arguments, "--check"]) == 0
         text = readme.read_text(encoding="utf-8")
         assert text.startswith("before\n")
         assert text.endswith("after\n")
         assert "outdated" not in text
-        assert report.main(arguments) == 0
+        assert main(arguments) == 0
         assert readme.read_text(encoding="utf-8") == text
 
     def test_a_changed_number_is_noticed(self, readme: Path, results: Path) -> None:
-        report.main([str(readme), str(results)])
+        main([str(readme), str(results)])
         readme.write_text(readme.read_text(encoding="utf-8").replace("1.24", "1.25"), encoding="utf-8")
-        assert report.main([str(readme), str(results), "--check"]) == 1
+        assert main([str(readme), str(results), "--check"]) == 1
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -266,7 +268,7 @@ class TestReadme:
         path = tmp_path / "OTHER.md"
         if text is not None:
             path.write_text(text, encoding="utf-8")
-        assert report.main([str(path), str(results)]) == 2
+        assert main([str(path), str(results)]) == 2
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
@@ -279,6 +281,6 @@ class TestReadme:
         path = tmp_path / "damaged.json"
         if text is not None:
             path.write_text(text, encoding="utf-8")
-        assert report.main([str(readme), str(path)]) == 2
+        assert main([str(readme), str(path)]) == 2
         assert capsys.readouterr().err.startswith("error: results must be ")
         assert "outdated" in readme.read_text(encoding="utf-8")

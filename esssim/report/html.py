@@ -7,9 +7,19 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from esssim import _svg
-from esssim._words import TONES, Tone, duration, interval_text, number, our_prediction, spoken_verdict, summary, tone
 from esssim.claims.model import Row, Verdict
+from esssim.report import svg
+from esssim.report.words import (
+    TONES,
+    Tone,
+    duration,
+    interval_text,
+    number,
+    our_prediction,
+    spoken_verdict,
+    summary,
+    tone,
+)
 
 SHOWN_ROWS = 20
 
@@ -151,9 +161,9 @@ def _claim(verdict: Verdict) -> str:
     facts.append(("time", duration(verdict.seconds)))
     listed = "".join(f"<dt>{escape(term)}</dt><dd>{escape(words)}</dd>" for term, words in facts)
     drawing = ""
-    if measured.value is not None and _svg.is_level(verdict):
-        drawing = _svg.strip(measured.value, measured.interval, claim.tolerance)
-        drawing += _svg.trajectory(measured.rows, claim.tolerance)
+    if measured.value is not None and svg.is_level(verdict):
+        drawing = svg.strip(measured.value, measured.interval, claim.tolerance)
+        drawing += svg.trajectory(measured.rows, claim.tolerance)
     return (
         f'<article class="{_tone(verdict)}"><header><h3>{escape(claim.id)}</h3>'
         f'<span class="badge">{escape(spoken_verdict(verdict))}</span></header>'

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from esssim._words import EXPECTED, Tone, duration, interval_text, number, spoken_verdict, summary, tone
 from esssim.claims.model import Claim, Verdict
 from esssim.claims.verify import Progress
 from esssim.measure import TableMeasurement
+from esssim.report.words import EXPECTED, Tone, duration, interval_text, number, spoken_verdict, summary, tone
 from esssim.statistics import Estimate
 
 # Where no terminal gives a width, lines of a table are not to be folded.

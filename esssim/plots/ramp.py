@@ -1,0 +1,194 @@
+"""The runs of the step-size ramp as tables and figures: what `verify` puts into its report and `figures` draws."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from esssim.claims.model import Row
+from esssim.claims.ramp import BATCH_SIZES, QUICK, SAMPLES, TOLERANCE, experiment, trajectory
+from esssim.experiments import FOLLOWED, LEVELS, RampExperiment, ramp_level, run_ramp
+from esssim.plots.axes import draw_levels, draw_ramp
+from esssim.plots.style import GREY, LOOKS, PAGE_WIDTH, statistics_legend, style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RAMP_SETTING = "gaussian-100x50"
+TITLES = {
+    "gaussian-100x50": "Gaussian, $n=100$, $d=50$",
+    "gaussian-50x100": "Gaussian, $n=50$, $d=100$",
+    "diabetes": "diabetes table, $n=442$, $d=10$",
+}
+
+
+def ramp_experiments(quick: bool, setting: str = RAMP_SETTING) -> list[RampExperiment]:
+    """The runs of one setting that `verify` measures, by batch size."""
+    sizes = [b for s, b in sorted(QUICK) if s == setting] if quick else [*BATCH_SIZES, SAMPLES[setting]]
+    return [experiment(setting, b, quick) for b in sizes]
+
+
+def panel_experiments(quick: bool) -> list[RampExperiment]:
+    """The runs drawn along the ramp: six panels, without b = 2, which lies between its neighbours."""
+    return [run for run in ramp_experiments(quick) if run.batch_size != 2]
+
+
+def level_experiments(quick: bool) -> list[RampExperiment]:
+    """The runs that `verify` measures of every setting with at least two batch sizes."""
+    groups = [ramp_experiments(quick, setting) for setting in SAMPLES]
+    return [run for group in groups if len(group) > 1 for run in group]
+
+
+def ramp_rows(experiments: Iterable[RampExperiment]) -> list[Row]:
+    """Per record of each run: η/η₀ and, for every statistic, mean, lowest and highest (η/2)·statistic over replicas."""
+    rows: list[Row] = []
+    for run in experiments:
+        trace = run_ramp(run)
+        survived = trace.isel(replica=np.flatnonzero(trace["diverged_at"].values < 0))
+        mine: list[Row] = []
+        for name in LOOKS:
+            levels = survived[name] * survived["step_size"] / 2
+            lowest, highest = levels.min("replica").values, levels.max("replica").values
+            for k, point in enumerate(trajectory(run, name)):
+                if k == len(mine):
+                    ratio = float(point["step_size"]) / run.first_edge
+                    start: Row = {"setting": run.setting, "batch_size": run.batch_size, "step": point["step"]}
+                    mine.append(start | {"relative_step_size": ratio, "in_window": point["in_window"]})
+                mine[k] |= {name: point["level"]}
+                mine[k] |= {f"{name}_lowest": float(lowest[k]), f"{name}_highest": float(highest[k])}
+        rows += mine
+    return rows
+
+
+def level_rows(experiments: Iterable[RampExperiment]) -> list[Row]:
+    """Per run and statistic: the level of (η/2)·statistic with its 95 % interval and verdict."""
+    rows: list[Row] = []
+    for run in experiments:
+        for name in LOOKS:
+            level = ramp_level(run, name, TOLERANCE)
+            rows.append(
+                {
+                    "setting": run.setting,
+                    "n_samples": run.problem.n_samples,
+                    "batch_size": run.batch_size,
+                    "statistic": name,
+                    "symbol": LEVELS[name],
+                    "level": level.value,
+                    "lower": level.interval[0],
+                    "upper": level.interval[1],
+                    "ess": level.ess,
+                    "verdict": level.verdict,
+                    "tolerance": TOLERANCE,
+                }
+            )
+    return rows
+
+
+def ramp_figure(rows: Sequence[Row]) -> Figure:
+    """Every statistic along the ramp, one panel per batch size of `ramp_rows`. Call within `style`."""
+    from matplotlib.figure import Figure
+
+    sizes = list(dict.fromkeys(int(row["batch_size"]) for row in rows))
+    n_columns = min(3, len(sizes))
+    n_rows = -(-len(sizes) // n_columns)
+    figure = Figure(figsize=(PAGE_WIDTH, 0.8 + 1.75 * n_rows))
+    grid = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
+    panels = list(grid.flat)
+    n = SAMPLES[str(rows[0]["setting"])]
+    for axes, b in zip(panels, sizes, strict=False):
+        draw_ramp(axes, [row for row in rows if row["batch_size"] == b])
+        axes.set_title(f"$b=n={b}$" if b == n else f"$b={b}$")
+    panels[0].annotate(
+        "levels are averages from here on", (FOLLOWED, 0.97), (3, 0), xycoords=("data", "axes fraction"),
+        textcoords="offset points", fontsize=7.5, color=GREY, va="top",
+    )  # fmt: skip
+    # Shared by all panels: only now is the highest known.
+    panels[0].set_ylim(0, None)
+    for axes in panels[len(sizes) :]:
+        axes.set_axis_off()
+    for axes in panels[max(0, len(sizes) - n_columns) : len(sizes)]:
+        axes.set_xlabel(r"step size $\eta\,/\,\eta_0$")
+        axes.tick_params(labelbottom=True)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(r"$(\eta/2)\times$ statistic")
+    statistics_legend(figure)
+    return figure
+
+
+def levels_figure(rows: Sequence[Row]) -> Figure:
+    """Where every statistic settles against b, one panel per setting of `level_rows`. Call within `style`."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MultipleLocator
+
+    settings = list(dict.fromkeys(str(row["setting"]) for row in rows))
+    figure = Figure(figsize=(PAGE_WIDTH, 2.9))
+    grid = figure.subplots(1, len(settings), sharey=True, squeeze=False)[0]
+    for axes, setting in zip(grid, settings, strict=True):
+        draw_levels(axes, [row for row in rows if row["setting"] == setting])
+        axes.set_title(TITLES[setting])
+    low, high = grid[0].get_ylim()
+    # Room for the number above the highest point.
+    grid[0].set_ylim(0, high + 0.06 * (high - low))
+    grid[0].yaxis.set_major_locator(MultipleLocator(0.5))
+    grid[0].set_ylabel(r"level: $(\eta/2)\times$ statistic")
+    if any(row["verdict"] == "inconclusive" for row in rows):
+        grid[0].annotate(
+            "open: inconclusive", (0.03, 0.97), xycoords="axes fraction", fontsize=7.5, color=GREY, va="top"
+        )
+    statistics_legend(figure)
+    return figure
+
+
+def svg_text(figure: Figure, name: str, alt: str) -> str:
+    """The figure as one <svg> element for an HTML page: nothing external, every id begins with `name`."""
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None})
+    text = stream.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text).replace("xlink:href", "href")
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    # A rule for every element would reach the whole page.
+    text = text.replace("*{stroke", f"#{name}-figure_1 *{{stroke")
+    text = text.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
+    box = re.search(r'viewBox="[^"]*"', text)
+    if box is None:
+        raise RuntimeError("svg_text: matplotlib wrote an SVG without a viewBox")
+    opening = f'<svg {box[0]} role="img" aria-label="{escape(alt, quote=True)}" style="width:100%;height:auto">'
+    return opening + text[text.index(">") + 1 :].strip()
+
+
+def levels_svg(rows: Sequence[Row]) -> str:
+    """`levels_figure` as an inline SVG."""
+    with style():
+        return svg_text(levels_figure(rows), "levels", "Level of each statistic times eta/2 against the batch size")
+
+
+def ramp_svg(rows: Sequence[Row]) -> str:
+    """`ramp_figure` as an inline SVG."""
+    with style():
+        return svg_text(ramp_figure(rows), "ramp", "Each statistic times eta/2 along the step-size ramp")
+
+
+def report_pictures(quick: bool, claim_ids: Iterable[str] | None = None) -> dict[str, str]:
+    """The pictures of a report, title -> inline SVG, from the ramp runs that `verify` keeps in memory.
+
+    claim_ids: draw only the runs behind these claims (".../gaussian-100x50/b=4"), so that nothing new is run; a
+    picture without any is left out. All of the ramp's by default.
+    """
+    measured = None if claim_ids is None else {tuple(name.split("/")[1:]) for name in claim_ids}
+
+    def known(runs: list[RampExperiment]) -> list[RampExperiment]:
+        return [run for run in runs if measured is None or (run.setting, f"b={run.batch_size}") in measured]
+
+    levels, ramps = known(level_experiments(quick)), known(panel_experiments(quick))
+    pictures = {}
+    if levels:
+        pictures["Where each statistic settles, against the batch size"] = levels_svg(level_rows(levels))
+    if ramps:
+        pictures["Every statistic while the step size rises"] = ramp_svg(ramp_rows(ramps))
+    return pictures

@@ -1,0 +1,36 @@
+"""`python -m esssim.report README.md docs/results.json` rewrites the README's table; with `--check` it only compares."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from esssim.report import check_readme, markdown_table, read_entries, update_readme
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 done, 1 with --check when the README is out of date, 2 bad input."""
+    parser = argparse.ArgumentParser(prog="python -m esssim.report", description=__doc__)
+    parser.add_argument("readme", type=Path)
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--check", action="store_true", help="compare instead of rewriting")
+    options = parser.parse_args(arguments)
+    try:
+        table = markdown_table(read_entries(options.results))
+        if not options.check:
+            update_readme(options.readme, table)
+            return 0
+        if check_readme(options.readme, table):
+            return 0
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"error: {options.readme} is out of date: run python -m esssim.report {options.readme} {options.results}",
+          file=sys.stderr)  # fmt: skip
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""The table of the README, generated from a results.json and put between two markers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from esssim import store
+from esssim.report.words import TONES, spoken, tone
+
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+MARKS = {"holds": "✓", "refuted": "✗", "inconclusive": "?"}
+Entry = Mapping[str, Any]
+
+
+def markdown_table(results: Mapping[str, Any]) -> str:
+    """The README's account of a results.json: levels by statistic and batch size, then every other claim in words."""
+    claims: Sequence[Entry] = results["claims"]
+    levels = [(place, entry) for entry in claims if (place := _batch_size_of(entry["id"])) is not None]
+    parts = [_headline(claims, results["environment"])]
+    for setting in dict.fromkeys(place[1] for place, _ in levels):
+        parts.append(_level_table(setting, [(p[0], p[2], entry) for p, entry in levels if p[1] == setting]))
+    if levels:
+        parts.append(
+            "Each number is the measured (η/2)·statistic: 1 is the edge 2/η. ✓ it settles there, ✗ it does not, ? no "
+            "verdict; **bold** contradicts our own prediction."
+        )
+    others = [entry for entry in claims if _batch_size_of(entry["id"]) is None]
+    if others:
+        parts.append(_other_table(others))
+    return "\n\n".join(parts)
+
+
+def update_readme(path: Path, table: str) -> None:
+    """Put the table between the markers of a README. Raises ValueError where it has none, or more than one pair."""
+    before, _, after = _split(path)
+    store.write_text(path, f"{before}{BEGIN}\n{table}\n{END}{after}")
+
+
+def check_readme(path: Path, table: str) -> bool:
+    """Whether a README holds exactly this table between its markers. Raises ValueError as `update_readme` does."""
+    return _split(path)[1] == f"\n{table}\n"
+
+
+def _split(path: Path) -> tuple[str, str, str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"readme must be a readable file, got {str(path)!r}: {error.strerror}") from error
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ValueError(f"readme must hold {BEGIN} and then {END} once, {str(path)!r} does not")
+    before, rest = text.split(BEGIN)
+    inside, after = rest.split(END)
+    return before, inside, after
+
+
+def _batch_size_of(claim_id: str) -> tuple[str, str, int] | None:
+    """(family, setting, b) of an id such as "minibs-settles/diabetes/b=4"; None for any other."""
+    found = re.fullmatch(r"([^/]+)/([^/]+)/b=(\d+)", claim_id)
+    return None if found is None else (found[1], found[2], int(found[3]))
+
+
+def _headline(claims: Sequence[Entry], environment: Mapping[str, Any]) -> str:
+    tones = [tone(entry["expected"], entry["verdict"]) for entry in claims]
+    counts = "; ".join(f"{tones.count(name)} {words}" for name, words in TONES.items() if name in tones)
+    made = f"esssim {environment.get('esssim')}, {str(environment.get('date'))[:10]}"
+    return f"{len(claims)} claims ({made}): {counts}."
+
+
+def _level_table(setting: str, members: list[tuple[str, int, Entry]]) -> str:
+    sizes = sorted({b for _, b, _ in members})
+    lines = [
+        f"| {_plain(setting)} | " + " | ".join(f"b = {b}" for b in sizes) + " |",
+        "|---|" + "---:|" * len(sizes),
+    ]
+    for family in dict.fromkeys(family for family, _, _ in members):
+        cells = {b: _level(entry) for name, b, entry in members if name == family}
+        lines.append(f"| {_plain(family)} | " + " | ".join(cells.get(b, "") for b in sizes) + " |")
+    return "\n".join(lines)
+
+
+def _level(entry: Entry) -> str:
+    value = "" if entry["measured"] is None else f"{entry['measured']:.2f} "
+    cell = f"{value}{MARKS[entry['verdict']]}"
+    return f"**{cell}**" if tone(entry["expected"], entry["verdict"]) == "contradiction" else cell
+
+
+def _other_table(entries: Sequence[Entry]) -> str:
+    lines = ["| claim | verdict |", "|---|---|"]
+    for entry in entries:
+        words = spoken(entry["expected"], entry["verdict"], entry["reason"], entry["n_effective"])
+        lines.append(f"| {_plain(entry['statement'])} | {_plain(words)} |")
+    return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """Text for a Markdown cell: a claim is full of bars, stars and brackets that mean something else there."""
+    return re.sub(r"([\\|*`\[\]])", r"\\\1", " ".join(text.split())).replace("<", "&lt;")
