@@ -69,16 +69,21 @@ class Problem(ABC):
             digest.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
         return digest.hexdigest()
 
-    def check_theta(self, theta: npt.ArrayLike) -> FloatArray:
+    def check_theta(self, theta: npt.ArrayLike, name: str = "theta") -> FloatArray:
         """theta as a finite float array (..., n_params); ValueError that names what is wrong otherwise."""
-        return _validate.real_array("theta", theta, ("...", self.n_params))
+        return _validate.real_array(name, theta, ("...", self.n_params))
 
-    def check_point(self, theta: npt.ArrayLike) -> FloatArray:
+    def check_point(self, theta: npt.ArrayLike, name: str = "theta") -> FloatArray:
         """theta as one finite point (n_params,)."""
-        return _validate.real_array("theta", theta, (self.n_params,))
+        return _validate.real_array(name, theta, (self.n_params,))
 
     def _indices(self, batch: npt.ArrayLike | None) -> IntArray:
         return np.arange(self.n_samples) if batch is None else _validate.batches(batch, self.n_samples)
+
+
+def check_problem(problem: Problem) -> None:
+    """ValueError unless it is one."""
+    _validate.instance("problem", problem, Problem, "LinearRegression(inputs, targets)")
 
 
 def check_symmetric(name: str, matrices: FloatArray) -> FloatArray:
