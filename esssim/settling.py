@@ -52,8 +52,8 @@ def level(
 
     Verdict: "settles" if the interval and all three windows' means lie within target ± tolerance; "below"/"above" if
     the interval lies outside; else "inconclusive", as always when the effective sample size is under 100. Raises
-    ValueError for a statistic that was not recorded, fewer than 6 records and non-finite entries. Source: Vehtari et
-    al. 2021 (effective sample size), through arviz-stats.
+    ValueError for a Dataset that `simulate` did not return, a statistic that was not recorded, fewer than 6 records and
+    non-finite entries. Source: Vehtari et al. 2021 (effective sample size), through arviz-stats.
     """
     _validate.instance("trace", trace, xarray.Dataset, "simulate returns")
     missing = [name for name in ("step", "step_size", "diverged_at") if name not in trace.variables]

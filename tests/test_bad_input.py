@@ -129,6 +129,10 @@ BAD_CALLS = [
     Bad("Problem.hessian: empty batch", lambda: REGRESSION.hessian(THETA, []), "batch must not be empty, got shape (0,)"),
     Bad("Problem.hessian: ragged batch", lambda: REGRESSION.hessian(THETA, [[0], [1, 2]]), "batch must be an array of numbers, got ragged nested sequences"),
     Bad("Problem.loss: a number for a batch", lambda: REGRESSION.loss(THETA, 3), "batch must be an integer array of shape (..., b), got dtype int64, shape ()"),
+    *[
+        Bad(f"Problem.{method}: axes of {type(problem).__name__}", lambda problem=problem, method=method: getattr(problem, method)(np.ones((3, problem.n_params)), np.zeros((2, 1), int)), f"theta and batch must have leading axes that broadcast, got the shapes (3, {problem.n_params}) and (2, 1)")
+        for problem in (REGRESSION, NETWORK, QUADRATIC) for method in ("loss", "gradient", "hessian")
+    ],
     # Sampling
     *[
         Bad(f"{scheme.__name__}: b = {b!r}", lambda scheme=scheme, b=b: scheme(b), f"batch_size must be an integer of at least 1, got {b!r}")
