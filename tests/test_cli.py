@@ -125,6 +125,13 @@ class TestVerify:
             assert err.startswith("error: out must be a folder that can be written to")
         assert (tmp_path / "file").read_text() == "mine"
 
+    def test_unknown_claim_creates_no_folder(self, run: Run, fake: Callable[..., None], tmp_path: Path) -> None:
+        fake(*AS_PREDICTED)
+        code, _, err = run("verify", "settle", "--out", tmp_path / "results")
+        assert code == 2
+        assert "did you mean 'settles'?" in err
+        assert not (tmp_path / "results").exists()
+
     def test_a_claim_that_cannot_be_measured_is_one_line(
         self, run: Run, fake: Callable[..., None], tmp_path: Path
     ) -> None:
@@ -198,6 +205,12 @@ class TestProgram:
     def test_every_command_has_an_example(self, run: Run) -> None:
         for command in ("verify", "measure", "cite"):
             assert f"      esssim {command} " in run(command, "--help")[1]
+
+    def test_unknown_command(self, run: Run) -> None:
+        code, out, err = run("verfy")
+        assert (code, out) == (2, "")
+        assert err.startswith("error: No such command 'verfy'")
+        assert err.count("\n") == 1
 
     def test_help_starts_at_once(self) -> None:
         durations = []

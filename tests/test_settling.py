@@ -84,6 +84,15 @@ def test_effective_sample_size_of_a_moving_average(width: int) -> None:
     assert abs(np.mean(ratios) - 1) < min(np.std(ratios), 0.05)
 
 
+@pytest.mark.parametrize(("spread", "phi"), [(1.0, 0.95), (1.25, 0.9)])
+def test_effective_sample_size_of_a_skewed_series(spread: float, phi: float) -> None:
+    """Of the mean, not of the ranks: e^{σx} has the autocorrelation (e^{σ²φᵏ} − 1)/(e^{σ²} − 1), x the series above."""
+    lags = phi ** np.arange(1, 2000)
+    exact = 8000 / (1 + 2 * np.sum(np.expm1(spread**2 * lags)) / np.expm1(spread**2))
+    ratios = [effective_sample_size(np.exp(spread * autoregressive(phi, (1, 8000), seed))) for seed in range(N_SEEDS)]
+    assert abs(np.mean(ratios) / exact - 1) < min(np.std(ratios) / exact, 0.05)
+
+
 @pytest.mark.parametrize("phi", [0.3, 0.6, 0.9])
 @pytest.mark.parametrize("shape", [(1, 20_000), (3, 7000)])
 def test_effective_sample_size_against_a_direct_sum(phi: float, shape: tuple[int, int]) -> None:
