@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+import os
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -11,16 +13,54 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
+# A message stays one line that can be read: longer values and lists of names are cut.
+SHOWN_CHARACTERS = 80
+SHOWN_NAMES = 12
+
+
+def shown(value: Any) -> str:
+    """`value` as source code would spell it, on one line and cut to a readable length."""
+    words = " ".join(repr(value).split())
+    return words if len(words) <= SHOWN_CHARACTERS else words[: SHOWN_CHARACTERS - 1] + "…"
+
+
+def array_of(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
+    """`value` as an array of any kind; ragged lists and masked entries are refused."""
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name} must be complete, got an array with masked entries")
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array of numbers, got ragged nested sequences") from error
+
+
+def instance(name: str, value: Any, kind: type, example: str) -> None:
+    """ValueError unless `value` is one of `kind`; `example` is how to make one."""
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} must be a {kind.__name__} such as {example}, got {shown(value)}")
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False: any other value, such as the string "no", would pass for True."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} must be True or False, got {shown(value)}")
+    return bool(value)
+
+
+def path(name: str, value: Any) -> Path:
+    """`value` as a path."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise ValueError(f"{name} must be the path of a file, got {shown(value)}")
+    return Path(value)
+
 
 def real_array(name: str, value: npt.ArrayLike, shape: tuple[int | str, ...]) -> FloatArray:
     """A contiguous float64 copy-if-needed; letters in `shape` stand for any length ≥ 1, and "..." for leading axes."""
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} must be an array of numbers, got ragged nested sequences") from error
+    array = array_of(name, value)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}")
-    array = np.ascontiguousarray(array, dtype=np.float64)
+    with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused below
+        array = np.ascontiguousarray(array, dtype=np.float64)
     leading = shape[:1] == ("...",)
     core = shape[1:] if leading else shape
     expected = "(" + ", ".join(str(side) for side in shape) + ("," if len(shape) == 1 else "") + ")"
@@ -46,9 +86,9 @@ def integer(name: str, value: Any, at_least: int, at_most: int | None = None, bo
     try:
         result = operator.index(value)
     except TypeError:
-        raise ValueError(f"{name} must be {allowed}, got {value!r}") from None
+        raise ValueError(f"{name} must be {allowed}, got {shown(value)}") from None
     if isinstance(value, (bool, np.bool_)) or result < at_least or (at_most is not None and result > at_most):
-        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+        raise ValueError(f"{name} must be {allowed}, got {shown(value)}")
     return result
 
 
@@ -61,41 +101,45 @@ def real(
     allowed = " and ".join(filter(None, limits))
     allowed = f"a finite number{' ' if allowed else ''}{allowed}"
     try:
-        # float() would read "0.1" and True as numbers, and drop an imaginary part.
-        result = float("nan") if isinstance(value, (str, bytes, bool, np.bool_, np.complexfloating)) else float(value)
+        # float() would read "0.1", True and lists of one as numbers, also as arrays, and drop an imaginary part.
+        array = np.asarray(value)
+        result = float("nan") if array.ndim > 0 or array.dtype.kind in "SUbc" else float(value)
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{name} must be {allowed}, got {value!r}") from None
+        raise ValueError(f"{name} must be {allowed}, got {shown(value)}") from None
     if (
         not np.isfinite(result)
         or (above is not None and not result > above)
         or (at_least is not None and not result >= at_least)
         or (below is not None and not result < below)
     ):
-        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+        raise ValueError(f"{name} must be {allowed}, got {shown(value)}")
     return result
 
 
 def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     """`value` if it is one of `allowed`; the error suggests the nearest."""
-    if value in allowed:
+    if isinstance(value, str) and value in allowed:
         return str(value)
     from difflib import get_close_matches
 
     nearest = get_close_matches(str(value), allowed, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}{hint}")
+    listed = ", ".join(map(repr, allowed[:SHOWN_NAMES])) + (
+        f", … ({len(allowed)} names)" if len(allowed) > SHOWN_NAMES else ""
+    )
+    raise ValueError(f"{name} must be one of {listed}, got {shown(value)}{hint}")
 
 
 def batches(value: npt.ArrayLike, n_samples: int, *, axes: Literal["any", 2] = "any") -> IntArray:
     """Sample indices, shape (..., b): integers in [0, n_samples), at least one."""
-    array = np.asarray(value)
+    array = array_of("batch", value)
+    if array.size == 0:
+        raise ValueError(f"batch must not be empty, got shape {array.shape}")
     if array.dtype.kind not in "iu" or array.ndim == 0 or (axes == 2 and array.ndim != 2):
         shape = "(m, b)" if axes == 2 else "(..., b)"
         raise ValueError(
             f"batch must be an integer array of shape {shape}, got dtype {array.dtype}, shape {array.shape}"
         )
-    if array.size == 0:
-        raise ValueError(f"batch must not be empty, got shape {array.shape}")
     if array.min() < 0 or array.max() >= n_samples:
         raise ValueError(
             f"batch must hold indices from 0 to n_samples - 1 = {n_samples - 1}, got {array.min()} to {array.max()}"

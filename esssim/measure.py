@@ -111,8 +111,8 @@ def load_table(table: str, target: str | None, *, standardize: bool = True) -> d
     Raises ValueError or FileNotFoundError as `data.load` and `data.read_table` do.
     """
     if table not in BUNDLED:
-        path = Path(table)
-        if not path.suffix and not path.exists():
+        path = _validate.path("table", table)
+        if not path.suffix and not path.is_file():
             try:
                 _validate.choice("table", table, BUNDLED)
             except ValueError as error:
@@ -147,11 +147,14 @@ def measure_table(
     n_batches are drawn from `seed` at each batch size; where no more exist, all are enumerated and the numbers exact.
     standardized is only reported. progress is told in words what is being done. Raises ValueError for a bad argument.
     """
+    _validate.instance("table", table, data.Data, "data.load returns")
     n = table.n_samples
     _validate.choice("model", model, MODELS)
     n_batches = _validate.integer("batches", n_batches, 2)
     seed = _validate.integer("seed", seed, 0)
     chosen = sorted({*(b for b in BATCH_SIZES if b <= n), n}) if batch_sizes is None else batch_sizes
+    if not isinstance(chosen, Sequence | np.ndarray) or len(chosen) == 0:
+        raise ValueError(f"batch_sizes must be a sequence of at least one integer, got {_validate.shown(chosen)}")
     sizes = sorted({_validate.integer("batch_size", b, 1, n, "n_samples") for b in chosen})
     tell = progress or (lambda _: None)
     notes: list[str] = []

@@ -50,9 +50,21 @@ class Sampling(ABC):
     def enumerate(self, n_samples: int, chunk_size: int = CHUNK) -> Iterator[tuple[IntArray, FloatArray]]:
         """Every batch with its probability, in chunks (m, b) and (m,), m ≤ chunk_size; never all in memory."""
 
+    def _empty(self, n_samples: int, n_batches: int, rng: np.random.Generator) -> IntArray:
+        """Room for n_batches batches, once the arguments of `draw` are checked."""
+        self.check(n_samples)
+        _validate.instance("rng", rng, np.random.Generator, "numpy.random.default_rng(seed)")
+        return np.empty((_validate.integer("n_batches", n_batches, 0), self.batch_size), dtype=np.int64)
+
     @abstractmethod
     def draw(self, n_samples: int, n_batches: int, rng: np.random.Generator) -> IntArray:
         """n_batches batches (m, b) from `rng`; drawing in several calls gives the same batches as in one."""
+
+
+def check_sampling(sampling: Sampling, n_samples: int) -> None:
+    """ValueError unless it is a scheme that can draw from n_samples samples."""
+    _validate.instance("sampling", sampling, Sampling, "WithoutReplacement(8)")
+    sampling.check(n_samples)
 
 
 def _chunks(batches: Iterator[tuple[int, ...]], batch_size: int, chunk_size: int) -> Iterator[IntArray]:
@@ -68,6 +80,7 @@ class WithoutReplacement(Sampling):
     """
 
     def check(self, n_samples: int) -> None:
+        super().check(n_samples)
         _validate.integer("batch_size", self.batch_size, 1, n_samples, "n_samples")
 
     def variance_coefficient(self, n_samples: int) -> float:
@@ -91,8 +104,7 @@ class WithoutReplacement(Sampling):
             yield chunk, np.full(len(chunk), probability)
 
     def draw(self, n_samples: int, n_batches: int, rng: np.random.Generator) -> IntArray:
-        self.check(n_samples)
-        batches = np.empty((_validate.integer("n_batches", n_batches, 0), self.batch_size), dtype=np.int64)
+        batches = self._empty(n_samples, n_batches, rng)
         kernels.draw_without_replacement(rng, np.arange(n_samples), batches)
         return batches
 
@@ -101,15 +113,19 @@ class WithReplacement(Sampling):
     """b independent uniform indices: c = 1/b, c₃ = 1/b². Enumerated as multisets with multinomial probabilities."""
 
     def variance_coefficient(self, n_samples: int) -> float:
+        self.check(n_samples)
         return 1.0 / self.batch_size
 
     def third_moment_coefficient(self, n_samples: int) -> float:
+        self.check(n_samples)
         return 1.0 / self.batch_size**2
 
     def count(self, n_samples: int) -> int:
+        self.check(n_samples)
         return math.comb(n_samples + self.batch_size - 1, self.batch_size)
 
     def enumerate(self, n_samples: int, chunk_size: int = CHUNK) -> Iterator[tuple[IntArray, FloatArray]]:
+        self.check(n_samples)
         b = self.batch_size
         log_total = math.lgamma(b + 1) - b * math.log(n_samples)
         multisets = itertools.combinations_with_replacement(range(n_samples), b)
@@ -123,7 +139,7 @@ class WithReplacement(Sampling):
             yield chunk, np.exp(log_total - log_repeats)
 
     def draw(self, n_samples: int, n_batches: int, rng: np.random.Generator) -> IntArray:
-        batches = np.empty((_validate.integer("n_batches", n_batches, 0), self.batch_size), dtype=np.int64)
+        batches = self._empty(n_samples, n_batches, rng)
         kernels.draw_with_replacement(rng, n_samples, batches)
         return batches
 
@@ -137,7 +153,6 @@ class Reshuffled(WithoutReplacement):
 
     def draw(self, n_samples: int, n_batches: int, rng: np.random.Generator) -> IntArray:
         """n_batches consecutive batches (m, b), from the start of an epoch."""
-        self.check(n_samples)
-        batches = np.empty((_validate.integer("n_batches", n_batches, 0), self.batch_size), dtype=np.int64)
+        batches = self._empty(n_samples, n_batches, rng)
         kernels.draw_reshuffled(rng, np.arange(n_samples), batches)
         return batches

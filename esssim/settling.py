@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import xarray
+from scipy.linalg import norm
 from scipy.stats import t as student
 
 from esssim import _validate
@@ -50,11 +52,17 @@ def level(
 
     Verdict: "settles" if the interval and all three windows' means lie within target ± tolerance; "below"/"above" if
     the interval lies outside; else "inconclusive", as always when the effective sample size is under 100. Raises
-    ValueError for a statistic that was not recorded, fewer than 6 records and non-finite entries. Source: Vehtari et
-    al. 2021 (effective sample size), through arviz-stats.
+    ValueError for a Dataset that `simulate` did not return, a statistic that was not recorded, fewer than 6 records and
+    non-finite entries. Source: Vehtari et al. 2021 (effective sample size), through arviz-stats.
     """
-    series_names = (str(name) for name, variable in trace.items() if set(variable.dims) == {"replica", "record"})
-    _validate.choice("statistic", statistic, tuple(series_names))
+    _validate.instance("trace", trace, xarray.Dataset, "simulate returns")
+    missing = [name for name in ("step", "step_size", "diverged_at") if name not in trace.variables]
+    if missing:
+        raise ValueError(f"trace must be what simulate returns, got a Dataset without {', '.join(missing)}")
+    names = tuple(str(name) for name, variable in trace.items() if set(variable.dims) == {"replica", "record"})
+    if not names:
+        raise ValueError(f"trace must have a recorded statistic, got none (asked for {_validate.shown(statistic)})")
+    _validate.choice("statistic", statistic, names)
     tolerance = _validate.real("tolerance", tolerance, above=0.0)
     target = _validate.real("target", target)
     after = _validate.real("after", after, at_least=0.0)
@@ -69,9 +77,10 @@ def level(
         nothing = (float("nan"), float("nan"))
         return Level(float("nan"), nothing, 0.0, "inconclusive", float("nan"), 0, n_diverged, "every replica diverged")
     series = (window[statistic] * window["step_size"] / 2).transpose("replica", "record").values[survived]
-    if not np.isfinite(series).all():
+    undefined = np.count_nonzero(~np.isfinite(series))
+    if undefined:
         raise ValueError(
-            f"statistic {statistic!r} must be finite after step {after:g}, it is undefined at some records"
+            f"statistic {statistic!r} must be finite from step {after:g} on, got {undefined} undefined records"
         )
     return summarise(series, tolerance, target, n_diverged)
 
@@ -86,10 +95,11 @@ def summarise(series: FloatArray, tolerance: float, target: float, n_diverged: i
     residual = _without_trend(series)
     # The trend takes one degree of freedom per record, the overall mean takes one.
     freedom = series.size - (n_records if n_replicas >= REPLICAS_FOR_TREND else 1)
-    standard_error = float(np.sqrt((residual**2).sum() / freedom / ess)) if ess > 0 else np.inf
+    standard_error = _length(residual) / math.sqrt(freedom * ess) if ess > 0 else math.inf
     degrees = max(ess - 1.0, 1.0)
     if n_replicas >= REPLICAS_FOR_TREND:
-        between = float(series.mean(axis=1).std(ddof=1)) / np.sqrt(n_replicas)
+        means = series.mean(axis=1)
+        between = _length(means - means.mean()) / math.sqrt((n_replicas - 1) * n_replicas)
         if between > standard_error:
             standard_error, degrees = between, n_replicas - 1.0
     half = float(student.ppf(0.975, degrees)) * standard_error
@@ -106,8 +116,14 @@ def effective_sample_size(series: FloatArray) -> float:
     # A constant series (full batch, no noise) has no error to estimate: every record counts.
     if np.ptp(residual) <= 1e-12 * np.abs(series).max():
         return float(series.size)
-    ess = float(array_stats.ess(residual, chain_axis=0, draw_axis=1, method="mean"))
+    # In units of its own size: arviz-stats takes what moves by less than 1e-15 for a constant.
+    ess = float(array_stats.ess(residual / np.abs(residual).max(), chain_axis=0, draw_axis=1, method="mean"))
     return min(ess, float(series.size)) if np.isfinite(ess) else 0.0
+
+
+def _length(deviations: FloatArray) -> float:
+    """The root of the sum of squares, none of which overflows: a run that is about to diverge is large."""
+    return float(norm(deviations.ravel()))
 
 
 def _without_trend(series: FloatArray) -> FloatArray:

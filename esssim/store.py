@@ -11,6 +11,8 @@ from pathlib import Path
 
 import xarray
 
+from esssim import _validate
+
 DIGEST_SIZE = hashlib.sha256().digest_size
 
 
@@ -20,7 +22,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises ValueError when the folder does not exist or cannot be written to.
     """
-    target = Path(path)
+    target = _validate.path("path", path)
     if target.is_dir():
         raise ValueError(f"path must name a file, got the folder {str(target)!r}")
     try:
@@ -50,6 +52,7 @@ def save(trace: xarray.Dataset, path: str | os.PathLike[str]) -> None:
 
     Raises ValueError for a path that cannot be written to.
     """
+    _validate.instance("trace", trace, xarray.Dataset, "simulate returns")
     with whole_file(path) as temporary:
         trace.to_netcdf(temporary, engine="h5netcdf")
         digest = hashlib.sha256(temporary.read_bytes()).digest()
@@ -59,7 +62,7 @@ def save(trace: xarray.Dataset, path: str | os.PathLike[str]) -> None:
 
 def load(path: str | os.PathLike[str]) -> xarray.Dataset:
     """Load what `save` wrote, unchanged. Raises ValueError for a missing, damaged or foreign file."""
-    target = Path(path)
+    target = _validate.path("path", path)
     if not target.is_file():
         raise ValueError(f"path must name a saved trace, there is no file {str(target)!r}")
     # Checked before anything is parsed: a damaged file can mislead the HDF5 library into more than an exception.

@@ -1,4 +1,4 @@
-"""Command line: verdicts in plain words, exit codes that mean something, and one line for every mistake."""
+"""Command line: verdicts in plain words, exit codes that mean something. Bad command lines: test_bad_input.py."""
 
 from __future__ import annotations
 
@@ -209,11 +209,6 @@ class TestCite:
         for paper in PAPERS:
             assert paper.bibtex.count("{") == paper.bibtex.count("}")
             assert f"{{{paper.key}," in paper.bibtex
-
-    def test_unknown_claim(self, run: Run) -> None:
-        code, _, err = run("cite", "mean-square-edg")
-        assert code == 2
-        assert "did you mean 'mean-square-edge'?" in err
 
 
 class TestProgram:

@@ -47,21 +47,6 @@ class TestEveryEnsemble:
         sample = ensemble(4, 4, seed=0)
         np.testing.assert_allclose(data.interpolating_targets(sample.inputs, sample.targets), sample.targets)
 
-    @pytest.mark.parametrize(
-        ("arguments", "message"),
-        [
-            ({"n_samples": 0}, "n_samples must be an integer of at least 1, got 0"),
-            ({"n_features": 2.5}, "n_features must be an integer of at least 1, got 2.5"),
-            ({"noise": -1.0}, "noise must be a finite number at least 0, got -1.0"),
-            ({"noise": float("nan")}, "noise must be a finite number at least 0, got nan"),
-            ({"seed": -1}, "seed must be an integer of at least 0, got -1"),
-            ({"seed": None}, "seed must be an integer of at least 0, got None"),
-        ],
-    )
-    def test_bad_arguments_are_named(self, ensemble: Ensemble, arguments: dict[str, Any], message: str) -> None:
-        with pytest.raises(ValueError, match=f"^{message}$"):
-            ensemble(**{"n_samples": 3, "n_features": 5, "seed": 0, **arguments})
-
 
 class TestCovariance:
     def test_gaussian_is_white(self) -> None:
@@ -86,10 +71,6 @@ class TestCovariance:
         assert ((lengths >= 0.5) & (lengths <= 1.5)).all()
         assert np.ptp(lengths) > 0.1
 
-    def test_orthogonal_rows_need_room(self) -> None:
-        with pytest.raises(ValueError, match=r"^n_samples must be between 1 and n_features = 4, got 5$"):
-            data.orthogonal(5, 4, seed=0)
-
     def test_clusters_take_turns_around_opposite_centres(self) -> None:
         sample = data.two_clusters(40_000, 3, seed=3, separation=6.0)
         even, odd = sample.inputs[::2], sample.inputs[1::2]
@@ -101,28 +82,8 @@ class TestCovariance:
         eigenvalues = np.linalg.eigvalsh(covariance(data.power_law(40_000, 4, seed=4, exponent=1.5)))
         np.testing.assert_allclose(eigenvalues[::-1], np.arange(1, 5) ** -1.5, rtol=0.04)
 
-    @pytest.mark.parametrize(
-        ("ensemble", "argument", "value", "allowed"),
-        [
-            (data.spiked, "spike", -1.0, "above -1"),
-            (data.two_clusters, "separation", -0.1, "at least 0"),
-            (data.power_law, "exponent", float("inf"), "at least 0"),
-        ],
-    )
-    def test_bad_shape_parameters(self, ensemble: Ensemble, argument: str, value: float, allowed: str) -> None:
-        with pytest.raises(ValueError, match=f"^{argument} must be a finite number {allowed}, got {value}$"):
-            ensemble(3, 3, seed=0, **{argument: value})
-
 
 class TestData:
-    def test_is_checked(self) -> None:
-        with pytest.raises(ValueError, match=r"targets must have shape \(3,\), got \(2,\)"):
-            data.Data(np.ones((3, 1)), np.ones(2))
-        with pytest.raises(ValueError, match="inputs must be finite, got 1 NaN"):
-            data.Data(np.array([[np.nan]]), np.ones(1))
-        with pytest.raises(ValueError, match="feature_names must hold one name for each of 2 columns, got 1"):
-            data.Data(np.ones((3, 2)), np.ones(3), feature_names=("a",))
-
     def test_sizes(self) -> None:
         sample = data.Data(np.ones((3, 2)), np.ones(3))
         assert (sample.n_samples, sample.n_features, sample.feature_names) == (3, 2, ("x0", "x1"))
@@ -163,10 +124,6 @@ class TestInterpolatingTargets:
         sample = data.gaussian(5, 8, seed=0, noise=1.0)
         np.testing.assert_allclose(data.interpolating_targets(sample.inputs, sample.targets), sample.targets)
 
-    def test_mismatched_shapes(self) -> None:
-        with pytest.raises(ValueError, match=r"targets must have shape \(3,\)"):
-            data.interpolating_targets(np.ones((3, 1)), np.ones(4))
-
 
 class TestBundledTables:
     @pytest.mark.parametrize(
@@ -194,10 +151,6 @@ class TestBundledTables:
         raw = data.load("diabetes", standardize=False)
         assert raw.inputs[0, raw.feature_names.index("age")] == 59
         assert raw.targets[0] == 151
-
-    def test_unknown_name(self) -> None:
-        with pytest.raises(ValueError, match=r"name must be one of .*, got 'wines'; did you mean 'wine'\?"):
-            data.load("wines")
 
 
 FRAME = pd.DataFrame({"a": [1.0, 2.0, 4.0], "y": [0.1, 1e-300, -3.0], "b": [True, False, True], "k": [7, 8, 9]})
@@ -375,11 +328,3 @@ class TestBadTables:
         with pytest.raises(ValueError, match=f"^{message}$") as caught:
             data.read_table(tmp_path / file, "y")
         assert "\n" not in str(caught.value)
-
-    @pytest.mark.parametrize("file", ["none.csv", "none.parquet", "none.npz"])
-    def test_missing_file(self, file: str, tmp_path: Path) -> None:
-        with pytest.raises(FileNotFoundError, match=f"^path must be an existing file, got '.*{file}'$"):
-            data.read_table(tmp_path / file, "y")
-        (tmp_path / file).mkdir()
-        with pytest.raises(FileNotFoundError, match="path must be an existing file"):
-            data.read_table(tmp_path / file, "y")

@@ -1,4 +1,4 @@
-"""`esssim measure`: a person's own table in, numbers that agree with the library out, one line for every mistake."""
+"""`esssim measure`: a person's own table in, numbers that agree with the library out."""
 
 from __future__ import annotations
 
@@ -143,38 +143,3 @@ class TestMeasure:
         assert measured.rows[0].critical_step_size == math.inf
         assert measured.as_dict()["rows"][0]["critical_step_size"] is None  # type: ignore[index]
         assert measure.picture(measured).keys() == {"png", "svg"}
-
-    @pytest.mark.parametrize(
-        ("arguments", "message"),
-        [
-            (["no-such.csv", "--target", "y"], "path must be an existing file"),
-            (["diabets"], "did you mean 'diabetes'?"),
-            (["table.xlsx", "--target", "y"], "path must end in .csv, .parquet, .npz"),
-            (["WINE"], "target must name a column of wine.csv, got none"),
-            (["WINE", "--target", "alcohl"], "did you mean 'alcohol'?"),
-            (["WINE", "--target", "alcohol", "--batch-size", "0"], "batch_size must be between 1 and n_samples = 178, got 0"),
-            (["WINE", "--target", "alcohol", "--batch-size", "179"], "batch_size must be between 1 and n_samples = 178, got 179"),
-            (["WINE", "--target", "alcohol", "--batch-size", "two"], "Invalid value for '--batch-size'"),
-            (["WINE", "--target", "alcohol", "--batches", "1"], "batches must be an integer of at least 2, got 1"),
-            (["WINE", "--target", "alcohol", "--seed", "-1"], "seed must be an integer of at least 0, got -1"),
-            (["WINE", "--target", "alcohol", "--model", "netwrk"], "did you mean 'network'?"),
-            (["TEXT", "--target", "y"], "column 'x' of text.csv must hold numbers, got 'red' in row 2"),
-            (["diabetes", "--target", "bmj"], "did you mean 'bmi'?"),
-            (["diabetes", "--out", "TEXT"], "out must be a folder that can be written to"),
-            (["diabetes", "--colour"], "No such option: --colour"),
-            ([], "Missing argument 'TABLE'"),
-        ],
-    )  # fmt: skip
-    def test_a_mistake_is_one_line_and_leaves_nothing(
-        self, run: Run, wine_csv: Path, tmp_path: Path, arguments: list[str], message: str
-    ) -> None:
-        text = tmp_path / "text.csv"
-        text.write_text("x,y\n1,2\nred,3\n")
-        named = [{"WINE": str(wine_csv), "TEXT": str(text)}.get(argument, argument) for argument in arguments]
-        out = [] if "--out" in named else ["--out", str(tmp_path / "results")]
-        code, output, error = run("measure", *named, *out)
-        assert (code, output) == (2, "")
-        assert error.startswith("error: ")
-        assert message in error
-        assert error.count("\n") == 1
-        assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["text.csv"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from esssim import _validate
 
@@ -29,6 +29,9 @@ class Measurement:
     interval: tuple[float, float] | None = None
     n_effective: float | None = None
     rows: list[Row] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        _validate.choice("verdict", self.verdict, get_args(Outcome))
 
 
 Measure = Callable[[bool], Measurement]
@@ -54,6 +57,9 @@ class Claim:
     tolerance: float | None
     measure: Measure
     in_quick: bool = True
+
+    def __post_init__(self) -> None:
+        _validate.choice("expected", self.expected, get_args(Expectation))
 
     @property
     def family(self) -> str:
@@ -128,6 +134,8 @@ class Registry(Mapping[str, Claim]):
 
         Raises ValueError for an unknown name, with the nearest one.
         """
+        if isinstance(names, str):
+            raise ValueError(f"names must be a list of claim ids or families, got the string {names!r}")
         families = tuple(dict.fromkeys(claim.family for claim in self.values()))
         if names is not None:
             for name in names:

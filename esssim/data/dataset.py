@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,8 @@ class Data:
     def __post_init__(self) -> None:
         inputs = _validate.real_array("inputs", self.inputs, ("n", "d"))
         n_samples, n_features = inputs.shape
+        if isinstance(self.feature_names, str) or not isinstance(self.feature_names, Iterable):
+            raise ValueError(f"feature_names must be a sequence of names, got {_validate.shown(self.feature_names)}")
         names = tuple(self.feature_names) or tuple(f"x{column}" for column in range(n_features))
         if len(names) != n_features:
             raise ValueError(f"feature_names must hold one name for each of {n_features} columns, got {len(names)}")

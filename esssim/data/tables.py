@@ -50,7 +50,7 @@ def read_table(path: str | os.PathLike[str], target: str, *, standardize: bool =
     read as what its extension says, an unknown target, unnamed or duplicate columns, no row, no input column, and
     for text, missing or infinite entries, with their column and row (the first row of numbers is row 1).
     """
-    file = Path(path)
+    file = _validate.path("path", path)
     read = _READERS.get(file.suffix.lower())
     if read is None:
         raise ValueError(f"path must end in {', '.join(_READERS)}, got {str(file)!r}")

@@ -1,6 +1,6 @@
 """Problems: empirical risks whose mini-batch Hessians are known exactly."""
 
-from esssim.problems.base import Problem
+from esssim.problems.base import Problem, check_problem
 from esssim.problems.curvature import Curvature, DenseCurvature, LowRankCurvature
 from esssim.problems.diagonal import DiagonalLinearNetwork
 from esssim.problems.quadratic import Quadratic
@@ -15,4 +15,5 @@ __all__ = [
     "LowRankCurvature",
     "Problem",
     "Quadratic",
+    "check_problem",
 ]

@@ -41,15 +41,15 @@ class Problem(ABC):
 
     def loss(self, theta: npt.ArrayLike, batch: npt.ArrayLike | None = None) -> FloatArray:
         """L_B(θ) = mean of ℓᵢ(θ) over the batch, shape (...)."""
-        return self.sample_losses(self.check_theta(theta), self._indices(batch)).mean(axis=-1)
+        return self.sample_losses(*self._arguments(theta, batch)).mean(axis=-1)
 
     def gradient(self, theta: npt.ArrayLike, batch: npt.ArrayLike | None = None) -> FloatArray:
         """g_B(θ) = mean of ∇ℓᵢ(θ) over the batch, shape (..., p)."""
-        return self.sample_gradients(self.check_theta(theta), self._indices(batch)).mean(axis=-2)
+        return self.sample_gradients(*self._arguments(theta, batch)).mean(axis=-2)
 
     def hessian(self, theta: npt.ArrayLike, batch: npt.ArrayLike | None = None) -> FloatArray:
         """H_B(θ) = mean of ∇²ℓᵢ(θ) over the batch, shape (..., p, p)."""
-        return self.sample_hessians(self.check_theta(theta), self._indices(batch)).mean(axis=-3)
+        return self.sample_hessians(*self._arguments(theta, batch)).mean(axis=-3)
 
     def curvature(self, theta: FloatArray) -> Curvature:
         """All per-sample Hessians at one theta (p,), in the structured form that picks the algorithms."""
@@ -69,16 +69,32 @@ class Problem(ABC):
             digest.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
         return digest.hexdigest()
 
-    def check_theta(self, theta: npt.ArrayLike) -> FloatArray:
+    def check_theta(self, theta: npt.ArrayLike, name: str = "theta") -> FloatArray:
         """theta as a finite float array (..., n_params); ValueError that names what is wrong otherwise."""
-        return _validate.real_array("theta", theta, ("...", self.n_params))
+        return _validate.real_array(name, theta, ("...", self.n_params))
 
-    def check_point(self, theta: npt.ArrayLike) -> FloatArray:
+    def check_point(self, theta: npt.ArrayLike, name: str = "theta") -> FloatArray:
         """theta as one finite point (n_params,)."""
-        return _validate.real_array("theta", theta, (self.n_params,))
+        return _validate.real_array(name, theta, (self.n_params,))
+
+    def _arguments(self, theta: npt.ArrayLike, batch: npt.ArrayLike | None) -> tuple[FloatArray, IntArray]:
+        points, indices = self.check_theta(theta), self._indices(batch)
+        try:
+            np.broadcast_shapes(points.shape[:-1], indices.shape[:-1])
+        except ValueError:
+            raise ValueError(
+                "theta and batch must have leading axes that broadcast, "
+                f"got the shapes {points.shape} and {indices.shape}"
+            ) from None
+        return points, indices
 
     def _indices(self, batch: npt.ArrayLike | None) -> IntArray:
         return np.arange(self.n_samples) if batch is None else _validate.batches(batch, self.n_samples)
+
+
+def check_problem(problem: Problem) -> None:
+    """ValueError unless it is one."""
+    _validate.instance("problem", problem, Problem, "LinearRegression(inputs, targets)")
 
 
 def check_symmetric(name: str, matrices: FloatArray) -> FloatArray:

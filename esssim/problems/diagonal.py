@@ -58,7 +58,7 @@ class DiagonalLinearNetwork(LeastSquares):
         return jacobians[..., :, None] * jacobians[..., None, :] + self._second_derivative(theta, residual_part)
 
     def hessian(self, theta: npt.ArrayLike, batch: npt.ArrayLike | None = None) -> FloatArray:
-        points, indices = self.check_theta(theta), self._indices(batch)
+        points, indices = self._arguments(theta, batch)
         jacobians = self.sample_jacobians(points, indices)
         covector = (self.residuals(points, indices)[..., None] * self.inputs[indices]).mean(axis=-2)
         gauss_newton = np.swapaxes(jacobians, -1, -2) @ (jacobians / indices.shape[-1])

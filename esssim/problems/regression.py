@@ -48,7 +48,7 @@ class LeastSquares(Problem):
         return self.pull_back(theta[..., None, :], covectors)
 
     def gradient(self, theta: npt.ArrayLike, batch: npt.ArrayLike | None = None) -> FloatArray:
-        points, indices = self.check_theta(theta), self._indices(batch)
+        points, indices = self._arguments(theta, batch)
         residuals = self.residuals(points, indices) / indices.shape[-1]
         if indices.ndim == 1:
             return self.pull_back(points, residuals @ self.inputs[indices])
@@ -82,7 +82,7 @@ class LinearRegression(LeastSquares):
         return np.broadcast_to(outer, (*shape, *outer.shape[-3:]))
 
     def hessian(self, theta: npt.ArrayLike, batch: npt.ArrayLike | None = None) -> FloatArray:
-        points, indices = self.check_theta(theta), self._indices(batch)
+        points, indices = self._arguments(theta, batch)
         rows = self.inputs[indices]
         product = np.swapaxes(rows, -1, -2) @ (rows / indices.shape[-1])
         shape = np.broadcast_shapes(points.shape[:-1], indices.shape[:-1])

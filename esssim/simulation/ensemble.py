@@ -19,8 +19,8 @@ from threadpoolctl import threadpool_limits
 
 from esssim import _validate
 from esssim._validate import FloatArray, IntArray
-from esssim.problems import LeastSquares, Problem
-from esssim.sampling import Sampling
+from esssim.problems import LeastSquares, Problem, check_problem
+from esssim.sampling import Sampling, check_sampling
 from esssim.simulation.recorder import check_names, measure, variables
 from esssim.simulation.runner import Optimiser, Replica
 from esssim.simulation.schedule import Ramp
@@ -62,17 +62,20 @@ def simulate(
     left 1e100 or was not finite, −1 for none; records from there on are NaN. Provenance is in attrs. The same seed
     gives the same numbers for any n_replicas, n_workers and choice of records. Raises ValueError for bad arguments.
     """
+    check_problem(problem)
     n_steps = _validate.integer("n_steps", n_steps, 1)
     n_replicas = _validate.integer("n_replicas", n_replicas, 1)
     seed = _validate.integer("seed", seed, 0)
     n_batches = _validate.integer("n_batches", n_batches, 2)
-    names = check_names(record)
+    names = check_names(record, problem)
     noise = _validate.real("label_noise", label_noise, at_least=0.0)
     if noise > 0 and not isinstance(problem, LeastSquares):
         raise ValueError(f"label_noise must be 0 without targets ({type(problem).__name__}), got {label_noise!r}")
-    sampling.check(problem.n_samples)
-    optimiser = Optimiser(Ramp.of(step_size), sampling, n_steps, check_momentum(momentum), bool(nesterov), noise)
-    starts = problem.check_theta(theta0)
+    check_sampling(sampling, problem.n_samples)
+    optimiser = Optimiser(
+        Ramp.of(step_size), sampling, n_steps, check_momentum(momentum), _validate.flag("nesterov", nesterov), noise
+    )
+    starts = problem.check_theta(theta0, "theta0")
     if starts.shape not in ((problem.n_params,), (n_replicas, problem.n_params)):
         raise ValueError(
             f"theta0 must have shape ({problem.n_params},) or (n_replicas, n_params) = "
@@ -124,10 +127,10 @@ def _record_steps(n_steps: int, n_records: int, record_steps: Sequence[int] | No
         if n_records == 1:
             return np.array([n_steps], dtype=np.int64)
         return np.unique(np.linspace(0, n_steps, n_records).round().astype(np.int64))
-    steps = np.asarray(record_steps)
+    steps = _validate.array_of("record_steps", record_steps)
     integers = steps.dtype.kind in "iu" and steps.ndim == 1 and steps.size > 0
     if not integers or (np.diff(steps.astype(np.int64)) <= 0).any():
-        raise ValueError(f"record_steps must be increasing integers, got {record_steps!r}")
+        raise ValueError(f"record_steps must be increasing integers, got {_validate.shown(record_steps)}")
     if steps[0] < 0 or steps[-1] > n_steps:
         raise ValueError(f"record_steps must lie between 0 and n_steps = {n_steps}, got {steps[0]} to {steps[-1]}")
     return steps.astype(np.int64)

@@ -8,7 +8,7 @@ from scipy.integrate import solve_ivp
 
 from esssim import _validate
 from esssim._validate import FloatArray
-from esssim.problems import Problem
+from esssim.problems import Problem, check_problem
 
 # A flow that gets this many times farther than its natural length has no minimum in its way.
 ESCAPE = 1e20
@@ -22,7 +22,8 @@ def gradient_flow(problem: Problem, theta0: npt.ArrayLike, *, gradient_tolerance
     Raises RuntimeError when the flow does not get there. Stiff multistep method (BDF) with the exact Hessian as
     Jacobian.
     """
-    start = problem.check_point(theta0)
+    check_problem(problem)
+    start = problem.check_point(theta0, "theta0")
     tolerance = _validate.real("gradient_tolerance", gradient_tolerance, above=0.0)
     first = problem.gradient(start)
     if not first.any():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -27,6 +27,7 @@ def _averaged(function: Callable[..., Estimate], **options: str) -> Measure:
     return measure
 
 
+GAUSS_NEWTON = "mean_square_sharpness_gauss_newton"
 # Every function here ignores what it does not need, so that the recorder can call them all alike.
 STATISTICS: dict[str, Measure] = {
     "loss": lambda problem, theta, *_: float(problem.loss(theta)),
@@ -38,9 +39,7 @@ STATISTICS: dict[str, Measure] = {
     "gradient_noise_interaction": lambda p, t, s, *_: statistics.gradient_noise_interaction(p, t, s),
     "interaction_aware_sharpness": lambda p, t, s, *_: statistics.interaction_aware_sharpness(p, t, s),
     "mean_square_sharpness": lambda p, t, s, *_: statistics.mean_square_sharpness(p, t, s),
-    "mean_square_sharpness_gauss_newton": lambda p, t, s, *_: statistics.mean_square_sharpness(
-        p, t, s, hessian="gauss_newton"
-    ),
+    GAUSS_NEWTON: lambda p, t, s, *_: statistics.mean_square_sharpness(p, t, s, hessian="gauss_newton"),
 }
 SAMPLED = ("minibatch_sharpness", "batch_sharpness", "batch_sharpness_parts")
 # Statistics that are ratios, or need positive curvature: undefined (NaN in a record) where those fail.
@@ -50,15 +49,19 @@ PARTIAL = (
     "gradient_noise_interaction",
     "interaction_aware_sharpness",
     "mean_square_sharpness",
-    "mean_square_sharpness_gauss_newton",
+    GAUSS_NEWTON,
 )
 
 
-def check_names(record: Sequence[str]) -> tuple[str, ...]:
-    """The names to record, each known."""
-    if isinstance(record, str):
-        raise ValueError(f"record must be a sequence of names, got the string {record!r}")
-    return tuple(_validate.choice("record", name, (*STATISTICS, "theta")) for name in record)
+def check_names(record: Sequence[str], problem: Problem) -> tuple[str, ...]:
+    """The names to record, each known, and defined for the problem at some point at least."""
+    if isinstance(record, str) or not isinstance(record, Iterable):
+        raise ValueError(f"record must be a sequence of names, got {_validate.shown(record)}")
+    names = tuple(_validate.choice("record", name, (*STATISTICS, "theta")) for name in record)
+    has_residuals = type(problem).gauss_newton_curvature is not Problem.gauss_newton_curvature
+    if GAUSS_NEWTON in names and not has_residuals:
+        raise ValueError(f"record {GAUSS_NEWTON!r} needs a problem with residuals, {type(problem).__name__} has none")
+    return names
 
 
 def variables(record: Sequence[str]) -> list[str]:

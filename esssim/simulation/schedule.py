@@ -38,7 +38,7 @@ class Ramp:
 
     def at(self, steps: npt.ArrayLike, n_steps: int) -> FloatArray:
         """η at each of `steps` of a run of n_steps."""
-        fraction = np.asarray(steps, dtype=np.float64) / n_steps
+        fraction = np.asarray(steps, dtype=np.float64) / _validate.integer("n_steps", n_steps, 1)
         if self.start == self.stop:
             return np.full_like(fraction, self.start)
         if self.shape == "geometric":

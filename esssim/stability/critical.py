@@ -43,7 +43,8 @@ def critical_step_size(
             problem, theta, sampling, momentum=momentum, nesterov=nesterov, hessian=hessian, seed=seed
         )
         return threshold.value
-    beta = check_momentum(momentum)
+    beta, nesterov = check_momentum(momentum), _validate.flag("nesterov", nesterov)
+    _validate.integer("seed", seed, 0)
     linearised = linearise(problem, theta, sampling, hessian)
     if linearised is None:
         return np.inf

@@ -12,7 +12,7 @@ def edge(step_size: float, *, momentum: float = 0.0, nesterov: bool = False) -> 
     Raises ValueError outside these ranges. Source: Cohen et al., ICLR 2021, section 2 and appendix B.
     """
     eta = _validate.real("step_size", step_size, above=0.0)
-    beta = check_momentum(momentum)
+    beta, nesterov = check_momentum(momentum), _validate.flag("nesterov", nesterov)
     return 2 * (1 + beta) / (eta * (1 + 2 * beta)) if nesterov else 2 * (1 + beta) / eta
 
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from esssim import _validate
 from esssim._validate import FloatArray
-from esssim.problems import Curvature, Problem
-from esssim.sampling import Reshuffled, Sampling
+from esssim.problems import Curvature, Problem, check_problem
+from esssim.sampling import Reshuffled, Sampling, check_sampling
 from esssim.statistics.mean_square import Pencil
 
 # H may be indefinite by rounding, and by residuals that training has not quite removed.
@@ -39,8 +39,9 @@ class Linearised:
 def linearise(problem: Problem, theta: npt.ArrayLike, sampling: Sampling, hessian: str) -> Linearised | None:
     """The linearisation at theta (p,), None where every Hᵢ is zero; ValueError where no step size can be stable."""
     _validate.choice("hessian", hessian, ("full", "gauss_newton"))
+    check_problem(problem)
     point = problem.check_point(theta)
-    sampling.check(problem.n_samples)
+    check_sampling(sampling, problem.n_samples)
     if isinstance(sampling, Reshuffled):
         raise ValueError(
             "sampling must draw independent batches for a threshold (WithoutReplacement or WithReplacement), "

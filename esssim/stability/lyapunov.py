@@ -57,7 +57,7 @@ def lyapunov_exponent(
     Source: Furstenberg & Kesten 1960.
     """
     eta = _validate.real("step_size", step_size, above=0.0)
-    beta = check_momentum(momentum)
+    beta, nesterov = check_momentum(momentum), _validate.flag("nesterov", nesterov)
     n_steps, n_replicas, seed = _check_counts(n_steps, n_replicas, seed)
     linearised = linearise(problem, theta, sampling, hessian)
     if linearised is None:
@@ -92,7 +92,7 @@ def almost_sure_threshold(
     Nothing is below the mean-square edge, a lower bound (Jensen); where all batches have the same Hessian they agree.
     Arguments as in `lyapunov_exponent`. Infinite where H = 0. Raises ValueError at a theta that is not a minimum.
     """
-    beta = check_momentum(momentum)
+    beta, nesterov = check_momentum(momentum), _validate.flag("nesterov", nesterov)
     n_steps, n_replicas, seed = _check_counts(n_steps, n_replicas, seed)
     linearised = linearise(problem, theta, sampling, hessian)
     if linearised is None:

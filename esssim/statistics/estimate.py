@@ -11,7 +11,7 @@ from scipy.special import ndtri
 
 from esssim import _validate
 from esssim._validate import FloatArray, IntArray
-from esssim.sampling import CHUNK, Sampling
+from esssim.sampling import CHUNK, Sampling, check_sampling
 
 # Enumerating this many batches takes seconds; beyond it the caller must choose a sample size.
 ENUMERATION_LIMIT = 200_000
@@ -52,7 +52,9 @@ def expectation(
 
     per_batch: (m, b) -> (m,), or (m, 2) for a ratio.
     """
-    sampling.check(n_samples)
+    check_sampling(sampling, n_samples)
+    if seed is not None and not isinstance(seed, np.random.SeedSequence):
+        seed = _validate.integer("seed", seed, 0)
     count = sampling.count(n_samples)
     if n_batches is None:
         if count > ENUMERATION_LIMIT:

@@ -12,8 +12,8 @@ import scipy.linalg
 
 from esssim import _validate
 from esssim._validate import FloatArray
-from esssim.problems import Curvature, LowRankCurvature, Problem
-from esssim.sampling import Sampling
+from esssim.problems import Curvature, LowRankCurvature, Problem, check_problem
+from esssim.sampling import Sampling, check_sampling
 from esssim.spectra import lanczos_largest_eigenvalue
 
 # Eigenvalues of H below this fraction of the largest are rounding: ‖H‖·p·eps for every p up to about 1000.
@@ -65,8 +65,9 @@ def mean_square_sharpness(
     Source: Mulayoff & Michaeli, COLT 2024, arXiv 2306.07850; Ma & Ying, NeurIPS 2021.
     """
     _validate.choice("hessian", hessian, ("full", "gauss_newton"))
+    check_problem(problem)
     point = problem.check_point(theta)
-    sampling.check(problem.n_samples)
+    check_sampling(sampling, problem.n_samples)
     curvature = problem.curvature(point) if hessian == "full" else problem.gauss_newton_curvature(point)
     c = sampling.variance_coefficient(problem.n_samples)
     enclosure = top_of_pencil(curvature, c, certify=certify)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from esssim import _validate
 from esssim._validate import FloatArray, IntArray
-from esssim.problems import Problem
+from esssim.problems import Problem, check_problem
 from esssim.sampling import Sampling
 from esssim.spectra import largest_eigenvalues
 from esssim.statistics.estimate import Estimate, expectation
@@ -26,6 +26,7 @@ def minibatch_sharpness(
     from `seed`. Raises ValueError for bad arguments and for too many batches to enumerate, with their number.
     Source: Andreyev & Beneventano, arXiv 2412.20553 v1.
     """
+    check_problem(problem)
     curvature = problem.curvature(problem.check_point(theta))
     return expectation(
         lambda batches: largest_eigenvalues(curvature, batches), problem.n_samples, sampling, n_batches, seed
@@ -48,6 +49,7 @@ def batch_sharpness(
     Source: Andreyev & Beneventano, arXiv 2412.20553 v3.
     """
     _validate.choice("average", average, ("ratios", "parts"))
+    check_problem(problem)
     point = problem.check_point(theta)
     curvature = problem.curvature(point)
     gradients_scale = _gradient_scale(problem, point)

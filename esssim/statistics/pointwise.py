@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from esssim.problems import Curvature, LowRankCurvature, Problem
-from esssim.sampling import Sampling
+from esssim.problems import Curvature, LowRankCurvature, Problem, check_problem
+from esssim.sampling import Sampling, check_sampling
 from esssim.spectra import lanczos_largest_eigenvalue, largest_eigenvalue, largest_eigenvalues
 
 # Above this many parameters, forming and decomposing a p×p matrix loses to Lanczos on the structured form.
@@ -19,6 +19,7 @@ def sharpness(problem: Problem, theta: npt.ArrayLike) -> float:
     theta: (p,). Raises ValueError for a theta of the wrong shape or with non-finite entries.
     Source: Cohen et al., ICLR 2021.
     """
+    check_problem(problem)
     return full_batch_sharpness(problem.curvature(problem.check_point(theta)))
 
 
@@ -63,8 +64,9 @@ class _GradientForms:
     """‖g‖², E‖g_B‖² = tr G_b and E[g_BᵀHg_B] = tr(H G_b), in units where the largest gradient entry is 1."""
 
     def __init__(self, problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> None:
+        check_problem(problem)
         point = problem.check_point(theta)
-        sampling.check(problem.n_samples)
+        check_sampling(sampling, problem.n_samples)
         c = sampling.variance_coefficient(problem.n_samples)
         curvature = problem.curvature(point)
         gradients = problem.sample_gradients(point, np.arange(problem.n_samples))
