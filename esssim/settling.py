@@ -50,8 +50,9 @@ def level(
     With 4 replicas or more, the trend that they share (their mean at each record) is not noise: it is removed before
     the effective sample size is estimated, and reported as `drift`.
 
-    Verdict: "settles" if the interval and all three windows' means lie within target ± tolerance; "below"/"above" if
-    the interval lies outside; else "inconclusive", as always when the effective sample size is under 100. Raises
+    Verdict: "settles" if the interval and all three windows' means lie within target ± tolerance and the means differ
+    by no more than the tolerance; "below"/"above" if the interval lies outside; else "inconclusive", as always when the
+    effective sample size is under 100 or most replicas diverged. Raises
     ValueError for a Dataset that `simulate` did not return, a statistic that was not recorded, fewer than 6 records and
     non-finite entries. Source: Vehtari et al. 2021 (effective sample size), through arviz-stats.
     """
@@ -73,9 +74,10 @@ def level(
         )
     survived = window["diverged_at"].values < 0
     n_diverged = int((~survived).sum())
-    if not survived.any():
+    if n_diverged > survived.sum():
         nothing = (float("nan"), float("nan"))
-        return Level(float("nan"), nothing, 0.0, "inconclusive", float("nan"), 0, n_diverged, "every replica diverged")
+        words = f"{n_diverged} of {len(survived)} replicas diverged" if survived.any() else "every replica diverged"
+        return Level(float("nan"), nothing, 0.0, "inconclusive", float("nan"), 0, n_diverged, words)
     series = (window[statistic] * window["step_size"] / 2).transpose("replica", "record").values[survived]
     undefined = np.count_nonzero(~np.isfinite(series))
     if undefined:
@@ -104,7 +106,7 @@ def summarise(series: FloatArray, tolerance: float, target: float, n_diverged: i
             standard_error, degrees = between, n_replicas - 1.0
     half = float(student.ppf(0.975, degrees)) * standard_error
     interval = (value - half, value + half)
-    verdict, reason = _verdict(interval, windows, ess, tolerance, target)
+    verdict, reason = _verdict(interval, windows, drift, ess, tolerance, target)
     return Level(value, interval, ess, verdict, drift, n_replicas, n_diverged, reason)
 
 
@@ -131,7 +133,7 @@ def _without_trend(series: FloatArray) -> FloatArray:
 
 
 def _verdict(
-    interval: tuple[float, float], windows: list[float], ess: float, tolerance: float, target: float
+    interval: tuple[float, float], windows: list[float], drift: float, ess: float, tolerance: float, target: float
 ) -> tuple[SettlingVerdict, str]:
     low, high = target - tolerance, target + tolerance
     if ess < MINIMUM_ESS:
@@ -142,6 +144,6 @@ def _verdict(
         return "above", f"the interval begins above {high:.3g}"
     if interval[0] < low or interval[1] > high:
         return "inconclusive", f"the interval crosses the border of {target:g} ± {tolerance:g}"
-    if min(windows) < low or max(windows) > high:
+    if min(windows) < low or max(windows) > high or drift > tolerance:
         return "inconclusive", f"it drifts from {windows[0]:.3g} to {windows[-1]:.3g} over the window"
     return "settles", f"interval and windows lie within {target:g} ± {tolerance:g}"

@@ -322,6 +322,22 @@ def test_diverged_replicas_are_left_out_and_counted(diverged_at: int) -> None:
     assert (found.n_replicas, found.n_diverged) == (4, 2)
 
 
+def test_the_few_that_survive_do_not_speak_for_the_rest() -> None:
+    values = 1.0 + 0.01 * autoregressive(0.5, (5, 200), 12)
+    assert level(trace_of(values, diverged_at=[-1, 9, -1, 9, -1]), "statistic").verdict == "settles"
+    found = level(trace_of(values, diverged_at=[9, 9, -1, 9, -1]), "statistic")
+    assert (found.verdict, found.reason) == ("inconclusive", "3 of 5 replicas diverged")
+    assert np.isnan(found.value)
+
+
+@pytest.mark.parametrize(("slope", "verdict"), [(0.07, "settles"), (0.08, "inconclusive")])
+def test_a_line_that_crosses_the_edge_does_not_settle(slope: float, verdict: str) -> None:
+    """The means of its thirds lie within the tolerance of the edge, but differ by 2/3 of its rise."""
+    found = summarise(np.tile(np.linspace(1 - slope / 2, 1 + slope / 2, 300), (5, 1)), 0.05, 1.0)
+    assert found.drift == pytest.approx(2 * slope / 3, rel=0.01)
+    assert found.verdict == verdict
+
+
 def test_nothing_is_left_when_all_diverged() -> None:
     found = level(trace_of(np.full((3, 50), np.nan), diverged_at=[5, 0, 8]), "statistic")
     assert (found.verdict, found.reason) == ("inconclusive", "every replica diverged")

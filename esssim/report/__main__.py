@@ -1,4 +1,4 @@
-"""`python -m esssim.report README.md docs/results.json` rewrites the README's table; with `--check` it only compares."""
+"""`python -m esssim.report README.md docs/results.json` rewrites the README's table; `--check` only compares."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def simulate(
 
 @contextlib.contextmanager
 def _workers_without_interrupts() -> Iterator[None]:
-    """Processes that start here ignore Ctrl-C, which a terminal sends to all: this one ends them, without tracebacks."""
+    """Processes that start here ignore Ctrl-C, which a terminal sends to all: this one ends them, without noise."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
