@@ -99,16 +99,20 @@ def verify(
         raise ValueError("there is no claim to verify")
     if out is not None:
         _prepare_folder(out)
-    verdicts = _measure(names or None, quick, len(selected))
+    verdicts, interrupted = _measure(names or None, quick, len(selected))
     from esssim import report
     from esssim.experiments import RampExperiment
     from esssim.report.environment import environment
     from esssim.report.terminal import show_verdicts
 
     where = environment(RampExperiment.seed)
-    # The numbers are safe before anything is drawn.
-    if out is not None:
+    # The numbers are safe before anything is drawn, and an interrupt costs only what was not measured yet.
+    if out is not None and verdicts:
         report.write_results(out, verdicts, where)
+    if interrupted:
+        if out is not None and verdicts:
+            print(f"interrupted: {len(verdicts)} of {len(selected)} claims are in {out}", file=sys.stderr)
+        raise KeyboardInterrupt
     if as_json:
         print(report.results_json(verdicts, where), end="")
     else:
@@ -217,12 +221,24 @@ def run(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _measure(names: list[str] | None, quick: bool, total: int) -> list[Verdict]:
+def _measure(names: list[str] | None, quick: bool, total: int) -> tuple[list[Verdict], bool]:
+    """The verdicts, and whether an interrupt cut them short."""
     from esssim import claims
     from esssim.report.terminal import claim_progress
 
-    with claim_progress(total) as progress:
-        return claims.verify(names, quick, progress)
+    verdicts: list[Verdict] = []
+    with claim_progress(total) as show:
+
+        def keep(claim: Claim, verdict: Verdict | None) -> None:
+            if verdict is not None:
+                verdicts.append(verdict)
+            show(claim, verdict)
+
+        try:
+            claims.verify(names, quick, keep)
+        except KeyboardInterrupt:
+            return verdicts, True
+    return verdicts, False
 
 
 def _list(selected: list[Claim], as_json: bool) -> None:

@@ -92,7 +92,8 @@ class TestVerify:
             (["settles/table-a/b=4"], ["settles/table-a/b=4"]),
             (["settles"], ["settles/table-a/b=1", "settles/table-a/b=4", "settles/table-b/b=1"]),
             (["--quick"], ["settles/table-a/b=1", "settles/table-a/b=4", "settles/table-b/b=1"]),
-            (["identity", "--quick"], ["identity/exact"]),
+            (["identity/exact", "--quick"], ["identity/exact"]),
+            (["identity/exact", "settles", "--quick"], [item.id for item in AS_PREDICTED]),
         ],
     )
     def test_selects(self, run: Run, fake: Callable[..., None], arguments: list[str], ids: list[str]) -> None:
@@ -176,6 +177,17 @@ class TestVerify:
         fake(Claim("a/b", "", "", "", "", "holds", "", None, work))
         code, out, err = run("verify")
         assert (code, out, err) == (130, "", "[1/1] a/b ...\n")
+
+    def test_interrupt_keeps_what_was_measured(self, run: Run, fake: Callable[..., None], tmp_path: Path) -> None:
+        def work(quick: bool) -> Measurement:
+            raise KeyboardInterrupt
+
+        fake(*AS_PREDICTED[:2], Claim("a/b", "", "", "", "", "holds", "", None, work))
+        code, out, err = run("verify", "--out", tmp_path)
+        assert (code, out) == (130, "")
+        assert err.splitlines()[-1] == f"interrupted: 2 of 3 claims are in {tmp_path}"
+        entries = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["claims"]
+        assert [entry["id"] for entry in entries] == [item.id for item in AS_PREDICTED[:2]]
 
     def test_nothing_to_verify(self, run: Run, fake: Callable[..., None]) -> None:
         fake(claim("a/b", "holds", Measurement("holds", ""), in_quick=False))

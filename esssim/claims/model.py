@@ -132,6 +132,7 @@ class Registry(Mapping[str, Claim]):
     def select(self, names: list[str] | None, quick: bool = False) -> list[Claim]:
         """The claims named by id or by family ("mean-square-settles"), in registry order; all without names.
 
+        quick: of a family, or of all, only those that a short run can decide; what is named by its id is always there.
         Raises ValueError for an unknown name, with the nearest one.
         """
         if isinstance(names, str):
@@ -143,8 +144,8 @@ class Registry(Mapping[str, Claim]):
         return [
             claim
             for claim in self.values()
-            if (names is None and (claim.in_quick or not quick))
-            or (names is not None and {claim.id, claim.family} & set(names))
+            if (names is not None and claim.id in names)
+            or ((names is None or claim.family in names) and (claim.in_quick or not quick))
         ]
 
 
