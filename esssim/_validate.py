@@ -16,6 +16,7 @@ IntArray = npt.NDArray[np.int64]
 # A message stays one line that can be read: longer values and lists of names are cut.
 SHOWN_CHARACTERS = 80
 SHOWN_NAMES = 12
+SMALLEST_SCALE = 1e-152
 
 
 def shown(value: Any) -> str:
@@ -75,6 +76,16 @@ def real_array(name: str, value: npt.ArrayLike, shape: tuple[int | str, ...]) ->
         raise ValueError(f"{name} must not be empty, got shape {array.shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got {np.count_nonzero(~np.isfinite(array))} NaN or infinite entries")
+    return array
+
+
+def data_array(name: str, value: npt.ArrayLike, shape: tuple[int | str, ...]) -> FloatArray:
+    """A copy of `value` that nobody else can change, whose largest square is an ordinary double."""
+    array = np.array(real_array(name, value, shape))
+    largest = float(np.abs(array).max())
+    if largest > 0 and not SMALLEST_SCALE <= largest <= 1 / SMALLEST_SCALE:
+        allowed = f"between {SMALLEST_SCALE:g} and {1 / SMALLEST_SCALE:g}, where squares are doubles"
+        raise ValueError(f"{name} must have a largest entry {allowed} (rescale them), got {largest:.3g}")
     return array
 
 

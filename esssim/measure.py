@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 MODELS = ("regression", "network")
 INITIAL_SCALE = 2.0
+# Gradient flow decomposes a dense (2d, 2d) Hessian at each step: a minute at this many features.
+NETWORK_LIMIT = 1000
 CSV_HEADER = ("batch_size", "n_batches", "exact", "sharpness", "minibatch_sharpness", "minibatch_sharpness_lower",
               "minibatch_sharpness_upper", "gap", "gap_lower", "gap_upper", "batch_sharpness", "batch_sharpness_lower",
               "batch_sharpness_upper", "interaction_aware_sharpness", "mean_square_sharpness",
@@ -160,6 +162,11 @@ def measure_table(
     notes: list[str] = []
     if model == "network":
         tell("gradient flow to an interpolating solution")
+    for name, values in (("target", table.targets), ("input", table.inputs)):
+        if (values == values[0]).all():
+            notes.append(f"Every {name} is the same in all {n} samples: there is nothing to learn from it.")
+    if model == "network" and table.n_features > NETWORK_LIMIT:
+        raise ValueError(f"model 'network' is for at most {NETWORK_LIMIT} features, got {table.n_features}")
     problem, theta, where = _prepare(table, model)
     if model == "network":
         notes.append(
@@ -266,8 +273,8 @@ def _row(problem: Problem, theta: FloatArray, b: int, n_batches: int, seed: int,
     network = isinstance(problem, DiagonalLinearNetwork)
     if not network:
         try:
-            batch = batch_sharpness(problem, theta, sampling, n_batches=drawn, seed=stream)
             ias = interaction_aware_sharpness(problem, theta, sampling)
+            batch = batch_sharpness(problem, theta, sampling, n_batches=drawn, seed=stream)
         except ValueError as undefined:  # 0/0: a target of exactly 0 has no gradient at θ = 0
             notes.append(f"b = {b}: {undefined} (—).")
     # At an interpolant both Hessians are the same; only the Gauss–Newton one is positive semidefinite to the last bit.

@@ -58,7 +58,7 @@ class Sampling(ABC):
 
     @abstractmethod
     def draw(self, n_samples: int, n_batches: int, rng: np.random.Generator) -> IntArray:
-        """n_batches batches (m, b) from `rng`; drawing in several calls gives the same batches as in one."""
+        """n_batches batches (m, b) from `rng`; of independent ones, several calls give the same as one."""
 
 
 def check_sampling(sampling: Sampling, n_samples: int) -> None:

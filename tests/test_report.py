@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from esssim import report
-from esssim.claims import Measurement, Verdict
+from esssim.claims import Claim, Measurement, Verdict
 from esssim.report import svg
 from esssim.report.__main__ import main
 from esssim.report.environment import environment
 from esssim.report.words import spoken, summary
-from tests.fake_claims import AS_PREDICTED, CONTRADICTION, HOSTILE, UNDECIDED, UNDECIDED_OPEN, claim, verdicts
+from tests.fake_claims import AS_PREDICTED, CONTRADICTION, HOSTILE, UNDECIDED, UNDECIDED_OPEN, claim, registry, verdicts
 
 EVERYTHING = (*AS_PREDICTED, CONTRADICTION, UNDECIDED, UNDECIDED_OPEN)
 VOID = {"meta", "br", "circle", "line", "rect", "path", "polyline"}
@@ -210,6 +210,10 @@ class TestFiles:
 
 
 class TestReadme:
+    @pytest.fixture(autouse=True)
+    def _todays_claims(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("esssim.report.__main__.registry", registry(*EVERYTHING))
+
     @pytest.fixture
     def results(self, tmp_path: Path) -> Path:
         path = tmp_path / "results.json"
@@ -247,6 +251,26 @@ class TestReadme:
         assert "outdated" not in text
         assert main(arguments) == 0
         assert readme.read_text(encoding="utf-8") == text
+
+    @pytest.mark.parametrize(
+        ("claims_today", "words"),
+        [
+            ([*EVERYTHING, claim("new/one", "open", Measurement("holds", ""))], "1 claims are new, 'new/one' first"),
+            (EVERYTHING[1:], "1 claims are gone, 'settles/table-a/b=1' first"),
+            (
+                [replace(EVERYTHING[0], statement="Said otherwise."), *EVERYTHING[1:]],
+                "1 statements were reworded, 'settles/table-a/b=1' first",
+            ),
+        ],
+    )
+    def test_results_of_other_claims_are_out_of_date(
+        self, readme: Path, results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+        claims_today: list[Claim], words: str,
+    ) -> None:  # fmt: skip
+        assert main([str(readme), str(results)]) == 0
+        monkeypatch.setattr("esssim.report.__main__.registry", registry(*claims_today))
+        assert main([str(readme), str(results), "--check"]) == 1
+        assert capsys.readouterr().err == f"error: {results} is out of date: {words}\n"
 
     def test_a_changed_number_is_noticed(self, readme: Path, results: Path) -> None:
         main([str(readme), str(results)])

@@ -24,7 +24,7 @@ class Quadratic(Problem):
             raise ValueError(f"hessians must have shape (n, p, p), got {matrices.shape}")
         self.hessians = check_symmetric("hessians", matrices)
         super().__init__(matrices.shape[0], matrices.shape[1])
-        self.minimizers = _validate.real_array("minimizers", minimizers, (self.n_samples, self.n_params))
+        self.minimizers = np.array(_validate.real_array("minimizers", minimizers, (self.n_samples, self.n_params)))
 
     def sample_losses(self, theta: FloatArray, indices: IntArray) -> FloatArray:
         offsets = theta[..., None, :] - self.minimizers[indices]

@@ -21,8 +21,8 @@ class LeastSquares(Problem):
     """
 
     def __init__(self, inputs: npt.ArrayLike, targets: npt.ArrayLike, n_params_per_input: int = 1) -> None:
-        self.inputs = _validate.real_array("inputs", inputs, ("n", "d"))
-        self.targets = _validate.real_array("targets", targets, (self.inputs.shape[0],))
+        self.inputs = _validate.data_array("inputs", inputs, ("n", "d"))
+        self.targets = np.array(_validate.real_array("targets", targets, (self.inputs.shape[0],)))
         super().__init__(self.inputs.shape[0], n_params_per_input * self.inputs.shape[1])
 
     @abstractmethod

@@ -7,7 +7,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from esssim.claims import registry
 from esssim.report import check_readme, markdown_table, read_entries, update_readme
+
+
+def _stale_claims(path: Path) -> str:
+    """How the claims of a results.json differ from those of this version; empty where they are the same."""
+    published = {entry["id"]: entry["statement"] for entry in read_entries(path)["claims"]}
+    today = {name: claim.statement for name, claim in registry.items()}
+    for words, names in (("new", today.keys() - published), ("gone", published.keys() - today)):
+        if names:
+            return f"{len(names)} claims are {words}, {min(names)!r} first"
+    reworded = sorted(name for name in today if today[name] != published[name])
+    return f"{len(reworded)} statements were reworded, {reworded[0]!r} first" if reworded else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,6 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.check:
             update_readme(options.readme, table)
             return 0
+        stale = _stale_claims(options.results)
+        if stale:
+            print(f"error: {options.results} is out of date: {stale}", file=sys.stderr)
+            return 1
         if check_readme(options.readme, table):
             return 0
     except ValueError as error:

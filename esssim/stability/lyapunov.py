@@ -50,8 +50,8 @@ def lyapunov_exponent(
 ) -> Estimate:
     """Top Lyapunov exponent γ = lim (1/t) log ‖T_{B_t}…T_{B_1}e₀‖ per step, on the range of H: SGD contracts iff γ < 0.
 
-    Mean over n_replicas independent products of n_steps steps (after a fifth of burn-in); the standard error is their
-    spread. Where every batch has the same Hessian (b = n) it is log ρ(T), exact. theta: (p,). The same seed uses the
+    Mean over n_replicas independent products of n_steps steps (after a fifth of burn-in), the `n_batches` of the
+    Estimate; the standard error is their spread. Where every batch has the same Hessian (b = n) it is log ρ(T), exact. theta: (p,). The same seed uses the
     same batches at every step size, so that γ is smooth in η, and for a replica beside any number of others.
     Raises ValueError for bad arguments, at a theta that is not a minimum, and where H = 0.
     Source: Furstenberg & Kesten 1960.
@@ -69,9 +69,9 @@ def lyapunov_exponent(
         return Estimate(float(np.log(radius)) if radius > 0 else -np.inf, 0.0, 1, True)
     rates = growth_rates(linearised, sampling, eta, beta, nesterov, n_steps, n_replicas, seed)
     if not np.isfinite(rates).all():
-        return Estimate(float(rates.min()), 0.0, n_steps * n_replicas, False)
+        return Estimate(float(rates.min()), 0.0, n_replicas, False)
     standard_error = float(rates.std(ddof=1)) / np.sqrt(n_replicas)
-    return Estimate(float(rates.mean()), standard_error, n_steps * n_replicas, False)
+    return Estimate(float(rates.mean()), standard_error, n_replicas, False)
 
 
 def almost_sure_threshold(

@@ -7,14 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import stdtrit
 
 from esssim import _validate
 from esssim._validate import FloatArray, IntArray
-from esssim.sampling import CHUNK, Sampling, check_sampling
+from esssim.sampling import CHUNK, Reshuffled, Sampling, WithoutReplacement, check_sampling
 
 # Enumerating this many batches takes seconds; beyond it the caller must choose a sample size.
 ENUMERATION_LIMIT = 200_000
+ZERO_GRADIENTS = "batch_sharpness is 0/0 at theta: the gradient of every batch is zero"
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,10 @@ class Estimate:
     exact: bool
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Normal confidence interval value ± z·standard_error; a point when exact."""
-        z = float(ndtri((1 + _validate.real("confidence", confidence, above=0.0, below=1.0)) / 2))
-        return self.value - z * self.standard_error, self.value + z * self.standard_error
+        """Student confidence interval value ± t·standard_error, n_batches − 1 degrees of freedom; a point when exact."""
+        level = (1 + _validate.real("confidence", confidence, above=0.0, below=1.0)) / 2
+        half = 0.0 if self.exact else float(stdtrit(self.n_batches - 1, level)) * self.standard_error
+        return self.value - half, self.value + half
 
     def __float__(self) -> float:
         return self.value
@@ -65,15 +67,20 @@ def expectation(
         # Each column is summed by fsum, so that the chunk size cannot change the last bit.
         products = [weights * np.atleast_2d(per_batch(batches).T) for batches, weights in sampling.enumerate(n_samples)]
         means = [math.fsum(column) for column in np.concatenate(products, axis=1)]
+        if ratio and means[1] == 0.0:
+            raise ValueError(ZERO_GRADIENTS)
         return Estimate(means[0] / means[1] if ratio else means[0], 0.0, count, True)
     n_batches = _validate.integer("n_batches", n_batches, 2)
     rng = np.random.default_rng(seed)
     sizes = [min(CHUNK, n_batches - start) for start in range(0, n_batches, CHUNK)]
-    # The standard schemes draw from one stream; Reshuffled restarts an epoch per chunk, with the same one-batch law.
-    values = np.concatenate([per_batch(sampling.draw(n_samples, size, rng)) for size in sizes])
+    # Batches of one epoch depend on each other; the standard error is that of independent ones, of the same law.
+    independent = WithoutReplacement(sampling.batch_size) if isinstance(sampling, Reshuffled) else sampling
+    values = np.concatenate([per_batch(independent.draw(n_samples, size, rng)) for size in sizes])
     if not ratio:
         return Estimate(float(values.mean()), _standard_deviation(values) / math.sqrt(n_batches), n_batches, False)
     numerator, denominator = values.T
+    if not denominator.any():
+        raise ValueError(ZERO_GRADIENTS)
     value = float(numerator.mean() / denominator.mean())
     # Delta method: the first-order error of a ratio of means is the mean of f − value·g over E[g].
     spread = _standard_deviation(numerator - value * denominator)
