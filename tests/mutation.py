@@ -1,11 +1,14 @@
 """Mutation testing: does the suite notice when a formula is wrong?
 
-    python -m tests.mutation [spectra] [statistics] [sampling] [stability] [--sample N] [--seed S] [--list]
+    python -m tests.mutation [spectra] [statistics] [sampling] [stability] [settling]
+                             [--sample N] [--seed S] [--workers N] [--list]
 
 Each mutant is one small error in one place: a constant doubled (0→1, 1→2, 2→3), n for n−1, + for −, × for ÷, a power for a
 product, a sign dropped, a comparison turned or moved by its boundary, min for max, `and` for `or`, a condition negated, or
 the coefficients of one sampling scheme given to another. It is written into a copy of the package, where the tests of that
-module then run. A mutant that some test fails on is killed; so is one that hangs. Exit code 1 under 90 %.
+module then run, those first that killed a mutant lately. A mutant that some test fails on is killed; so is one that takes ten
+times as long as the package itself. Exit code 0 where 90 % of each module's mutants die, 1 where fewer do, 2 where the tests
+cannot run.
 
 `EQUIVALENT` lists the places where an error of this kind is none, each with its reason: they are not counted.
 """
@@ -15,24 +18,26 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import multiprocessing
 import os
 import random
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 REQUIRED = 0.9
-WORKERS = 2
-TIMEOUT = 120.0
+PATIENCE, SHORTEST_TIMEOUT = 10.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,8 @@ MODULES = {
     "spectra": Module(("spectra/*.py", "_kernels/secular.py"), ("tests/test_spectra.py",)),
     "statistics": Module(("statistics/*.py",), ("tests/test_statistics.py",)),
     "sampling": Module(("sampling.py", "_kernels/sampling.py"), ("tests/test_sampling.py",)),
-    "stability": Module(("stability/*.py",), ("tests/test_stability.py",)),
+    "stability": Module(("stability/*.py", "_kernels/lyapunov.py"), ("tests/test_stability.py",)),
+    "settling": Module(("settling.py",), ("tests/test_settling.py",)),
 }
 
 # (file, pattern in "line of source # change", reason): where an error is none. Nothing else is left out.
@@ -261,104 +267,240 @@ def swapped_methods(tree: ast.Module, name: str) -> list[Mutant]:
 
 def reason_to_exclude(mutant: Mutant) -> str | None:
     for path, pattern, reason in EQUIVALENT:
-        if mutant.path.endswith(path) and re.search(pattern, f"{mutant.source_line.strip()} # {mutant.change}"):
+        if mutant.path.endswith(path) and _matches(pattern, mutant):
             return reason
     return None
+
+
+def _matches(pattern: str, mutant: Mutant) -> bool:
+    return re.search(pattern, f"{mutant.source_line.strip()} # {mutant.change}") is not None
+
+
+class Order:
+    """A pytest plugin: runs the tests named in `first` before the others, and remembers the first one that failed."""
+
+    def __init__(self, first: list[str]) -> None:
+        self.rank = {name: rank for rank, name in enumerate(first)}
+        self.failed: str | None = None
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: self.rank.get(item.nodeid, len(self.rank)))
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed and self.failed is None:
+            self.failed = report.nodeid
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed and self.failed is None:
+            self.failed = report.nodeid
+
+
+def run_tests(folder: Path, tests: tuple[str, ...], first: list[str], connection: Connection) -> None:
+    """In a process of its own, which imports the package and its tests from `folder`: sends the failed test or None."""
+    with (folder / "output").open("w") as output:
+        for stream in (1, 2):
+            os.dup2(output.fileno(), stream)
+    os.chdir(folder)
+    sys.path[:] = [str(folder), *(entry for entry in sys.path if Path(entry).resolve() != ROOT)]
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("esssim", "tests")]:
+        del sys.modules[name]
+    # Bytecode is found by a time of whole seconds: a mutant written within the same second would be overlooked.
+    sys.dont_write_bytecode = True
+    order = Order(first)
+    options = ("-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:randomly")
+    code = pytest.main([*options, *tests], plugins=[order])
+    imported = [module for name, module in sys.modules.items() if name.partition(".")[0] in ("esssim", "tests")]
+    strays = [module for module in imported if not Path(module.__file__ or "").is_relative_to(folder)]
+    assert not strays, f"tested another copy: {strays}"
+    connection.send(None if code == pytest.ExitCode.OK else order.failed or f"pytest: {code!r}")
 
 
 class Sandbox:
     """A copy of the repository in which one mutant at a time lives."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = folder.resolve()
         for name in ("esssim", "tests", "docs"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", folder)
 
-    def passes(self, tests: tuple[str, ...]) -> bool:
-        environment = os.environ | {"PYTHONPATH": str(self.folder), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        # Bytecode is found by a time of whole seconds: a mutant written within the same second would be overlooked.
-        environment |= {"PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", *tests]
+    def killer(self, tests: tuple[str, ...], first: list[str], timeout: float | None = None) -> str | None:
+        """What the package in its present state dies of: a test, a crash or the timeout; None where every test passes."""
+        receiver, sender = FORKS.Pipe(duplex=False)
+        process = FORKS.Process(target=run_tests, args=(self.folder, tests, first, sender), daemon=True)
+        process.start()
+        sender.close()
         try:
-            finished = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, timeout=TIMEOUT)
-        except subprocess.TimeoutExpired:
-            return False
-        return finished.returncode == 0
+            return receiver.recv() if receiver.poll(timeout) else TIMED_OUT
+        except EOFError:
+            return "crash"
+        finally:
+            process.kill()
+            process.join()
+            receiver.close()
 
-    def survives(self, mutant: Mutant, tests: tuple[str, ...]) -> bool:
+    def killer_of(self, mutant: Mutant, tests: tuple[str, ...], first: list[str], timeout: float) -> str | None:
         path = self.folder / mutant.path
         original = path.read_bytes()
         try:
             path.write_text(mutant.text, encoding="utf-8")
-            return self.passes(tests)
+            return self.killer(tests, first, timeout)
         finally:
             path.write_bytes(original)
 
 
-def run(name: str, sandboxes: list[Sandbox], sample: int | None, seed: int) -> tuple[int, list[Mutant], int]:
-    """(number of mutants run, those that survived, number left out as equivalent)."""
-    module = MODULES[name]
-    sources = sorted(path for pattern in module.sources for path in (ROOT / "esssim").glob(pattern))
-    everything = [mutant for path in sources for mutant in mutants_of(path)]
+# Forks of one process that has imported numpy, numba, scipy and pytest already.
+FORKS = multiprocessing.get_context("forkserver")
+TIMED_OUT = "timeout"
+
+
+@dataclass(frozen=True)
+class Score:
+    """What became of the mutants of one module."""
+
+    name: str
+    n_mutants: int
+    survivors: list[Mutant]
+    timed_out: int
+    left_out: int
+    seconds: float
+
+    @property
+    def killed(self) -> int:
+        return self.n_mutants - len(self.survivors)
+
+    @property
+    def fraction(self) -> float:
+        return self.killed / self.n_mutants
+
+
+def sources_of(name: str) -> list[Path]:
+    return sorted(path for pattern in MODULES[name].sources for path in (ROOT / "esssim").glob(pattern))
+
+
+def run(name: str, sandboxes: list[Sandbox], sample: int | None, seed: int) -> Score | None:
+    """The score of a module, None where its tests fail without any mutant."""
+    start, tests = time.monotonic(), MODULES[name].tests
+    everything = [mutant for path in sources_of(name) for mutant in mutants_of(path)]
     chosen = [mutant for mutant in everything if reason_to_exclude(mutant) is None]
     left_out = len(everything) - len(chosen)
     if sample is not None and sample < len(chosen):
         # In the order of the files: a compiled loop is compiled again whenever its file changes.
         chosen = [chosen[i] for i in sorted(random.Random(seed).sample(range(len(chosen)), sample))]
+    with ThreadPoolExecutor(len(sandboxes)) as pool:
+        for sandbox, killer in zip(sandboxes, pool.map(lambda box: box.killer(tests, []), sandboxes), strict=True):
+            if killer is not None:
+                print((sandbox.folder / "output").read_text(), file=sys.stderr)
+                print(f"{name}: the tests fail without any mutant, at {killer}", file=sys.stderr)
+                return None
+    timeout = max(PATIENCE * (time.monotonic() - start), SHORTEST_TIMEOUT)
     idle: SimpleQueue[Sandbox] = SimpleQueue()
     for sandbox in sandboxes:
         idle.put(sandbox)
+    recent: list[str] = []
+    killers: dict[int, str | None] = {}
 
-    def survives(mutant: Mutant) -> bool:
+    def kill(index: int) -> int:
         sandbox = idle.get()
         try:
-            alive = sandbox.survives(mutant, module.tests)
+            killers[index] = sandbox.killer_of(chosen[index], tests, recent.copy(), timeout)
         finally:
             idle.put(sandbox)
-        if alive:
-            print(f"survived  {mutant}", flush=True)
-        return alive
+        return index
 
     with ThreadPoolExecutor(len(sandboxes)) as pool:
-        alive = list(pool.map(survives, chosen))
-    return len(chosen), [mutant for mutant, lives in zip(chosen, alive, strict=True) if lives], left_out
+        for done in as_completed([pool.submit(kill, index) for index in range(len(chosen))]):
+            killer, mutant = killers[done.result()], chosen[done.result()]
+            if killer is None or killer == TIMED_OUT:
+                _say(f"{'survived ' if killer is None else 'timed out'} {mutant}")
+            else:
+                recent[:] = [killer, *(test for test in recent if test != killer)]
+            alive = sum(killer is None for killer in killers.values())
+            _progress(name, len(killers), len(chosen), alive, time.monotonic() - start)
+    _say("")
+    return Score(
+        name,
+        len(chosen),
+        [mutant for index, mutant in enumerate(chosen) if killers[index] is None],
+        sum(killer == TIMED_OUT for killer in killers.values()),
+        left_out,
+        time.monotonic() - start,
+    )
+
+
+def _progress(name: str, done: int, total: int, alive: int, seconds: float) -> None:
+    """One line that is overwritten on a terminal, a line at every tenth elsewhere."""
+    line = f"{name}: {done} of {total} mutants, {done - alive} killed, {alive} survived, {seconds:.0f} s"
+    if sys.stdout.isatty():
+        print(f"\r\033[K{line}", end="", flush=True)
+    elif done * 10 // total > (done - 1) * 10 // total:
+        print(line, flush=True)
+
+
+def _say(line: str) -> None:
+    print(f"\r\033[K{line}" if sys.stdout.isatty() else line, flush=True)
+
+
+def table(scores: list[Score]) -> str:
+    """A row per module, and below it the survivors of each."""
+    columns = ("module", "mutants", "killed", "survived", "score", "timed out", "equivalent", "seconds")
+    rows = [
+        (s.name, s.n_mutants, s.killed, len(s.survivors), f"{s.fraction:.1%}", s.timed_out, s.left_out, f"{s.seconds:.0f}")
+        for s in scores
+    ]  # fmt: skip
+    lines = [
+        f"{name:<12}" + "".join(f"{cell:>{len(column) + 2}}" for cell, column in zip(cells, columns[1:], strict=True))
+        for name, *cells in [columns, *rows]
+    ]
+    for score in scores:
+        if score.survivors:
+            lines += ["", f"survivors in {score.name}:", *(f"  {mutant}" for mutant in score.survivors)]
+    return "\n".join(lines)
+
+
+def listing(names: list[str]) -> str:
+    """The mutants left out as equivalent, under the reason of each, and entries that match none."""
+    mutants = [mutant for name in names for path in sources_of(name) for mutant in mutants_of(path)]
+    paths = {path.relative_to(ROOT).as_posix() for name in names for path in sources_of(name)}
+    lines = []
+    for path, pattern, reason in EQUIVALENT:
+        if any(known.endswith(path) for known in paths):
+            matching = [mutant for mutant in mutants if mutant.path.endswith(path) and _matches(pattern, mutant)]
+            lines += [f"{reason}:", *(f"  {mutant}" for mutant in matching or ["no such mutant: remove the entry"])]
+    return "\n".join(lines)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__.split("\n")[0])
-    parser.add_argument("modules", nargs="*", choices=[*MODULES, []], help="all when left out")
+    parser.add_argument(
+        "modules", nargs="*", choices=[*MODULES, []], metavar="module", help=f"all: {', '.join(MODULES)}"
+    )
     parser.add_argument("--sample", type=int, help="so many mutants per module, drawn at random; all when left out")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument("--workers", type=int, default=2, help="mutants tested at a time (default: 2)")
     parser.add_argument("--list", action="store_true", help="show the mutants left out as equivalent, with the reasons")
     options = parser.parse_args()
     names = options.modules or list(MODULES)
     if options.list:
-        for name in names:
-            for pattern in MODULES[name].sources:
-                for path in sorted((ROOT / "esssim").glob(pattern)):
-                    for mutant in mutants_of(path):
-                        if reason := reason_to_exclude(mutant):
-                            print(f"{mutant}\n    {reason}")
+        print(listing(names))
         return 0
-    rows, killed_of_all, run_of_all = [], 0, 0
+    missing = [(name, test) for name in names for test in MODULES[name].tests if not (ROOT / test).exists()]
+    for name, test in missing:
+        print(f"{name}: nothing can kill its mutants, {test} does not exist", file=sys.stderr)
+    if missing:
+        return 2
+    os.environ |= {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    FORKS.set_forkserver_preload(["tests.preload"])
+    scores = []
     with tempfile.TemporaryDirectory() as folder:
-        sandboxes = [Sandbox(Path(folder) / str(worker)) for worker in range(WORKERS)]
+        sandboxes = [Sandbox(Path(folder) / str(worker)) for worker in range(options.workers)]
         for name in names:
-            start = time.monotonic()
-            with ThreadPoolExecutor(WORKERS) as pool:
-                if not all(pool.map(lambda sandbox, name=name: sandbox.passes(MODULES[name].tests), sandboxes)):
-                    print(f"{name}: the tests fail without any mutant", file=sys.stderr)
-                    return 2
-            total, alive, left_out = run(name, sandboxes, options.sample, options.seed)
-            rows.append((name, total, total - len(alive), len(alive), left_out, time.monotonic() - start))
-            killed_of_all, run_of_all = killed_of_all + total - len(alive), run_of_all + total
-    print(f"\n{'module':<12}{'mutants':>8}{'killed':>8}{'survived':>10}{'score':>8}{'left out':>10}{'seconds':>9}")
-    for name, total, killed, survived, left_out, seconds in rows:
-        print(f"{name:<12}{total:>8}{killed:>8}{survived:>10}{killed / total:>8.1%}{left_out:>10}{seconds:>9.0f}")
-    score = killed_of_all / run_of_all
-    print(f"{'all':<12}{run_of_all:>8}{killed_of_all:>8}{run_of_all - killed_of_all:>10}{score:>8.1%}")
-    return 0 if min(row[2] / row[1] for row in rows) >= REQUIRED else 1
+            score = run(name, sandboxes, options.sample, options.seed)
+            if score is None:
+                return 2
+            scores.append(score)
+    print(table(scores))
+    return 0 if min(score.fraction for score in scores) >= REQUIRED else 1
 
 
 if __name__ == "__main__":
