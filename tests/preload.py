@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import hypothesis.extra.numpy
 import mpmath
 import numba
@@ -24,3 +26,5 @@ def _compiled(matrix: np.ndarray, rng: np.random.Generator) -> float:
 
 # The first compilation of a process loads most of numba.
 _compiled(np.eye(2), np.random.default_rng(0))
+# What is here stays: no fork needs to look through it again.
+gc.freeze()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import statistics
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -43,6 +46,15 @@ def quadratic(n: int, p: int) -> tuple[es.Problem, np.ndarray]:
 
 def regression(n: int, d: int) -> tuple[es.Problem, np.ndarray]:
     return es.LinearRegression(rng.standard_normal((n, d)), rng.standard_normal(n)), np.zeros(d)
+
+
+def quadratic_of(curvatures: np.ndarray) -> es.Problem:
+    """One parameter, hᵢ = curvatures[i]."""
+    return es.Quadratic(curvatures[:, None, None], np.zeros((len(curvatures), 1)))
+
+
+def regression_of(curvatures: np.ndarray) -> es.Problem:
+    return es.LinearRegression(np.sqrt(curvatures)[:, None], np.zeros(len(curvatures)))
 
 
 MINIMA = {
@@ -408,9 +420,54 @@ def test_products_far_from_the_edge_neither_overflow_nor_vanish() -> None:
     assert 150 < huge.value < 250
     tiny = lyapunov_exponent(problem, theta, sampling, 1e-12, n_steps=50)
     assert -1e-9 < tiny.value < 0
-    # η = 1/h annihilates the only coordinate each time that sample comes up.
-    dead = es.LinearRegression([[1.0], [2.0]], np.zeros(2))
-    assert lyapunov_exponent(dead, np.zeros(1), es.WithReplacement(1), 1.0, n_steps=50).value == -np.inf
+
+
+@pytest.mark.parametrize("build", [quadratic_of, regression_of], ids=["dense", "low rank"])
+def test_products_that_vanish(build: Callable[[np.ndarray], es.Problem]) -> None:
+    """η = 1/h annihilates the only coordinate each time that sample comes up; one product that vanishes is enough."""
+    always = lyapunov_exponent(build(np.array([1.0, 4.0])), np.zeros(1), es.WithReplacement(1), 1.0, n_steps=50)
+    assert (always.value, always.standard_error, always.n_batches) == (-np.inf, 0.0, 64 * 50)
+    # One sample in 20, in 12 steps: half of the products vanish, and some in the burn-in already.
+    curvatures = np.array([1.0] + [0.5] * 19)
+    linearised = linearise(build(curvatures), np.zeros(1), es.WithReplacement(1), "full")
+    assert linearised is not None
+    rates = growth_rates(linearised, es.WithReplacement(1), linearised.scale, 0.0, False, 10, 64, 0)
+    streams = [np.random.default_rng(np.random.SeedSequence(0, spawn_key=(replica,))) for replica in range(64)]
+    for stream in streams:
+        stream.standard_normal(1)
+    drawn = np.array([es.WithReplacement(1).draw(20, 12, stream)[:, 0] for stream in streams])
+    # The velocity outlives the position by one step.
+    assert (np.isneginf(rates) == (drawn[:, :-1] == 0).any(axis=1)).all()
+    assert (drawn[:, :2] == 0).any()
+    never = (drawn != 0).all(axis=1)
+    assert never.any()
+    assert_allclose(rates[never], np.log(0.5), rtol=1e-12)
+    sometimes = lyapunov_exponent(build(curvatures), np.zeros(1), es.WithReplacement(1), 1.0, n_steps=10)
+    assert (sometimes.value, sometimes.standard_error, sometimes.n_batches) == (-np.inf, 0.0, 64 * 10)
+    assert not sometimes.exact
+
+
+def test_standard_error_of_few_replicas() -> None:
+    problem, theta = MINIMA["quadratic"]
+    sampling = es.WithReplacement(2)
+    linearised = linearise(problem, theta, sampling, "full")
+    assert linearised is not None
+    rates = growth_rates(linearised, sampling, 0.1 * linearised.scale, 0.3, False, 50, 3, 6)
+    found = lyapunov_exponent(problem, theta, sampling, 0.1, momentum=0.3, n_steps=50, n_replicas=3, seed=6)
+    assert found.value == pytest.approx(statistics.fmean(rates), rel=1e-13)
+    assert found.standard_error == pytest.approx(statistics.stdev(rates) / math.sqrt(3), rel=1e-10)
+
+
+@pytest.mark.parametrize("function", [lyapunov_exponent, almost_sure_threshold])
+@pytest.mark.parametrize(("name", "least"), [("n_steps", 10), ("n_replicas", 2), ("seed", 0)])
+def test_bad_counts(function: Callable[..., object], name: str, least: int) -> None:
+    problem = regression_of(np.array([0.8, 1.0, 1.3]))
+    where = (problem, np.zeros(1), es.WithReplacement(1), *([0.5] if function is lyapunov_exponent else []))
+    few = {"n_steps": 10, "n_replicas": 2, "seed": 0}
+    function(*where, **few)
+    for bad in (least - 1, -5, 2.5, "10", None):
+        with pytest.raises(ValueError, match=f"{name} must be an integer of at least {least}, got"):
+            function(*where, **(few | {name: bad}))
 
 
 # Almost-sure thresholds
@@ -432,6 +489,33 @@ def test_almost_sure_interval_covers_the_exact_root() -> None:
         assert threshold.lower <= threshold.value <= threshold.upper
         inside += threshold.lower <= exact <= threshold.upper
     assert 179 <= inside <= 198  # 1 % bounds of a binomial of 200 at 95 %
+
+
+def test_ends_of_the_almost_sure_interval() -> None:
+    """Where γ ± t·standard error = 0, by the exponent's own estimate there; Student's t of 2 degrees in closed form."""
+    problem, theta, sampling = regression_of(np.array([0.8, 1.0, 1.1, 1.3, 1.6])), np.zeros(1), es.WithoutReplacement(1)
+    t = 0.95 * np.sqrt(2 / (1 - 0.95**2))
+    options = {"n_steps": 400, "n_replicas": 3, "seed": 1}
+    threshold = almost_sure_threshold(problem, theta, sampling, **options)
+    assert critical_step_size(problem, theta, sampling) < threshold.lower, "an end at the floor would not be a root"
+    for end, sign in ((threshold.lower, 1), (threshold.value, 0), (threshold.upper, -1)):
+        there = lyapunov_exponent(problem, theta, sampling, end, **options)
+        assert abs(there.value + sign * t * there.standard_error) < 1e-3 * t * there.standard_error
+
+
+def test_exponent_and_threshold_have_the_same_defaults() -> None:
+    """The same batches: the exponent is zero at the threshold far below its standard error."""
+    problem, theta, sampling = regression_of(np.array([0.8, 1.0, 1.1, 1.3, 1.6])), np.zeros(1), es.WithoutReplacement(1)
+    threshold = almost_sure_threshold(problem, theta, sampling)
+    there = lyapunov_exponent(problem, theta, sampling, threshold.value)
+    assert abs(there.value) < 1e-4 * there.standard_error
+    assert critical_step_size(problem, theta, sampling, criterion="almost_sure") == threshold.value
+
+
+def test_first_of_two_almost_sure_crossings() -> None:
+    """h = 1 or 6: E log|1 − ηh| = ½ log|(1 − η)(1 − 6η)| is positive from η = 1/2 to 2/3 and again from 7/6."""
+    threshold = almost_sure_threshold(regression_of(np.array([1.0, 6.0])), np.zeros(1), es.WithoutReplacement(1))
+    assert threshold.value == pytest.approx(1 / 2, abs=0.03)
 
 
 @pytest.mark.parametrize("name", MINIMA)
