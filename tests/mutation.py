@@ -1,7 +1,7 @@
 """Mutation testing: does the suite notice when a formula is wrong?
 
     python -m tests.mutation [spectra] [statistics] [sampling] [stability] [settling]
-                             [--sample N] [--seed S] [--workers N] [--list | --equivalent]
+                             [--sample N] [--seed S] [--only PATTERN] [--workers N] [--list | --equivalent]
 
 Each mutant is one small error in one place: a constant doubled (0→1, 1→2, 2→3), n for n−1, + for −, × for ÷, a power for a
 product, a sign dropped, a comparison turned or moved by its boundary, min for max, `and` for `or`, a condition negated, or
@@ -83,6 +83,17 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ),
     ("_kernels/secular.py", r"# (step > .* → step >= |4\.0 \* EPS \* tau → 4\.0 \* EPS / tau|4\.0 → 8\.0)", TOLERANCE),
     ("_kernels/secular.py", r"<= 1e-8 # (1e-08 → |abs\(mu - 1\.0\) <= 1e-08 → abs\(mu - 1\.0\) < )", TOLERANCE),
+    ("_kernels/lyapunov.py", r"^SMALLEST, LARGEST = ", TOLERANCE),
+    (
+        "_kernels/lyapunov.py",
+        r"^PROJECT_EVERY = |# (t \+ 1 → |\(t \+ 1\) % PROJECT_EVERY == 0 → )",
+        "how often, and at which steps, rounding is projected away: any is right that keeps it small",
+    ),
+    (
+        "_kernels/lyapunov.py",
+        r"^log_scale, log_start = ",
+        "the first cancels in the difference of two logarithms, the second is overwritten after the burn-in",
+    ),
     ("spectra/batches.py", r"^if batches\.shape\[1\] == 1 and .* # len", ROUTES),
     ("spectra/dense.py", r"^last = .* # 0 → 1", "the matrix is square"),
     (
@@ -351,7 +362,7 @@ class Sandbox:
         try:
             return receiver.recv() if receiver.poll(timeout) else TIMED_OUT
         except EOFError:
-            return "crash"
+            return CRASHED
         finally:
             process.kill()
             process.join()
@@ -369,7 +380,7 @@ class Sandbox:
 
 # Forks of one process that has imported numpy, numba, scipy and pytest already.
 FORKS = multiprocessing.get_context("forkserver")
-TIMED_OUT = "timeout"
+TIMED_OUT, CRASHED = "timeout", "crash"
 
 
 @dataclass(frozen=True)
@@ -380,6 +391,7 @@ class Score:
     n_mutants: int
     survivors: list[Mutant]
     timed_out: int
+    crashed: int
     left_out: int
     seconds: float
 
@@ -396,15 +408,16 @@ def sources_of(name: str) -> list[Path]:
     return sorted(path for pattern in MODULES[name].sources for path in (ROOT / "esssim").glob(pattern))
 
 
-def run(name: str, sandboxes: list[Sandbox], sample: int | None, seed: int, equivalent: bool = False) -> Score | None:
+def run(name: str, sandboxes: list[Sandbox], options: argparse.Namespace) -> Score | None:
     """The score of a module, None where its tests fail without any mutant."""
     start, tests = time.monotonic(), MODULES[name].tests
     everything = [mutant for path in sources_of(name) for mutant in mutants_of(path)]
-    chosen = [mutant for mutant in everything if (reason_to_exclude(mutant) is not None) == equivalent]
+    chosen = [mutant for mutant in everything if (reason_to_exclude(mutant) is not None) == options.equivalent]
     left_out = len(everything) - len(chosen)
-    if sample is not None and sample < len(chosen):
+    chosen = [mutant for mutant in chosen if re.search(options.only, str(mutant))]
+    if options.sample is not None and options.sample < len(chosen):
         # In the order of the files: a compiled loop is compiled again whenever its file changes.
-        chosen = [chosen[i] for i in sorted(random.Random(seed).sample(range(len(chosen)), sample))]
+        chosen = [chosen[i] for i in sorted(random.Random(options.seed).sample(range(len(chosen)), options.sample))]
     with ThreadPoolExecutor(len(sandboxes)) as pool:
         for sandbox, killer in zip(sandboxes, pool.map(lambda box: box.killer(tests, []), sandboxes), strict=True):
             if killer is not None:
@@ -429,9 +442,9 @@ def run(name: str, sandboxes: list[Sandbox], sample: int | None, seed: int, equi
     with ThreadPoolExecutor(len(sandboxes)) as pool:
         for done in as_completed([pool.submit(kill, index) for index in range(len(chosen))]):
             killer, mutant = killers[done.result()], chosen[done.result()]
-            if equivalent and killer is not None:
+            if options.equivalent and killer is not None:
                 _say(f"killed by {killer}: {mutant}")
-            elif (killer is None and not equivalent) or killer == TIMED_OUT:
+            elif (killer is None and not options.equivalent) or killer == TIMED_OUT:
                 _say(f"{'survived ' if killer is None else 'timed out'} {mutant}")
             if killer not in (None, TIMED_OUT):
                 recent[:] = [killer, *(test for test in recent if test != killer)]
@@ -442,7 +455,7 @@ def run(name: str, sandboxes: list[Sandbox], sample: int | None, seed: int, equi
         name,
         len(chosen),
         [mutant for index, mutant in enumerate(chosen) if killers[index] is None],
-        sum(killer == TIMED_OUT for killer in killers.values()),
+        *(sum(killer == kind for killer in killers.values()) for kind in (TIMED_OUT, CRASHED)),
         left_out,
         time.monotonic() - start,
     )
@@ -463,9 +476,9 @@ def _say(line: str) -> None:
 
 def table(scores: list[Score]) -> str:
     """A row per module, and below it the survivors of each."""
-    columns = ("module", "mutants", "killed", "survived", "score", "timed out", "equivalent", "seconds")
+    columns = ("module", "mutants", "killed", "survived", "score", "timed out", "crashed", "equivalent", "seconds")
     rows = [
-        (s.name, s.n_mutants, s.killed, len(s.survivors), f"{s.fraction:.1%}", s.timed_out, s.left_out, f"{s.seconds:.0f}")
+        (s.name, s.n_mutants, s.killed, len(s.survivors), f"{s.fraction:.1%}", s.timed_out, s.crashed, s.left_out, f"{s.seconds:.0f}")
         for s in scores
     ]  # fmt: skip
     lines = [
@@ -497,6 +510,7 @@ def main() -> int:
     )
     parser.add_argument("--sample", type=int, help="so many mutants per module, drawn at random; all when left out")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument("--only", default="", help="a regular expression to find in 'file:line  change    in: source'")
     parser.add_argument("--workers", type=int, default=2, help="mutants tested at a time (default: 2)")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--list", action="store_true", help="show the mutants left out as equivalent, with the reasons")
@@ -519,7 +533,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         sandboxes = [Sandbox(Path(folder) / str(worker)) for worker in range(options.workers)]
         for name in names:
-            score = run(name, sandboxes, options.sample, options.seed, options.equivalent)
+            score = run(name, sandboxes, options)
             if score is None:
                 return 2
             scores.append(score)

@@ -38,6 +38,17 @@ def network(n: int, d: int, form: str = "product", depth: int = 2) -> tuple[es.P
     return es.DiagonalLinearNetwork(inputs, targets, form=form, depth=depth), theta
 
 
+def network_with_residuals(n: int, d: int) -> tuple[es.Problem, np.ndarray]:
+    """A diagonal network where the residual part of H is positive across the valley: mean rᵢxᵢ > 0 and w₋ > w₊."""
+    inputs, theta = rng.standard_normal((n, d)), np.concatenate((rng.uniform(0.4, 0.6, d), rng.uniform(1.4, 1.6, d)))
+    residuals = np.linalg.lstsq(inputs.T / n, np.full(d, 0.1), rcond=None)[0] + 0.01 * rng.standard_normal(n)
+    unfitted = es.DiagonalLinearNetwork(inputs, np.zeros(n), form="difference")
+    fitted = unfitted.residuals(theta, np.arange(n))
+    problem = es.DiagonalLinearNetwork(inputs, fitted - residuals, form="difference")
+    assert np.linalg.eigvalsh(problem.hessian(theta))[0] > 0.01
+    return problem, theta
+
+
 def quadratic(n: int, p: int) -> tuple[es.Problem, np.ndarray]:
     """Positive semidefinite Hessians of rank two that commute with nothing."""
     factors = rng.standard_normal((n, p, 2))
@@ -65,6 +76,7 @@ MINIMA = {
     "product network n < p": network(4, 3),
     "product network n > d": network(5, 2),
     "difference network": network(4, 3, "difference", 3),
+    "network with residuals": network_with_residuals(5, 2),
 }
 
 
@@ -298,6 +310,26 @@ def test_samples_that_cancel_in_the_mean_are_refused() -> None:
     assert critical_step_size(problem, np.zeros(2), es.WithoutReplacement(2)) == 2.0
 
 
+def test_samples_that_cancel_everywhere_or_almost_are_refused() -> None:
+    everywhere = np.array([np.diag([1.0, 2.0]), np.diag([-1.0, -2.0])])
+    # A mean of 1e-14 is what rounding leaves of 0.
+    almost = np.array([np.diag([1.0, 1.0]), np.diag([1.0, -1.0 + 2e-14])])
+    for hessians in (everywhere, almost):
+        problem = es.Quadratic(hessians, np.zeros((2, 2)))
+        with pytest.raises(ValueError, match="along a direction without curvature"):
+            critical_step_size(problem, np.zeros(2), es.WithoutReplacement(1))
+
+
+def test_a_weak_but_genuine_curvature_is_accepted() -> None:
+    """Diagonal samples: the pencil is diagonal too, E[h_j h_k]/½(λ_j + λ_k) for each pair of coordinates."""
+    curvatures = np.array([[1.0, 0.0], [0.5, 0.0], [0.7, 1e-5], *([[0.8, 0.0]] * 5)])
+    mean, product = curvatures.mean(axis=0), curvatures.T @ curvatures / 8
+    assert 1e-12 * mean[0] < mean[1] < 2e-6 * mean[0]
+    expected = 2 / (product / ((mean[:, None] + mean) / 2)).max()
+    problem = es.Quadratic([np.diag(pair) for pair in curvatures], np.zeros((8, 2)))
+    assert_allclose(critical_step_size(problem, np.zeros(2), es.WithReplacement(1)), expected, rtol=1e-12)
+
+
 def test_a_minimum_reached_by_training_is_accepted() -> None:
     problem, theta = MINIMA["product network n < p"]
     found = es.gradient_flow(problem, theta + 0.1)
@@ -369,8 +401,25 @@ def test_full_batch_exponent_is_the_logarithm_of_the_spectral_radius(name: str, 
             problem, theta, es.WithoutReplacement(problem.n_samples), eta, momentum=optimiser[0], nesterov=optimiser[1]
         )
         assert estimate.exact
-        assert estimate.standard_error == 0.0
+        assert (estimate.standard_error, estimate.n_batches) == (0.0, 1)
         assert_allclose(estimate.value, np.log(spectral_radius(steps_of(hessians[0], eta, *optimiser))), rtol=1e-8)
+
+
+def test_full_batch_step_that_annihilates_has_the_exponent_minus_infinity() -> None:
+    estimate = lyapunov_exponent(quadratic_of(np.array([1.0, 3.0])), np.zeros(1), es.WithoutReplacement(2), 0.5)
+    assert (estimate.value, estimate.exact) == (-np.inf, True)
+
+
+def test_neutral_directions_stay_out_of_a_long_contracting_product() -> None:
+    """A network of one input: hᵢ = xᵢ²(u² + v²) along (v, u), and no curvature across. Rounding must not leak there."""
+    inputs, theta = np.array([[1.0], [0.9], [1.1]]), np.array([1.0, 0.5])
+    problem, sampling = es.DiagonalLinearNetwork(inputs, 0.5 * inputs[:, 0]), es.WithReplacement(2)
+    curvatures = inputs[:, 0] ** 2 * (theta @ theta)
+    exact = exponent_of_one_dimension(curvatures, 0.6, sampling)
+    assert exact < -1
+    estimate = lyapunov_exponent(problem, theta, sampling, 0.6)
+    assert abs(estimate.value - exact) < 4 * estimate.standard_error
+    assert estimate.standard_error < 0.01
 
 
 @pytest.mark.parametrize("name", MINIMA)
