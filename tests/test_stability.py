@@ -136,6 +136,26 @@ def test_edges_of_the_literature() -> None:
     assert small_batch_edge(0.1) == edge(0.1)
 
 
+@pytest.mark.parametrize("bad", [-0.1, 1.0, 1.5, np.nan, "0.9", None])
+def test_bad_momentum(bad: object) -> None:
+    at = (regression_of(np.array([0.8, 1.3])), np.zeros(1), es.WithReplacement(1))
+    for call in (
+        lambda: edge(0.1, momentum=bad), lambda: small_batch_edge(0.1, momentum=bad),
+        lambda: critical_step_size(*at, momentum=bad), lambda: almost_sure_threshold(*at, momentum=bad),
+        lambda: lyapunov_exponent(*at, 0.1, momentum=bad),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"momentum must be a finite number at least 0 and below 1, got"):
+            call()
+
+
+@pytest.mark.parametrize("bad", [-0.1, 0.0, np.inf, "0.9", None])
+def test_bad_step_size(bad: object) -> None:
+    at = (regression_of(np.array([0.8, 1.3])), np.zeros(1), es.WithReplacement(1))
+    for call in (lambda: edge(bad), lambda: small_batch_edge(bad), lambda: lyapunov_exponent(*at, bad)):
+        with pytest.raises(ValueError, match=r"step_size must be a finite number above 0, got"):
+            call()
+
+
 # Mean-square thresholds
 
 
