@@ -86,7 +86,7 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ("_kernels/lyapunov.py", r"^SMALLEST, LARGEST = ", TOLERANCE),
     (
         "_kernels/lyapunov.py",
-        r"^PROJECT_EVERY = |# (t \+ 1 → |\(t \+ 1\) % PROJECT_EVERY == 0 → )",
+        r"^PROJECT_EVERY = |^if \(t \+ 1\) % PROJECT_EVERY .* # (t \+ 1 → |\(t \+ 1\) % PROJECT_EVERY == 0 → )",
         "how often, and at which steps, rounding is projected away: any is right that keeps it small",
     ),
     (
@@ -127,6 +127,27 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
         r"^exponents = .* # (_exponents|1 → 2|2 → 3)|^return np\.where.* # (0\.0 → 1|1000 → 2000)",
         SCALE,
     ),
+    ("stability/linearised.py", r"^(NEGATIVE|NOISE)_TOLERANCE = ", TOLERANCE),
+    ("stability/linearised.py", r"→ noise < NOISE_TOLERANCE", BOUNDARY),
+    (
+        "stability/lyapunov.py",
+        r"^LOWEST_RATE = .* # 100",
+        "stands for −∞ in a root search: any rate far below every other",
+    ),
+    (
+        "stability/lyapunov.py",
+        r"# rate\(lower\) > 0 → rate\(lower\) >= |# rate\(upper\) <= 0 → rate\(upper\) < ",
+        BOUNDARY,
+    ),
+    ("stability/lyapunov.py", r"crossing\(.* # (1e-08|0\.0001) → ", TOLERANCE),
+    ("stability/mean_square.py", r"# (1e-12|1e-13|1e-300|4e-15) → ", TOLERANCE),
+    (
+        "stability/mean_square.py",
+        r"^(upper, lower = limit .* # 2 → 3|upper, lower = lower, .* # 4 → 8)",
+        "where the search begins: the root is the same",
+    ),
+    ("stability/mean_square.py", r"→ log_radius\(lower\) >= 0|→ log_radius\(upper\) <= 0", BOUNDARY),
+    ("stability/mean_square.py", r"rank <= 3: # (rank <= 3 → rank < 3|3 → 6)", ROUTES),
     ("statistics/estimate.py", r"^ENUMERATION_LIMIT = ", "a budget of seconds, not a formula"),
     ("statistics/mean_square.py", r"^RANK_TOLERANCE = |# RANK_TOLERANCE \* top → |→ eigenvalues >= ", TOLERANCE),
     (
