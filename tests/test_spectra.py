@@ -515,6 +515,16 @@ class TestLanczos:
         with pytest.raises(ValueError, match="operator must be symmetric, got vᵀAw − wᵀAv = "):
             spectra.lanczos_largest_eigenvalue(lambda v: scale * (matrix @ v), size)
 
+    @pytest.mark.parametrize("length", [1e-6, 1.0, 1e6])
+    def test_length_of_the_start_changes_nothing(self, length: float) -> None:
+        matrix, start = self.symmetric(30), np.ones(30)
+        expected = np.linalg.eigvalsh(matrix)[-1]
+        value, _ = spectra.lanczos_largest_eigenvalue(lambda v: matrix @ v, 30, start=length * start)
+        assert value == pytest.approx(expected, rel=1e-12)
+        matrix[0, 1] += 1e-4
+        with pytest.raises(ValueError, match="operator must be symmetric"):
+            spectra.lanczos_largest_eigenvalue(lambda v: matrix @ v, 30, start=length * start)
+
     @pytest.mark.parametrize("wrong", ["vector", "value"])
     def test_residual_check_catches_a_wrong_answer(self, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
         matrix = self.symmetric()

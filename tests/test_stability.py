@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import statistics
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -35,6 +38,17 @@ def network(n: int, d: int, form: str = "product", depth: int = 2) -> tuple[es.P
     return es.DiagonalLinearNetwork(inputs, targets, form=form, depth=depth), theta
 
 
+def network_with_residuals(n: int, d: int) -> tuple[es.Problem, np.ndarray]:
+    """A diagonal network where the residual part of H is positive across the valley: mean rᵢxᵢ > 0 and w₋ > w₊."""
+    inputs, theta = rng.standard_normal((n, d)), np.concatenate((rng.uniform(0.4, 0.6, d), rng.uniform(1.4, 1.6, d)))
+    residuals = np.linalg.lstsq(inputs.T / n, np.full(d, 0.1), rcond=None)[0] + 0.01 * rng.standard_normal(n)
+    unfitted = es.DiagonalLinearNetwork(inputs, np.zeros(n), form="difference")
+    fitted = unfitted.residuals(theta, np.arange(n))
+    problem = es.DiagonalLinearNetwork(inputs, fitted - residuals, form="difference")
+    assert np.linalg.eigvalsh(problem.hessian(theta))[0] > 0.01
+    return problem, theta
+
+
 def quadratic(n: int, p: int) -> tuple[es.Problem, np.ndarray]:
     """Positive semidefinite Hessians of rank two that commute with nothing."""
     factors = rng.standard_normal((n, p, 2))
@@ -45,6 +59,15 @@ def regression(n: int, d: int) -> tuple[es.Problem, np.ndarray]:
     return es.LinearRegression(rng.standard_normal((n, d)), rng.standard_normal(n)), np.zeros(d)
 
 
+def quadratic_of(curvatures: np.ndarray) -> es.Problem:
+    """One parameter, hᵢ = curvatures[i]."""
+    return es.Quadratic(curvatures[:, None, None], np.zeros((len(curvatures), 1)))
+
+
+def regression_of(curvatures: np.ndarray) -> es.Problem:
+    return es.LinearRegression(np.sqrt(curvatures)[:, None], np.zeros(len(curvatures)))
+
+
 MINIMA = {
     "regression n < p": regression(3, 5),
     "regression n > p": regression(5, 4),
@@ -53,6 +76,7 @@ MINIMA = {
     "product network n < p": network(4, 3),
     "product network n > d": network(5, 2),
     "difference network": network(4, 3, "difference", 3),
+    "network with residuals": network_with_residuals(5, 2),
 }
 
 
@@ -110,6 +134,26 @@ def test_edges_of_the_literature() -> None:
     assert edge(0.1, momentum=0.5, nesterov=True) == pytest.approx(15.0, rel=1e-15)
     assert small_batch_edge(0.1, momentum=0.9) == pytest.approx(2.0, rel=1e-15)
     assert small_batch_edge(0.1) == edge(0.1)
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1.0, 1.5, np.nan, "0.9", None])
+def test_bad_momentum(bad: object) -> None:
+    at = (regression_of(np.array([0.8, 1.3])), np.zeros(1), es.WithReplacement(1))
+    for call in (
+        lambda: edge(0.1, momentum=bad), lambda: small_batch_edge(0.1, momentum=bad),
+        lambda: critical_step_size(*at, momentum=bad), lambda: almost_sure_threshold(*at, momentum=bad),
+        lambda: lyapunov_exponent(*at, 0.1, momentum=bad),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"momentum must be a finite number at least 0 and below 1, got"):
+            call()
+
+
+@pytest.mark.parametrize("bad", [-0.1, 0.0, np.inf, "0.9", None])
+def test_bad_step_size(bad: object) -> None:
+    at = (regression_of(np.array([0.8, 1.3])), np.zeros(1), es.WithReplacement(1))
+    for call in (lambda: edge(bad), lambda: small_batch_edge(bad), lambda: lyapunov_exponent(*at, bad)):
+        with pytest.raises(ValueError, match=r"step_size must be a finite number above 0, got"):
+            call()
 
 
 # Mean-square thresholds
@@ -286,6 +330,26 @@ def test_samples_that_cancel_in_the_mean_are_refused() -> None:
     assert critical_step_size(problem, np.zeros(2), es.WithoutReplacement(2)) == 2.0
 
 
+def test_samples_that_cancel_everywhere_or_almost_are_refused() -> None:
+    everywhere = np.array([np.diag([1.0, 2.0]), np.diag([-1.0, -2.0])])
+    # A mean of 1e-14 is what rounding leaves of 0.
+    almost = np.array([np.diag([1.0, 1.0]), np.diag([1.0, -1.0 + 2e-14])])
+    for hessians in (everywhere, almost):
+        problem = es.Quadratic(hessians, np.zeros((2, 2)))
+        with pytest.raises(ValueError, match="along a direction without curvature"):
+            critical_step_size(problem, np.zeros(2), es.WithoutReplacement(1))
+
+
+def test_a_weak_but_genuine_curvature_is_accepted() -> None:
+    """Diagonal samples: the pencil is diagonal too, E[h_j h_k]/½(λ_j + λ_k) for each pair of coordinates."""
+    curvatures = np.array([[1.0, 0.0], [0.5, 0.0], [0.7, 1e-5], *([[0.8, 0.0]] * 5)])
+    mean, product = curvatures.mean(axis=0), curvatures.T @ curvatures / 8
+    assert 1e-12 * mean[0] < mean[1] < 2e-6 * mean[0]
+    expected = 2 / (product / ((mean[:, None] + mean) / 2)).max()
+    problem = es.Quadratic([np.diag(pair) for pair in curvatures], np.zeros((8, 2)))
+    assert_allclose(critical_step_size(problem, np.zeros(2), es.WithReplacement(1)), expected, rtol=1e-12)
+
+
 def test_a_minimum_reached_by_training_is_accepted() -> None:
     problem, theta = MINIMA["product network n < p"]
     found = es.gradient_flow(problem, theta + 0.1)
@@ -357,8 +421,25 @@ def test_full_batch_exponent_is_the_logarithm_of_the_spectral_radius(name: str, 
             problem, theta, es.WithoutReplacement(problem.n_samples), eta, momentum=optimiser[0], nesterov=optimiser[1]
         )
         assert estimate.exact
-        assert estimate.standard_error == 0.0
+        assert (estimate.standard_error, estimate.n_batches) == (0.0, 1)
         assert_allclose(estimate.value, np.log(spectral_radius(steps_of(hessians[0], eta, *optimiser))), rtol=1e-8)
+
+
+def test_full_batch_step_that_annihilates_has_the_exponent_minus_infinity() -> None:
+    estimate = lyapunov_exponent(quadratic_of(np.array([1.0, 3.0])), np.zeros(1), es.WithoutReplacement(2), 0.5)
+    assert (estimate.value, estimate.exact) == (-np.inf, True)
+
+
+def test_neutral_directions_stay_out_of_a_long_contracting_product() -> None:
+    """A network of one input: hᵢ = xᵢ²(u² + v²) along (v, u), and no curvature across. Rounding must not leak there."""
+    inputs, theta = np.array([[1.0], [0.9], [1.1]]), np.array([1.0, 0.5])
+    problem, sampling = es.DiagonalLinearNetwork(inputs, 0.5 * inputs[:, 0]), es.WithReplacement(2)
+    curvatures = inputs[:, 0] ** 2 * (theta @ theta)
+    exact = exponent_of_one_dimension(curvatures, 0.6, sampling)
+    assert exact < -1
+    estimate = lyapunov_exponent(problem, theta, sampling, 0.6)
+    assert abs(estimate.value - exact) < 4 * estimate.standard_error
+    assert estimate.standard_error < 0.01
 
 
 @pytest.mark.parametrize("name", MINIMA)
@@ -408,9 +489,54 @@ def test_products_far_from_the_edge_neither_overflow_nor_vanish() -> None:
     assert 150 < huge.value < 250
     tiny = lyapunov_exponent(problem, theta, sampling, 1e-12, n_steps=50)
     assert -1e-9 < tiny.value < 0
-    # η = 1/h annihilates the only coordinate each time that sample comes up.
-    dead = es.LinearRegression([[1.0], [2.0]], np.zeros(2))
-    assert lyapunov_exponent(dead, np.zeros(1), es.WithReplacement(1), 1.0, n_steps=50).value == -np.inf
+
+
+@pytest.mark.parametrize("build", [quadratic_of, regression_of], ids=["dense", "low rank"])
+def test_products_that_vanish(build: Callable[[np.ndarray], es.Problem]) -> None:
+    """η = 1/h annihilates the only coordinate each time that sample comes up; one product that vanishes is enough."""
+    always = lyapunov_exponent(build(np.array([1.0, 4.0])), np.zeros(1), es.WithReplacement(1), 1.0, n_steps=50)
+    assert (always.value, always.standard_error, always.n_batches) == (-np.inf, 0.0, 64 * 50)
+    # One sample in 20, in 12 steps: half of the products vanish, and some in the burn-in already.
+    curvatures = np.array([1.0] + [0.5] * 19)
+    linearised = linearise(build(curvatures), np.zeros(1), es.WithReplacement(1), "full")
+    assert linearised is not None
+    rates = growth_rates(linearised, es.WithReplacement(1), linearised.scale, 0.0, False, 10, 64, 0)
+    streams = [np.random.default_rng(np.random.SeedSequence(0, spawn_key=(replica,))) for replica in range(64)]
+    for stream in streams:
+        stream.standard_normal(1)
+    drawn = np.array([es.WithReplacement(1).draw(20, 12, stream)[:, 0] for stream in streams])
+    # The velocity outlives the position by one step.
+    assert (np.isneginf(rates) == (drawn[:, :-1] == 0).any(axis=1)).all()
+    assert (drawn[:, :2] == 0).any()
+    never = (drawn != 0).all(axis=1)
+    assert never.any()
+    assert_allclose(rates[never], np.log(0.5), rtol=1e-12)
+    sometimes = lyapunov_exponent(build(curvatures), np.zeros(1), es.WithReplacement(1), 1.0, n_steps=10)
+    assert (sometimes.value, sometimes.standard_error, sometimes.n_batches) == (-np.inf, 0.0, 64 * 10)
+    assert not sometimes.exact
+
+
+def test_standard_error_of_few_replicas() -> None:
+    problem, theta = MINIMA["quadratic"]
+    sampling = es.WithReplacement(2)
+    linearised = linearise(problem, theta, sampling, "full")
+    assert linearised is not None
+    rates = growth_rates(linearised, sampling, 0.1 * linearised.scale, 0.3, False, 50, 3, 6)
+    found = lyapunov_exponent(problem, theta, sampling, 0.1, momentum=0.3, n_steps=50, n_replicas=3, seed=6)
+    assert found.value == pytest.approx(statistics.fmean(rates), rel=1e-13)
+    assert found.standard_error == pytest.approx(statistics.stdev(rates) / math.sqrt(3), rel=1e-10)
+
+
+@pytest.mark.parametrize("function", [lyapunov_exponent, almost_sure_threshold])
+@pytest.mark.parametrize(("name", "least"), [("n_steps", 10), ("n_replicas", 2), ("seed", 0)])
+def test_bad_counts(function: Callable[..., object], name: str, least: int) -> None:
+    problem = regression_of(np.array([0.8, 1.0, 1.3]))
+    where = (problem, np.zeros(1), es.WithReplacement(1), *([0.5] if function is lyapunov_exponent else []))
+    few = {"n_steps": 10, "n_replicas": 2, "seed": 0}
+    function(*where, **few)
+    for bad in (least - 1, -5, 2.5, "10", None):
+        with pytest.raises(ValueError, match=f"{name} must be an integer of at least {least}, got"):
+            function(*where, **(few | {name: bad}))
 
 
 # Almost-sure thresholds
@@ -432,6 +558,33 @@ def test_almost_sure_interval_covers_the_exact_root() -> None:
         assert threshold.lower <= threshold.value <= threshold.upper
         inside += threshold.lower <= exact <= threshold.upper
     assert 179 <= inside <= 198  # 1 % bounds of a binomial of 200 at 95 %
+
+
+def test_ends_of_the_almost_sure_interval() -> None:
+    """Where γ ± t·standard error = 0, by the exponent's own estimate there; Student's t of 2 degrees in closed form."""
+    problem, theta, sampling = regression_of(np.array([0.8, 1.0, 1.1, 1.3, 1.6])), np.zeros(1), es.WithoutReplacement(1)
+    t = 0.95 * np.sqrt(2 / (1 - 0.95**2))
+    options = {"n_steps": 400, "n_replicas": 3, "seed": 1}
+    threshold = almost_sure_threshold(problem, theta, sampling, **options)
+    assert critical_step_size(problem, theta, sampling) < threshold.lower, "an end at the floor would not be a root"
+    for end, sign in ((threshold.lower, 1), (threshold.value, 0), (threshold.upper, -1)):
+        there = lyapunov_exponent(problem, theta, sampling, end, **options)
+        assert abs(there.value + sign * t * there.standard_error) < 1e-3 * t * there.standard_error
+
+
+def test_exponent_and_threshold_have_the_same_defaults() -> None:
+    """The same batches: the exponent is zero at the threshold far below its standard error."""
+    problem, theta, sampling = regression_of(np.array([0.8, 1.0, 1.1, 1.3, 1.6])), np.zeros(1), es.WithoutReplacement(1)
+    threshold = almost_sure_threshold(problem, theta, sampling)
+    there = lyapunov_exponent(problem, theta, sampling, threshold.value)
+    assert abs(there.value) < 1e-4 * there.standard_error
+    assert critical_step_size(problem, theta, sampling, criterion="almost_sure") == threshold.value
+
+
+def test_first_of_two_almost_sure_crossings() -> None:
+    """h = 1 or 6: E log|1 − ηh| = ½ log|(1 − η)(1 − 6η)| is positive from η = 1/2 to 2/3 and again from 7/6."""
+    threshold = almost_sure_threshold(regression_of(np.array([1.0, 6.0])), np.zeros(1), es.WithoutReplacement(1))
+    assert threshold.value == pytest.approx(1 / 2, abs=0.03)
 
 
 @pytest.mark.parametrize("name", MINIMA)

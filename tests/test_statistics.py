@@ -227,6 +227,15 @@ def test_collatz_wielandt_bounds_from_any_positive_matrix(rank: int, sign: float
         assert (lower, upper) == pytest.approx(tuple(extremes), rel=1e-8)
 
 
+@pytest.mark.parametrize("scale", [2.0**-30, 2.0**30])
+def test_collatz_wielandt_bounds_do_not_depend_on_the_scale_of_the_matrix(scale: float) -> None:
+    """M⁻¹T(M) has no units: a power of two changes no bit, also where the floor on M's eigenvalues is needed."""
+    rates = np.array([1.0, 2.0, 5.0])
+    for matrix in (np.diag([0.0, 0.0, 1.0]), np.diag([3.0, 1e-9, 0.5])):
+        one, other = (mean_square._collatz_wielandt(lambda m: np.diag(rates) @ m, k * matrix) for k in (1.0, scale))
+        assert one == other
+
+
 def test_collatz_wielandt_bounds_from_a_singular_matrix() -> None:
     """Orthogonal samples have a top matrix of rank one; a floor on its eigenvalues makes it positive definite."""
     rates = np.array([1.0, 2.0, 5.0])

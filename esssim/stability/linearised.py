@@ -62,7 +62,7 @@ def _check_minimum(curvature: Curvature, scale: float, c: float) -> None:
     eigenvalues, eigenvectors = np.linalg.eigh(curvature.mean())
     top = max(float(eigenvalues[-1]), 0.0)
     hint = "so that no step size is stable (hessian='gauss_newton' leaves the residual part out)"
-    if eigenvalues[0] < -NEGATIVE_TOLERANCE * top and eigenvalues[0] < 0.0:
+    if eigenvalues[0] < -NEGATIVE_TOLERANCE * top:
         raise ValueError(
             "theta must be a minimum for a critical step size: "
             f"H has the eigenvalue {eigenvalues[0] * scale:.3g}, {hint}"

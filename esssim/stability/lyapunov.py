@@ -109,7 +109,7 @@ def almost_sure_threshold(
         return float(rates.mean()), float(rates.std(ddof=1)) / np.sqrt(n_replicas)
 
     def crossing(z: float, start: float, tolerance: float) -> float:
-        return _first_crossing(lambda eta: moments(eta)[0] + z * moments(eta)[1], floor, start, tolerance)
+        return _first_crossing(lambda eta: moments(eta)[0] + z * moments(eta)[1], start, tolerance)
 
     z = float(student.ppf(0.975, n_replicas - 1))
     value = crossing(0.0, floor, 1e-8)
@@ -117,11 +117,11 @@ def almost_sure_threshold(
     return Threshold(value / scale, lower / scale, upper / scale)
 
 
-def _first_crossing(rate: Callable[[float], float], floor: float, start: float, tolerance: float) -> float:
-    """Where `rate` first becomes positive on the way up from `start` in steps of a factor `WALK`; at least `floor`."""
+def _first_crossing(rate: Callable[[float], float], start: float, tolerance: float) -> float:
+    """Where `rate` first becomes positive on the way up from `start` in steps of a factor `WALK`."""
     lower = start
     if rate(lower) > 0:
-        return floor if start == floor else start
+        return start
     upper = lower * WALK
     while rate(upper) <= 0:
         lower, upper = upper, upper * WALK
