@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from esssim._validate import FloatArray
 from esssim.problems import Curvature, LowRankCurvature, Problem, check_problem
 from esssim.sampling import Sampling, check_sampling
 from esssim.spectra import lanczos_largest_eigenvalue, largest_eigenvalue, largest_eigenvalues
@@ -72,9 +73,17 @@ class _GradientForms:
         gradients = problem.sample_gradients(point, np.arange(problem.n_samples))
         gradients = np.asarray(curvature.to_basis(gradients)) / (np.abs(gradients).max() or 1.0)
         scale = curvature.scale()
-        hessian = curvature.scaled(scale).mean()
         mean = gradients.mean(axis=0)
-        per_sample = ((gradients @ hessian) * gradients).sum(axis=1).mean()
+        forms = _mean_quadratic_forms(curvature.scaled(scale), np.vstack([gradients, mean]))
         self.full_squared_norm = float(mean @ mean)
         self.expected_squared_norm = float((1 - c) * self.full_squared_norm + c * (gradients**2).sum(axis=1).mean())
-        self.expected_quadratic_form = float((1 - c) * (mean @ hessian @ mean) + c * per_sample) * scale
+        self.expected_quadratic_form = float((1 - c) * forms[-1] + c * forms[:-1].mean()) * scale
+
+
+def _mean_quadratic_forms(curvature: Curvature, vectors: FloatArray) -> FloatArray:
+    """vᵀHv for each row v of `vectors`, H the mean of the per-sample Hessians; no p×p matrix where n < p."""
+    n, p = curvature.n_samples, curvature.n_params
+    if isinstance(curvature, LowRankCurvature) and n < p:
+        forms = ((vectors @ curvature.factors.T) ** 2).sum(axis=1) / n
+        return forms if curvature.diagonals is None else forms + vectors**2 @ curvature.diagonals.mean(axis=0)
+    return np.asarray(((vectors @ curvature.mean()) * vectors).sum(axis=1))
