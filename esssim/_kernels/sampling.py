@@ -97,3 +97,18 @@ def draw_reshuffled(rng, order, batches):
         if position == 0:
             partial_shuffle(rng, order, order.shape[0])
         batches[m] = order[position * batch_size : (position + 1) * batch_size]
+
+
+@compiled
+def next_combinations(n_samples, current, batches):
+    """Fill `batches` with the combinations from `current` on, in the order of itertools, and move `current` past them."""
+    b = current.shape[0]
+    for m in range(batches.shape[0]):
+        batches[m] = current
+        i = b - 1
+        while i >= 0 and current[i] == n_samples - b + i:
+            i -= 1
+        if i >= 0:
+            current[i] += 1
+            for j in range(i + 1, b):
+                current[j] = current[j - 1] + 1

@@ -39,6 +39,20 @@ class Estimate:
         return f"{self.value:.6g} ({how}, {self.n_batches:,} batches)"
 
 
+def number_of_batches(n_samples: int, sampling: Sampling, n_batches: int | None) -> int:
+    """How many batches an expectation takes: n_batches, or all there are where that is None and affordable."""
+    sampling.check(n_samples)
+    if n_batches is not None:
+        return _validate.integer("n_batches", n_batches, 2)
+    count = sampling.count(n_samples)
+    if count > ENUMERATION_LIMIT:
+        raise ValueError(
+            f"n_batches must be given: there are {count:,} batches of {sampling.batch_size} among "
+            f"{n_samples} samples, and at most {ENUMERATION_LIMIT:,} are enumerated"
+        )
+    return count
+
+
 def expectation(
     per_batch: Callable[[IntArray], FloatArray],
     n_samples: int,
@@ -52,30 +66,23 @@ def expectation(
 
     per_batch: (m, b) -> (m,), or (m, 2) for a ratio.
     """
-    sampling.check(n_samples)
-    count = sampling.count(n_samples)
+    count = number_of_batches(n_samples, sampling, n_batches)
     if n_batches is None:
-        if count > ENUMERATION_LIMIT:
-            raise ValueError(
-                f"n_batches must be given: there are {count:,} batches of {sampling.batch_size} among "
-                f"{n_samples} samples, and at most {ENUMERATION_LIMIT:,} are enumerated"
-            )
         # Each column is summed by fsum, so that the chunk size cannot change the last bit.
         products = [weights * np.atleast_2d(per_batch(batches).T) for batches, weights in sampling.enumerate(n_samples)]
-        means = [math.fsum(column) for column in np.concatenate(products, axis=1)]
+        means = [math.fsum(column) for column in np.concatenate(products, axis=1).tolist()]
         return Estimate(means[0] / means[1] if ratio else means[0], 0.0, count, True)
-    n_batches = _validate.integer("n_batches", n_batches, 2)
     rng = np.random.default_rng(seed)
-    sizes = [min(CHUNK, n_batches - start) for start in range(0, n_batches, CHUNK)]
+    sizes = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
     # The standard schemes draw from one stream; Reshuffled restarts an epoch per chunk, with the same one-batch law.
     values = np.concatenate([per_batch(sampling.draw(n_samples, size, rng)) for size in sizes])
     if not ratio:
-        return Estimate(float(values.mean()), _standard_deviation(values) / math.sqrt(n_batches), n_batches, False)
+        return Estimate(float(values.mean()), _standard_deviation(values) / math.sqrt(count), count, False)
     numerator, denominator = values.T
     value = float(numerator.mean() / denominator.mean())
     # Delta method: the first-order error of a ratio of means is the mean of f − value·g over E[g].
     spread = _standard_deviation(numerator - value * denominator)
-    return Estimate(value, spread / abs(float(denominator.mean())) / math.sqrt(n_batches), n_batches, False)
+    return Estimate(value, spread / abs(float(denominator.mean())) / math.sqrt(count), count, False)
 
 
 def _standard_deviation(values: FloatArray) -> float:

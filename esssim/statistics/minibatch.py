@@ -11,8 +11,8 @@ from esssim import _validate
 from esssim._validate import FloatArray, IntArray
 from esssim.problems import Problem
 from esssim.sampling import Sampling
-from esssim.spectra import largest_eigenvalues
-from esssim.statistics.estimate import Estimate, expectation
+from esssim.spectra import largest_eigenvalues, prepare
+from esssim.statistics.estimate import Estimate, expectation, number_of_batches
 
 Seed = int | np.random.SeedSequence | None
 
@@ -27,8 +27,10 @@ def minibatch_sharpness(
     Source: Andreyev & Beneventano, arXiv 2412.20553 v1.
     """
     curvature = problem.curvature(problem.check_point(theta))
+    count = number_of_batches(problem.n_samples, sampling, n_batches)
+    prepared = prepare(curvature, sampling.batch_size, count)
     return expectation(
-        lambda batches: largest_eigenvalues(curvature, batches), problem.n_samples, sampling, n_batches, seed
+        lambda batches: largest_eigenvalues(prepared, batches), problem.n_samples, sampling, n_batches, seed
     )
 
 
