@@ -36,10 +36,10 @@ def prepare(curvature: Curvature | GramSlices, batch_size: int, n_batches: int) 
 
     The route is chosen here once, so that the values do not depend on how the batches are cut into calls.
     """
-    rank_one = isinstance(curvature, LowRankCurvature) and curvature.diagonals is None
-    if rank_one and slices_pay(curvature.factors, (n_batches, batch_size)):
-        return GramSlices.of(curvature.factors)
-    return curvature
+    if not isinstance(curvature, LowRankCurvature) or curvature.diagonals is not None:
+        return curvature
+    pays = slices_pay(curvature.factors, (n_batches, batch_size))
+    return GramSlices.of(curvature.factors) if pays else curvature
 
 
 @singledispatch
