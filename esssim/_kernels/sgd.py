@@ -13,7 +13,10 @@ IDENTITY, PRODUCT, DIFFERENCE = 0, 1, 2
 DIVERGENCE_LIMIT = 1e100
 
 # Reassociation lets sums use vector registers; NaN and infinity keep their meaning, which divergence detection needs.
-compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract"}}
+compiled: Any = numba.njit(cache=True, **options)
+# A call costs as much as the arithmetic of a small batch.
+inlined: Any = numba.njit(inline="always", **options)
 
 
 @compiled
@@ -63,17 +66,16 @@ def pull_back(theta, link, depth, covector, gradient):
             gradient[1, k] = -depth * covector[k] * theta[1, k] ** (depth - 1)
 
 
-@compiled
-def covector_of(inputs, targets, batch, noise, weights, covector):
-    """s = (1/b) Σ_a r_a x_a with r_a = x_aᵀβ − y_a − noise_a; returns max |r_a|, NaN if one is."""
-    b, d = batch.shape[0], covector.shape[0]
-    for k in range(d):
-        covector[k] = 0.0
-    largest = 0.0
+@inlined
+def covector_of(inputs, targets, batches, noise, m, weights, covector):
+    """s = (1/b) Σ_a r_a x_a with r_a = x_aᵀβ − y_a − noise_a for batch m; returns whether every |r_a| is bounded."""
+    b, d = batches.shape[1], covector.shape[0]
+    noisy = noise.shape[0] > 0
+    bounded = True
     a = 0
     # Four rows at a time: their sums wait for memory together, and β and s are read a quarter as often.
     while a + 4 <= b:
-        i0, i1, i2, i3 = batch[a], batch[a + 1], batch[a + 2], batch[a + 3]
+        i0, i1, i2, i3 = batches[m, a], batches[m, a + 1], batches[m, a + 2], batches[m, a + 3]
         x0, x1, x2, x3 = inputs[i0], inputs[i1], inputs[i2], inputs[i3]
         r0, r1, r2, r3 = 0.0, 0.0, 0.0, 0.0
         for k in range(d):
@@ -86,33 +88,40 @@ def covector_of(inputs, targets, batch, noise, weights, covector):
         r1 -= targets[i1]
         r2 -= targets[i2]
         r3 -= targets[i3]
-        if noise.shape[0] > 0:
-            r0 -= noise[a]
-            r1 -= noise[a + 1]
-            r2 -= noise[a + 2]
-            r3 -= noise[a + 3]
-        for r in (r0, r1, r2, r3):
-            if not abs(r) <= largest:
-                largest = abs(r)
+        if noisy:
+            r0 -= noise[m, a]
+            r1 -= noise[m, a + 1]
+            r2 -= noise[m, a + 2]
+            r3 -= noise[m, a + 3]
+        bounded &= abs(r0) <= DIVERGENCE_LIMIT and abs(r1) <= DIVERGENCE_LIMIT
+        bounded &= abs(r2) <= DIVERGENCE_LIMIT and abs(r3) <= DIVERGENCE_LIMIT
         r0, r1, r2, r3 = r0 / b, r1 / b, r2 / b, r3 / b
-        for k in range(d):
-            covector[k] += (r0 * x0[k] + r1 * x1[k]) + (r2 * x2[k] + r3 * x3[k])
+        # Assigned and not added to zeros: half the time of the whole step hangs on it.
+        if a == 0:
+            for k in range(d):
+                covector[k] = (r0 * x0[k] + r1 * x1[k]) + (r2 * x2[k] + r3 * x3[k])
+        else:
+            for k in range(d):
+                covector[k] += (r0 * x0[k] + r1 * x1[k]) + (r2 * x2[k] + r3 * x3[k])
         a += 4
     while a < b:
-        row = inputs[batch[a]]
+        row = inputs[batches[m, a]]
         residual = 0.0
         for k in range(d):
             residual += row[k] * weights[k]
-        residual -= targets[batch[a]]
-        if noise.shape[0] > 0:
-            residual -= noise[a]
-        if not abs(residual) <= largest:
-            largest = abs(residual)
+        residual -= targets[batches[m, a]]
+        if noisy:
+            residual -= noise[m, a]
+        bounded &= abs(residual) <= DIVERGENCE_LIMIT
         residual /= b
-        for k in range(d):
-            covector[k] += residual * row[k]
+        if a == 0:
+            for k in range(d):
+                covector[k] = residual * row[k]
+        else:
+            for k in range(d):
+                covector[k] += residual * row[k]
         a += 1
-    return largest
+    return bounded
 
 
 @compiled
@@ -124,24 +133,21 @@ def run_least_squares(batches, noise, inputs, targets, link, depth, theta, veloc
     start, stop, geometric, n_steps = ramp
     n_parts, d = theta.shape
     covector, weights, gradient = np.empty(d), np.empty(d), np.empty((n_parts, d))
-    none = np.empty(0)
     effective_weights(theta, link, depth, weights)
+    us, vs = theta[0], theta[n_parts - 1]
     for m in range(batches.shape[0]):
-        noise_here = noise[m] if noise.shape[0] > 0 else none
-        largest = covector_of(inputs, targets, batches[m], noise_here, weights, covector)
-        if not largest <= DIVERGENCE_LIMIT:
+        if not covector_of(inputs, targets, batches, noise, m, weights, covector):
             return first + m
         eta = step_size_at(first + m, start, stop, geometric, n_steps)
         if link == PRODUCT and momentum == 0.0:
             for k in range(d):
-                u, v, s = theta[0, k], theta[1, k], eta * covector[k]
-                theta[0, k] = u - s * v
-                theta[1, k] = v - s * u
-                weights[k] = theta[0, k] * theta[1, k]
+                u, v, s = us[k], vs[k], eta * covector[k]
+                new_u, new_v = u - s * v, v - s * u
+                us[k], vs[k], weights[k] = new_u, new_v, new_u * new_v
         elif link == IDENTITY and momentum == 0.0:
             for k in range(d):
-                theta[0, k] -= eta * covector[k]
-                weights[k] = theta[0, k]
+                us[k] -= eta * covector[k]
+                weights[k] = us[k]
         else:
             pull_back(theta, link, depth, covector, gradient)
             for part in range(n_parts):

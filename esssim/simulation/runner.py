@@ -8,6 +8,7 @@ import numpy as np
 
 from esssim._kernels import sampling as kernels
 from esssim._kernels import sgd
+from esssim._kernels.layout import in_cache_lines
 from esssim._validate import FloatArray, IntArray
 from esssim.problems import DiagonalLinearNetwork, LeastSquares, LinearRegression, Problem, Quadratic
 from esssim.sampling import Reshuffled, Sampling, WithReplacement
@@ -54,6 +55,8 @@ class Replica:
 
     def is_out_of_range(self) -> bool:
         """Whether a sample's loss or gradient here is not finite, or a gradient is beyond the limit of divergence."""
+        if self._loop.is_surely_in_range():
+            return False
         everyone = np.arange(self.problem.n_samples)
         with np.errstate(all="ignore"):
             losses = self.problem.sample_losses(self.theta, everyone)
@@ -79,7 +82,7 @@ class Replica:
 
 
 class _LeastSquaresLoop:
-    """θ as rows of a multiple of eight numbers, padded with zeros that stay zero: no loop then has a remainder."""
+    """θ in two rows (or one), padded with zeros that stay zero."""
 
     def __init__(self, problem: LinearRegression | DiagonalLinearNetwork, theta0: FloatArray) -> None:
         self._link, self._depth = sgd.IDENTITY, 1
@@ -87,14 +90,23 @@ class _LeastSquaresLoop:
             self._link = sgd.PRODUCT if problem.form == "product" else sgd.DIFFERENCE
             self._depth = problem.depth
         self._n_inputs = problem.inputs.shape[1]
-        padding = ((0, 0), (0, -self._n_inputs % 8))
-        self._inputs, self._targets = np.pad(problem.inputs, padding), problem.targets
-        self._theta = np.pad(theta0.reshape(-1, self._n_inputs), padding)
+        self._inputs, self._targets = in_cache_lines(problem.inputs), problem.targets
+        self._largest_input = float(np.abs(problem.inputs).max())
+        self._largest_target = float(np.abs(problem.targets).max())
+        self._theta = in_cache_lines(theta0.reshape(-1, self._n_inputs))
         self._velocity = np.zeros_like(self._theta)
 
     @property
     def theta(self) -> FloatArray:
         return self._theta[:, : self._n_inputs].ravel()
+
+    def is_surely_in_range(self) -> bool:
+        """Whether a bound on every residual and gradient entry is far below the limit of divergence."""
+        with np.errstate(all="ignore"):
+            largest = np.abs(self._theta).max()
+            slope = self._depth * np.maximum(largest, 1.0) ** self._depth
+            residual = self._n_inputs * self._largest_input * 2 * slope + self._largest_target
+            return bool(residual * self._largest_input * slope <= sgd.DIVERGENCE_LIMIT and residual**2 < np.inf)
 
     def run(self, batches: IntArray, noise: FloatArray, first: int, o: Optimiser) -> int:
         data = (self._inputs, self._targets, self._link, self._depth, self._theta, self._velocity)
@@ -106,6 +118,9 @@ class _QuadraticLoop:
     def __init__(self, problem: Quadratic, theta0: FloatArray) -> None:
         self._problem, self.theta, self._velocity = problem, theta0.copy(), np.zeros_like(theta0)
 
+    def is_surely_in_range(self) -> bool:
+        return False
+
     def run(self, batches: IntArray, noise: FloatArray, first: int, o: Optimiser) -> int:
         data = (self._problem.hessians, self._problem.minimizers, self.theta, self._velocity)
         return sgd.run_quadratic(batches, *data, first, o.ramp.for_kernel(o.n_steps), o.momentum, o.nesterov)
@@ -116,6 +131,9 @@ class _PlainLoop:
 
     def __init__(self, problem: Problem, theta0: FloatArray) -> None:
         self._problem, self.theta, self._velocity = problem, theta0.copy(), np.zeros_like(theta0)
+
+    def is_surely_in_range(self) -> bool:
+        return False
 
     def run(self, batches: IntArray, noise: FloatArray, first: int, o: Optimiser) -> int:
         for m, batch in enumerate(batches):

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from esssim import _validate
 from esssim._kernels.gradient_forms import gradient_forms
+from esssim._kernels.layout import in_cache_lines
 from esssim._validate import FloatArray, IntArray
 from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem
 from esssim.sampling import Sampling
@@ -74,10 +75,8 @@ def _compiled_forms(problem: Problem, theta: FloatArray, average: str) -> Forms 
     # A subclass may have changed what the compiled loop assumes.
     if not isinstance(problem, (LinearRegression, DiagonalLinearNetwork)) or type(problem) not in SEPARABLE:
         return None
-    # Rows of a multiple of eight numbers: no compiled loop then has a remainder.
-    padding = -problem.inputs.shape[1] % 8
-    norms, bends = (np.pad(part, (0, padding)) for part in problem.separable_link(theta))
-    inputs = np.pad(problem.inputs, ((0, 0), (0, padding)))
+    inputs = in_cache_lines(problem.inputs)
+    norms, bends = in_cache_lines(np.stack(problem.separable_link(theta)))
     residuals = problem.residuals(theta, np.arange(problem.n_samples))
     largest = _checked_scale(float((np.abs(residuals) * np.abs(inputs * norms).max(axis=1)).max()))
     scale = largest if average == "parts" else 0.0
