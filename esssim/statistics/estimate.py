@@ -61,31 +61,41 @@ def expectation(
     seed: int | np.random.SeedSequence | None,
     *,
     ratio: bool = False,
+    chunk_size: int | None = None,
 ) -> Estimate:
     """E_B[f(B)], or with `ratio` E_B[f]/E_B[g] of the two columns (f, g) that per_batch returns.
 
-    per_batch: (m, b) -> (m,), or (m, 2) for a ratio.
+    per_batch: (m, b) -> (m,), or (m, 2) for a ratio. chunk_size: batches per call of it, 4096 by default. Beyond that
+    only the values themselves are kept: 8 bytes per batch, 16 for a ratio.
     """
+    chunk = CHUNK if chunk_size is None else _validate.integer("chunk_size", chunk_size, 1)
     count = number_of_batches(n_samples, sampling, n_batches)
     if n_batches is None:
         # Each column is summed by fsum, so that the chunk size cannot change the last bit.
-        products = [weights * np.atleast_2d(per_batch(batches).T) for batches, weights in sampling.enumerate(n_samples)]
+        every = sampling.enumerate(n_samples) if chunk_size is None else sampling.enumerate(n_samples, chunk)
+        products = [weights * np.atleast_2d(per_batch(batches).T) for batches, weights in every]
         means = [math.fsum(column) for column in np.concatenate(products, axis=1).tolist()]
         return Estimate(means[0] / means[1] if ratio else means[0], 0.0, count, True)
     rng = np.random.default_rng(seed)
-    sizes = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
-    # The standard schemes draw from one stream; Reshuffled restarts an epoch per chunk, with the same one-batch law.
-    values = np.concatenate([per_batch(sampling.draw(n_samples, size, rng)) for size in sizes])
+    values = np.empty((count, 2) if ratio else count)
+    for start in range(0, count, chunk):
+        # The standard schemes draw from one stream; Reshuffled restarts an epoch per chunk, with the same one-batch law.
+        values[start : start + chunk] = per_batch(sampling.draw(n_samples, min(chunk, count - start), rng))
     if not ratio:
         return Estimate(float(values.mean()), _standard_deviation(values) / math.sqrt(count), count, False)
     numerator, denominator = values.T
-    value = float(numerator.mean() / denominator.mean())
+    mean = float(denominator.mean())
+    value = float(numerator.mean()) / mean
     # Delta method: the first-order error of a ratio of means is the mean of f − value·g over E[g].
-    spread = _standard_deviation(numerator - value * denominator)
-    return Estimate(value, spread / abs(float(denominator.mean())) / math.sqrt(count), count, False)
+    denominator *= value
+    numerator -= denominator
+    return Estimate(value, _standard_deviation(numerator) / abs(mean) / math.sqrt(count), count, False)
 
 
 def _standard_deviation(values: FloatArray) -> float:
-    """With n − 1, and with squares that neither over- nor underflow."""
-    exponent = math.frexp(float(np.abs(values).max()))[1]
-    return math.ldexp(float(np.ldexp(values, -exponent).std(ddof=1)), exponent)
+    """With n − 1, and with squares that neither over- nor underflow; overwrites the values, which may be many."""
+    exponent = math.frexp(max(abs(float(values.max())), abs(float(values.min()))))[1]
+    np.ldexp(values, -exponent, out=values)
+    values -= values.mean()
+    np.square(values, out=values)
+    return math.ldexp(math.sqrt(float(values.sum()) / (len(values) - 1)), exponent)

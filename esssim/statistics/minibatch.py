@@ -23,19 +23,32 @@ Seed = int | np.random.SeedSequence | None
 
 
 def minibatch_sharpness(
-    problem: Problem, theta: npt.ArrayLike, sampling: Sampling, *, n_batches: int | None = None, seed: Seed = None
+    problem: Problem,
+    theta: npt.ArrayLike,
+    sampling: Sampling,
+    *,
+    n_batches: int | None = None,
+    seed: Seed = None,
+    chunk_size: int | None = None,
 ) -> Estimate:
     """Mini-batch sharpness (MiniBS) M_b = E_B λ_max(H_B).
 
     theta: (p,). n_batches=None enumerates every batch (exact) where that is affordable, otherwise batches are drawn
-    from `seed`. Raises ValueError for bad arguments and for too many batches to enumerate, with their number.
+    from `seed`. chunk_size bounds the memory: so many batches at a time (4096 by default), beside 8 bytes for each value.
+    It changes no number, except that Reshuffled begins an epoch with every chunk. Raises ValueError for bad arguments
+    and for too many batches to enumerate, with their number.
     Source: Andreyev & Beneventano, arXiv 2412.20553 v1.
     """
     curvature = problem.curvature(problem.check_point(theta))
     count = number_of_batches(problem.n_samples, sampling, n_batches)
     prepared = prepare(curvature, sampling.batch_size, count)
     return expectation(
-        lambda batches: largest_eigenvalues(prepared, batches), problem.n_samples, sampling, n_batches, seed
+        lambda batches: largest_eigenvalues(prepared, batches),
+        problem.n_samples,
+        sampling,
+        n_batches,
+        seed,
+        chunk_size=chunk_size,
     )
 
 
@@ -47,10 +60,11 @@ def batch_sharpness(
     average: Literal["ratios", "parts"] = "ratios",
     n_batches: int | None = None,
     seed: Seed = None,
+    chunk_size: int | None = None,
 ) -> Estimate:
     """Batch sharpness: E_B[g_BᵀH_Bg_B/‖g_B‖²] ("ratios"), or E_B[g_BᵀH_Bg_B]/E_B‖g_B‖² ("parts").
 
-    theta: (p,). The mean of ratios never exceeds MiniBS, the ratio of means can. n_batches, seed: as in
+    theta: (p,). The mean of ratios never exceeds MiniBS, the ratio of means can. n_batches, seed, chunk_size: as in
     `minibatch_sharpness`. Raises ValueError where a gradient vanishes and the ratio is 0/0.
     Source: Andreyev & Beneventano, arXiv 2412.20553 v3.
     """
@@ -67,7 +81,9 @@ def batch_sharpness(
             raise ValueError(f"batch_sharpness is 0/0 at theta: the gradient of batch {batch} is zero")
         return quadratic / squared_norm
 
-    return expectation(forms, problem.n_samples, sampling, n_batches, seed, ratio=average == "parts")
+    return expectation(
+        forms, problem.n_samples, sampling, n_batches, seed, ratio=average == "parts", chunk_size=chunk_size
+    )
 
 
 def _compiled_forms(problem: Problem, theta: FloatArray, average: str) -> Forms | None:
