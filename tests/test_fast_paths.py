@@ -11,7 +11,7 @@ import scipy.sparse.linalg
 
 import esssim as es
 from esssim import _kernels, spectra
-from esssim._kernels import eigenvalue
+from esssim._kernels import eigenvalue, secular
 from esssim._kernels import sampling as sampling_kernels
 from esssim._kernels.layout import in_cache_lines
 from esssim.problems import LowRankCurvature
@@ -320,3 +320,20 @@ def test_compiling_is_announced_once_and_in_a_terminal_only(
     for _ in range(2):
         _kernels._Announcement().on_start(event)
     assert capsys.readouterr().err.count("compiling its loops") == said
+
+
+@pytest.mark.parametrize("gap", [0.0, 1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2])
+@pytest.mark.parametrize("size", [1e-9, 1e-3, 1.0, 10.0])
+def test_secular_equation_where_two_tops_nearly_meet(gap: float, size: float) -> None:
+    """Two nearly equal blocks, hardly coupled: the top eigenvector of the b×b problem turns as λ moves."""
+    rng = np.random.default_rng(8)
+    for _ in range(20):
+        block, diagonal = rng.standard_normal((2, 6)), size * rng.standard_normal(6)
+        rows = np.zeros((4, 12))
+        rows[:2, :6], rows[2:, 6:] = block, block * (1 + gap)
+        rows[2:, :6] = 1e-7 * rng.standard_normal((2, 6))
+        delta = np.r_[diagonal, diagonal]
+        value, converged = secular.secular_root(delta, rows)
+        assert converged
+        expected = np.linalg.eigvalsh(np.diag(delta) + rows.T @ rows)[-1]
+        assert abs(value - expected) <= 1e-13 * max(expected, np.abs(delta).max())

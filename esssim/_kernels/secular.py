@@ -11,7 +11,7 @@ compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"re
 # Enough to start Newton's method near its root; nothing depends on their convergence.
 POWER_STEPS = 8
 MAX_ITERATIONS = 100
-EPS = np.finfo(np.float64).eps
+ENOUGH = 1e-10
 # Squared length, in units of the batch's largest entry, below which a column moves no digit of any eigenvalue, while
 # reciprocals of anything larger cannot overflow.
 UNSEEN = 1e-200
@@ -28,12 +28,12 @@ def largest_eigenvalues(diagonals, factors, batches, weights, values):
     root_b = np.sqrt(batch_size)
     for m in range(n_batches):
         delta[:] = 0.0
-        weight = weights[m]
+        weight, share = weights[m], weights[m] / root_b
         for a in range(batch_size):
             i = batches[m, a]
             for k in range(p):
                 delta[k] += diagonals[i, k] * weight * weight
-                rows[a, k] = factors[i, k] * weight / root_b
+                rows[a, k] = factors[i, k] * share
         delta /= batch_size
         values[m], converged[m] = secular_root(delta, rows)
     return converged
@@ -70,7 +70,8 @@ def secular_root(delta, rows):
         # Newton on 1/μ = 1: (1/μ)' = slope/μ², slope = −μ'.
         step = (mu - 1.0) * mu / slope
         tau += step
-        if not step > 4.0 * EPS * tau:
+        # The error that is left is of the order of step²/τ: one more evaluation would only say so.
+        if not step > ENOUGH * tau:
             converged = np.isfinite(tau) and abs(mu - 1.0) <= 1e-8
             break
     return max(top_unseen, top_seen + tau), converged
