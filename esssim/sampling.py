@@ -99,9 +99,12 @@ class WithoutReplacement(Sampling):
         return math.comb(n_samples, self.batch_size)
 
     def enumerate(self, n_samples: int, chunk_size: int = CHUNK) -> Iterator[tuple[IntArray, FloatArray]]:
-        probability = 1.0 / self.count(n_samples)
-        for chunk in _chunks(itertools.combinations(range(n_samples), self.batch_size), self.batch_size, chunk_size):
-            yield chunk, np.full(len(chunk), probability)
+        count, size = self.count(n_samples), _validate.integer("chunk_size", chunk_size, 1)
+        current = np.arange(self.batch_size)
+        for start in range(0, count, size):
+            chunk = np.empty((min(size, count - start), self.batch_size), dtype=np.int64)
+            kernels.next_combinations(n_samples, current, chunk)
+            yield chunk, np.full(len(chunk), 1.0 / count)
 
     def draw(self, n_samples: int, n_batches: int, rng: np.random.Generator) -> IntArray:
         batches = self._empty(n_samples, n_batches, rng)

@@ -1,4 +1,4 @@
-"""The SGD loop, compiled: θ, v and the permutation are updated in place, one call per stretch between two records."""
+"""The SGD loop, compiled: θ and v are updated in place, one call per stretch of steps whose batches are drawn."""
 
 from __future__ import annotations
 
@@ -7,33 +7,16 @@ from typing import Any
 import numba
 import numpy as np
 
-from esssim._kernels.sampling import RESHUFFLED, WITHOUT_REPLACEMENT, partial_shuffle
-
 # How the effective weights β come from θ.
 IDENTITY, PRODUCT, DIFFERENCE = 0, 1, 2
 # A residual or gradient entry beyond this has left every regime of interest, and squares still fit into a double.
 DIVERGENCE_LIMIT = 1e100
 
 # Reassociation lets sums use vector registers; NaN and infinity keep their meaning, which divergence detection needs.
-compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
-
-
-@compiled
-def next_batch(rng, scheme, order, batch, step):
-    """Fill `batch` for this step; `order` carries the permutation from step to step."""
-    n, b = order.shape[0], batch.shape[0]
-    if scheme == WITHOUT_REPLACEMENT:
-        if b < n:
-            partial_shuffle(rng, order, b)
-        batch[:] = order[:b]
-    elif scheme == RESHUFFLED:
-        position = step % (n // b)
-        if position == 0:
-            partial_shuffle(rng, order, n)
-        batch[:] = order[position * b : (position + 1) * b]
-    else:
-        for i in range(b):
-            batch[i] = int(rng.random() * n)
+options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract"}}
+compiled: Any = numba.njit(cache=True, **options)
+# A call costs as much as the arithmetic of a small batch.
+inlined: Any = numba.njit(inline="always", **options)
 
 
 @compiled
@@ -58,91 +41,132 @@ def update(theta, velocity, gradient, eta, momentum, nesterov):
 
 
 @compiled
-def run_least_squares(
-    rng,
-    inputs,
-    targets,
-    link,
-    depth,
-    theta,
-    velocity,
-    order,
-    batch_size,
-    scheme,
-    first,
-    last,
-    ramp,
-    momentum,
-    nesterov,
-    label_noise,
-):
-    """Steps first … last−1; returns the number of steps done when something diverged, or −1."""
-    start, stop, geometric, n_steps = ramp
-    d = inputs.shape[1]
-    batch = np.empty(batch_size, dtype=np.int64)
-    covector = np.empty(d)
-    weights = np.empty(d)
-    gradient = np.empty(theta.shape[0])
-    for step in range(first, last):
-        next_batch(rng, scheme, order, batch, step)
+def effective_weights(theta, link, depth, weights):
+    """β of θ = (θ₀) or (θ₀, θ₁), the rows of `theta`."""
+    for k in range(weights.shape[0]):
         if link == IDENTITY:
-            for k in range(d):
-                weights[k] = theta[k]
+            weights[k] = theta[0, k]
         elif link == PRODUCT:
-            for k in range(d):
-                weights[k] = theta[k] * theta[d + k]
+            weights[k] = theta[0, k] * theta[1, k]
         else:
-            for k in range(d):
-                weights[k] = theta[k] ** depth - theta[d + k] ** depth
+            weights[k] = theta[0, k] ** depth - theta[1, k] ** depth
+
+
+@compiled
+def pull_back(theta, link, depth, covector, gradient):
+    """(∂β/∂θ)ᵀs."""
+    for k in range(covector.shape[0]):
+        if link == IDENTITY:
+            gradient[0, k] = covector[k]
+        elif link == PRODUCT:
+            gradient[0, k] = covector[k] * theta[1, k]
+            gradient[1, k] = covector[k] * theta[0, k]
+        else:
+            gradient[0, k] = depth * covector[k] * theta[0, k] ** (depth - 1)
+            gradient[1, k] = -depth * covector[k] * theta[1, k] ** (depth - 1)
+
+
+@inlined
+def covector_of(inputs, targets, batches, noise, m, weights, covector):
+    """s = (1/b) Σ_a r_a x_a with r_a = x_aᵀβ − y_a − noise_a for batch m; returns whether every |r_a| is bounded."""
+    b, d = batches.shape[1], covector.shape[0]
+    noisy = noise.shape[0] > 0
+    bounded = True
+    a = 0
+    # Four rows at a time: their sums wait for memory together, and β and s are read a quarter as often.
+    while a + 4 <= b:
+        i0, i1, i2, i3 = batches[m, a], batches[m, a + 1], batches[m, a + 2], batches[m, a + 3]
+        x0, x1, x2, x3 = inputs[i0], inputs[i1], inputs[i2], inputs[i3]
+        r0, r1, r2, r3 = 0.0, 0.0, 0.0, 0.0
         for k in range(d):
-            covector[k] = 0.0
-        largest = 0.0
-        for a in range(batch_size):
-            i = batch[a]
-            residual = 0.0
+            beta = weights[k]
+            r0 += x0[k] * beta
+            r1 += x1[k] * beta
+            r2 += x2[k] * beta
+            r3 += x3[k] * beta
+        r0 -= targets[i0]
+        r1 -= targets[i1]
+        r2 -= targets[i2]
+        r3 -= targets[i3]
+        if noisy:
+            r0 -= noise[m, a]
+            r1 -= noise[m, a + 1]
+            r2 -= noise[m, a + 2]
+            r3 -= noise[m, a + 3]
+        bounded &= abs(r0) <= DIVERGENCE_LIMIT and abs(r1) <= DIVERGENCE_LIMIT
+        bounded &= abs(r2) <= DIVERGENCE_LIMIT and abs(r3) <= DIVERGENCE_LIMIT
+        r0, r1, r2, r3 = r0 / b, r1 / b, r2 / b, r3 / b
+        # Assigned and not added to zeros: half the time of the whole step hangs on it.
+        if a == 0:
             for k in range(d):
-                residual += inputs[i, k] * weights[k]
-            residual -= targets[i]
-            if label_noise > 0.0:
-                residual -= label_noise * rng.standard_normal()
-            if not abs(residual) <= largest:
-                largest = abs(residual)
-            residual /= batch_size
-            for k in range(d):
-                covector[k] += residual * inputs[i, k]
-        if not largest <= DIVERGENCE_LIMIT:
-            return step
-        if link == IDENTITY:
-            for k in range(d):
-                gradient[k] = covector[k]
-        elif link == PRODUCT:
-            for k in range(d):
-                gradient[k] = covector[k] * theta[d + k]
-                gradient[d + k] = covector[k] * theta[k]
+                covector[k] = (r0 * x0[k] + r1 * x1[k]) + (r2 * x2[k] + r3 * x3[k])
         else:
             for k in range(d):
-                gradient[k] = depth * covector[k] * theta[k] ** (depth - 1)
-                gradient[d + k] = -depth * covector[k] * theta[d + k] ** (depth - 1)
-        eta = step_size_at(step, start, stop, geometric, n_steps)
-        update(theta, velocity, gradient, eta, momentum, nesterov)
+                covector[k] += (r0 * x0[k] + r1 * x1[k]) + (r2 * x2[k] + r3 * x3[k])
+        a += 4
+    while a < b:
+        row = inputs[batches[m, a]]
+        residual = 0.0
+        for k in range(d):
+            residual += row[k] * weights[k]
+        residual -= targets[batches[m, a]]
+        if noisy:
+            residual -= noise[m, a]
+        bounded &= abs(residual) <= DIVERGENCE_LIMIT
+        residual /= b
+        if a == 0:
+            for k in range(d):
+                covector[k] = residual * row[k]
+        else:
+            for k in range(d):
+                covector[k] += residual * row[k]
+        a += 1
+    return bounded
+
+
+@compiled
+def run_least_squares(batches, noise, inputs, targets, link, depth, theta, velocity, first, ramp, momentum, nesterov):
+    """A step for each row of `batches`, from step `first`; returns the step at which something diverged, or −1.
+
+    θ and v are (1, d) or (2, d); noise is (steps, b), what is added to the targets, or (0, 0) for none.
+    """
+    start, stop, geometric, n_steps = ramp
+    n_parts, d = theta.shape
+    covector, weights, gradient = np.empty(d), np.empty(d), np.empty((n_parts, d))
+    effective_weights(theta, link, depth, weights)
+    us, vs = theta[0], theta[n_parts - 1]
+    for m in range(batches.shape[0]):
+        if not covector_of(inputs, targets, batches, noise, m, weights, covector):
+            return first + m
+        eta = step_size_at(first + m, start, stop, geometric, n_steps)
+        if link == PRODUCT and momentum == 0.0:
+            for k in range(d):
+                u, v, s = us[k], vs[k], eta * covector[k]
+                new_u, new_v = u - s * v, v - s * u
+                us[k], vs[k], weights[k] = new_u, new_v, new_u * new_v
+        elif link == IDENTITY and momentum == 0.0:
+            for k in range(d):
+                us[k] -= eta * covector[k]
+                weights[k] = us[k]
+        else:
+            pull_back(theta, link, depth, covector, gradient)
+            for part in range(n_parts):
+                update(theta[part], velocity[part], gradient[part], eta, momentum, nesterov)
+            effective_weights(theta, link, depth, weights)
     return -1
 
 
 @compiled
-def run_quadratic(
-    rng, hessians, minimizers, theta, velocity, order, batch_size, scheme, first, last, ramp, momentum, nesterov
-):
-    """The same for ℓᵢ = ½(θ−cᵢ)ᵀAᵢ(θ−cᵢ)."""
+def run_quadratic(batches, hessians, minimizers, theta, velocity, first, ramp, momentum, nesterov):
+    """The same for ℓᵢ = ½(θ−cᵢ)ᵀAᵢ(θ−cᵢ), θ and v (p,)."""
     start, stop, geometric, n_steps = ramp
-    p = theta.shape[0]
-    batch = np.empty(batch_size, dtype=np.int64)
+    p, batch_size = theta.shape[0], batches.shape[1]
     gradient = np.empty(p)
-    for step in range(first, last):
-        next_batch(rng, scheme, order, batch, step)
+    for m in range(batches.shape[0]):
         for k in range(p):
             gradient[k] = 0.0
         for a in range(batch_size):
-            i = batch[a]
+            i = batches[m, a]
             for j in range(p):
                 total = 0.0
                 for k in range(p):
@@ -153,7 +177,7 @@ def run_quadratic(
             if not abs(gradient[k]) <= largest:
                 largest = abs(gradient[k])
         if not largest <= DIVERGENCE_LIMIT:
-            return step
-        eta = step_size_at(step, start, stop, geometric, n_steps)
+            return first + m
+        eta = step_size_at(first + m, start, stop, geometric, n_steps)
         update(theta, velocity, gradient, eta, momentum, nesterov)
     return -1

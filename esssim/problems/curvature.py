@@ -156,9 +156,19 @@ class LowRankCurvature:
 
     def conjugation_in(self, basis: FloatArray) -> Callable[[FloatArray], FloatArray]:
         """M ↦ Vᵀ[(1/n) Σᵢ Hᵢ VMVᵀ Hᵢ]V on symmetric (r, r) matrices, V = `basis` (p, r) with orthonormal columns."""
+        projected = LowRankCurvature(self.factors @ basis)
         if self.diagonals is None:
-            return LowRankCurvature(self.factors @ basis).mean_conjugation
-        return lambda matrix: basis.T @ self.mean_conjugation(basis @ matrix @ basis.T) @ basis
+            return projected.mean_conjugation
+        n, diagonals, factors = self.n_samples, self.diagonals, projected.factors
+        squares = diagonals.T @ diagonals / n
+
+        def conjugation(matrix: FloatArray) -> FloatArray:
+            outer = matrix @ basis.T
+            cross = factors.T @ (((factors @ outer) * diagonals) @ basis) / n
+            diagonal_part = basis.T @ ((basis @ outer) * squares) @ basis
+            return np.asarray(projected.mean_conjugation(matrix) + cross + cross.T + diagonal_part)
+
+        return conjugation
 
 
 Curvature = DenseCurvature | LowRankCurvature

@@ -52,6 +52,18 @@ class DiagonalLinearNetwork(LeastSquares):
         scaled = self.depth * covectors
         return np.concatenate((scaled * first**power, -scaled * second**power), axis=-1)
 
+    def separable_link(self, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """M_k = ‖∂β_k/∂θ‖ and c_k = (∂β_k)ᵀ(∇²β_k)(∂β_k)/M_k² (0 where M_k = 0), both (d,), at one theta (p,)."""
+        ones = np.ones(self.inputs.shape[1])
+        along = self.pull_back(theta, ones).reshape(2, -1)
+        norms = np.hypot(*along)
+        # In units of M_k, so that squares neither over- nor underflow.
+        unit = along / np.where(norms > 0, norms, 1.0)
+        if self.form == "product":
+            return norms, 2 * unit[0] * unit[1]
+        second_derivatives = self._difference_diagonal(theta, ones).reshape(2, -1)
+        return norms, np.asarray((second_derivatives * unit**2).sum(axis=0))
+
     def sample_hessians(self, theta: FloatArray, indices: IntArray) -> FloatArray:
         jacobians = self.sample_jacobians(theta, indices)
         residual_part = self.residuals(theta, indices)[..., None] * self.inputs[indices]

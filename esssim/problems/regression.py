@@ -75,6 +75,10 @@ class LinearRegression(LeastSquares):
         shape = np.broadcast_shapes(theta.shape, covectors.shape)
         return np.broadcast_to(covectors, shape)
 
+    def separable_link(self, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """M_k = ‖∂β_k/∂θ‖ = 1 and c_k = 0, the curvature of β_k along its own gradient, both (d,)."""
+        return np.ones_like(theta), np.zeros_like(theta)
+
     def sample_hessians(self, theta: FloatArray, indices: IntArray) -> FloatArray:
         rows = self.inputs[indices]
         shape = np.broadcast_shapes(theta.shape[:-1], indices.shape[:-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import platform
 import signal
@@ -15,7 +16,7 @@ import joblib
 import numpy as np
 import numpy.typing as npt
 import xarray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from esssim import _validate
 from esssim._validate import FloatArray, IntArray
@@ -136,6 +137,18 @@ def _record_steps(n_steps: int, n_records: int, record_steps: Sequence[int] | No
     return steps.astype(np.int64)
 
 
+@functools.cache
+def _thread_pools() -> ThreadpoolController:
+    """Looked for once: that takes longer than a short run."""
+    return ThreadpoolController()
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("esssim", "numpy", "scipy", "numba", "xarray")}
+    return packages | {"python": platform.python_version()}
+
+
 def _run_replicas(
     problem: Problem,
     starts: FloatArray,
@@ -147,7 +160,7 @@ def _run_replicas(
     indices: IntArray,
 ) -> list[_Result]:
     # One BLAS thread: the same bits on any number of workers.
-    with threadpool_limits(1):
+    with _thread_pools().limit(limits=1):
         return [_run_replica(problem, starts[i], optimiser, names, steps, n_batches, seed, int(i)) for i in indices]
 
 
@@ -187,7 +200,6 @@ def _run_replica(
 def _provenance(
     problem: Problem, optimiser: Optimiser, starts: FloatArray, seed: int, n_batches: int
 ) -> dict[str, Any]:
-    versions = {name: version(name) for name in ("esssim", "numpy", "scipy", "numba", "xarray")}
     return {
         "problem": type(problem).__name__,
         "problem_fingerprint": problem.fingerprint,
@@ -205,5 +217,5 @@ def _provenance(
         "label_noise": optimiser.label_noise,
         "n_batches": n_batches,
         "seed": seed,
-        "versions": json.dumps(versions | {"python": platform.python_version()}),
+        "versions": json.dumps(_versions()),
     }

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from esssim._kernels import sampling as codes
+from esssim._kernels import sampling as kernels
 from esssim._kernels import sgd
-from esssim._validate import FloatArray
+from esssim._kernels.layout import in_cache_lines
+from esssim._validate import FloatArray, IntArray
 from esssim.problems import DiagonalLinearNetwork, LeastSquares, LinearRegression, Problem, Quadratic
 from esssim.sampling import Reshuffled, Sampling, WithReplacement
 from esssim.simulation.schedule import Ramp
+
+# Indices that are drawn in one go: they stay in the cache until they are used.
+DRAWN_AHEAD = 2**13
 
 
 @dataclass(frozen=True)
@@ -31,60 +35,130 @@ class Replica:
 
     def __init__(self, problem: Problem, theta0: FloatArray, optimiser: Optimiser, rng: np.random.Generator) -> None:
         self.problem, self.optimiser, self.rng = problem, optimiser, rng
-        self.theta = theta0.copy()
-        self.velocity = np.zeros_like(self.theta)
+        self._loop = _loop_for(problem, theta0)
         self.order = np.arange(problem.n_samples)
         self.step = 0
         self.diverged_at = -1
 
+    @property
+    def theta(self) -> FloatArray:
+        return self._loop.theta
+
     def advance(self, step: int) -> None:
         """Run up to `step`, or up to the step that diverges; a diverged replica stays where it is."""
-        if self.diverged_at < 0:
-            self.diverged_at = int(self._run(self.step, step))
-            self.step = step
+        stretch = max(1, DRAWN_AHEAD // self.optimiser.sampling.batch_size)
+        while self.step < step and self.diverged_at < 0:
+            last = min(step, self.step + stretch)
+            batches, noise = self._draw(self.step, last)
+            self.diverged_at = int(self._loop.run(batches, noise, self.step, self.optimiser))
+            self.step = last
 
     def is_out_of_range(self) -> bool:
         """Whether a sample's loss or gradient here is not finite, or a gradient is beyond the limit of divergence."""
+        if self._loop.is_surely_in_range():
+            return False
         everyone = np.arange(self.problem.n_samples)
         with np.errstate(all="ignore"):
             losses = self.problem.sample_losses(self.theta, everyone)
             largest = np.abs(self.problem.sample_gradients(self.theta, everyone)).max()
         return not (largest <= sgd.DIVERGENCE_LIMIT and np.isfinite(losses).all())
 
-    def _run(self, first: int, last: int) -> int:
-        problem, o = self.problem, self.optimiser
-        scheme = scheme_code(o.sampling)
-        state = (self.theta, self.velocity, self.order, o.sampling.batch_size, scheme, first, last)
-        tail = (o.ramp.for_kernel(o.n_steps), o.momentum, o.nesterov)
-        if type(problem) is Quadratic:
-            return sgd.run_quadratic(self.rng, problem.hessians, problem.minimizers, *state, *tail)
-        if type(problem) in (LinearRegression, DiagonalLinearNetwork):
-            link, depth = sgd.IDENTITY, 1
-            if isinstance(problem, DiagonalLinearNetwork):
-                link, depth = sgd.PRODUCT if problem.form == "product" else sgd.DIFFERENCE, problem.depth
-            data = (problem.inputs, problem.targets, link, depth)  # type: ignore[attr-defined]
-            return sgd.run_least_squares(self.rng, *data, *state, *tail, o.label_noise)
-        return self._run_plainly(first, last)
+    def _draw(self, first: int, last: int) -> tuple[IntArray, FloatArray]:
+        """Batches (m, b) of the steps first … last−1 and what their targets are off, (m, b), or (0, 0) without noise.
 
-    def _run_plainly(self, first: int, last: int) -> int:
-        """The loop for a problem that only has gradients; it draws exactly what the compiled loops draw."""
-        o, batch = self.optimiser, np.empty(self.optimiser.sampling.batch_size, dtype=np.int64)
-        for step in range(first, last):
-            sgd.next_batch(self.rng, scheme_code(o.sampling), self.order, batch, step)
+        The stream does not depend on where stretches begin: each step takes its uniform numbers, then its normal ones.
+        """
+        o, n = self.optimiser, self.problem.n_samples
+        b, scheme = o.sampling.batch_size, scheme_code(o.sampling)
+        counts = kernels.counts_of_numbers(scheme, n, b, first, last)
+        if o.label_noise > 0:
+            uniforms, normals = np.empty(counts.sum()), np.empty((last - first, b))
+            kernels.draw_numbers(self.rng, counts, uniforms, normals)
+        else:
+            uniforms, normals = self.rng.random(counts.sum()), np.empty((0, 0))
+        batches = np.empty((last - first, b), dtype=np.int64)
+        kernels.consecutive_batches(uniforms, counts, scheme, self.order, first, batches)
+        return batches, o.label_noise * normals
+
+
+class _LeastSquaresLoop:
+    """θ in two rows (or one), padded with zeros that stay zero."""
+
+    def __init__(self, problem: LinearRegression | DiagonalLinearNetwork, theta0: FloatArray) -> None:
+        self._link, self._depth = sgd.IDENTITY, 1
+        if isinstance(problem, DiagonalLinearNetwork):
+            self._link = sgd.PRODUCT if problem.form == "product" else sgd.DIFFERENCE
+            self._depth = problem.depth
+        self._n_inputs = problem.inputs.shape[1]
+        self._inputs, self._targets = in_cache_lines(problem.inputs), problem.targets
+        self._largest_input = float(np.abs(problem.inputs).max())
+        self._largest_target = float(np.abs(problem.targets).max())
+        self._theta = in_cache_lines(theta0.reshape(-1, self._n_inputs))
+        self._velocity = np.zeros_like(self._theta)
+
+    @property
+    def theta(self) -> FloatArray:
+        return self._theta[:, : self._n_inputs].ravel()
+
+    def is_surely_in_range(self) -> bool:
+        """Whether a bound on every residual and gradient entry is far below the limit of divergence."""
+        with np.errstate(all="ignore"):
+            largest = np.abs(self._theta).max()
+            slope = self._depth * np.maximum(largest, 1.0) ** self._depth
+            residual = self._n_inputs * self._largest_input * 2 * slope + self._largest_target
+            return bool(residual * self._largest_input * slope <= sgd.DIVERGENCE_LIMIT and residual**2 < np.inf)
+
+    def run(self, batches: IntArray, noise: FloatArray, first: int, o: Optimiser) -> int:
+        data = (self._inputs, self._targets, self._link, self._depth, self._theta, self._velocity)
+        ramp = o.ramp.for_kernel(o.n_steps)
+        return sgd.run_least_squares(batches, noise, *data, first, ramp, o.momentum, o.nesterov)
+
+
+class _QuadraticLoop:
+    def __init__(self, problem: Quadratic, theta0: FloatArray) -> None:
+        self._problem, self.theta, self._velocity = problem, theta0.copy(), np.zeros_like(theta0)
+
+    def is_surely_in_range(self) -> bool:
+        return False
+
+    def run(self, batches: IntArray, noise: FloatArray, first: int, o: Optimiser) -> int:
+        data = (self._problem.hessians, self._problem.minimizers, self.theta, self._velocity)
+        return sgd.run_quadratic(batches, *data, first, o.ramp.for_kernel(o.n_steps), o.momentum, o.nesterov)
+
+
+class _PlainLoop:
+    """For a problem that only has gradients."""
+
+    def __init__(self, problem: Problem, theta0: FloatArray) -> None:
+        self._problem, self.theta, self._velocity = problem, theta0.copy(), np.zeros_like(theta0)
+
+    def is_surely_in_range(self) -> bool:
+        return False
+
+    def run(self, batches: IntArray, noise: FloatArray, first: int, o: Optimiser) -> int:
+        for m, batch in enumerate(batches):
             with np.errstate(all="ignore"):  # what overflows is caught below
-                gradient = np.array(self.problem.sample_gradients(self.theta, batch).mean(axis=0))
-                if o.label_noise > 0 and isinstance(self.problem, LeastSquares):
-                    noise = o.label_noise * self.rng.standard_normal(len(batch))
-                    gradient -= noise @ self.problem.sample_jacobians(self.theta, batch) / len(batch)
+                gradient = np.array(self._problem.sample_gradients(self.theta, batch).mean(axis=0))
+                if len(noise) and isinstance(self._problem, LeastSquares):
+                    gradient -= noise[m] @ self._problem.sample_jacobians(self.theta, batch) / len(batch)
             if not np.abs(gradient).max() <= sgd.DIVERGENCE_LIMIT:
-                return step
-            eta = float(o.ramp.at(step, o.n_steps))
-            sgd.update(self.theta, self.velocity, gradient, eta, o.momentum, o.nesterov)
+                return first + m
+            eta = float(o.ramp.at(first + m, o.n_steps))
+            sgd.update(self.theta, self._velocity, gradient, eta, o.momentum, o.nesterov)
         return -1
+
+
+def _loop_for(problem: Problem, theta0: FloatArray) -> _LeastSquaresLoop | _QuadraticLoop | _PlainLoop:
+    # A subclass may have changed what the compiled loops assume.
+    if type(problem) is Quadratic:
+        return _QuadraticLoop(problem, theta0)
+    if type(problem) in (LinearRegression, DiagonalLinearNetwork):
+        return _LeastSquaresLoop(problem, theta0)  # type: ignore[arg-type]
+    return _PlainLoop(problem, theta0)
 
 
 def scheme_code(sampling: Sampling) -> int:
     """The integer by which the compiled loops know the scheme."""
     if isinstance(sampling, Reshuffled):
-        return codes.RESHUFFLED
-    return codes.WITH_REPLACEMENT if isinstance(sampling, WithReplacement) else codes.WITHOUT_REPLACEMENT
+        return kernels.RESHUFFLED
+    return kernels.WITH_REPLACEMENT if isinstance(sampling, WithReplacement) else kernels.WITHOUT_REPLACEMENT

@@ -1,6 +1,6 @@
 """Largest eigenvalues of mini-batch Hessians: the structure of the curvature picks the algorithm."""
 
-from esssim.spectra.batches import largest_eigenvalues
+from esssim.spectra.batches import largest_eigenvalues, prepare
 from esssim.spectra.dense import largest_eigenvalue
 from esssim.spectra.gram import gram_largest_eigenvalues
 from esssim.spectra.lanczos import lanczos_largest_eigenvalue
@@ -12,4 +12,5 @@ __all__ = [
     "lanczos_largest_eigenvalue",
     "largest_eigenvalue",
     "largest_eigenvalues",
+    "prepare",
 ]

@@ -9,26 +9,41 @@ import numpy as np
 from esssim._validate import FloatArray, IntArray
 from esssim.problems.curvature import CHUNK_NUMBERS, Curvature, DenseCurvature, LowRankCurvature
 from esssim.spectra.dense import stacked_largest_eigenvalues
-from esssim.spectra.gram import gram_largest_eigenvalues
+from esssim.spectra.gram import GramSlices, product_largest_eigenvalues, slice_largest_eigenvalues, slices_pay
 from esssim.spectra.secular import diagonal_plus_low_rank_largest_eigenvalues
 
 
-def largest_eigenvalues(curvature: Curvature, batches: IntArray, *, chunk_numbers: int = CHUNK_NUMBERS) -> FloatArray:
+def largest_eigenvalues(
+    curvature: Curvature | GramSlices, batches: IntArray, *, chunk_numbers: int = CHUNK_NUMBERS
+) -> FloatArray:
     """λ_max(H_B) for each batch: curvature of n samples, batches (m, b) -> (m,).
 
     chunk_numbers bounds the memory: at most so many numbers in any one intermediate array (one batch at least).
+    For many calls with one curvature, `prepare` it once.
     """
-    if batches.shape[1] == curvature.n_samples and (np.sort(batches, axis=1) == np.arange(curvature.n_samples)).all():
-        return np.repeat(_largest_eigenvalues(curvature, batches[:1]), len(batches))
     b, p = batches.shape[1], curvature.n_params
+    prepared = prepare(curvature, b, len(batches))
+    if b == curvature.n_samples and (np.sort(batches, axis=1) == np.arange(b)).all():
+        return np.repeat(_largest_eigenvalues(prepared, batches[:1]), len(batches))
     per_batch = b * p * p if isinstance(curvature, DenseCurvature) else b * max(b, p)
     size = max(1, chunk_numbers // per_batch)
-    chunks = [_largest_eigenvalues(curvature, batches[i : i + size]) for i in range(0, len(batches), size)]
+    chunks = [_largest_eigenvalues(prepared, batches[i : i + size]) for i in range(0, len(batches), size)]
     return np.concatenate(chunks) if chunks else np.empty(0)
 
 
+def prepare(curvature: Curvature | GramSlices, batch_size: int, n_batches: int) -> Curvature | GramSlices:
+    """What `largest_eigenvalues` takes in place of the curvature, for n_batches batches over all calls.
+
+    The route is chosen here once, so that the values do not depend on how the batches are cut into calls.
+    """
+    if not isinstance(curvature, LowRankCurvature) or curvature.diagonals is not None:
+        return curvature
+    pays = slices_pay(curvature.factors, (n_batches, batch_size))
+    return GramSlices.of(curvature.factors) if pays else curvature
+
+
 @singledispatch
-def _largest_eigenvalues(curvature: Curvature, batches: IntArray) -> FloatArray:
+def _largest_eigenvalues(curvature: Curvature | GramSlices, batches: IntArray) -> FloatArray:
     raise TypeError(f"no algorithm for a curvature of type {type(curvature).__name__}")
 
 
@@ -41,9 +56,14 @@ def _(curvature: DenseCurvature, batches: IntArray) -> FloatArray:
 
 
 @_largest_eigenvalues.register
+def _(slices: GramSlices, batches: IntArray) -> FloatArray:
+    return slice_largest_eigenvalues(slices, batches)
+
+
+@_largest_eigenvalues.register
 def _(curvature: LowRankCurvature, batches: IntArray) -> FloatArray:
     if curvature.diagonals is None:
-        return gram_largest_eigenvalues(curvature.factors, batches)
+        return product_largest_eigenvalues(curvature.factors, batches)
     # The secular equation works on b×b matrices a few times over; a p×p matrix no larger than b is cheaper once.
     if batches.shape[1] >= curvature.n_params:
         return stacked_largest_eigenvalues(curvature.batch_matrices(batches))

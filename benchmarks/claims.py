@@ -1,0 +1,33 @@
+"""`verify` in full, once, on the cores that there are; the seconds of each family of claims."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+from esssim import claims
+
+from .table import Goal, Row, judged
+from .timing import Spread
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    started = time.perf_counter()
+    verdicts = claims.verify(quick=quick)
+    elapsed = time.perf_counter() - started
+    families: Counter[str] = Counter()
+    for verdict in verdicts:
+        families[verdict.claim.id.split("/")[0]] += verdict.seconds
+    profile = "; ".join(f"{name} {seconds:.0f} s" for name, seconds in families.most_common(8))
+    yield judged(
+        Row(
+            "verify",
+            "verify --quick" if quick else "verify in full",
+            f"{len(verdicts)} claims",
+            "–",
+            None if quick else Goal("seconds", at_most=600.0),
+            seconds=Spread(elapsed, elapsed, elapsed, 1),
+            note=f"timed once. Where the time goes (a run shared by several claims counts for the first): {profile}",
+        )
+    )

@@ -1,0 +1,339 @@
+"""Every fast path against its slow, readable twin, and: how work is cut into pieces changes no bit."""
+
+from __future__ import annotations
+
+import itertools
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.sparse.linalg
+
+import esssim as es
+from esssim import _kernels, spectra
+from esssim._kernels import eigenvalue, secular
+from esssim._kernels import sampling as sampling_kernels
+from esssim._kernels.layout import in_cache_lines
+from esssim.problems import LowRankCurvature
+from esssim.simulation import runner
+from esssim.spectra import gram as gram_module
+from esssim.spectra import lanczos as lanczos_module
+from esssim.statistics import minibatch
+from tests import oracles
+
+N = 11
+
+
+def problem_of(kind: str, d: int, seed: int = 0) -> tuple[es.Problem, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    inputs, targets = rng.standard_normal((N, d)), rng.standard_normal(N)
+    if kind == "regression":
+        return es.LinearRegression(inputs, targets), rng.standard_normal(d)
+    theta = rng.uniform(-1.5, 1.5, 2 * d)
+    if kind == "product":
+        return es.DiagonalLinearNetwork(inputs, targets), theta
+    return es.DiagonalLinearNetwork(inputs, targets, form="difference", depth=int(kind[-1])), theta
+
+
+KINDS = ("regression", "product", "difference 2", "difference 3", "difference 4")
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def run(problem: es.Problem, theta0: np.ndarray, sampling: es.Sampling, label_noise: float = 0.0) -> np.ndarray:
+    trace = es.simulate(
+        problem,
+        theta0,
+        step_size=0.01,
+        sampling=sampling,
+        n_steps=40,
+        label_noise=label_noise,
+        record=("theta",),
+        n_records=1,
+        seed=5,
+    )
+    return np.asarray(trace.theta.values[0, -1])
+
+
+class TestSteps:
+    @every_kind
+    @pytest.mark.parametrize("d", [1, 7, 8, 9, 17])
+    @pytest.mark.parametrize("b", [1, 3, 4, 5, 8, 11])
+    def test_rows_in_fours_and_the_rest(self, kind: str, d: int, b: int) -> None:
+        """Batches that are no multiple of four, widths that are no multiple of eight: the plain loop's steps."""
+        problem, start = problem_of(kind, d)
+
+        class Plain(type(problem)):  # a subclass is not trusted with the compiled loop
+            pass
+
+        plain = Plain.__new__(Plain)
+        plain.__dict__.update(vars(problem))
+        assert isinstance(runner._loop_for(problem, start), runner._LeastSquaresLoop)
+        assert isinstance(runner._loop_for(plain, start), runner._PlainLoop)
+        for noise in (0.0, 0.1):
+            expected = run(plain, 0.3 * start, es.WithoutReplacement(b), noise)
+            found = run(problem, 0.3 * start, es.WithoutReplacement(b), noise)
+            np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+    @pytest.mark.parametrize(
+        "sampling",
+        [es.WithoutReplacement(3), es.WithoutReplacement(N), es.WithReplacement(3), es.Reshuffled(3)],
+        ids=str,
+    )
+    @pytest.mark.parametrize("label_noise", [0.0, 0.1])
+    @pytest.mark.parametrize("kind", ["product", "regression"])
+    def test_drawing_ahead_changes_no_bit(
+        self, kind: str, sampling: es.Sampling, label_noise: float, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        problem, start = problem_of(kind, 5)
+        expected = run(problem, start, sampling, label_noise)
+        for ahead in (1, 10, 33):
+            monkeypatch.setattr(runner, "DRAWN_AHEAD", ahead)
+            np.testing.assert_array_equal(run(problem, start, sampling, label_noise), expected)
+
+    @every_kind
+    @pytest.mark.parametrize("scale", [1.0, 1e20, 1e49, 1e60, 1e200, 1e300, np.inf, np.nan])
+    def test_the_quick_look_never_overlooks_what_is_out_of_range(self, kind: str, scale: float) -> None:
+        problem, start = problem_of(kind, 3)
+        loop = runner._LeastSquaresLoop(problem, start * scale)
+        with np.errstate(all="ignore"):
+            gradients = np.abs(problem.sample_gradients(start * scale, np.arange(N)))
+            losses = problem.sample_losses(start * scale, np.arange(N))
+        inside = bool(gradients.max() <= 1e100 and np.isfinite(losses).all())
+        assert inside or not loop.is_surely_in_range()
+        assert loop.is_surely_in_range() or scale > 1.0 or np.isnan(scale)
+
+
+def positive_matrices(kind: str, size: int, count: int) -> np.ndarray:
+    rng = np.random.default_rng(size)
+    if kind == "random":
+        rows = rng.standard_normal((count, size, size + 2))
+        return rows @ rows.transpose(0, 2, 1)
+    basis = np.linalg.qr(rng.standard_normal((count, size, size)))[0]
+    spectrum = {
+        "equal": np.ones(size),
+        "double top": np.r_[np.linspace(0.1, 0.5, size)[: size - 2], 1.0, 1.0][-size:],
+        "nearly double top": np.r_[np.linspace(0.1, 0.5, size)[: size - 2], 1.0 - 1e-9, 1.0][-size:],
+        "wide": 10.0 ** -np.arange(size),
+        "one": np.r_[np.zeros(size - 1), 1.0],
+    }[kind]
+    matrices = (basis * spectrum) @ basis.transpose(0, 2, 1)
+    return (matrices + matrices.transpose(0, 2, 1)) / 2
+
+
+class TestEigenvaluesInLanes:
+    @pytest.mark.parametrize("kind", ["random", "equal", "double top", "nearly double top", "wide", "one"])
+    @pytest.mark.parametrize("size", [1, 2, 3, 4, 7, 16, 33, 64])
+    def test_against_lapack(self, kind: str, size: int) -> None:
+        matrices = positive_matrices(kind, size, eigenvalue.LANES)
+        values, converged = np.empty(len(matrices)), np.zeros(len(matrices), dtype=bool)
+        lanes = np.ascontiguousarray(matrices.transpose(1, 2, 0))
+        eigenvalue.solve(lanes, eigenvalue.workspace(size), 0, values, converged)
+        assert converged.all()
+        np.testing.assert_allclose(values, oracles.top_eigenvalues(matrices), rtol=1e-13)
+
+    @pytest.mark.parametrize("b", [2, 3, 6])
+    def test_place_among_the_others_changes_no_bit(self, b: int) -> None:
+        rng = np.random.default_rng(1)
+        factors = rng.standard_normal((20, 9)) * 2.0 ** rng.integers(-40, 40, size=(20, 1))
+        batches = np.array([rng.choice(20, b, replace=False) for _ in range(2 * eigenvalue.LANES + 5)])
+        slices = spectra.gram.GramSlices.of(factors)
+        for solve in (
+            lambda chosen: gram_module.slice_largest_eigenvalues(slices, chosen),
+            lambda chosen: gram_module.product_largest_eigenvalues(factors, chosen),
+        ):
+            values = solve(batches)
+            order = rng.permutation(len(batches))
+            np.testing.assert_array_equal(solve(batches[order]), values[order])
+            for count in (1, eigenvalue.LANES - 1, eigenvalue.LANES, eigenvalue.LANES + 1):
+                np.testing.assert_array_equal(solve(batches[:count]), values[:count])
+
+    @pytest.mark.parametrize("name", ["largest_of_gram_slices", "largest_of_products"])
+    def test_what_does_not_converge_is_left_to_lapack(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        rng = np.random.default_rng(2)
+        factors = rng.standard_normal((9, 5)) * 1e100
+        batches = rng.integers(9, size=(40, 3))
+        slices = spectra.gram.GramSlices.of(factors)
+
+        def solve() -> np.ndarray:
+            if name == "largest_of_gram_slices":
+                return gram_module.slice_largest_eigenvalues(slices, batches)
+            return gram_module.product_largest_eigenvalues(factors, batches)
+
+        expected, kernel = solve(), getattr(eigenvalue, name)
+
+        def failing(*arguments: np.ndarray) -> np.ndarray:
+            converged = kernel(*arguments)
+            arguments[-1][::2], converged[::2] = np.nan, False
+            return converged
+
+        monkeypatch.setattr(eigenvalue, name, failing)
+        np.testing.assert_allclose(solve(), expected, rtol=1e-13)
+
+    def test_matrices_too_large_for_lanes(self) -> None:
+        rng = np.random.default_rng(3)
+        factors = rng.standard_normal((80, 70))
+        batches = np.array([rng.choice(80, 68, replace=False) for _ in range(3)])
+        expected = [np.linalg.svd(factors[batch], compute_uv=False)[0] ** 2 / 68 for batch in batches]
+        np.testing.assert_allclose(spectra.gram_largest_eigenvalues(factors, batches), expected, rtol=1e-13)
+
+
+def test_a_prepared_curvature_gives_the_same_bits_in_any_pieces() -> None:
+    rng = np.random.default_rng(4)
+    curvature = LowRankCurvature(rng.standard_normal((12, 30)))
+    batches = rng.integers(12, size=(200, 4))
+    prepared = spectra.prepare(curvature, 4, len(batches))
+    assert isinstance(prepared, gram_module.GramSlices)
+    whole = spectra.largest_eigenvalues(curvature, batches)
+    pieces = [spectra.largest_eigenvalues(prepared, batches[i : i + 7]) for i in range(0, 200, 7)]
+    np.testing.assert_array_equal(np.concatenate(pieces), whole)
+    # Too few batches to be worth the Gram matrix of all samples.
+    assert spectra.prepare(curvature, 4, 5) is curvature
+
+
+class TestGradientForms:
+    @every_kind
+    @pytest.mark.parametrize("average", ["ratios", "parts"])
+    @pytest.mark.parametrize("b", [1, 2, 4, 7])
+    def test_against_gradients_and_curvature(self, kind: str, average: str, b: int) -> None:
+        problem, theta = problem_of(kind, 6)
+        theta[0] = 0.0
+        batches = np.random.default_rng(b).integers(N, size=(50, b))
+        fast = minibatch._compiled_forms(problem, theta, average)
+        assert fast is not None
+        (quadratic, squared), (slow_quadratic, slow_squared) = (
+            forms(batches) for forms in (fast, minibatch._plain_forms(problem, theta, average))
+        )
+        np.testing.assert_allclose(quadratic / squared, slow_quadratic / slow_squared, rtol=1e-12)
+        # The two may scale a batch, or all of them, differently, and by one factor.
+        if average == "parts":
+            np.testing.assert_allclose(squared / squared[0], slow_squared / slow_squared[0], rtol=1e-12)
+
+    def test_a_subclass_takes_the_plain_path(self) -> None:
+        class Tied(es.LinearRegression):
+            """β = 2θ."""
+
+            def effective_weights(self, theta: np.ndarray) -> np.ndarray:
+                return 2 * theta
+
+            def pull_back(self, theta: np.ndarray, covectors: np.ndarray) -> np.ndarray:
+                return 2 * super().pull_back(theta, covectors)
+
+            def sample_hessians(self, theta: np.ndarray, indices: np.ndarray) -> np.ndarray:
+                return 4 * super().sample_hessians(theta, indices)
+
+            def curvature(self, theta: np.ndarray) -> LowRankCurvature:
+                return LowRankCurvature(2 * self.inputs)
+
+        problem, theta = problem_of("regression", 4)
+        tied = Tied(problem.inputs, problem.targets)
+        sampling = es.WithoutReplacement(2)
+        found, expected = (
+            es.batch_sharpness(one, point, sampling).value for one, point in ((tied, theta / 2), (problem, theta))
+        )
+        assert found == pytest.approx(4 * expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("n", "b"), [(1, 1), (5, 1), (5, 5), (7, 3), (9, 6)])
+@pytest.mark.parametrize("chunk", [1, 4, 1000])
+def test_combinations_come_in_the_order_of_itertools(n: int, b: int, chunk: int) -> None:
+    chunks = [batches for batches, _ in es.WithoutReplacement(b).enumerate(n, chunk)]
+    assert max(map(len, chunks)) <= chunk
+    assert np.concatenate(chunks).tolist() == [list(c) for c in itertools.combinations(range(n), b)]
+
+
+@pytest.mark.parametrize("scheme", [sampling_kernels.WITHOUT_REPLACEMENT, sampling_kernels.RESHUFFLED])
+def test_steps_take_as_many_numbers_as_their_batches_need(scheme: int) -> None:
+    counts = sampling_kernels.counts_of_numbers(scheme, 7, 3, 1, 9)
+    # Two batches of 3 to an epoch of 7: a new permutation at even steps.
+    expected = [3] * 8 if scheme == sampling_kernels.WITHOUT_REPLACEMENT else [0, 7, 0, 7, 0, 7, 0, 7]
+    assert counts.tolist() == expected
+    assert sampling_kernels.counts_of_numbers(sampling_kernels.WITHOUT_REPLACEMENT, 7, 7, 0, 3).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("statistic", [es.minibatch_sharpness, es.batch_sharpness])
+@pytest.mark.parametrize("n_batches", [None, 100])
+@pytest.mark.parametrize("kind", ["regression", "product"])
+class TestChunkSize:
+    def test_changes_no_bit(self, statistic: object, n_batches: int | None, kind: str) -> None:
+        problem, theta = problem_of(kind, 4)
+        sampling = es.WithoutReplacement(3)
+        expected = statistic(problem, theta, sampling, n_batches=n_batches, seed=1)
+        for size in (1, 7, 10_000):
+            assert statistic(problem, theta, sampling, n_batches=n_batches, seed=1, chunk_size=size) == expected
+
+    def test_bad_input(self, statistic: object, n_batches: int | None, kind: str) -> None:
+        problem, theta = problem_of(kind, 4)
+        with pytest.raises(ValueError, match="chunk_size must be an integer of at least 1, got 0"):
+            statistic(problem, theta, es.WithoutReplacement(3), n_batches=n_batches, seed=1, chunk_size=0)
+
+
+class TestFewLanczosVectors:
+    @staticmethod
+    def matrix(gap: float, size: int = 300) -> np.ndarray:
+        rng = np.random.default_rng(6)
+        basis = np.linalg.qr(rng.standard_normal((size, size)))[0]
+        return (basis * np.r_[np.linspace(-1, 1 - gap, size - 1), 1.0]) @ basis.T
+
+    @pytest.mark.parametrize(("gap", "attempts"), [(0.5, 1), (1e-4, 2)])
+    def test_more_of_them_where_the_top_hardly_stands_clear(
+        self, gap: float, attempts: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        used: list[int] = []
+
+        def eigsh(operator: object, **options: object) -> object:
+            used.append(options["ncv"])
+            return scipy.sparse.linalg.eigsh(operator, **options)
+
+        monkeypatch.setattr(lanczos_module, "eigsh", eigsh)
+        matrix = self.matrix(gap)
+        value, vector = spectra.lanczos_largest_eigenvalue(lambda v: matrix @ v, len(matrix))
+        assert value == pytest.approx(1.0, rel=1e-12)
+        assert np.linalg.norm(matrix @ vector - vector) < 1e-9
+        assert used == [12, 40][:attempts]
+
+    @pytest.mark.parametrize("scale", [1e-150, 1e-20, 1e150])
+    def test_in_any_units(self, scale: float) -> None:
+        matrix = self.matrix(0.5) * scale
+        assert spectra.lanczos_largest_eigenvalue(lambda v: matrix @ v, 300)[0] == pytest.approx(scale, rel=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 8), (5, 13), (4, 64)])
+def test_rows_in_cache_lines(shape: tuple[int, int]) -> None:
+    rows = np.random.default_rng(0).standard_normal(shape)
+    padded = in_cache_lines(rows)
+    np.testing.assert_array_equal(padded[:, : shape[1]], rows)
+    assert not padded[:, shape[1] :].any()
+    assert padded.flags.c_contiguous
+    assert padded.ctypes.data % 64 == padded.strides[0] % 64 == 0
+
+
+@pytest.mark.parametrize(
+    ("terminal", "module", "said"),
+    [(True, "esssim._kernels.sgd", 1), (False, "esssim._kernels.sgd", 0), (True, "other", 0)],
+)
+def test_compiling_is_announced_once_and_in_a_terminal_only(
+    terminal: bool, module: str, said: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_kernels._Announcement, "said", False)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    event = SimpleNamespace(data={"dispatcher": SimpleNamespace(__module__=module)})
+    for _ in range(2):
+        _kernels._Announcement().on_start(event)
+    assert capsys.readouterr().err.count("compiling its loops") == said
+
+
+@pytest.mark.parametrize("gap", [0.0, 1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2])
+@pytest.mark.parametrize("size", [1e-9, 1e-3, 1.0, 10.0])
+def test_secular_equation_where_two_tops_nearly_meet(gap: float, size: float) -> None:
+    """Two nearly equal blocks, hardly coupled: the top eigenvector of the b×b problem turns as λ moves."""
+    rng = np.random.default_rng(8)
+    for _ in range(20):
+        block, diagonal = rng.standard_normal((2, 6)), size * rng.standard_normal(6)
+        rows = np.zeros((4, 12))
+        rows[:2, :6], rows[2:, 6:] = block, block * (1 + gap)
+        rows[2:, :6] = 1e-7 * rng.standard_normal((2, 6))
+        delta = np.r_[diagonal, diagonal]
+        value, converged = secular.secular_root(delta, rows)
+        assert converged
+        expected = np.linalg.eigvalsh(np.diag(delta) + rows.T @ rows)[-1]
+        assert abs(value - expected) <= 1e-13 * max(expected, np.abs(delta).max())
