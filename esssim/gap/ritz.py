@@ -1,0 +1,124 @@
+"""Lower bounds on MiniBS from trial vectors: Ritz values and ratios of moments of H_B.
+
+Those that average a ratio over batches enumerate them; the others replace E[Q/y] by (E Q)²/E[Qy] (Cauchy–Schwarz), which
+the second and third moments of the samples give exactly.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from esssim._validate import FloatArray, IntArray
+from esssim.gap.rules import POSITIVE_SEMIDEFINITE, Condition, bound
+from esssim.gap.setting import Setting
+
+ENUMERATED_NUMBERS = 2**20
+ENUMERABLE = Condition(
+    "an average over every batch of at most 1e6 numbers",
+    lambda s: s.sampling.count(s.n) * s.b * s.p**2 <= ENUMERATED_NUMBERS,
+)
+
+
+@bound("lower")
+def power_moments(s: Setting) -> float:
+    """M_b ≥ (E Q)²/E[Qy] − σ, Q = ‖(H_B+σ)v₁‖², y = v₁ᵀ(H_B+σ)v₁, σ ≥ 0 so that every Hᵢ + σ ⪰ 0.
+
+    λ_max(H_B) ≥ Q/y − σ, as A ⪯ λ_max(A) for A = H_B + σ gives vᵀA²v ≤ λ_max(A) vᵀAv.
+    """
+    shift = max(0.0, -s.smallest) if not s.positive_semidefinite else 0.0
+    mean, deviations = s.sharpness + shift, s.top_deviations
+    along = deviations[:, 0]
+    square = (deviations**2).sum(axis=1)
+    return _ratio_of_moments(
+        s, mean**2, mean, square, mean * along, along, (s.largest_norm + shift) ** 2, s.largest_norm + shift, shift
+    )
+
+
+@bound("lower", POSITIVE_SEMIDEFINITE)
+def trace_moments(s: Setting) -> float:
+    """M_b ≥ (E Q)²/E[Qt], Q = ‖H_B‖_F², t = tr H_B: tr A² ≤ λ_max(A) tr A for A ⪰ 0."""
+    traces = s.curvature.traces()
+    along = s.curvature.inner_products(s.hessian)
+    return _ratio_of_moments(
+        s, float((s.hessian**2).sum()), float(traces.mean()), s.scatter, along - along.mean(), traces - traces.mean(),
+        s.largest_norm**2, float(np.abs(traces).max()), 0.0,
+    )  # fmt: skip
+
+
+def _ratio_of_moments(
+    s: Setting,
+    square_of_mean: float,
+    mean: float,
+    square: FloatArray,
+    inner: FloatArray,
+    deviation: FloatArray,
+    square_scale: float,
+    scale: float,
+    shift: float,
+) -> float:
+    """(E Q)²/E[Qy] − shift for Q = ‖x_B‖², y = y_B, batch means of vectors xᵢ and numbers yᵢ.
+
+    E Q = ‖x̄‖² + c·mean‖δxᵢ‖²,
+    E[Qy] = ‖x̄‖²ȳ + c(ȳ·mean‖δxᵢ‖² + 2·mean(x̄·δxᵢ δyᵢ)) + c₃·mean(‖δxᵢ‖²δyᵢ).
+    """
+    first = square_of_mean + s.c * float(square.mean())
+    second = square_of_mean * mean + s.c * (mean * float(square.mean()) + 2 * float((inner * deviation).mean()))
+    second += s.c3 * float((square * deviation).mean())
+    gamma = s.relative_rounding
+    first = max(first - gamma * square_scale, 0.0)
+    second += 4 * gamma * square_scale * scale
+    return (first**2 / second if second > 0 else 0.0) - shift - s.rounding
+
+
+@bound("lower", POSITIVE_SEMIDEFINITE, ENUMERABLE)
+def power(s: Setting) -> float:
+    """M_b ≥ E[v₁ᵀH_B²v₁ / v₁ᵀH_Bv₁], 0 where a batch has H_Bv₁ = 0."""
+    batches, weights = _every_batch(s)
+    images = _images_of_top(s)[batches].mean(axis=1)
+    return float(weights @ _ratio((images**2).sum(axis=1), images @ s.eigenvectors[:, 0])) - s.rounding
+
+
+@bound("lower", POSITIVE_SEMIDEFINITE, ENUMERABLE)
+def trace_ratio(s: Setting) -> float:
+    """M_b ≥ E[tr H_B²/tr H_B], 0 where a batch has H_B = 0."""
+    batches, weights = _every_batch(s)
+    matrices = s.curvature.batch_matrices(batches)
+    ratios = _ratio(np.einsum("mij,mij->m", matrices, matrices), np.einsum("mii->m", matrices))
+    return float(weights @ ratios) - s.p * s.rounding
+
+
+@bound("lower", ENUMERABLE)
+def two_vectors(s: Setting) -> float:
+    """M_b ≥ E of the larger Ritz value of H_B on span{v₁, H_Bv₁}; also ≥ λ_max(H)."""
+    batches, weights = _every_batch(s)
+    top = s.eigenvectors[:, 0]
+    images = _images_of_top(s)[batches].mean(axis=1)
+    along = images @ top
+    across = images - along[:, None] * top
+    length = np.sqrt((across**2).sum(axis=1))
+    # A direction lost in rounding is no direction: v₁ alone is left.
+    seen = length > s.rounding
+    units = np.where(seen[:, None], across, 0.0) / np.where(seen, length, 1.0)[:, None]
+    # Rounding leaves a trace of v₁ in short units, which a second projection removes.
+    units -= (units @ top)[:, None] * top
+    units /= np.where(seen, np.sqrt((units**2).sum(axis=1)), 1.0)[:, None]
+    second = s.curvature.batch_quadratic_forms(batches, units)
+    coupling = np.where(seen, (images * units).sum(axis=1), 0.0)
+    larger = (along + second) / 2 + np.hypot((along - second) / 2, coupling)
+    return float(weights @ np.where(seen, larger, along)) - s.rounding
+
+
+def _every_batch(s: Setting) -> tuple[IntArray, FloatArray]:
+    found = s.batches(ENUMERATED_NUMBERS)
+    assert found is not None
+    return found
+
+
+def _images_of_top(s: Setting) -> FloatArray:
+    return s.curvature.images(np.ascontiguousarray(s.eigenvectors[:, 0]))
+
+
+def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+    """numerator/denominator, and 0 where the denominator is not positive."""
+    positive = denominator > 0
+    return np.where(positive, numerator / np.where(positive, denominator, 1.0), 0.0)
