@@ -72,10 +72,12 @@ def _ratio_of_moments(
 
 @bound("lower", POSITIVE_SEMIDEFINITE, ENUMERABLE)
 def power(s: Setting) -> float:
-    """M_b ≥ E[v₁ᵀH_B²v₁ / v₁ᵀH_Bv₁], 0 where a batch has H_Bv₁ = 0."""
+    """M_b ≥ E[v₁ᵀH_B²v₁ / v₁ᵀH_Bv₁], 0 where a batch has H_Bv₁ = 0: also ≥ λ_max(H), by Cauchy–Schwarz."""
     batches, weights = _every_batch(s)
     images = _images_of_top(s)[batches].mean(axis=1)
-    return float(weights @ _ratio((images**2).sum(axis=1), images @ s.eigenvectors[:, 0])) - s.rounding
+    # A batch that hardly sees v₁ has rounding over rounding: each part is rounded so that the ratio can only fall.
+    lengths = np.maximum(np.sqrt((images**2).sum(axis=1)) - s.rounding, 0.0)
+    return float(weights @ (lengths**2 / (np.abs(images @ s.eigenvectors[:, 0]) + s.rounding))) - s.rounding
 
 
 @bound("lower", POSITIVE_SEMIDEFINITE, ENUMERABLE)
@@ -83,7 +85,8 @@ def trace_ratio(s: Setting) -> float:
     """M_b ≥ E[tr H_B²/tr H_B], 0 where a batch has H_B = 0."""
     batches, weights = _every_batch(s)
     matrices = s.curvature.batch_matrices(batches)
-    ratios = _ratio(np.einsum("mij,mij->m", matrices, matrices), np.einsum("mii->m", matrices))
+    traces = np.einsum("mii->m", matrices)
+    ratios = np.einsum("mij,mij->m", matrices, matrices) / np.where(traces > 0, traces, np.inf)
     return float(weights @ ratios) - s.p * s.rounding
 
 
@@ -116,9 +119,3 @@ def _every_batch(s: Setting) -> tuple[IntArray, FloatArray]:
 
 def _images_of_top(s: Setting) -> FloatArray:
     return s.curvature.images(np.ascontiguousarray(s.eigenvectors[:, 0]))
-
-
-def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
-    """numerator/denominator, and 0 where the denominator is not positive."""
-    positive = denominator > 0
-    return np.where(positive, numerator / np.where(positive, denominator, 1.0), 0.0)

@@ -22,7 +22,7 @@ EPS = float(np.finfo(np.float64).eps)
 class Setting:
     """n per-sample Hessians Hᵢ in units of `unit`, a power of two near their largest entry, and a sampling scheme.
 
-    Rank-one samples with n < p are taken on the n dimensions that they span. Dᵢ = Hᵢ − H; S = max ‖Hᵢ‖_F.
+    Rank-one samples with n < p are taken on the n dimensions that they span; diagonals that are rounding count as zero. Dᵢ = Hᵢ − H; S = max ‖Hᵢ‖_F.
     """
 
     curvature: Curvature
@@ -36,7 +36,7 @@ class Setting:
         sampling.check(problem.n_samples)
         curvature = problem.curvature(point)
         unit = curvature.scale()
-        return cls(curvature.scaled(unit).without_null_space(), sampling, unit)
+        return cls(_without_rounded_zeros(curvature.scaled(unit)).without_null_space(), sampling, unit)
 
     @property
     def n(self) -> int:
@@ -181,3 +181,12 @@ class Setting:
             return None
         chunks = list(self.sampling.enumerate(self.n))
         return np.concatenate([chunk for chunk, _ in chunks]), np.concatenate([weights for _, weights in chunks])
+
+
+def _without_rounded_zeros(curvature: Curvature) -> Curvature:
+    """On the solution set of a network the residuals, and with them the diagonals, are zero up to rounding."""
+    if isinstance(curvature, LowRankCurvature) and curvature.diagonals is not None:
+        largest = float((curvature.factors**2).sum(axis=1).max())
+        if float(np.abs(curvature.diagonals).max()) <= 8 * EPS * largest:
+            return curvature.gauss_newton()
+    return curvature
