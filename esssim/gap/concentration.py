@@ -47,8 +47,8 @@ def bernstein_intrinsic(s: Setting) -> float:
     variances = s.variance_eigenvalues + s.relative_rounding * s.largest_norm**2
 
     def excess(b: int, largest: float) -> float:
-        # A larger L is as true; one below the standard deviation would leave no θ of the grid in range.
-        largest = max(largest + s.rounding, math.sqrt(float(variances[-1])))
+        # A larger L is as true; one far below the standard deviation would leave no θ of the grid in range.
+        largest = max(largest + s.rounding, math.sqrt(float(variances[-1])) / 100)
         exponents = b * (np.expm1(GRID) - GRID)[:, None] * (variances / largest**2)
         usable = exponents[:, -1] < LARGEST_EXPONENT
         traces = np.expm1(exponents[usable]).sum(axis=1)

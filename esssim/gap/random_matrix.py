@@ -143,7 +143,7 @@ def spike(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Predict
     """gap ≈ ρ(F(λ₁) − λ₁) with λ₁ an outlier of the batch spectrum (`outlier`).
 
     ρ = Σ_k mean D₁ₖ²/gₖ over Σ_k λ₁λ_k/gₖ, its value for Gaussian rows: the leading order is that of the samples, the
-    higher ones those of Gaussian rows. error: |gap|·(|1 − F'| + ½|ρ − 1|).
+    higher ones those of Gaussian rows. error: |gap|·(|1 − F'| + |ρ − 1|).
     Valid for rank-one samples with Gaussian-like moments (see `marchenko_pastur`) where F' > 0.3: the outlier clears the
     edge. theta: (p,). Raises ValueError for bad arguments. Source: as for `outlier`.
     """
@@ -195,7 +195,7 @@ def spike_at(s: Setting) -> Prediction:
         )
     correction = _second_order_ratio(s)
     value = correction * (location - s.sharpness)
-    error = abs(value) * (abs(1 - slope) + abs(correction - 1) / 2) + s.rounding
+    error = abs(value) * (abs(1 - slope) + abs(correction - 1)) + s.rounding
     reason = f"an outlier clear of the edge, F' = {slope:.3g}; {correction:.3g} of the variances of Gaussian rows"
     return Prediction(method, value * s.unit, error * s.unit, True, reason)
 

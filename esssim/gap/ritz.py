@@ -77,7 +77,8 @@ def power(s: Setting) -> float:
     images = _images_of_top(s)[batches].mean(axis=1)
     # A batch that hardly sees v₁ has rounding over rounding: each part is rounded so that the ratio can only fall.
     lengths = np.maximum(np.sqrt((images**2).sum(axis=1)) - s.rounding, 0.0)
-    return float(weights @ (lengths**2 / (np.abs(images @ s.eigenvectors[:, 0]) + s.rounding))) - s.rounding
+    forms = np.abs(images @ s.eigenvectors[:, 0]) + s.rounding
+    return float(weights @ (lengths**2 / np.where(forms > 0, forms, np.inf))) - s.rounding
 
 
 @bound("lower", POSITIVE_SEMIDEFINITE, ENUMERABLE)

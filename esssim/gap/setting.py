@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -105,26 +104,26 @@ class Setting:
         return largest_eigenvalues(self.curvature, np.arange(self.n)[:, None])
 
     @cached_property
-    def _squared_norms(self) -> tuple[FloatArray, FloatArray]:
-        # Differences first, squares then: ‖Hᵢ‖² − 2⟨Hᵢ,H⟩ + ‖H‖² would lose half of the digits.
-        size = max(1, CHUNK_NUMBERS // self.p**2)
-        norms, scatter = [], []
-        for start in range(0, self.n, size):
-            matrices = self.curvature.batch_matrices(np.arange(start, min(start + size, self.n))[:, None])
-            norms.append(np.einsum("nij,nij->n", matrices, matrices))
-            matrices -= self.hessian
-            scatter.append(np.einsum("nij,nij->n", matrices, matrices))
-        return np.concatenate(norms), np.concatenate(scatter)
-
-    @property
     def scatter(self) -> FloatArray:
         """‖Dᵢ‖_F² for every sample, (n,)."""
-        return self._squared_norms[1]
+        # Differences first, squares then: ‖Hᵢ‖² − 2⟨Hᵢ,H⟩ + ‖H‖² would lose half of the digits.
+        size = max(1, CHUNK_NUMBERS // self.p**2)
+        chunks = []
+        for start in range(0, self.n, size):
+            matrices = self.curvature.batch_matrices(np.arange(start, min(start + size, self.n))[:, None])
+            matrices -= self.hessian
+            chunks.append(np.einsum("nij,nij->n", matrices, matrices))
+        return np.concatenate(chunks)
 
     @cached_property
+    def norms(self) -> FloatArray:
+        """‖Hᵢ‖_F, (n,)."""
+        return np.sqrt(np.maximum(self.curvature.squared_norms(), 0.0))
+
+    @property
     def largest_norm(self) -> float:
         """S = max ‖Hᵢ‖_F."""
-        return math.sqrt(float(self._squared_norms[0].max()))
+        return float(self.norms.max())
 
     @property
     def relative_rounding(self) -> float:
@@ -145,8 +144,7 @@ class Setting:
     @cached_property
     def positive_semidefinite(self) -> bool:
         """Whether every Hᵢ ⪰ 0, up to rounding in its own entries."""
-        own = np.sqrt(self._squared_norms[0])
-        return bool((self.curvature.smallest_eigenvalue_bounds() >= -8 * self.p * EPS * own).all())
+        return bool((self.curvature.smallest_eigenvalue_bounds() >= -8 * self.p * EPS * self.norms).all())
 
     @cached_property
     def variance_matrix(self) -> FloatArray:

@@ -52,6 +52,10 @@ class DenseCurvature:
         """tr Hᵢ, (n,)."""
         return np.asarray(np.einsum("nii->n", self.hessians))
 
+    def squared_norms(self) -> FloatArray:
+        """‖Hᵢ‖_F², (n,)."""
+        return np.asarray((self.hessians**2).sum(axis=(1, 2)))
+
     def inner_products(self, matrix: FloatArray) -> FloatArray:
         """tr(HᵢM) for a symmetric M, (n,)."""
         return np.asarray(np.einsum("nij,ij->n", self.hessians, matrix))
@@ -146,6 +150,13 @@ class LowRankCurvature:
         """tr Hᵢ, (n,)."""
         traces = (self.factors**2).sum(axis=1)
         return np.asarray(traces if self.diagonals is None else traces + self.diagonals.sum(axis=1))
+
+    def squared_norms(self) -> FloatArray:
+        """‖Hᵢ‖_F² = ‖aᵢ‖⁴ + 2Σ_k a_k²d_k + Σ_k d_k², (n,)."""
+        norms = (self.factors**2).sum(axis=1) ** 2
+        if self.diagonals is not None:
+            norms = norms + (self.diagonals * (2 * self.factors**2 + self.diagonals)).sum(axis=1)
+        return np.asarray(norms)
 
     def inner_products(self, matrix: FloatArray) -> FloatArray:
         """tr(HᵢM) for a symmetric M, (n,)."""
