@@ -124,6 +124,8 @@ class _Cluster:
     def kurtosis_term(self) -> float:
         """|excess kurtosis| of the whitened samples per dimension, over 8b: the next Edgeworth term in relative size."""
         k = self.whitened.shape[1]
+        if k == 0:
+            return 0.0
         kurtosis = float(((self.whitened**2).sum(axis=1) ** 2).mean()) / (k * (k + 2)) - 1
         return abs(kurtosis) * self.s.c / 8
 

@@ -61,7 +61,7 @@ def third_order_at(s: Setting) -> Prediction:
 def fluctuation(s: Setting) -> float:
     """ε, ε² = c·max_k mean (D₁₁−D_kk)²/gₖ² + c·Σ_{k≥2} mean D₁ₖ²/gₖ²: how far a batch moves the eigengaps and v₁.
 
-    Infinite where the top eigenvalue is degenerate but the batches move v₁; k runs over the eight nearest in the first term.
+    Infinite where the top eigenvalue is degenerate; k runs over the eight nearest in the first term.
     """
     if s.p == 1 or s.c == 0.0:
         return 0.0
@@ -71,7 +71,7 @@ def fluctuation(s: Setting) -> float:
     diagonal = np.einsum("nkk->nk", s.curvature.compressed(near)) - s.eigenvalues[: near.shape[1]]
     approaches = ((diagonal[:, :1] - diagonal[:, 1:]) ** 2).mean(axis=0)
     if gaps[0] <= s.rounding:
-        return math.inf if float(np.abs(s.top_deviations).max()) > s.rounding else 0.0
+        return math.inf
     squared = float((approaches / gaps[: len(approaches)] ** 2).max() + (rotations / gaps**2).sum())
     return math.sqrt(s.c * squared)
 
