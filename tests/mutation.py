@@ -48,6 +48,7 @@ MODULES = {
     "statistics": Module(("statistics/*.py",), ("tests/test_statistics.py",)),
     "sampling": Module(("sampling.py", "_kernels/sampling.py"), ("tests/test_sampling.py",)),
     "stability": Module(("stability/*.py",), ("tests/test_stability.py",)),
+    "gap": Module(("gap/*.py",), ("tests/test_gap_predictions.py", "tests/test_gap_bounds.py")),
 }
 
 # (file, pattern in "line of source # change", reason): where an error is none. Nothing else is left out.

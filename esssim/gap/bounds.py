@@ -91,7 +91,7 @@ def top_eigenvalue_variance_bound(problem: Problem, theta: npt.ArrayLike, sampli
 
 def _squared_differences(s: Setting) -> npt.NDArray[np.float64]:
     """‖aᵢaᵢᵀ − aⱼaⱼᵀ‖_op² for all pairs, (n, n): the eigenvalues are (α−β)/2 ± √((α+β)²/4 − (aᵢ·aⱼ)²)."""
-    gram = s.curvature.factors @ s.curvature.factors.T  # type: ignore[union-attr]
+    gram = s.rows @ s.rows.T
     squares = np.diagonal(gram)
     half_sum, half_difference = (squares[:, None] + squares) / 2, np.abs(squares[:, None] - squares) / 2
     return np.asarray((half_difference + np.sqrt(np.maximum(half_sum**2 - gram**2, 0.0))) ** 2)

@@ -106,7 +106,7 @@ def laplace(s: Setting) -> float:
     largest = float(squares.max())
     if largest <= 0.0:
         return s.rounding
-    factors = s.curvature.factors  # type: ignore[union-attr]
+    factors = s.rows
     lengths = np.where(squares > 0, squares, 1.0) * s.b
 
     def value(log_x: float) -> float:

@@ -94,7 +94,7 @@ def pair(s: Setting) -> float:
 
 def mean_over_pairs(s: Setting) -> float:
     """M₂ of rank-one samples: λ_max(½aaᵀ + ½a'a'ᵀ) = ¼(α+α') + ½√(¼(α−α')² + (a·a')²), α = ‖a‖²."""
-    factors = s.curvature.factors  # type: ignore[union-attr]
+    factors = s.rows
     gram = factors @ factors.T
     squares = np.diagonal(gram)
     half_sum, half_difference = (squares[:, None] + squares) / 2, (squares[:, None] - squares) / 2

@@ -63,7 +63,7 @@ def _mean_over_eigenproblems(s: Setting) -> float:
 
 
 def _rows_are_orthogonal(s: Setting) -> bool:
-    factors = s.curvature.factors  # type: ignore[union-attr]
+    factors = s.rows
     gram = np.abs(factors @ factors.T)
     lengths = np.sqrt(np.diagonal(gram))
     off_diagonal = gram - np.diag(np.diagonal(gram))

@@ -238,7 +238,7 @@ def _misfit(s: Setting) -> float:
 def _kurtosis_misfit(s: Setting) -> float:
     """The median over eigenvectors of mean zₖ⁴/(3(mean zₖ²)²) − 1, zₖ = v_kᵀaᵢ: 0 for Gaussian rows, (n+2)/n up to noise."""
     keep = s.eigenvalues > s.rounding
-    squares = (s.curvature.factors @ s.eigenvectors[:, keep]) ** 2  # type: ignore[union-attr]
+    squares = (s.rows @ s.eigenvectors[:, keep]) ** 2
     fourth = (squares**2).mean(axis=0) / squares.mean(axis=0) ** 2
     return float(np.median(fourth)) / 3 * (s.n + 2) / s.n - 1
 

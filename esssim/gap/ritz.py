@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from esssim._validate import FloatArray, IntArray
+from esssim._validate import FloatArray
 from esssim.gap.rules import POSITIVE_SEMIDEFINITE, Condition, bound
 from esssim.gap.setting import Setting
 
@@ -73,7 +73,7 @@ def _ratio_of_moments(
 @bound("lower", POSITIVE_SEMIDEFINITE, ENUMERABLE)
 def power(s: Setting) -> float:
     """M_b ≥ E[v₁ᵀH_B²v₁ / v₁ᵀH_Bv₁], 0 where a batch has H_Bv₁ = 0: also ≥ λ_max(H), by Cauchy–Schwarz."""
-    batches, weights = _every_batch(s)
+    batches, weights = s.every_batch
     images = _images_of_top(s)[batches].mean(axis=1)
     # A batch that hardly sees v₁ has rounding over rounding: each part is rounded so that the ratio can only fall.
     lengths = np.maximum(np.sqrt((images**2).sum(axis=1)) - s.rounding, 0.0)
@@ -84,7 +84,7 @@ def power(s: Setting) -> float:
 @bound("lower", POSITIVE_SEMIDEFINITE, ENUMERABLE)
 def trace_ratio(s: Setting) -> float:
     """M_b ≥ E[tr H_B²/tr H_B], 0 where a batch has H_B = 0."""
-    batches, weights = _every_batch(s)
+    batches, weights = s.every_batch
     matrices = s.curvature.batch_matrices(batches)
     traces = np.einsum("mii->m", matrices)
     ratios = np.einsum("mij,mij->m", matrices, matrices) / np.where(traces > 0, traces, np.inf)
@@ -94,7 +94,7 @@ def trace_ratio(s: Setting) -> float:
 @bound("lower", ENUMERABLE)
 def two_vectors(s: Setting) -> float:
     """M_b ≥ E of the larger Ritz value of H_B on span{v₁, H_Bv₁}; also ≥ λ_max(H)."""
-    batches, weights = _every_batch(s)
+    batches, weights = s.every_batch
     top = s.eigenvectors[:, 0]
     images = _images_of_top(s)[batches].mean(axis=1)
     along = images @ top
@@ -110,12 +110,6 @@ def two_vectors(s: Setting) -> float:
     coupling = np.where(seen, (images * units).sum(axis=1), 0.0)
     larger = (along + second) / 2 + np.hypot((along - second) / 2, coupling)
     return float(weights @ np.where(seen, larger, along)) - s.rounding
-
-
-def _every_batch(s: Setting) -> tuple[IntArray, FloatArray]:
-    found = s.batches(ENUMERATED_NUMBERS)
-    assert found is not None
-    return found
 
 
 def _images_of_top(s: Setting) -> FloatArray:

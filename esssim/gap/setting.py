@@ -68,6 +68,12 @@ class Setting:
         """Whether Hᵢ = aᵢaᵢᵀ by structure."""
         return isinstance(self.curvature, LowRankCurvature) and self.curvature.diagonals is None
 
+    @property
+    def rows(self) -> FloatArray:
+        """aᵢ of rank-one samples, (n, p)."""
+        assert isinstance(self.curvature, LowRankCurvature)
+        return self.curvature.factors
+
     @cached_property
     def hessian(self) -> FloatArray:
         return self.curvature.mean()
@@ -173,12 +179,11 @@ class Setting:
             at_most = np.prod(np.maximum(below[:, None] - np.arange(b), 0) / (n - np.arange(b)), axis=1)
         return float(np.diff(at_most) @ ordered)
 
-    def batches(self, limit: int) -> tuple[IntArray, FloatArray] | None:
-        """Every batch and its probability, (m, b) and (m,), or None where there are more than `limit`."""
-        if self.sampling.count(self.n) > limit:
-            return None
+    @cached_property
+    def every_batch(self) -> tuple[IntArray, FloatArray]:
+        """Every batch and its probability, (m, b) and (m,): where m is small."""
         chunks = list(self.sampling.enumerate(self.n))
-        return np.concatenate([chunk for chunk, _ in chunks]), np.concatenate([weights for _, weights in chunks])
+        return np.concatenate([batches for batches, _ in chunks]), np.concatenate([weights for _, weights in chunks])
 
 
 def _without_rounded_zeros(curvature: Curvature) -> Curvature:
