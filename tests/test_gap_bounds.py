@@ -1,14 +1,18 @@
-"""Every bound against its formula in plain dense arithmetic, and against every batch of nasty problems."""
+"""Every bound against its formula in plain dense arithmetic, and against every batch of nasty problems.
+
+`python -m tests.test_gap_bounds 10000` tries so many fresh problems.
+"""
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import scipy.linalg
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
@@ -340,6 +344,19 @@ def test_variance_of_the_top_eigenvalue(kind: str, sampling: es.Sampling) -> Non
     assert found == pytest.approx(expected, rel=1e-8)
 
 
+def test_variance_bound_is_rounded_outwards() -> None:
+    equal = es.LinearRegression(np.full((5, 3), 1 / 3), np.zeros(5))
+    found = es.gap.top_eigenvalue_variance_bound(equal, np.zeros(3), es.WithoutReplacement(2))
+    assert 0 < found < 1e-11
+
+
+def test_nothing_bounds_the_mean_square_sharpness_of_a_maximum() -> None:
+    problem = es.Quadratic(-np.eye(2)[None], np.zeros((1, 2)))
+    found = es.gap.mean_square_bounds(problem, np.zeros(2), es.WithReplacement(2))
+    assert (found.lower, found.upper) == (-math.inf, math.inf)
+    assert found["top_direction"].reason == "needs λ_max(H) > 0"
+
+
 def test_the_pairs_of_the_variance_are_distinct() -> None:
     """With the pairs i = j in the mean the bound would be wrong: two samples, b = 1, Var = (4−1)²/4."""
     problem = es.LinearRegression([[1.0], [2.0]], [0.0, 0.0])
@@ -510,3 +527,19 @@ def test_maximum_over_a_batch(sampling: es.Sampling) -> None:
     batches, weights = oracles.all_batches(6, sampling)
     found = Setting.of(case.problem, case.theta, sampling).maximum_over_batch(values)
     assert found == pytest.approx(float(weights @ values[batches].max(axis=1)), rel=1e-13)
+
+
+def sweep(n_examples: int) -> None:
+    """`test_no_bound_is_violated` on so many problems, other ones each time."""
+
+    @settings(max_examples=n_examples, derandomize=False, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(strategies.sampled_cases())
+    def check(case_and_sampling: tuple[Case, es.Sampling]) -> None:
+        assert_bounds_hold(*case_and_sampling)
+
+    check()
+    print(f"no bound violated on {n_examples} problems")
+
+
+if __name__ == "__main__":
+    sweep(int(sys.argv[1]))

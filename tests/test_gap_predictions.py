@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import scipy.optimize
 import scipy.special
 from hypothesis import given
 
@@ -163,7 +164,17 @@ class TestCrossover:
         expected = float(np.linalg.eigvalsh(mean + draws)[:, -1].mean()) - 1
         assert found.value == pytest.approx(expected, rel=0.02)
         assert abs(gap(case, sampling) - found.value) <= found.error
-        assert "cluster of 3" in found.reason
+        assert "cluster of 3 with a leak of 0" in found.reason
+        # error = 3 standard errors of 1024 antithetic pairs, and the excess kurtosis of the samples.
+        pairs = np.linalg.eigvalsh(mean + draws)[:, -1] + np.linalg.eigvalsh(mean - draws)[:, -1]
+        noise = float((pairs / 2).std()) / 32
+        entries = np.array([d[np.triu_indices(3)] for d in deviations])
+        values, vectors = np.linalg.eigh(entries.T @ entries / 8)
+        keep = values > 1e-10 * values[-1]
+        lengths = ((entries @ vectors[:, keep] / np.sqrt(values[keep])) ** 2).sum(axis=1)
+        k = int(keep.sum())
+        kurtosis = abs((lengths**2).mean() / (k * (k + 2)) - 1) * c / 8
+        assert found.error == pytest.approx(3 * noise + kurtosis * found.value, rel=0.1)
 
     def test_skewness(self) -> None:
         """Against the exact gap of skewed samples: with the skewness term closer than without."""
@@ -196,6 +207,11 @@ class TestCrossover:
         basis = np.linalg.eigh(case.hessians.mean(axis=0))[1][:, 2:]
         alone = gap(quadratic(basis.T @ case.hessians @ basis), sampling)
         assert abs(found.value - truth) < 0.3 * abs(alone - truth)
+        values, vectors = np.linalg.eigh(case.hessians.mean(axis=0))
+        top = (vectors[:, 1:].T @ case.hessians @ vectors[:, 1:]) - np.diag(values[1:])
+        leak = math.sqrt((top**2).sum(axis=(1, 2)).mean() / 3 / 2) / (values[-1] - values[1])
+        assert found.reason == f"a cluster of 2 with a leak of {leak:.2g}"
+        assert 2 * leak * 0.03 < found.error < truth / 2
 
     def test_one_cluster_or_none(self) -> None:
         inputs = np.random.default_rng(0).standard_normal((60, 30))
@@ -346,6 +362,7 @@ class TestSpectralEdge:
             (([1.0], 0), "batch_size must be a finite number above 0"),
             (([1.0], 5, 5), "n_samples must be above batch_size = 5, got 5"),
             (([1.0], 5, math.nan), "n_samples must be above batch_size"),
+            ((np.ones(7), 5, 6), "eigenvalues must hold at most n_samples = 6 positive ones, got 7"),
         ],
     )
     def test_bad_arguments(self, arguments: tuple, message: str) -> None:
@@ -357,7 +374,66 @@ class TestSpectralEdge:
             es.gap.outlier([1.0, 1.0], 3)
 
 
+def numerical_edge(a: np.ndarray, b: float, n: float, weight: float) -> tuple[float, float, float]:
+    """The edge, its scale and the participation number by minimising F on a grid and differentiating numerically."""
+
+    def total(w: float) -> float:
+        return weight * float((a / (w - a)).sum())
+
+    def image(w: float) -> float:
+        return w / b * (b + total(w)) / (1 + total(w) / n)
+
+    def green(w: float) -> float:
+        return (1 + total(w) / n) / w
+
+    low = math.log(1e-4)
+    found = scipy.optimize.minimize_scalar(
+        lambda z: image(a[0] * (1 + math.exp(z))), bounds=(low, 8.0), method="bounded", options={"xatol": 1e-9}
+    )
+    w = a[0] * (1 + math.exp(found.x))
+    h = 1e-3 * (w - a[0])
+    second = (image(w + h) - 2 * image(w) + image(w - h)) / h**2
+    slope = (green(w + h) - green(w - h)) / (2 * h)
+    shares = a / (w - a) ** 2
+    return image(w), (b * abs(slope) * math.sqrt(2 / second)) ** (-2 / 3), shares.sum() ** 2 / (shares**2).sum()
+
+
 class TestRandomMatrixPredictions:
+    @pytest.mark.parametrize("sampling", [es.WithoutReplacement(7), es.WithReplacement(6)], ids=str)
+    @pytest.mark.parametrize("shape", [(90, 25), (90, 120)], ids=str)
+    def test_marchenko_pastur_is_its_formula(self, shape: tuple[int, int], sampling: es.Sampling) -> None:
+        case, b = regression(es.data.gaussian(*shape, seed=3).inputs), sampling.batch_size
+        found = es.gap.marchenko_pastur(case.problem, case.theta, sampling)
+        a = np.linalg.eigvalsh(case.hessians.mean(axis=0))[::-1]
+        a = a[: min(shape)]
+        n = math.inf if isinstance(sampling, es.WithReplacement) else 89.0
+        edge, scale, participants = numerical_edge(a, b - 0.5, n, min(len(a) - 0.5, n) / len(a))
+        value = (b - 0.5) / b * (edge - 1.2065335745820 * scale) - a[0]
+        assert found.value == pytest.approx(value, rel=1e-4)
+        scatter = ((case.hessians - case.hessians.mean(axis=0)) ** 2).sum(axis=(1, 2)).mean()
+        misfit = abs(scatter / (a.sum() ** 2 + (a**2).sum()) - 1)
+        assert found.error == pytest.approx(
+            1.2065 * scale * (0.1 + 0.5 / participants) + 1.2 * misfit * value, rel=1e-3
+        )
+        assert f"within {misfit:.0%}, {participants:.3g} eigenvalues" in found.reason
+
+    def test_errors_of_spike_and_additive_noise(self) -> None:
+        case, sampling = regression(es.data.spiked(200, 12, seed=1, spike=60.0).inputs), es.WithoutReplacement(12)
+        values, vectors = np.linalg.eigh(case.hessians.mean(axis=0))
+        gaps = values[-1] - values[:-1]
+        variances = ((case.hessians @ vectors[:, -1] @ vectors[:, :-1]) ** 2).mean(axis=0)
+        ratio = (variances / gaps).sum() / (values[-1] * values[:-1] / gaps).sum()
+        location, slope = es.gap.outlier(values, 12, 200)
+        found = es.gap.spike(case.problem, case.theta, sampling)
+        assert found.error == pytest.approx(found.value * (abs(1 - slope) + abs(ratio - 1)), rel=1e-6)
+        assert found.value == pytest.approx(ratio * (location - values[-1]), rel=1e-9)
+        noise = es.gap.additive_noise(case.problem, case.theta, sampling)
+        c = sampling.variance_coefficient(200)
+        scatter = c * ((case.hessians - case.hessians.mean(axis=0)) ** 2).sum(axis=(1, 2)).mean() / 13
+        assert noise.value == pytest.approx(scatter / values[-1], rel=1e-9)
+        true = c * (variances / gaps).sum()
+        assert noise.error == pytest.approx(2 * abs(true - noise.value) + scatter**2 / values[-1] ** 3, rel=1e-6)
+
     @pytest.mark.parametrize(
         "sampling", [es.WithoutReplacement(8), es.WithReplacement(6), es.WithoutReplacement(60)], ids=str
     )

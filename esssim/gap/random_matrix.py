@@ -63,6 +63,10 @@ def spectral_edge(eigenvalues: npt.ArrayLike, batch_size: float, n_samples: floa
     b = _validate.real("batch_size", batch_size, above=0.0)
     if not n_samples > b:
         raise ValueError(f"n_samples must be above batch_size = {b:g}, got {n_samples!r}")
+    if not np.count_nonzero(a) <= n_samples:
+        raise ValueError(
+            f"eigenvalues must hold at most n_samples = {n_samples:g} positive ones, got {np.count_nonzero(a)}"
+        )
     return _edge(a[a > 0], b, n_samples, 1.0)
 
 
@@ -156,7 +160,7 @@ def additive_noise(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -
     σ is half the edge of that matrix at c = 1; c = (1/b − 1/n)·n/(n−1) without replacement.
     Valid where λ₁ clears the noise, λ₁² ≥ 4cσ², and all other eigenvalues of H are within a quarter of λ₁.
     error: twice the distance to the second-order value, which has the true variances instead of one number, plus c²σ⁴/λ₁³.
-    theta: (p,). Raises ValueError for bad arguments. Source: Granziol, Zohren & Roberts, JMLR 2022, Theorem 3.
+    theta: (p,). Raises ValueError for bad arguments. Source: Granziol, Zohren & Roberts, JMLR 2022.
     """
     return additive_noise_at(Setting.of(problem, theta, sampling))
 
@@ -236,7 +240,10 @@ def _misfit(s: Setting) -> float:
 
 
 def _kurtosis_misfit(s: Setting) -> float:
-    """The median over eigenvectors of mean zₖ⁴/(3(mean zₖ²)²) − 1, zₖ = v_kᵀaᵢ: 0 for Gaussian rows, (n+2)/n up to noise."""
+    """The median over k of ((n+2)/n)·mean zₖ⁴/(3(mean zₖ²)²) − 1, zₖ = v_kᵀaᵢ: 0 for Gaussian rows.
+
+    A Gaussian zₖ of known length is uniform on a sphere in ℝⁿ, where E zₖ⁴ = 3n/(n+2)·(mean zₖ²)².
+    """
     keep = s.eigenvalues > s.rounding
     squares = (s.rows @ s.eigenvectors[:, keep]) ** 2
     fourth = (squares**2).mean(axis=0) / squares.mean(axis=0) ** 2
