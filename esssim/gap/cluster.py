@@ -60,15 +60,15 @@ def degenerate(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Pr
     tops = gaussian.tops(np.zeros((r, r)))
     value, noise, skewness = gaussian.mean(tops)
     error = 3 * noise + abs(skewness) + spread + gaussian.kurtosis_term * value
-    return Prediction(
-        "degenerate limit", value * s.unit, error * s.unit, True, f"{r} top eigenvalues within {spread / size:.2g} of the fluctuation"
-    )  # fmt: skip
+    return s.predicted(
+        "degenerate limit", value, error, f"{r} top eigenvalues within {spread / size:.2g} of the fluctuation"
+    )
 
 
 def crossover_at(s: Setting) -> Prediction:
     """`crossover` of a setting."""
     if s.c == 0.0 or s.p == 1:
-        return Prediction("crossover", 0.0, s.rounding * s.unit, True, "one parameter, or the full batch: no gap")
+        return s.predicted("crossover", 0.0, 0.0, "one parameter, or the full batch: no gap")
     found = _smallest_cluster(s)
     if found is None:
         return Prediction.refused("crossover", _no_cluster())
@@ -80,9 +80,7 @@ def crossover_at(s: Setting) -> Prediction:
     error = 3 * noise + abs(skewness) / 2 + 2 * leak * float(np.trace(shift)) / r + gaussian.kurtosis_term * value
     if error > value:
         return Prediction.refused("crossover", f"its error {error * s.unit:.3g} exceeds its value {value * s.unit:.3g}")
-    return Prediction(
-        "crossover", value * s.unit, (error + s.rounding) * s.unit, True, f"a cluster of {r} with a leak of {leak:.2g}"
-    )
+    return s.predicted("crossover", value, error, f"a cluster of {r} with a leak of {leak:.2g}")
 
 
 class _Cluster:

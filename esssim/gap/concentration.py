@@ -34,7 +34,7 @@ def bernstein(s: Setting) -> float:
     def excess(b: int, largest: float) -> float:
         return math.sqrt(2 * variance * math.log(s.p) / b) + (largest + s.rounding) * math.log(s.p) / (3 * b)
 
-    return s.sharpness + _direct_or_complement(s, excess) + s.rounding
+    return s.sharpness + _direct_or_complement(s, excess)
 
 
 @bound("upper")
@@ -55,7 +55,7 @@ def bernstein_intrinsic(s: Setting) -> float:
         return float((_inverse_psi(traces) * largest / (b * GRID[usable])).min())
 
     # No sample differs from zero: nothing to divide by, and no gap.
-    return s.sharpness + (_direct_or_complement(s, excess) if s.largest_norm > 0.0 else 0.0) + s.rounding
+    return s.sharpness + (_direct_or_complement(s, excess) if s.largest_norm > 0.0 else 0.0)
 
 
 def _direct_or_complement(s: Setting, excess: Callable[[int, float], float]) -> float:
@@ -82,7 +82,7 @@ def chernoff(s: Setting) -> float:
     """M_b ≤ inf_θ [(e^x − 1)/x·λ_max(H) + (L/b) log p/x], x = θL/b, L = max λ_max(Hᵢ)."""
     largest = float(s.sample_sharpness.max()) / s.b
     values = np.expm1(GRID) / GRID * s.sharpness + largest * math.log(s.p) / GRID
-    return float(values.min()) + s.p * s.rounding
+    return float(values.min())
 
 
 @bound("upper", POSITIVE_SEMIDEFINITE)
@@ -90,10 +90,10 @@ def chernoff_intrinsic(s: Setting) -> float:
     """M_b ≤ inf_θ (1/θ) log(1 + Σ_k (e^{gλ_k} − 1)), g = (e^x − 1)b/L, x = θL/b, L = max λ_max(Hᵢ)."""
     largest = float(s.sample_sharpness.max()) / s.b
     if largest <= 0.0:
-        return s.p * s.rounding
+        return 0.0
     eigenvalues = np.maximum(s.eigenvalues, 0.0)
     exponents = np.expm1(GRID)[:, None] * (eigenvalues / largest)
-    return float((_log_one_plus_excess(exponents) * largest / GRID).min()) + s.p * s.rounding
+    return float((_log_one_plus_excess(exponents) * largest / GRID).min())
 
 
 @bound("upper", POSITIVE_SEMIDEFINITE, RANK_ONE)
@@ -105,7 +105,7 @@ def laplace(s: Setting) -> float:
     squares = s.sample_sharpness / s.b
     largest = float(squares.max())
     if largest <= 0.0:
-        return s.rounding
+        return 0.0
     factors = s.rows
     lengths = np.where(squares > 0, squares, 1.0) * s.b
 
@@ -118,7 +118,7 @@ def laplace(s: Setting) -> float:
     best = minimize_scalar(
         value, bounds=(math.log(GRID[0]), math.log(GRID[-1])), method="bounded", options={"xatol": 0.03}
     )
-    return float(best.fun) + s.p * s.rounding
+    return float(best.fun)
 
 
 def _log_one_plus_excess(exponents: FloatArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Bounds on MiniBS from convexity, monotonicity and traces. Each is rounded outwards by its own rounding error."""
+"""Bounds on MiniBS from convexity, monotonicity and traces. Each rule rounds outwards; what multiplies rounding is here."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ FEW_ENOUGH = Condition("n·p³ of at most 2e8", lambda s: s.n * s.p**3 <= COMPLE
 @bound("lower")
 def jensen(s: Setting) -> float:
     """M_b ≥ λ_max(H): λ_max is convex and E H_B = H."""
-    return s.sharpness - s.rounding
+    return s.sharpness
 
 
 @bound("lower", POSITIVE_SEMIDEFINITE)
 def steepest_sample(s: Setting) -> float:
     """M_b ≥ E max_{i∈B} λ_max(Hᵢ)/b: H_B ⪰ Hᵢ/b for each i ∈ B."""
-    return s.maximum_over_batch(s.sample_sharpness) / s.b - s.rounding
+    return s.maximum_over_batch(s.sample_sharpness) / s.b
 
 
 @bound("upper")
 def single_sample(s: Setting) -> float:
     """M_b ≤ M₁ = (1/n) Σᵢ λ_max(Hᵢ): M_b falls with b."""
-    return float(s.sample_sharpness.mean()) + s.rounding
+    return float(s.sample_sharpness.mean())
 
 
 @bound("upper", POSITIVE_SEMIDEFINITE, WITHOUT_REPLACEMENT)
@@ -41,19 +41,19 @@ def full_batch_multiple(s: Setting) -> float:
 @bound("upper", POSITIVE_SEMIDEFINITE)
 def trace(s: Setting) -> float:
     """M_b ≤ tr H."""
-    return float(np.trace(s.hessian)) + s.p * s.rounding
+    return float(np.trace(s.hessian))
 
 
 @bound("upper")
 def mean_squared_norm(s: Setting) -> float:
     """M_b ≤ √E‖H_B‖_F² = √(‖H‖_F² + c·mean‖Dᵢ‖_F²)."""
-    return math.sqrt(s.mean_squared_norm) + s.rounding
+    return math.sqrt(s.mean_squared_norm)
 
 
 @bound("upper")
 def scatter(s: Setting) -> float:
     """M_b ≤ λ_max(H) + √(c·mean‖Dᵢ‖_F²): |λ_max(A) − λ_max(B)| ≤ ‖A−B‖_F."""
-    return s.sharpness + math.sqrt(s.c * float(s.scatter.mean())) + 2 * s.rounding
+    return s.sharpness + math.sqrt(s.c * float(s.scatter.mean()))
 
 
 @bound("upper")
@@ -67,7 +67,7 @@ def trace_and_norm(s: Setting) -> float:
     t, q = float(np.trace(s.hessian)), s.mean_squared_norm
     # q and t²/r cancel where all eigenvalues agree: their rounding is that of squares of norms.
     spread = max(q - t * t / r, 0.0) + s.relative_rounding * (q + t * t / r)
-    return t / r + math.sqrt((r - 1) / r * spread) + s.p * s.rounding
+    return t / r + math.sqrt((r - 1) / r * spread)
 
 
 @bound("upper", WITHOUT_REPLACEMENT, FEW_ENOUGH)
@@ -77,7 +77,7 @@ def complement(s: Setting) -> float:
     b·E λ_max(H_B−H) = (n−b)·E λ_max(H−H_{B'}) for |B'| = n−b, and the latter falls with |B'|. For b = n−1 the gap of
     H_B−H itself.
     """
-    return s.sharpness + (s.n - s.b) / s.b * (_mean_top_of_differences(s) + s.rounding) + s.rounding
+    return s.sharpness + (s.n - s.b) / s.b * (_mean_top_of_differences(s) + s.rounding)
 
 
 def _mean_top_of_differences(s: Setting) -> float:
@@ -89,7 +89,7 @@ def _mean_top_of_differences(s: Setting) -> float:
 @bound("upper", RANK_ONE, Condition("b ≥ 2 and n of at most 2000", lambda s: s.b >= 2 and s.n <= 2000))
 def pair(s: Setting) -> float:
     """M_b ≤ M₂ of the same scheme, from all pairs: M_b falls with b."""
-    return mean_over_pairs(s) + s.rounding
+    return mean_over_pairs(s)
 
 
 def mean_over_pairs(s: Setting) -> float:

@@ -71,4 +71,4 @@ def _rows_are_orthogonal(s: Setting) -> bool:
 
 
 def _found(value: float, reason: str, s: Setting) -> Prediction:
-    return Prediction("exact", max(value, 0.0) * s.unit, 2 * s.rounding * s.unit, True, reason)
+    return s.predicted("exact", max(value, 0.0), s.rounding, reason)

@@ -12,13 +12,13 @@ from esssim.statistics.mean_square import RANK_TOLERANCE
 @bound("lower", POSITIVE_SHARPNESS)
 def top_direction(s: Setting) -> float:
     """Q_b ≥ E(v₁ᵀH_Bv₁)²/λ₁ = λ₁ + c·Var(v₁ᵀHᵢv₁)/λ₁: the ratio ⟨M, DM⟩/⟨M, CM⟩ at M = v₁v₁ᵀ; never below λ_max(H)."""
-    return s.sharpness + s.c * float((s.top_deviations[:, 0] ** 2).mean()) / s.sharpness - 2 * s.rounding
+    return s.sharpness + s.c * float((s.top_deviations[:, 0] ** 2).mean()) / s.sharpness
 
 
 @bound("lower", POSITIVE_SEMIDEFINITE, POSITIVE_SHARPNESS)
 def identity(s: Setting) -> float:
     """Q_b ≥ E tr H_B²/tr H: the same ratio at M = I."""
-    return s.mean_squared_norm / float(np.trace(s.hessian)) - s.p * s.rounding
+    return s.mean_squared_norm / float(np.trace(s.hessian))
 
 
 @bound("upper", POSITIVE_SEMIDEFINITE, POSITIVE_SHARPNESS)
@@ -34,7 +34,7 @@ def second_moment(s: Setting) -> float:
 @bound("upper", POSITIVE_SEMIDEFINITE)
 def steepest_batch(s: Setting) -> float:
     """Q_b ≤ max_B λ_max(H_B) ≤ max_i λ_max(Hᵢ)."""
-    return float(s.sample_sharpness.max()) + s.rounding
+    return float(s.sample_sharpness.max())
 
 
 @bound("upper", POSITIVE_SEMIDEFINITE, WITHOUT_REPLACEMENT)

@@ -90,9 +90,9 @@ def _third_term(s: Setting) -> float:
 
 
 def _eigengaps(s: Setting) -> FloatArray:
-    """gₖ; where the samples do not differ at all, any positive number, as it divides zeros."""
+    """gₖ; infinite where there is none: such a top is only asked for when batches do not differ."""
     gaps = s.sharpness - s.eigenvalues[1:]
-    return np.where(gaps > s.rounding, gaps, 1.0)
+    return np.where(gaps > s.rounding, gaps, np.inf)
 
 
 def _refusal(method: str, s: Setting) -> Prediction | None:
@@ -106,4 +106,4 @@ def _refusal(method: str, s: Setting) -> Prediction | None:
 
 def _prediction(method: str, value: float, error: float, epsilon: float, s: Setting) -> Prediction:
     reason = f"the fluctuation is {epsilon:.3g} of the eigengap, at most {LARGEST_FLUCTUATION:g}"
-    return Prediction(method, value * s.unit, (error + s.rounding) * s.unit, True, reason)
+    return s.predicted(method, value, error, reason)

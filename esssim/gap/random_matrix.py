@@ -181,7 +181,7 @@ def marchenko_pastur_at(s: Setting) -> Prediction:
     error = edge.scale * abs(TRACY_WIDOM_MEAN) * (EDGE_ERROR + EDGE_ERROR_PER_EIGENVALUE / edge.n_effective)
     error += value * MISFIT_ERROR * abs(_misfit(s))
     reason = f"rows of Gaussian scatter within {abs(_misfit(s)):.0%}, {edge.n_effective:.3g} eigenvalues at the edge"
-    return Prediction(method, value * s.unit, error * s.unit, True, reason)
+    return s.predicted(method, value, error, reason)
 
 
 def spike_at(s: Setting) -> Prediction:
@@ -199,9 +199,9 @@ def spike_at(s: Setting) -> Prediction:
         )
     correction = _second_order_ratio(s)
     value = correction * (location - s.sharpness)
-    error = abs(value) * (abs(1 - slope) + abs(correction - 1)) + s.rounding
+    error = abs(value) * (abs(1 - slope) + abs(correction - 1))
     reason = f"an outlier clear of the edge, F' = {slope:.3g}; {correction:.3g} of the variances of Gaussian rows"
-    return Prediction(method, value * s.unit, error * s.unit, True, reason)
+    return s.predicted(method, value, error, reason)
 
 
 def _second_order_ratio(s: Setting) -> float:
@@ -215,7 +215,7 @@ def additive_noise_at(s: Setting) -> Prediction:
     """`additive_noise` of a setting."""
     method = "additive noise"
     if s.p == 1 or s.c == 0.0:
-        return Prediction(method, 0.0, s.rounding * s.unit, True, "one parameter, or the full batch: no gap")
+        return s.predicted(method, 0.0, 0.0, "one parameter, or the full batch: no gap")
     variance = s.c * float(s.scatter.mean()) / (s.p + 1)
     if not s.sharpness > max(2 * math.sqrt(variance), s.rounding):
         return Prediction.refused(method, "needs a sharpness above the edge of the noise")
@@ -224,10 +224,8 @@ def additive_noise_at(s: Setting) -> Prediction:
     value = variance / s.sharpness
     gaps = s.sharpness - s.eigenvalues[1:]
     true = s.c * float(((s.top_deviations[:, 1:] ** 2).mean(axis=0) / gaps).sum())
-    error = 2 * abs(true - value) + variance**2 / s.sharpness**3 + s.rounding
-    return Prediction(
-        method, value * s.unit, error * s.unit, True, "one steep direction in noise spread over all others"
-    )
+    error = 2 * abs(true - value) + variance**2 / s.sharpness**3
+    return s.predicted(method, value, error, "one steep direction in noise spread over all others")
 
 
 def _positive_eigenvalues(s: Setting) -> FloatArray:

@@ -29,9 +29,8 @@ def power_moments(s: Setting) -> float:
     mean, deviations = s.sharpness + shift, s.top_deviations
     along = deviations[:, 0]
     square = (deviations**2).sum(axis=1)
-    return _ratio_of_moments(
-        s, mean**2, mean, square, mean * along, along, (s.largest_norm + shift) ** 2, s.largest_norm + shift, shift
-    )
+    size = s.largest_norm + shift
+    return _ratio_of_moments(s, mean**2, mean, square, mean * along, along, size) - shift
 
 
 @bound("lower", POSITIVE_SEMIDEFINITE)
@@ -39,10 +38,11 @@ def trace_moments(s: Setting) -> float:
     """M_b ≥ (E Q)²/E[Qt], Q = ‖H_B‖_F², t = tr H_B: tr A² ≤ λ_max(A) tr A for A ⪰ 0."""
     traces = s.curvature.traces()
     along = s.curvature.inner_products(s.hessian)
+    size = max(s.largest_norm, float(np.abs(traces).max()))
+    squared_mean = float((s.hessian**2).sum())
     return _ratio_of_moments(
-        s, float((s.hessian**2).sum()), float(traces.mean()), s.scatter, along - along.mean(), traces - traces.mean(),
-        s.largest_norm**2, float(np.abs(traces).max()), 0.0,
-    )  # fmt: skip
+        s, squared_mean, float(traces.mean()), s.scatter, along - along.mean(), traces - traces.mean(), size
+    )
 
 
 def _ratio_of_moments(
@@ -52,11 +52,9 @@ def _ratio_of_moments(
     square: FloatArray,
     inner: FloatArray,
     deviation: FloatArray,
-    square_scale: float,
-    scale: float,
-    shift: float,
+    size: float,
 ) -> float:
-    """(E Q)²/E[Qy] − shift for Q = ‖x_B‖², y = y_B, batch means of vectors xᵢ and numbers yᵢ.
+    """(E Q)²/E[Qy], rounded downwards, for Q = ‖x_B‖², y = y_B, batch means of vectors xᵢ and numbers yᵢ.
 
     E Q = ‖x̄‖² + c·mean‖δxᵢ‖²,
     E[Qy] = ‖x̄‖²ȳ + c(ȳ·mean‖δxᵢ‖² + 2·mean(x̄·δxᵢ δyᵢ)) + c₃·mean(‖δxᵢ‖²δyᵢ).
@@ -64,10 +62,10 @@ def _ratio_of_moments(
     first = square_of_mean + s.c * float(square.mean())
     second = square_of_mean * mean + s.c * (mean * float(square.mean()) + 2 * float((inner * deviation).mean()))
     second += s.c3 * float((square * deviation).mean())
-    gamma = s.relative_rounding
-    first = max(first - gamma * square_scale, 0.0)
-    second += 4 * gamma * square_scale * scale
-    return (first**2 / second if second > 0 else 0.0) - shift - s.rounding
+    # Sums of squares and cubes of numbers of up to `size`.
+    first -= s.relative_rounding * size**2
+    second += s.relative_rounding * size**3
+    return first**2 / second if first > 0 else 0.0
 
 
 @bound("lower", POSITIVE_SEMIDEFINITE, ENUMERABLE)
@@ -78,7 +76,7 @@ def power(s: Setting) -> float:
     # A batch that hardly sees v₁ has rounding over rounding: each part is rounded so that the ratio can only fall.
     lengths = np.maximum(np.sqrt((images**2).sum(axis=1)) - s.rounding, 0.0)
     forms = np.abs(images @ s.eigenvectors[:, 0]) + s.rounding
-    return float(weights @ (lengths**2 / np.where(forms > 0, forms, np.inf))) - s.rounding
+    return float(weights @ (lengths**2 / np.where(forms > 0, forms, np.inf)))
 
 
 @bound("lower", POSITIVE_SEMIDEFINITE, ENUMERABLE)
@@ -88,7 +86,7 @@ def trace_ratio(s: Setting) -> float:
     matrices = s.curvature.batch_matrices(batches)
     traces = np.einsum("mii->m", matrices)
     ratios = np.einsum("mij,mij->m", matrices, matrices) / np.where(traces > 0, traces, np.inf)
-    return float(weights @ ratios) - s.p * s.rounding
+    return float(weights @ ratios)
 
 
 @bound("lower", ENUMERABLE)
@@ -109,7 +107,7 @@ def two_vectors(s: Setting) -> float:
     second = s.curvature.batch_quadratic_forms(batches, units)
     coupling = np.where(seen, (images * units).sum(axis=1), 0.0)
     larger = (along + second) / 2 + np.hypot((along - second) / 2, coupling)
-    return float(weights @ np.where(seen, larger, along)) - s.rounding
+    return float(weights @ np.where(seen, larger, along))
 
 
 def _images_of_top(s: Setting) -> FloatArray:

@@ -36,7 +36,8 @@ class Rule(Protocol):
 
 
 def bound(side: Side, *conditions: Condition) -> Callable[[Callable[[Setting], float]], Rule]:
-    """Turn a formula, in units of setting.unit and rounded outwards, into a rule with these conditions."""
+    """Turn a formula, in units of setting.unit, into a rule with these conditions that rounds outwards by setting.rounding."""
+    outwards = -1.0 if side == "lower" else 1.0
 
     def decorate(formula: Callable[[Setting], float]) -> Rule:
         name = formula.__name__
@@ -46,7 +47,7 @@ def bound(side: Side, *conditions: Condition) -> Callable[[Callable[[Setting], f
                 if not condition.holds(setting):
                     return Bound(name, side, math.nan, False, f"needs {condition.words}")
             words = " and ".join(condition.words for condition in conditions) or ALWAYS.words
-            return Bound(name, side, formula(setting) * setting.unit, True, words)
+            return Bound(name, side, (formula(setting) + outwards * setting.rounding) * setting.unit, True, words)
 
         rule.__name__, rule.__doc__ = name, formula.__doc__
         return rule

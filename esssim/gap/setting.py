@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from esssim._validate import FloatArray, IntArray
+from esssim.gap.model import Prediction
 from esssim.problems import Curvature, LowRankCurvature, Problem
 from esssim.problems.curvature import CHUNK_NUMBERS
 from esssim.sampling import Sampling, WithReplacement
@@ -142,6 +144,10 @@ class Setting:
         """γS: what rounding can do to any mean of the Hᵢ or eigenvalue of one."""
         return self.relative_rounding * self.largest_norm
 
+    def predicted(self, method: str, value: float, error: float, reason: str) -> Prediction:
+        """A valid prediction, of value and error in units of `unit`, with room for rounding."""
+        return Prediction(method, value * self.unit, (error + self.rounding) * self.unit, True, reason)
+
     @cached_property
     def smallest(self) -> float:
         """A lower bound on every λ_min(Hᵢ)."""
@@ -150,7 +156,7 @@ class Setting:
     @cached_property
     def positive_semidefinite(self) -> bool:
         """Whether every Hᵢ ⪰ 0, up to rounding in its own entries."""
-        return bool((self.curvature.smallest_eigenvalue_bounds() >= -8 * self.p * EPS * self.norms).all())
+        return bool((self.curvature.smallest_eigenvalue_bounds() >= -4 * math.sqrt(self.p) * EPS * self.norms).all())
 
     @cached_property
     def variance_matrix(self) -> FloatArray:
@@ -187,9 +193,10 @@ class Setting:
 
 
 def _without_rounded_zeros(curvature: Curvature) -> Curvature:
-    """On the solution set of a network the residuals, and with them the diagonals, are zero up to rounding."""
-    if isinstance(curvature, LowRankCurvature) and curvature.diagonals is not None:
-        largest = float((curvature.factors**2).sum(axis=1).max())
-        if float(np.abs(curvature.diagonals).max()) <= 8 * EPS * largest:
-            return curvature.gauss_newton()
-    return curvature
+    """On the solution set of a network the residuals, and with them the diagonals, are zero up to rounding.
+
+    The curvature is in units of its largest entry.
+    """
+    if not isinstance(curvature, LowRankCurvature) or curvature.diagonals is None:
+        return curvature
+    return curvature.gauss_newton() if float(np.abs(curvature.diagonals).max()) <= 8 * EPS else curvature
