@@ -10,7 +10,7 @@ import pytest
 
 from esssim import claims
 from esssim.claims import gap_cases, gap_tables
-from esssim.claims.gap_tables import Outcome
+from esssim.claims.gap_cases import Outcome
 
 PAGE = Path(__file__).parents[1] / "docs" / "gap.md"
 OUTCOME = Outcome(0, "p", 8, 3, "WithoutReplacement(2)", "exact", 1.0, 0.1, 1.05, 0.0)
@@ -78,3 +78,11 @@ def test_the_page_holds_both_tables() -> None:
     covered = [line for line in text.splitlines() if line.startswith("| all | 200 |")]
     assert len(covered) == 1
     assert float(covered[0].split("|")[3].strip(" %")) >= 90
+
+
+def test_the_example_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    start = text.index("```python\n") + len("```python\n")
+    exec(text[start : text.index("```", start)], {})
+    lower, upper, _ = capsys.readouterr().out.splitlines()[0].split()
+    assert float(lower) < float(upper)

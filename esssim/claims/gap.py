@@ -10,8 +10,7 @@ import numpy as np
 
 from esssim import data
 from esssim._validate import FloatArray
-from esssim.claims.gap_cases import UNSEEN
-from esssim.claims.gap_tables import outcomes
+from esssim.claims.gap_cases import UNSEEN, outcomes
 from esssim.claims.identities import N, zoo
 from esssim.claims.model import Claim, Expectation, Measurement, Registry, Row
 from esssim.claims.sources import MEAN_SQUARE, OURS

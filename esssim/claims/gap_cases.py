@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from esssim import data
 from esssim._validate import FloatArray
+from esssim.gap import predict
 from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem, Quadratic
 from esssim.sampling import Sampling, WithoutReplacement, WithReplacement
-from esssim.statistics import Estimate, minibatch_sharpness
+from esssim.statistics import Estimate, minibatch_sharpness, sharpness
 
 ENSEMBLES = ("gaussian", "spiked", "two_clusters", "power_law", "orthogonal")
 MODELS = ("regression", "regression", "product", "difference, depth 3", "solution", "quadratic")
@@ -84,6 +85,61 @@ def _problem(
     if model == "product":
         return DiagonalLinearNetwork(inputs, targets), rng.normal(size=2 * d)
     return DiagonalLinearNetwork(inputs, targets, form="difference", depth=3), rng.normal(size=2 * d)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A predicted gap next to the true one."""
+
+    seed: int
+    problem: str
+    n: int
+    p: int
+    sampling: str
+    method: str
+    predicted: float
+    error: float
+    gap: float
+    standard_error: float
+
+    @property
+    def covered(self) -> bool:
+        """Whether the truth is within the error, and twice its own standard error where it is sampled."""
+        return abs(self.predicted - self.gap) <= self.error + 2 * self.standard_error
+
+    @property
+    def measurable(self) -> bool:
+        """Whether the true gap is known to 20 % and not zero."""
+        return self.gap > max(5 * self.standard_error, 1e-9 * self.predicted)
+
+    @property
+    def relative_error(self) -> float:
+        return abs(self.predicted - self.gap) / self.gap
+
+
+def outcomes(seeds: Iterable[int]) -> list[Outcome]:
+    """`es.gap.predict` on the random cases of these seeds."""
+    rows = []
+    for seed in seeds:
+        case = random_case(seed)
+        found, truth = predict(case.problem, case.theta, case.sampling), case.minibs()
+        gap = truth.value - sharpness(case.problem, case.theta)
+        scheme = f"{type(case.sampling).__name__}({case.sampling.batch_size})"
+        rows.append(
+            Outcome(
+                seed,
+                case.name,
+                case.problem.n_samples,
+                case.problem.n_params,
+                scheme,
+                found.method,
+                found.value,
+                found.error,
+                gap,
+                truth.standard_error,
+            )
+        )
+    return rows
 
 
 TIGHTNESS_N, TIGHTNESS_SIZES, TIGHTNESS_SEEDS = 12, (1, 2, 3, 6, 11), range(4)

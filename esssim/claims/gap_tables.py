@@ -1,75 +1,14 @@
-"""The tables of docs/gap.md: `python -m esssim.claims.gap_tables docs/gap.md` rewrites them between their markers.
-
-Also what the claims about the gap are decided from: one row per problem.
-"""
+"""The tables of docs/gap.md: `python -m esssim.claims.gap_tables docs/gap.md` rewrites them between their markers."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from esssim.claims.gap_cases import TIGHTNESS_SIZES, UNSEEN, random_case, tightness_cases
-from esssim.gap import bounds, predict
-from esssim.statistics import sharpness
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A predicted gap next to the true one."""
-
-    seed: int
-    problem: str
-    n: int
-    p: int
-    sampling: str
-    method: str
-    predicted: float
-    error: float
-    gap: float
-    standard_error: float
-
-    @property
-    def covered(self) -> bool:
-        """Whether the truth is within the error, and twice its own standard error where it is sampled."""
-        return abs(self.predicted - self.gap) <= self.error + 2 * self.standard_error
-
-    @property
-    def measurable(self) -> bool:
-        """Whether the true gap is known to 20 % and not zero."""
-        return self.gap > max(5 * self.standard_error, 1e-9 * self.predicted)
-
-    @property
-    def relative_error(self) -> float:
-        return abs(self.predicted - self.gap) / self.gap
-
-
-def outcomes(seeds: Iterable[int]) -> list[Outcome]:
-    """`es.gap.predict` on the random cases of these seeds."""
-    rows = []
-    for seed in seeds:
-        case = random_case(seed)
-        found, truth = predict(case.problem, case.theta, case.sampling), case.minibs()
-        gap = truth.value - sharpness(case.problem, case.theta)
-        scheme = f"{type(case.sampling).__name__}({case.sampling.batch_size})"
-        rows.append(
-            Outcome(
-                seed,
-                case.name,
-                case.problem.n_samples,
-                case.problem.n_params,
-                scheme,
-                found.method,
-                found.value,
-                found.error,
-                gap,
-                truth.standard_error,
-            )
-        )
-    return rows
+from esssim.claims.gap_cases import TIGHTNESS_SIZES, UNSEEN, Outcome, outcomes, tightness_cases
+from esssim.gap import bounds
 
 
 def coverage_table(rows: list[Outcome]) -> str:
