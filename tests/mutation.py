@@ -55,6 +55,7 @@ MODULES = {
     "sampling": Module(("sampling.py", "_kernels/sampling.py"), ("tests/test_sampling.py",)),
     "stability": Module(("stability/*.py", "_kernels/lyapunov.py"), ("tests/test_stability.py",)),
     "settling": Module(("settling.py",), ("tests/test_settling.py",)),
+    "gap": Module(("gap/*.py",), ("tests/test_gap_predictions.py", "tests/test_gap_bounds.py")),
 }
 
 # (file, pattern in "line of source # change", reason): where an error is none. Nothing else is left out.

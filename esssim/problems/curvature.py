@@ -44,6 +44,34 @@ class DenseCurvature:
         """H_B for each row of `batches`, (m, p, p)."""
         return np.asarray(self.hessians[batches].mean(axis=1))
 
+    def images(self, vectors: FloatArray) -> FloatArray:
+        """Hᵢv for each sample i and its own vector v = vectors[i] (n, p) or one vector (p,) for all: (n, p)."""
+        return np.asarray(np.einsum("nij,...j->ni" if vectors.ndim == 1 else "nij,nj->ni", self.hessians, vectors))
+
+    def traces(self) -> FloatArray:
+        """tr Hᵢ, (n,)."""
+        return np.asarray(np.einsum("nii->n", self.hessians))
+
+    def squared_norms(self) -> FloatArray:
+        """‖Hᵢ‖_F², (n,)."""
+        return np.asarray((self.hessians**2).sum(axis=(1, 2)))
+
+    def inner_products(self, matrix: FloatArray) -> FloatArray:
+        """tr(HᵢM) for a symmetric M, (n,)."""
+        return np.asarray(np.einsum("nij,ij->n", self.hessians, matrix))
+
+    def smallest_eigenvalue_bounds(self) -> FloatArray:
+        """Lower bounds on λ_min(Hᵢ), (n,): here the eigenvalues themselves."""
+        return np.asarray(np.linalg.eigvalsh(self.hessians)[:, 0])
+
+    def compressed(self, basis: FloatArray) -> FloatArray:
+        """VᵀHᵢV for V = `basis` (p, r), (n, r, r)."""
+        return np.asarray(basis.T @ self.hessians @ basis)
+
+    def without_null_space(self) -> DenseCurvature:
+        """The curvature on the span of all samples where that is known by structure: never here."""
+        return self
+
     def quadratic_forms(self, vectors: FloatArray) -> FloatArray:
         """vᵀHᵢv for each sample i and its own vector v = vectors[i] (n, p) or one vector (p,) for all: (n,)."""
         applied = np.einsum("nij,...j->ni" if vectors.ndim == 1 else "nij,nj->ni", self.hessians, vectors)
@@ -112,6 +140,51 @@ class LowRankCurvature:
             index = np.arange(self.n_params)
             hessians[:, index, index] += self.diagonals[batches].mean(axis=1)
         return np.asarray(hessians)
+
+    def images(self, vectors: FloatArray) -> FloatArray:
+        """Hᵢv for each sample i and its own vector v = vectors[i] (n, p) or one vector (p,) for all: (n, p)."""
+        images = (self.factors * vectors).sum(axis=-1)[:, None] * self.factors
+        return np.asarray(images if self.diagonals is None else images + self.diagonals * vectors)
+
+    def traces(self) -> FloatArray:
+        """tr Hᵢ, (n,)."""
+        traces = (self.factors**2).sum(axis=1)
+        return np.asarray(traces if self.diagonals is None else traces + self.diagonals.sum(axis=1))
+
+    def squared_norms(self) -> FloatArray:
+        """‖Hᵢ‖_F² = ‖aᵢ‖⁴ + 2Σ_k a_k²d_k + Σ_k d_k², (n,)."""
+        norms = (self.factors**2).sum(axis=1) ** 2
+        if self.diagonals is not None:
+            norms = norms + (self.diagonals * (2 * self.factors**2 + self.diagonals)).sum(axis=1)
+        return np.asarray(norms)
+
+    def inner_products(self, matrix: FloatArray) -> FloatArray:
+        """tr(HᵢM) for a symmetric M, (n,)."""
+        products = ((self.factors @ matrix) * self.factors).sum(axis=1)
+        return np.asarray(products if self.diagonals is None else products + self.diagonals @ np.diagonal(matrix))
+
+    def smallest_eigenvalue_bounds(self) -> FloatArray:
+        """Lower bounds on λ_min(Hᵢ), (n,): the smallest diagonal entry, 0 without diagonals."""
+        return np.zeros(self.n_samples) if self.diagonals is None else np.asarray(self.diagonals.min(axis=1))
+
+    def compressed(self, basis: FloatArray) -> FloatArray:
+        """VᵀHᵢV for V = `basis` (p, r), (n, r, r)."""
+        projected = self.factors @ basis
+        compressed = projected[:, :, None] * projected[:, None, :]
+        if self.diagonals is not None:
+            products = (basis[:, :, None] * basis[:, None, :]).reshape(self.n_params, -1)
+            compressed += (self.diagonals @ products).reshape(compressed.shape)
+        return np.asarray(compressed)
+
+    def without_null_space(self) -> LowRankCurvature:
+        """The curvature on the span of all samples where that is known by structure: n coordinates for n < p rows.
+
+        Each λ_max is kept, as rank-one samples have no negative eigenvalue.
+        """
+        if self.diagonals is not None or self.n_samples >= self.n_params:
+            return self
+        left, singular, right = np.linalg.svd(self.factors, full_matrices=False)
+        return LowRankCurvature(left * singular, None, lambda vectors: self.to_basis(vectors) @ right.T)
 
     def quadratic_forms(self, vectors: FloatArray) -> FloatArray:
         """vᵀHᵢv for each sample i and its own vector v = vectors[i] (n, p) or one vector (p,) for all: (n,)."""

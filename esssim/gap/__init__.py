@@ -1,0 +1,31 @@
+"""The gap between the mini-batch sharpness and the sharpness: bounds that always hold, and predictions."""
+
+from esssim.gap.bounds import bounds, mean_square_bounds, top_eigenvalue_variance_bound
+from esssim.gap.cluster import crossover, degenerate
+from esssim.gap.exact import exact
+from esssim.gap.model import Bound, Bounds, Prediction
+from esssim.gap.perturbation import second_order, third_order
+from esssim.gap.predict import predict, predictions, scaling_exponents
+from esssim.gap.random_matrix import additive_noise, marchenko_pastur, outlier, spectral_edge, spike
+
+__all__ = [
+    "Bound",
+    "Bounds",
+    "Prediction",
+    "additive_noise",
+    "bounds",
+    "crossover",
+    "degenerate",
+    "exact",
+    "marchenko_pastur",
+    "mean_square_bounds",
+    "outlier",
+    "predict",
+    "predictions",
+    "scaling_exponents",
+    "second_order",
+    "spectral_edge",
+    "spike",
+    "third_order",
+    "top_eigenvalue_variance_bound",
+]

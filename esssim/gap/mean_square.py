@@ -1,0 +1,46 @@
+"""Bounds on the mean-square sharpness Q_b = λ_max(C⁺D), C = ½(H⊗I + I⊗H), D = E[H_B⊗H_B]."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from esssim.gap.rules import POSITIVE_SEMIDEFINITE, POSITIVE_SHARPNESS, WITHOUT_REPLACEMENT, Rule, bound
+from esssim.gap.setting import Setting
+from esssim.statistics.mean_square import RANK_TOLERANCE
+
+
+@bound("lower", POSITIVE_SHARPNESS)
+def top_direction(s: Setting) -> float:
+    """Q_b ≥ E(v₁ᵀH_Bv₁)²/λ₁ = λ₁ + c·Var(v₁ᵀHᵢv₁)/λ₁: the ratio ⟨M, DM⟩/⟨M, CM⟩ at M = v₁v₁ᵀ; never below λ_max(H)."""
+    return s.sharpness + s.c * float((s.top_deviations[:, 0] ** 2).mean()) / s.sharpness
+
+
+@bound("lower", POSITIVE_SEMIDEFINITE, POSITIVE_SHARPNESS)
+def identity(s: Setting) -> float:
+    """Q_b ≥ E tr H_B²/tr H: the same ratio at M = I."""
+    return s.mean_squared_norm / float(np.trace(s.hessian))
+
+
+@bound("upper", POSITIVE_SEMIDEFINITE, POSITIVE_SHARPNESS)
+def second_moment(s: Setting) -> float:
+    """Q_b ≤ λ_max(H⁺E[H_B²]) = λ_max(H + c·H^{−½}VH^{−½}) on the range of H."""
+    keep = s.eigenvalues > RANK_TOLERANCE * s.sharpness
+    basis = s.eigenvectors[:, keep] / np.sqrt(s.eigenvalues[keep])
+    added = float(np.linalg.eigvalsh(basis.T @ (s.hessian @ s.hessian + s.c * s.variance_matrix) @ basis)[-1])
+    # Rounding in V is divided by the smallest eigenvalue that is kept.
+    return added + s.relative_rounding * s.largest_norm**2 / float(s.eigenvalues[keep][-1])
+
+
+@bound("upper", POSITIVE_SEMIDEFINITE)
+def steepest_batch(s: Setting) -> float:
+    """Q_b ≤ max_B λ_max(H_B) ≤ max_i λ_max(Hᵢ)."""
+    return float(s.sample_sharpness.max())
+
+
+@bound("upper", POSITIVE_SEMIDEFINITE, WITHOUT_REPLACEMENT)
+def full_batch_multiple(s: Setting) -> float:
+    """Q_b ≤ max_B λ_max(H_B) ≤ (n/b)·λ_max(H)."""
+    return s.n / s.b * (s.sharpness + s.rounding)
+
+
+MEAN_SQUARE_RULES: tuple[Rule, ...] = (top_direction, identity, second_moment, steepest_batch, full_batch_multiple)

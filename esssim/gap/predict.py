@@ -1,0 +1,76 @@
+"""The best valid prediction of the gap, and the exponent with which it falls along the batch size."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from esssim import _validate
+from esssim._validate import FloatArray
+from esssim.gap.bounds import bounds_at
+from esssim.gap.cluster import crossover_at
+from esssim.gap.exact import exact_at
+from esssim.gap.model import Prediction
+from esssim.gap.perturbation import second_order_at, third_order_at
+from esssim.gap.random_matrix import additive_noise_at, marchenko_pastur_at, spike_at
+from esssim.gap.setting import Setting
+from esssim.problems import Problem
+from esssim.sampling import Sampling, WithoutReplacement
+
+FORMULAS: tuple[Callable[[Setting], Prediction], ...] = (
+    exact_at, third_order_at, second_order_at, crossover_at, marchenko_pastur_at, spike_at, additive_noise_at,
+)  # fmt: skip
+
+
+def predict(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Prediction:
+    """The gap M_b − λ_max(H) by the valid formula of the smallest error, within the bounds that always hold.
+
+    Where no formula is valid, or none is surer than the bounds, the middle of `bounds` with half their distance as the error.
+    theta: (p,). Raises ValueError for bad arguments.
+    """
+    return predict_at(Setting.of(problem, theta, sampling))
+
+
+def predictions(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> tuple[Prediction, ...]:
+    """Every formula's own prediction or refusal, "bounds" last; `predict` picks from these. Arguments as there."""
+    return predictions_at(Setting.of(problem, theta, sampling))
+
+
+def predictions_at(s: Setting) -> tuple[Prediction, ...]:
+    """`predictions` of a setting."""
+    lower, upper = bounds_at(s).gap
+    middle = Prediction("bounds", (lower + upper) / 2, (upper - lower) / 2, True, "bounds that always hold")
+    return (*(formula(s) for formula in FORMULAS), middle)
+
+
+def predict_at(s: Setting) -> Prediction:
+    """`predict` of a setting."""
+    exact = exact_at(s)
+    if exact.valid:
+        return exact
+    *candidates, middle = predictions_at(s)
+    lower, upper = middle.interval
+    best = min((found for found in (*candidates, middle) if found.valid), key=lambda found: found.error)
+    return dataclasses.replace(best, value=min(max(best.value, lower), upper))
+
+
+def scaling_exponents(
+    problem: Problem, theta: npt.ArrayLike, batch_sizes: Sequence[int], scheme: type[Sampling] = WithoutReplacement
+) -> FloatArray:
+    """α between neighbouring batch sizes, α = −log(gap'/gap)/log(b'/b) with the gaps of `predict`: one less than batch_sizes.
+
+    Second order gives α = 1 with replacement and, from c = (n−b)/(b(n−1)), n/(n−b) without; a degenerate top eigenvalue half
+    of that; Gaussian rows anything from 1 (b ≪ p) to ½. NaN where a gap is 0. batch_sizes: increasing.
+    Raises ValueError for bad arguments.
+    """
+    sizes = [_validate.integer("batch_sizes", b, 1) for b in batch_sizes]
+    if len(sizes) < 2 or any(later <= earlier for earlier, later in itertools.pairwise(sizes)):
+        raise ValueError(f"batch_sizes must be at least two increasing integers, got {list(batch_sizes)!r}")
+    gaps = [predict(problem, theta, scheme(b)).value for b in sizes]
+    logs = np.log([gap if gap > 0 else math.nan for gap in gaps])
+    return np.asarray(-np.diff(logs) / np.diff(np.log(sizes)))

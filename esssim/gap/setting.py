@@ -1,0 +1,202 @@
+"""What every formula of the gap needs about the per-sample Hessians at one point, computed once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from esssim._validate import FloatArray, IntArray
+from esssim.gap.model import Prediction
+from esssim.problems import Curvature, LowRankCurvature, Problem
+from esssim.problems.curvature import CHUNK_NUMBERS
+from esssim.sampling import Sampling, WithReplacement
+from esssim.spectra import largest_eigenvalues
+
+EPS = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """n per-sample Hessians Hᵢ in units of `unit`, a power of two near their largest entry, and a sampling scheme.
+
+    Rank-one samples with n < p are taken on the n dimensions that they span; diagonals that are rounding count as zero. Dᵢ = Hᵢ − H; S = max ‖Hᵢ‖_F.
+    """
+
+    curvature: Curvature
+    sampling: Sampling
+    unit: float
+
+    @classmethod
+    def of(cls, problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Setting:
+        """ValueError for a theta of the wrong shape or with non-finite entries, and a batch size that does not fit."""
+        point = problem.check_point(theta)
+        sampling.check(problem.n_samples)
+        curvature = problem.curvature(point)
+        unit = curvature.scale()
+        return cls(_without_rounded_zeros(curvature.scaled(unit)).without_null_space(), sampling, unit)
+
+    @property
+    def n(self) -> int:
+        return self.curvature.n_samples
+
+    @property
+    def p(self) -> int:
+        return self.curvature.n_params
+
+    @property
+    def b(self) -> int:
+        return self.sampling.batch_size
+
+    @property
+    def c(self) -> float:
+        """Cov(H_B) = c · (1/n) Σᵢ Dᵢ⊗Dᵢ."""
+        return self.sampling.variance_coefficient(self.n)
+
+    @property
+    def c3(self) -> float:
+        """The third central moment of H_B is c₃ times that of one sample."""
+        return self.sampling.third_moment_coefficient(self.n)
+
+    @property
+    def with_replacement(self) -> bool:
+        return isinstance(self.sampling, WithReplacement)
+
+    @property
+    def rank_one(self) -> bool:
+        """Whether Hᵢ = aᵢaᵢᵀ by structure."""
+        return isinstance(self.curvature, LowRankCurvature) and self.curvature.diagonals is None
+
+    @property
+    def rows(self) -> FloatArray:
+        """aᵢ of rank-one samples, (n, p)."""
+        assert isinstance(self.curvature, LowRankCurvature)
+        return self.curvature.factors
+
+    @cached_property
+    def hessian(self) -> FloatArray:
+        return self.curvature.mean()
+
+    @cached_property
+    def _eigen(self) -> tuple[FloatArray, FloatArray]:
+        values, vectors = np.linalg.eigh(self.hessian)
+        return values[::-1].copy(), np.ascontiguousarray(vectors[:, ::-1])
+
+    @property
+    def eigenvalues(self) -> FloatArray:
+        """λ₁ ≥ λ₂ ≥ … of H, (p,)."""
+        return self._eigen[0]
+
+    @property
+    def eigenvectors(self) -> FloatArray:
+        """v₁, v₂, … as columns, (p, p)."""
+        return self._eigen[1]
+
+    @property
+    def sharpness(self) -> float:
+        return float(self.eigenvalues[0])
+
+    @cached_property
+    def top_deviations(self) -> FloatArray:
+        """D₁ₖ = v₁ᵀ(Hᵢ−H)v_k for every sample, (n, p)."""
+        images = self.curvature.images(np.ascontiguousarray(self.eigenvectors[:, 0])) @ self.eigenvectors
+        images[:, 0] -= self.sharpness
+        return images
+
+    @cached_property
+    def sample_sharpness(self) -> FloatArray:
+        """λ_max(Hᵢ), (n,)."""
+        return largest_eigenvalues(self.curvature, np.arange(self.n)[:, None])
+
+    @cached_property
+    def scatter(self) -> FloatArray:
+        """‖Dᵢ‖_F² for every sample, (n,)."""
+        # Differences first, squares then: ‖Hᵢ‖² − 2⟨Hᵢ,H⟩ + ‖H‖² would lose half of the digits.
+        size = max(1, CHUNK_NUMBERS // self.p**2)
+        chunks = []
+        for start in range(0, self.n, size):
+            matrices = self.curvature.batch_matrices(np.arange(start, min(start + size, self.n))[:, None])
+            matrices -= self.hessian
+            chunks.append(np.einsum("nij,nij->n", matrices, matrices))
+        return np.concatenate(chunks)
+
+    @cached_property
+    def norms(self) -> FloatArray:
+        """‖Hᵢ‖_F, (n,)."""
+        return np.sqrt(np.maximum(self.curvature.squared_norms(), 0.0))
+
+    @property
+    def largest_norm(self) -> float:
+        """S = max ‖Hᵢ‖_F."""
+        return float(self.norms.max())
+
+    @property
+    def relative_rounding(self) -> float:
+        """γ = 16(n+p+b)·eps: a sum of n terms errs by n·eps of its largest partial sums, an eigenvalue by a small
+        multiple of p·eps of the norm, a batch mean by b·eps; 16 covers the small multiples."""
+        return 16 * (self.n + self.p + self.b) * EPS
+
+    @property
+    def rounding(self) -> float:
+        """γS: what rounding can do to any mean of the Hᵢ or eigenvalue of one."""
+        return self.relative_rounding * self.largest_norm
+
+    def predicted(self, method: str, value: float, error: float, reason: str) -> Prediction:
+        """A valid prediction, of value and error in units of `unit`, with room for rounding."""
+        return Prediction(method, value * self.unit, (error + self.rounding) * self.unit, True, reason)
+
+    @cached_property
+    def smallest(self) -> float:
+        """A lower bound on every λ_min(Hᵢ)."""
+        return float(self.curvature.smallest_eigenvalue_bounds().min())
+
+    @cached_property
+    def positive_semidefinite(self) -> bool:
+        """Whether every Hᵢ ⪰ 0, up to rounding in its own entries."""
+        return bool((self.curvature.smallest_eigenvalue_bounds() >= -4 * math.sqrt(self.p) * EPS * self.norms).all())
+
+    @cached_property
+    def variance_matrix(self) -> FloatArray:
+        """V = (1/n) Σᵢ Dᵢ² = mean Hᵢ² − H², (p, p)."""
+        return self.curvature.mean_conjugation(np.eye(self.p)) - self.hessian @ self.hessian
+
+    @cached_property
+    def variance_eigenvalues(self) -> FloatArray:
+        """Those of V, ascending, none below 0."""
+        return np.maximum(np.linalg.eigvalsh(self.variance_matrix), 0.0)
+
+    @property
+    def mean_squared_norm(self) -> float:
+        """E‖H_B‖_F² = ‖H‖_F² + c·mean‖Dᵢ‖_F²."""
+        return float((self.hessian**2).sum() + self.c * self.scatter.mean())
+
+    def maximum_over_batch(self, values: FloatArray) -> float:
+        """E max_{i∈B} xᵢ for n numbers: the k-th smallest is the largest of a batch with probability
+        C(k−1, b−1)/C(n, b), or (k/n)ᵇ − ((k−1)/n)ᵇ with replacement."""
+        n, b, ordered = self.n, self.b, np.sort(values)
+        below = np.arange(n + 1)
+        if self.with_replacement:
+            at_most = (below / n) ** b
+        else:
+            # C(k, b)/C(n, b) = Π_j (k−j)/(n−j)
+            at_most = np.prod(np.maximum(below[:, None] - np.arange(b), 0) / (n - np.arange(b)), axis=1)
+        return float(np.diff(at_most) @ ordered)
+
+    @cached_property
+    def every_batch(self) -> tuple[IntArray, FloatArray]:
+        """Every batch and its probability, (m, b) and (m,): where m is small."""
+        chunks = list(self.sampling.enumerate(self.n))
+        return np.concatenate([batches for batches, _ in chunks]), np.concatenate([weights for _, weights in chunks])
+
+
+def _without_rounded_zeros(curvature: Curvature) -> Curvature:
+    """On the solution set of a network the residuals, and with them the diagonals, are zero up to rounding.
+
+    The curvature is in units of its largest entry.
+    """
+    if not isinstance(curvature, LowRankCurvature) or curvature.diagonals is None:
+        return curvature
+    return curvature.gauss_newton() if float(np.abs(curvature.diagonals).max()) <= 8 * EPS else curvature

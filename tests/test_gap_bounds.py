@@ -1,0 +1,545 @@
+"""Every bound against its formula in plain dense arithmetic, and against every batch of nasty problems.
+
+`python -m tests.test_gap_bounds 10000` tries so many fresh problems.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import scipy.linalg
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+
+import esssim as es
+from esssim.gap.setting import Setting
+from tests import oracles, strategies
+from tests.battery import Case
+
+SCHEMES = (es.WithoutReplacement, es.WithReplacement)
+KINDS = ("regression", "wide regression", "solution", "product", "difference", "positive", "indefinite")
+
+
+def some_case(kind: str, seed: int = 0, n: int = 6) -> Case:
+    normal = np.random.default_rng(seed).standard_normal
+    if kind in ("positive", "indefinite"):
+        raw = normal((n, 3, 3))
+        matrices = raw @ raw.transpose(0, 2, 1) if kind == "positive" else raw + raw.transpose(0, 2, 1)
+        return Case(es.Quadratic(matrices, np.zeros((n, 3))), np.zeros(3))
+    inputs = normal((n, 9 if kind.startswith("wide") else 3))
+    if kind.endswith("regression"):
+        return Case(es.LinearRegression(inputs, normal(n)), np.zeros(inputs.shape[1]))
+    theta = normal(6)
+    targets = inputs @ (theta[:3] * theta[3:]) if kind == "solution" else normal(n)
+    if kind == "difference":
+        return Case(es.DiagonalLinearNetwork(inputs, targets, form="difference", depth=3), theta)
+    return Case(es.DiagonalLinearNetwork(inputs, targets), theta)
+
+
+class Reference:
+    """The theory in dense matrices and enumerated batches; nothing of esssim but the per-sample Hessians."""
+
+    def __init__(self, case: Case, sampling: es.Sampling) -> None:
+        self.hessians = case.hessians
+        self.n, self.p = self.hessians.shape[:2]
+        self.b, self.with_replacement = sampling.batch_size, isinstance(sampling, es.WithReplacement)
+        self.batches, self.weights = oracles.all_batches(self.n, sampling)
+        self.means = self.hessians[self.batches].mean(axis=1)
+        self.hessian = self.hessians.mean(axis=0)
+        self.values, vectors = np.linalg.eigh(self.hessian)
+        self.top, self.v = self.values[-1], vectors[:, -1]
+        self.tops = np.linalg.eigvalsh(self.means)[:, -1]
+        self.own = np.linalg.eigvalsh(self.hessians)
+        self.deviations = self.hessians - self.hessian
+        self.minibs = float(self.weights @ self.tops)
+        self.expected_square = np.einsum("m,mij,mjk->ik", self.weights, self.means, self.means)
+
+    def pairs(self) -> float:
+        couples = [(i, j) for i in range(self.n) for j in range(self.n) if self.with_replacement or i != j]
+        return float(np.mean([np.linalg.eigvalsh((self.hessians[i] + self.hessians[j]) / 2)[-1] for i, j in couples]))
+
+    def maximum(self) -> float:
+        return float(self.weights @ self.own[:, -1][self.batches].max(axis=1)) / self.b
+
+    def power_moments(self) -> float:
+        shift = max(0.0, -self.own.min()) * (self.own.min() < -1e-9)
+        shifted = self.means + shift * np.eye(self.p)
+        squares = ((shifted @ self.v) ** 2).sum(axis=1)
+        forms = np.einsum("i,mij,j->m", self.v, shifted, self.v)
+        return float((self.weights @ squares) ** 2 / (self.weights @ (squares * forms)) - shift)
+
+    def trace_moments(self) -> float:
+        squares, traces = (self.means**2).sum(axis=(1, 2)), np.einsum("mii->m", self.means)
+        return float((self.weights @ squares) ** 2 / (self.weights @ (squares * traces)))
+
+    def two_vectors(self) -> float:
+        found = []
+        for mean in self.means:
+            basis = scipy.linalg.orth(np.stack((self.v, mean @ self.v), axis=1), rcond=1e-10)
+            found.append(np.linalg.eigvalsh(basis.T @ mean @ basis)[-1])
+        return float(self.weights @ found)
+
+    def trace_and_norm(self, rank: int) -> float:
+        """The largest of r numbers of sum t and sum of squares q: one large, the others equal."""
+        t, q = np.trace(self.hessian), np.trace(self.expected_square)
+        # x + (r−1)y = t, x² + (r−1)y² = q: a quadratic equation for x.
+        roots = np.roots([rank, -2 * t, t * t - (rank - 1) * q]) if rank > 1 else np.array([t])
+        return float(roots.real.max())
+
+    def bernstein(self) -> float:
+        norm = np.linalg.norm((self.deviations @ self.deviations).mean(axis=0), 2)
+        log = math.log(self.p)
+
+        def excess(b: int, largest: float) -> float:
+            return math.sqrt(2 * norm * log / b) + largest * log / (3 * b)
+
+        found = excess(self.b, self.own[:, -1].max() - self.values[-self.p])
+        return self.top + self.or_complement(found, excess)
+
+    def or_complement(self, found: float, excess: Callable[[int, float], float]) -> float:
+        if self.with_replacement:
+            return found
+        others = self.n - self.b
+        if others == 0:
+            return 0.0
+        return min(found, others / self.b * excess(others, self.top - self.smallest))
+
+    smallest = 0.0
+
+    def bernstein_intrinsic(self) -> float:
+        variances = np.linalg.eigvalsh((self.deviations @ self.deviations).mean(axis=0))
+
+        def excess(b: int, largest: float) -> float:
+            def value(log_x: float) -> float:
+                x = math.exp(log_x)
+                q = np.expm1(b * (math.exp(x) - 1 - x) / largest**2 * variances).sum()
+                u = scipy.optimize.brentq(lambda u: math.expm1(u) - u - q, 0, 700)
+                return u * largest / (b * x)
+
+            return minimum(value)
+
+        found = excess(self.b, self.own[:, -1].max() - self.values[-self.p])
+        return self.top + self.or_complement(found, excess)
+
+    def chernoff(self) -> float:
+        largest = self.own[:, -1].max() / self.b
+        return minimum(lambda z: (math.expm1(math.exp(z)) * self.top + largest * math.log(self.p)) / math.exp(z))
+
+    def chernoff_intrinsic(self) -> float:
+        largest = self.own[:, -1].max() / self.b
+
+        def value(z: float) -> float:
+            return math.log1p(np.expm1(math.expm1(math.exp(z)) / largest * self.values).sum()) * largest / math.exp(z)
+
+        return minimum(value)
+
+    def laplace(self) -> float:
+        largest = self.own[:, -1].max() / self.b
+
+        def value(z: float) -> float:
+            theta = math.exp(z) / largest
+            mean = np.mean([scipy.linalg.expm(theta / self.b * h) for h in self.hessians], axis=0)
+            return math.log1p((np.linalg.eigvalsh(mean) ** self.b - 1).sum()) / theta
+
+        return minimum(value)
+
+
+def minimum(value: Callable[[float], float]) -> float:
+    """Over log θ: a coarse scan, then the best neighbourhood."""
+    scan = np.linspace(math.log(1e-3), math.log(4.0), 60)
+    best = scan[int(np.argmin([value(z) for z in scan]))]
+    return float(minimize_scalar(value, bounds=(best - 0.2, best + 0.2), method="bounded").fun)
+
+
+CLOSED_FORM: dict[str, Callable[[Reference], float]] = {
+    "jensen": lambda r: r.top,
+    "steepest_sample": Reference.maximum,
+    "power_moments": Reference.power_moments,
+    "trace_moments": Reference.trace_moments,
+    "power": lambda r: float(
+        r.weights @ [(h @ r.v) @ (h @ r.v) / (r.v @ h @ r.v) for h in r.means]
+    ),
+    "trace_ratio": lambda r: float(r.weights @ [np.trace(h @ h) / np.trace(h) for h in r.means]),
+    "two_vectors": Reference.two_vectors,
+    "single_sample": lambda r: float(r.own[:, -1].mean()),
+    "pair": Reference.pairs,
+    "full_batch_multiple": lambda r: r.n / r.b * r.top,
+    "trace": lambda r: float(np.trace(r.hessian)),
+    "mean_squared_norm": lambda r: math.sqrt(np.trace(r.expected_square)),
+    "scatter": lambda r: r.top + math.sqrt(np.trace(r.expected_square) - np.trace(r.hessian @ r.hessian)),
+    "complement": lambda r: r.top + (r.n - r.b) / r.b * float(np.linalg.eigvalsh(-r.deviations)[:, -1].mean()),
+}  # fmt: skip
+LEAST = ("bernstein_intrinsic", "chernoff", "chernoff_intrinsic", "laplace")
+NEEDS_POSITIVE = {
+    "steepest_sample", "trace_moments", "power", "trace_ratio", "full_batch_multiple", "trace", "chernoff",
+    "chernoff_intrinsic", "laplace",
+}  # fmt: skip
+NEEDS_RANK_ONE = {"laplace", "pair"}
+NEEDS_NO_REPLACEMENT = {"full_batch_multiple", "complement"}
+RANK_ONE_KINDS = ("regression", "wide regression", "solution")
+
+every_case = pytest.mark.parametrize("kind", KINDS)
+every_scheme = pytest.mark.parametrize(
+    "sampling",
+    [scheme(b) for scheme in SCHEMES for b in (1, 2, 4, 5)],
+    ids=lambda s: f"{type(s).__name__}({s.batch_size})",
+)
+
+
+@every_case
+@every_scheme
+def test_each_bound_is_its_formula(kind: str, sampling: es.Sampling) -> None:
+    case = some_case(kind)
+    found, reference = es.gap.bounds(case.problem, case.theta, sampling), Reference(case, sampling)
+    # Rank-one samples are known to have no negative eigenvalue; a diagonal has its smallest entry as a bound.
+    if kind in ("product", "difference"):
+        structured = case.problem.curvature(case.theta)
+        reference.smallest = structured.diagonals.min()
+    elif kind == "indefinite" or kind == "positive":
+        reference.smallest = reference.own.min()
+    reference_names = set(CLOSED_FORM)
+    positive = kind in ("positive", *RANK_ONE_KINDS)
+    # Rank-one samples with n < p live in n dimensions, which is what log p and ranks count.
+    p = min(reference.n, reference.p) if kind == "wide regression" else reference.p
+    for name, bound in found.by_name.items():
+        valid = (
+            (positive or name not in NEEDS_POSITIVE)
+            and (kind in RANK_ONE_KINDS or name not in NEEDS_RANK_ONE)
+            and not (name in NEEDS_NO_REPLACEMENT and reference.with_replacement)
+            and not (name == "pair" and sampling.batch_size == 1)
+        )
+        assert bound.valid == valid, name
+        if not valid:
+            assert math.isnan(bound.value)
+            assert bound.reason.startswith("needs ")
+        elif name == "power_moments" and kind in ("product", "difference"):
+            assert bound.value <= reference.minibs  # the shift is that of a bound on the smallest eigenvalue
+        elif name in reference_names:
+            outwards = 1 if bound.side == "upper" else -1
+            slack = outwards * (bound.value - CLOSED_FORM[name](reference))
+            assert -1e-14 * reference.top <= slack <= 1e-10 * reference.own[:, -1].max() * p, (name, slack)
+        elif name == "trace_and_norm":
+            rank = min(sampling.batch_size, p) if kind in RANK_ONE_KINDS else p
+            assert bound.value == pytest.approx(reference.trace_and_norm(rank), rel=1e-6)
+    reference.p = p
+    assert found["bernstein"].value == pytest.approx(reference.bernstein(), rel=1e-9)
+    for name in LEAST:
+        if found[name].valid:
+            least = getattr(reference, name)()
+            assert least * (1 - 1e-9) <= found[name].value <= least * (1 + 3e-3), name
+
+
+@every_case
+@every_scheme
+def test_mean_square_bounds_are_their_formulas(kind: str, sampling: es.Sampling) -> None:
+    case = some_case(kind)
+    found, r = es.gap.mean_square_bounds(case.problem, case.theta, sampling), Reference(case, sampling)
+    along = r.weights @ np.einsum("i,mij,j->m", r.v, r.means, r.v) ** 2
+    assert found["top_direction"].value == pytest.approx(along / r.top, rel=1e-10)
+    positive = kind in ("positive", *RANK_ONE_KINDS)
+    for name in ("identity", "second_moment", "steepest_batch", "full_batch_multiple"):
+        expected = positive and not (name == "full_batch_multiple" and r.with_replacement)
+        assert found[name].valid == expected
+    if positive:
+        expected = np.trace(r.expected_square) / np.trace(r.hessian)
+        assert found["identity"].value == pytest.approx(expected, rel=1e-10)
+        pencil = np.linalg.pinv(r.hessian, rcond=1e-10) @ r.expected_square
+        assert found["second_moment"].value == pytest.approx(np.linalg.eigvals(pencil).real.max(), rel=1e-8)
+        assert found["steepest_batch"].value == pytest.approx(r.own[:, -1].max(), rel=1e-10)
+        if not r.with_replacement:
+            assert found["full_batch_multiple"].value == pytest.approx(r.n / r.b * r.top, rel=1e-10)
+        assert found.upper < math.inf
+    else:
+        assert found.upper == math.inf
+    truth = es.mean_square_sharpness(case.problem, case.theta, sampling)
+    assert found.lower <= truth <= found.upper
+    assert found.statistic == "mean-square sharpness"
+
+
+def test_the_best_pair_and_the_gap() -> None:
+    case, sampling = some_case("regression"), es.WithoutReplacement(3)
+    found = es.gap.bounds(case.problem, case.theta, sampling)
+    assert found.statistic == "MiniBS"
+    assert found.sharpness == pytest.approx(es.sharpness(case.problem, case.theta), rel=1e-14)
+    lowers = [bound.value for bound in found.by_name.values() if bound.side == "lower" and bound.valid]
+    uppers = [bound.value for bound in found.by_name.values() if bound.side == "upper" and bound.valid]
+    assert (found.lower, found.upper) == (max(lowers), min(uppers))
+    assert (float(found.best("lower")), float(found.best("upper"))) == (found.lower, found.upper)
+    assert found.gap == (found.lower - found.sharpness, found.upper - found.sharpness)
+    assert 0 < found.gap[0] < found.gap[1]
+
+
+def test_the_full_batch_has_no_gap() -> None:
+    for kind in KINDS:
+        case = some_case(kind)
+        found = es.gap.bounds(case.problem, case.theta, es.WithoutReplacement(6))
+        assert found.gap[0] == 0.0
+        assert found.upper == pytest.approx(found.sharpness, rel=1e-10)
+
+
+def test_bounds_are_tight_where_they_can_be() -> None:
+    equal = es.LinearRegression(np.ones((5, 2)), np.zeros(5))
+    found = es.gap.bounds(equal, np.zeros(2), es.WithoutReplacement(2))
+    assert found.lower == pytest.approx(2.0, rel=1e-11)
+    assert found.upper == pytest.approx(2.0, rel=1e-11)
+    orthogonal = es.LinearRegression(np.eye(4), np.zeros(4))
+    found = es.gap.bounds(orthogonal, np.zeros(4), es.WithoutReplacement(2))
+    assert (found.lower, found.upper) == (pytest.approx(0.5, rel=1e-11), pytest.approx(0.5, rel=1e-6))
+    zero = es.LinearRegression(np.zeros((3, 2)), np.zeros(3))
+    assert es.gap.bounds(zero, np.zeros(2), es.WithoutReplacement(2)).gap == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("scale", [1e150, 1e-150])
+@every_case
+def test_bounds_scale_with_the_hessians(kind: str, scale: float) -> None:
+    case, sampling = some_case(kind), es.WithoutReplacement(2)
+    if not isinstance(case.problem, es.Quadratic):
+        problem = es.LinearRegression(case.problem.inputs, np.zeros(6))
+        scaled: es.Problem = es.LinearRegression(case.problem.inputs * scale, np.zeros(6))
+        theta = np.zeros(problem.n_params)
+    else:
+        problem, theta = case.problem, case.theta
+        scaled = es.Quadratic(case.problem.hessians * scale**2, np.zeros((6, 3)))
+    one, other = es.gap.bounds(problem, theta, sampling), es.gap.bounds(scaled, theta, sampling)
+    for name, bound in one.by_name.items():
+        if bound.valid:
+            assert other[name].value == pytest.approx(bound.value * scale**2, rel=1e-8, abs=0.0), name
+
+
+def test_what_is_too_large_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    problem = es.LinearRegression(rng.standard_normal((400, 90)), np.zeros(400))
+    found = es.gap.bounds(problem, np.zeros(90), es.WithoutReplacement(3))
+    assert found["complement"].reason == "needs n·p³ of at most 2e8"
+    assert found["power"].reason == "needs an average over every batch of at most 1e6 numbers"
+    assert not found["two_vectors"].valid
+    assert found["pair"].valid
+    large = es.LinearRegression(rng.standard_normal((2001, 2)), np.zeros(2001))
+    assert not es.gap.bounds(large, np.zeros(2), es.WithoutReplacement(3))["pair"].valid
+    single = es.gap.bounds(large, np.zeros(2), es.WithoutReplacement(1))
+    assert single.lower == pytest.approx(single.upper, rel=1e-9)
+
+
+@every_scheme
+@every_case
+def test_variance_of_the_top_eigenvalue(kind: str, sampling: es.Sampling) -> None:
+    case = some_case(kind)
+    r = Reference(case, sampling)
+    found = es.gap.top_eigenvalue_variance_bound(case.problem, case.theta, sampling)
+    variance = float(r.weights @ (r.tops - r.minibs) ** 2)
+    assert variance <= found
+    scatter = np.trace(r.expected_square) - np.trace(r.hessian @ r.hessian)
+    # gap² + Var ≤ E‖H_B − H‖_F².
+    assert (r.minibs - r.top) ** 2 + variance <= scatter * (1 + 1e-12)
+    norms = [np.linalg.norm(r.hessians[i] - r.hessians[j], 2) ** 2 for i in range(6) for j in range(6)]
+    factor = 1 / (2 * r.b) / 36 if r.with_replacement else (6 - r.b) / (2 * 6 * r.b) / 30
+    by_pairs = factor * sum(norms)
+    assert variance <= by_pairs * (1 + 1e-12)
+    expected = min(scatter, by_pairs) if kind in RANK_ONE_KINDS else scatter
+    assert found == pytest.approx(expected, rel=1e-8)
+
+
+def test_variance_bound_is_rounded_outwards() -> None:
+    equal = es.LinearRegression(np.full((5, 3), 1 / 3), np.zeros(5))
+    found = es.gap.top_eigenvalue_variance_bound(equal, np.zeros(3), es.WithoutReplacement(2))
+    assert 0 < found < 1e-11
+
+
+def test_nothing_bounds_the_mean_square_sharpness_of_a_maximum() -> None:
+    problem = es.Quadratic(-np.eye(2)[None], np.zeros((1, 2)))
+    found = es.gap.mean_square_bounds(problem, np.zeros(2), es.WithReplacement(2))
+    assert (found.lower, found.upper) == (-math.inf, math.inf)
+    assert found["top_direction"].reason == "needs λ_max(H) > 0"
+
+
+def test_the_pairs_of_the_variance_are_distinct() -> None:
+    """With the pairs i = j in the mean the bound would be wrong: two samples, b = 1, Var = (4−1)²/4."""
+    problem = es.LinearRegression([[1.0], [2.0]], [0.0, 0.0])
+    found = es.gap.top_eigenvalue_variance_bound(problem, [0.0], es.WithoutReplacement(1))
+    assert found == pytest.approx(9 / 4, rel=1e-12)
+    assert es.gap.top_eigenvalue_variance_bound(problem, [0.0], es.WithoutReplacement(2)) <= 1e-12
+
+
+# --- always, on everything --------------------------------------------------------------------------------------------
+
+
+def assert_bounds_hold(case: Case, sampling: es.Sampling) -> None:
+    """No tolerance: each bound is rounded outwards by what rounding can do to it and to the enumerated truth."""
+    truth = es.minibatch_sharpness(case.problem, case.theta, sampling).value
+    found = es.gap.bounds(case.problem, case.theta, sampling)
+    assert found.lower <= truth <= found.upper
+    for bound in found.by_name.values():
+        if bound.valid:
+            assert bound.value <= truth if bound.side == "lower" else bound.value >= truth, (bound, truth)
+    assert_mean_square_bounds_hold(case, sampling)
+
+
+def assert_mean_square_bounds_hold(case: Case, sampling: es.Sampling) -> None:
+    if not case.has_positive_curvature:
+        return
+    found = es.gap.mean_square_bounds(case.problem, case.theta, sampling)
+    truth = es.mean_square_sharpness(case.problem, case.theta, sampling)
+    for bound in found.by_name.values():
+        if bound.valid:
+            assert bound.value <= truth if bound.side == "lower" else bound.value >= truth, (bound, truth)
+
+
+@given(strategies.sampled_cases())
+def test_no_bound_is_violated(case_and_sampling: tuple[Case, es.Sampling]) -> None:
+    assert_bounds_hold(*case_and_sampling)
+
+
+@settings(max_examples=30)
+@given(st.sampled_from((*KINDS, "orthogonal")), st.integers(0, 10**6), st.integers(2, 7), st.data())
+def test_no_bound_is_violated_on_generic_numbers(kind: str, seed: int, n: int, data: st.DataObject) -> None:
+    """Quarters of integers make exact zeros; here what should be zero is rounding."""
+    if kind == "orthogonal":
+        table = es.data.orthogonal(n, n + 2, seed=seed)
+        case = Case(es.LinearRegression(table.inputs, table.targets), np.zeros(n + 2))
+    else:
+        case = some_case(kind, seed, n)
+    assert_bounds_hold(case, data.draw(strategies.samplings(n)))
+
+
+@every_scheme
+@every_case
+def test_relations_between_batch_sizes(kind: str, sampling: es.Sampling) -> None:
+    """M_b falls with b in both schemes; without replacement it is the smaller; b·M_b rises for positive samples."""
+    case, b = some_case(kind), sampling.batch_size
+    larger = Reference(case, type(sampling)(b + 1)).minibs
+    value = Reference(case, sampling).minibs
+    assert larger <= value + 1e-12
+    assert Reference(case, es.WithoutReplacement(b)).minibs <= Reference(case, es.WithReplacement(b)).minibs + 1e-12
+    if case.positive_semidefinite:
+        assert b * value <= (b + 1) * larger + 1e-12
+
+
+@every_case
+@pytest.mark.parametrize("b", [1, 2, 4, 5])
+def test_complement_identity(kind: str, b: int) -> None:
+    """b·E λ_max(H_B−H) = (n−b)·E λ_max(H−H_{B'}), |B'| = n−b; gap ≤ E λ_max(H_B−H)."""
+    case = some_case(kind)
+    r, others = Reference(case, es.WithoutReplacement(b)), Reference(case, es.WithoutReplacement(6 - b))
+    left = r.weights @ np.linalg.eigvalsh(r.means - r.hessian)[:, -1]
+    right = others.weights @ np.linalg.eigvalsh(r.hessian - others.means)[:, -1]
+    assert b * left == pytest.approx((6 - b) * right, rel=1e-12)
+    assert r.minibs - r.top <= left * (1 + 1e-12)
+
+
+# --- what is not true, by its smallest counterexample -----------------------------------------------------------------
+
+
+def diagonal_minibs(diagonals: list[list[int]]) -> list[float]:
+    """M₁ … M_n of diagonal samples, enumerated."""
+    hessians = np.array([np.diag(entries) for entries in diagonals], dtype=float)
+    problem = es.Quadratic(hessians, np.zeros(hessians.shape[:2]))
+    n, p = hessians.shape[:2]
+    return [es.minibatch_sharpness(problem, np.zeros(p), es.WithoutReplacement(b)).value for b in range(1, n + 1)]
+
+
+def test_the_gap_can_be_below_c_times_the_gap_of_one_sample() -> None:
+    one, two, three = diagonal_minibs([[0, 1], [0, 1], [1, 0]])
+    assert (one, two, three) == (pytest.approx(1), pytest.approx(2 / 3), pytest.approx(2 / 3))
+    assert two - three < (3 - 2) / (2 * 2) * (one - three) - 0.08
+
+
+def test_the_gap_can_exceed_root_c_times_the_gap_of_one_sample() -> None:
+    one, two, three = diagonal_minibs([[2, -2, 1], [-2, 1, 2], [1, 0, -2]])
+    assert two - three > math.sqrt(1 / 4) * (one - three) + 0.16
+
+
+def test_minibs_need_not_be_convex_in_the_batch_size() -> None:
+    one, two, three = diagonal_minibs([[2, -2, 1], [-2, 1, 2], [1, 0, -2]])
+    assert one - 2 * two + three < -0.3
+
+
+def test_with_replacement_minibs_can_exceed_n_over_b_times_the_sharpness() -> None:
+    problem = es.LinearRegression(np.eye(2), np.zeros(2))
+    minibs = es.minibatch_sharpness(problem, np.zeros(2), es.WithReplacement(2)).value
+    assert (minibs, es.sharpness(problem, np.zeros(2))) == (pytest.approx(0.75), 0.5)
+
+
+def test_the_trace_bounds_need_positive_samples() -> None:
+    one, two = diagonal_minibs([[1, -1], [-1, 1]])
+    assert (one, two) == (1.0, 0.0)  # tr H = 0
+
+
+def test_mean_square_sharpness_can_be_below_minibs() -> None:
+    problem = es.LinearRegression([[0.0, 2.0], [1.0, 1.0], [2.0, 0.0]], np.zeros(3))
+    sampling = es.WithoutReplacement(2)
+    minibs = es.minibatch_sharpness(problem, np.zeros(2), sampling).value
+    assert oracles.mean_square_sharpness(problem, np.zeros(2), sampling) < 0.93 * minibs
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["bounds", "mean_square_bounds", "top_eigenvalue_variance_bound"])
+def test_bad_arguments(name: str) -> None:
+    problem, function = es.LinearRegression(np.eye(3), np.zeros(3)), getattr(es.gap, name)
+    with pytest.raises(ValueError, match=r"theta must have shape \(3,\), got \(2,\)"):
+        function(problem, np.zeros(2), es.WithoutReplacement(1))
+    with pytest.raises(ValueError, match="theta must be finite"):
+        function(problem, np.full(3, np.nan), es.WithoutReplacement(1))
+    with pytest.raises(ValueError, match="batch_size must be between 1 and n_samples = 3, got 4"):
+        function(problem, np.zeros(3), es.WithoutReplacement(4))
+
+
+# --- the parts --------------------------------------------------------------------------------------------------------
+
+
+@every_case
+def test_curvature_gives_the_same_as_dense_matrices(kind: str) -> None:
+    case = some_case(kind)
+    structured = case.problem.curvature(case.theta)
+    dense = structured.batch_matrices(np.arange(6)[:, None])
+    p = structured.n_params
+    rng = np.random.default_rng(1)
+    vectors, matrix, basis = rng.standard_normal((6, p)), rng.standard_normal((p, p)), rng.standard_normal((p, 2))
+    matrix = matrix + matrix.T
+    np.testing.assert_allclose(structured.images(vectors), np.einsum("nij,nj->ni", dense, vectors), atol=1e-12)
+    np.testing.assert_allclose(structured.images(vectors[0]), dense @ vectors[0], atol=1e-12)
+    np.testing.assert_allclose(structured.traces(), np.trace(dense, axis1=1, axis2=2), atol=1e-12)
+    np.testing.assert_allclose(structured.squared_norms(), (dense**2).sum(axis=(1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(structured.inner_products(matrix), (dense * matrix).sum(axis=(1, 2)), atol=1e-12)
+    np.testing.assert_allclose(structured.compressed(basis), basis.T @ dense @ basis, atol=1e-12)
+    assert (structured.smallest_eigenvalue_bounds() <= np.linalg.eigvalsh(dense)[:, 0] + 1e-12).all()
+    reduced = structured.without_null_space()
+    np.testing.assert_allclose(
+        np.linalg.eigvalsh(reduced.batch_matrices(np.arange(6)[:, None]))[:, -1], np.linalg.eigvalsh(dense)[:, -1],
+        atol=1e-12,
+    )  # fmt: skip
+    assert reduced.n_params == (6 if kind == "wide regression" else p)
+    if kind == "wide regression":
+        gradient = case.problem.gradient(case.theta)
+        assert np.linalg.norm(reduced.to_basis(gradient)) == pytest.approx(np.linalg.norm(gradient), rel=1e-12)
+
+
+@every_scheme
+def test_maximum_over_a_batch(sampling: es.Sampling) -> None:
+    case = some_case("regression")
+    values = np.array([3.0, -1.0, 4.0, 1.0, -5.0, 9.0])
+    batches, weights = oracles.all_batches(6, sampling)
+    found = Setting.of(case.problem, case.theta, sampling).maximum_over_batch(values)
+    assert found == pytest.approx(float(weights @ values[batches].max(axis=1)), rel=1e-13)
+
+
+def sweep(n_examples: int) -> None:
+    """`test_no_bound_is_violated` on so many problems, other ones each time."""
+
+    @settings(max_examples=n_examples, derandomize=False, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(strategies.sampled_cases())
+    def check(case_and_sampling: tuple[Case, es.Sampling]) -> None:
+        assert_bounds_hold(*case_and_sampling)
+
+    check()
+    print(f"no bound violated on {n_examples} problems")
+
+
+if __name__ == "__main__":
+    sweep(int(sys.argv[1]))
