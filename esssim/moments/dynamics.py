@@ -51,7 +51,7 @@ def evolve(
     parameter), covariance (record, parameter, other_parameter), loss (record,) and `diverged_at`, the step after which a
     moment was beyond the range of doubles, −1 for none; records from there on are NaN. O(n r²) a step, r ≤ p the rank.
     Raises ValueError for bad arguments, for problems that are not quadratic and for `Reshuffled`.
-    Source: the moment identity of `esssim.sampling`; Ziyin et al., ICLR 2022, arXiv 2102.05375, for the stationary state.
+    Source: `theory/moment_recursion.py`, on the moment identity of `esssim.sampling`.
     """
     n_steps = _validate.integer("n_steps", n_steps, 1)
     beta = check_momentum(momentum)

@@ -51,7 +51,7 @@ def stationary_covariance(
     problem: Quadratic or LinearRegression. step_size: η, below the mean-square edge. Returns (p, p), the covariance of θ.
     Raises ValueError for bad arguments, where no stationary state exists (step_size at or above the critical step size, a
     problem without a minimum) and for `Reshuffled`; RuntimeError where the solution does not satisfy its equation.
-    Source: Ziyin et al., ICLR 2022, arXiv 2102.05375, in one dimension; section 3 of Mulayoff & Michaeli for D.
+    Source: Ziyin et al., ICLR 2022, arXiv 2102.05375, for linear regression; `theory/moment_recursion.py`.
     """
     step = _validate.real("step_size", step_size, above=0.0)
     beta = check_momentum(momentum)

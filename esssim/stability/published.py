@@ -4,7 +4,7 @@
 |---|---|---|
 | interaction-aware | 2‖g‖²/tr(H G_b), G_b = E[g_Bg_Bᵀ] | Lee & Jang, ICLR 2023 |
 | noise kernel | 𝒦(η) = 1 | Agarwala & Pennington, arXiv 2404.19261 |
-| self-stabilisation | λ_max + ηβσ_u²/(4α) = 2/η | Liao & Kyrillidis, arXiv 2604.21016 |
+| self-stabilisation | λ_max + ηβσ_u²/(4α) = 2/η | Liao, Kolomvaki & Kyrillidis, arXiv 2604.21016 |
 | heavy ball | 2(1−β)/S to 2(1+β)/S | Andreyev et al., arXiv 2604.14108 |
 """
 
@@ -79,8 +79,8 @@ def noise_kernel_step_size(
     below = limit * (1 - 1e-12)
     if norm(below) <= 1:
         return limit / linearised.scale
-    # 𝒦/η rises with η, so that 𝒦(η) < 1 wherever η is below 1/(𝒦/η) at a larger step.
-    lower = below / norm(below)
+    # 𝒦/η does not fall with η, so that 𝒦(η) ≤ ½ where η is half of 1/(𝒦/η) at a larger step.
+    lower = below / norm(below) / 2
     return float(brentq(lambda eta: norm(eta) - 1, lower, below, xtol=1e-300, rtol=4e-15)) / linearised.scale
 
 
@@ -139,10 +139,11 @@ def self_stabilisation(
 
     α = −∇L·∇S the rate of progressive sharpening, β = ‖∇S − (u·∇S)u‖² the strength of self-stabilisation, u the top
     eigenvector, ∇S = ∇³L[u, u], σ_u² = c·Var_i(u·∇ℓᵢ) the variance of g_B along u. The present sharpness is at this
-    equilibrium at step_size = 4/(S + √(S² + 2βσ_u²/α)).
+    equilibrium at step_size = 4/(S + √(S² + 2βσ_u²/α)). In its own dynamics the mean gap is never smaller than this closed
+    form, and near it only where it is ≫ ηα (`theory/self_stabilisation_gap.py`).
 
     theta: (p,), where the top eigenvalue is simple. Raises ValueError where the sharpness does not rise (α ≤ 0), as on
-    every quadratic. Source: Liao & Kyrillidis, arXiv 2604.21016; Damian, Nichani & Lee, ICLR 2023, for α and β.
+    every quadratic. Source: Liao, Kolomvaki & Kyrillidis, arXiv 2604.21016; Damian, Nichani & Lee, ICLR 2023, for α and β.
     """
     eta = _validate.real("step_size", step_size, above=0.0)
     point = problem.check_point(theta)
