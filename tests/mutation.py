@@ -47,7 +47,7 @@ MODULES = {
     "spectra": Module(("spectra/*.py", "_kernels/secular.py"), ("tests/test_spectra.py",)),
     "statistics": Module(("statistics/*.py",), ("tests/test_statistics.py",)),
     "sampling": Module(("sampling.py", "_kernels/sampling.py"), ("tests/test_sampling.py",)),
-    "stability": Module(("stability/*.py",), ("tests/test_stability.py", "tests/test_published.py")),
+    "stability": Module(("stability/*.py",), ("tests/test_published.py", "tests/test_stability.py")),
     "moments": Module(("moments/*.py",), ("tests/test_moments.py",)),
 }
 

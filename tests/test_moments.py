@@ -429,6 +429,11 @@ def test_bad_arguments_of_evolve_are_named(change: dict[str, object], message: s
     ("problem", "sampling", "message"),
     [
         (SADDLE, es.WithReplacement(1), "problem must have a minimum at which SGD can settle: H has the eigenvalue -1"),
+        (
+            es.Quadratic([[[1.0]], [[-1.0]]], [[0.0], [0.0]]),
+            es.WithoutReplacement(2),
+            "problem must have a minimum at which SGD can settle: .*positive eigenvalue",
+        ),
         (CANCELLING, es.WithReplacement(1), "problem must have a minimum at which SGD can settle: along a direction"),
         (
             UNBOUNDED,

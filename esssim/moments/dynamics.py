@@ -5,8 +5,8 @@ With the state (θ, v), its mean (m, w) and its covariance S, one step with inde
     m′ = m − η∇L(m)                     (momentum: v ← βv + g_B, θ ← θ − ηv; Nesterov: θ ← θ − η(g_B + βv))
     S′ = T̄ S T̄ᵀ + ggᵀ ⊗ N,   N = V(Σ) + c·Cov_i ∇ℓᵢ(m) + (ε²/b)H,   V(Σ) = c(mean HᵢΣHᵢ − HΣH),
 
-T̄ the step of the mean gradient and g how a gradient enters (θ, v). About the moving mean there are no cross terms: those
-in E[e] and ξ that appear about the minimiser are all in Cov_i ∇ℓᵢ(m).
+T̄ the step of the mean gradient and g how a gradient enters (θ, v). About the moving mean there are no cross terms:
+those that appear about the minimiser, −η²c·mean(HᵢE[e]ξᵢᵀ + ξᵢE[e]ᵀHᵢ), are in Cov_i ∇ℓᵢ(m).
 """
 
 from __future__ import annotations
@@ -44,12 +44,13 @@ def evolve(
 
     Σ′ = Σ − η(HΣ + ΣH) + η²[(1−c)HΣH + c·mean HᵢΣHᵢ] + η²c·Cov_i ∇ℓᵢ(m),  E L = L(m) + ½ tr(HΣ).
 
-    problem: Quadratic or LinearRegression; theta0: (p,). step_size: η, or a `Ramp`. label_noise: ε, targets y + εz with z
-    drawn anew at each step (LinearRegression). The records are at n_records equally spaced steps, or at `record_steps`.
+    problem: Quadratic or LinearRegression; theta0: (p,). step_size: η, or a `Ramp`. label_noise: ε, targets y + εz with
+    z drawn anew at each step (LinearRegression). Records are at n_records equally spaced steps, or at `record_steps`.
 
-    Returns a Dataset with dims record, parameter and other_parameter, coords step and step_size, variables mean (record,
-    parameter), covariance (record, parameter, other_parameter), loss (record,) and `diverged_at`, the step after which a
-    moment was beyond the range of doubles, −1 for none; records from there on are NaN. O(n r²) a step, r ≤ p the rank.
+    Returns a Dataset with dims record, parameter and other_parameter, coords step and step_size, variables mean
+    (record, parameter), covariance (record, parameter, other_parameter), loss (record,) and `diverged_at`, the step
+    after which a moment was beyond the range of doubles, −1 for none; records from there on are NaN. O(n r²) a step,
+    r ≤ p the rank.
     Raises ValueError for bad arguments, for problems that are not quadratic and for `Reshuffled`.
     Source: `theory/moment_recursion.py`, on the moment identity of `esssim.sampling`.
     """

@@ -4,7 +4,8 @@ With K_jk = Σ_t a_j(t)a_k(t), a_j the response of the jth mode to a unit impuls
 
     Σ/K − V(Σ) = N,   V(Σ) = c(mean HᵢΣHᵢ − HΣH),   N = c·mean ξᵢξᵢᵀ + (ε²/b)H.
 
-Without momentum 1/K_jk = (λⱼ+λ_k)/η − λⱼλ_k, and this is (2ηC − η²D) vec Σ = η² vec N, C = ½(H⊗I + I⊗H), D = E[H_B⊗H_B].
+Without momentum 1/K_jk = (λⱼ+λ_k)/η − λⱼλ_k, and this is (2ηC − η²D) vec Σ = η² vec N with C = ½(H⊗I + I⊗H) and
+D = E[H_B⊗H_B].
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ def stationary_covariance(
     conjugate gradients (MINRES where momentum makes the symmetrised operator indefinite), the residual checked.
     Parameters in the kernel of H stay where they started: Σ is zero there.
 
-    problem: Quadratic or LinearRegression. step_size: η, below the mean-square edge. Returns (p, p), the covariance of θ.
-    Raises ValueError for bad arguments, where no stationary state exists (step_size at or above the critical step size, a
-    problem without a minimum) and for `Reshuffled`; RuntimeError where the solution does not satisfy its equation.
+    problem: Quadratic or LinearRegression. step_size: η, below the mean-square edge. Returns the covariance of θ, (p, p).
+    Raises ValueError for bad arguments, where no stationary state exists (step_size at or above the critical step size,
+    a problem without a minimum) and for `Reshuffled`; RuntimeError where the solution does not satisfy its equation.
     Source: Ziyin et al., ICLR 2022, arXiv 2102.05375, for linear regression; `theory/moment_recursion.py`.
     """
     step = _validate.real("step_size", step_size, above=0.0)
@@ -78,7 +79,7 @@ def _linearised_at_minimum(problem: Problem, sampling: Sampling) -> Linearised |
     try:
         return linearise(problem, np.zeros(problem.n_params), sampling, "full")
     except ValueError as error:
-        reason = str(error).partition(": ")[2]
+        reason = str(error).partition(": ")[2] or str(error)
         raise ValueError(f"problem must have a minimum at which SGD can settle: {reason}") from error
 
 

@@ -1,4 +1,4 @@
-"""Published edges other than the mean-square one: what each paper takes for the critical step size, and how it is computed.
+"""Published edges other than the mean-square one: what each paper takes for the critical step size.
 
 | edge | step size | source |
 |---|---|---|
@@ -55,8 +55,8 @@ def noise_kernel_norm(
     eigenvectors of a rank-one regression. "trace": 𝒦 = cη tr(H)/2, for ηλ_max ≪ 2 too. c is the scheme's variance
     coefficient, which is 1/b for b ≪ n.
 
-    theta: (p,), a minimum. step_size: η > 0. Infinite for ηλ_max ≥ 2 ("trace" knows no such limit). Raises ValueError as
-    `critical_step_size`. Source: Agarwala & Pennington, arXiv 2404.19261.
+    theta: (p,), a minimum. step_size: η > 0. Infinite for ηλ_max ≥ 2 ("trace" knows no such limit). Raises ValueError
+    as `critical_step_size`. Source: Agarwala & Pennington, arXiv 2404.19261.
     """
     eta = _validate.real("step_size", step_size, above=0.0)
     linearised = _checked(problem, theta, sampling, approximation, hessian)
@@ -122,7 +122,7 @@ def _mean_squared_entries(linearised: Linearised) -> FloatArray:
 
 
 class SelfStabilisation(NamedTuple):
-    """Equilibrium gap 2/η − S, and what it is made of; step_size is where S + gap(η) = 2/η for the present sharpness S."""
+    """Equilibrium gap 2/η − S, and what it is made of; step_size is where S + gap(η) = 2/η for the sharpness S."""
 
     gap: float
     step_size: float
@@ -139,11 +139,11 @@ def self_stabilisation(
 
     α = −∇L·∇S the rate of progressive sharpening, β = ‖∇S − (u·∇S)u‖² the strength of self-stabilisation, u the top
     eigenvector, ∇S = ∇³L[u, u], σ_u² = c·Var_i(u·∇ℓᵢ) the variance of g_B along u. The present sharpness is at this
-    equilibrium at step_size = 4/(S + √(S² + 2βσ_u²/α)). In its own dynamics the mean gap is never smaller than this closed
-    form, and near it only where it is ≫ ηα (`theory/self_stabilisation_gap.py`).
+    equilibrium at step_size = 4/(S + √(S² + 2βσ_u²/α)). In its own dynamics the mean gap is never smaller than this
+    closed form, and near it only where it is ≫ ηα (`theory/self_stabilisation_gap.py`).
 
     theta: (p,), where the top eigenvalue is simple. Raises ValueError where the sharpness does not rise (α ≤ 0), as on
-    every quadratic. Source: Liao, Kolomvaki & Kyrillidis, arXiv 2604.21016; Damian, Nichani & Lee, ICLR 2023, for α and β.
+    every quadratic. Source: Liao, Kolomvaki & Kyrillidis, arXiv 2604.21016; for α and β Damian, Nichani & Lee, ICLR 2023.
     """
     eta = _validate.real("step_size", step_size, above=0.0)
     point = problem.check_point(theta)
