@@ -79,7 +79,7 @@ def check() -> None:
             smaller = [batch_mean(samples, tuple(j for j in batch if j != i)) for i in batch]
             same(inside, mean(smaller), "leave one out")
             same(count * inside - (count - 1) * smaller[0], samples[batch[0]], "b·H_B rises with b")
-    # A batch of b−1, drawn by leaving one of b out uniformly, is again uniform: each has n−b+1 ways to come about of b each.
+    # A batch of b−1, drawn by leaving one of b out uniformly, is again uniform: each comes about in n−b+1 ways.
     k, m = sympy.symbols("k m", integer=True, positive=True)
     ways = sympy.binomial(m, k) * k / sympy.binomial(m, k - 1)
     same(sympy.combsimp(ways), m - k + 1, "a smaller batch is uniform")

@@ -69,8 +69,8 @@ def check() -> None:
     identity = sympy.eye(d)
     rotation = sympy.Matrix(sympy.BlockMatrix([[identity, identity], [identity, -identity]])) / sympy.sqrt(2)
     same(rotation * rotation.T, sympy.eye(2 * d), "R is orthogonal")
-    # The residual part r_i[[0, diag x_i], [diag x_i, 0]] becomes diag(r_i x_i, −r_i x_i); the Jacobian x_i∘(v, u) becomes
-    # (x_i∘(u + v), x_i∘(v − u))/√2. Together:
+    # The residual part r_i[[0, diag x_i], [diag x_i, 0]] becomes diag(r_i x_i, −r_i x_i); the Jacobian x_i∘(v, u)
+    # becomes (x_i∘(u + v), x_i∘(v − u))/√2. Together:
     same(rotation * hessian * rotation.T, product_form(), "product form")
     # Step 3. The difference form needs no rotation: ∂β_k depends on its own two parameters only.
     powers = u.applyfunc(lambda w: w**D) - v.applyfunc(lambda w: w**D)

@@ -2,8 +2,8 @@
 
 Setting. Quadratic losses in one dimension, a = E h_B > 0, s² = Var h_B; T_B = [[1−ηh_B, −ηβ], [h_B, β]].
 
-Result. Heavy ball is mean-square stable exactly below 1/η_max = a/(2(1+β)) + s²/(2a(1−β)): for s = 0 the edge 2(1+β)/a of
-full batches, for s ≫ a that of small ones, 2(1−β)/Q_b with Q_b = a + s²/a.
+Result. Heavy ball is mean-square stable exactly below 1/η_max = a/(2(1+β)) + s²/(2a(1−β)): for s = 0 the edge 2(1+β)/a
+of full batches, for s ≫ a that of small ones, 2(1−β)/Q_b with Q_b = a + s²/a.
 Nesterov: η_max is the smallest positive root of s²·K(η) = 1 with the kernel K of `theory.momentum_kernel`.
 """
 
@@ -43,12 +43,13 @@ def check() -> None:
     critical = found["critical step size of heavy ball"]
     operator = second_moment_operator(False)
     determinant = sympy.factor((sympy.eye(3) - operator).det())
-    # Step 1. The operator maps positive matrices to positive ones, so that its spectral radius is an eigenvalue: as η rises
-    # from 0, where it is 1 and falls, stability ends at the first positive root of det(1 − E[T⊗T]).
+    # Step 1. The operator maps positive matrices to positive ones, so that its spectral radius is an eigenvalue: as η
+    # rises from 0, where it is 1 and falls, stability ends at the first positive root of det(1 − E[T⊗T]).
     roots = [root for root in sympy.solve(determinant, eta) if root != 0]
     assert len(roots) == 1, f"one positive root was expected, got {roots}"
     same(roots[0], critical, "root of the determinant")
-    # Step 2. It does become stable at once: the determinant is positive for small η, where the two other eigenvalues are near β and β².
+    # Step 2. It does become stable at once: the determinant is positive for small η, where the two other eigenvalues
+    # are near β and β².
     slope = sympy.limit(determinant / eta, eta, 0)
     same(slope, 2 * a * (1 - beta**2), "slope of the determinant at 0")
     # Step 3. The same through the kernel: s²·K = 1.

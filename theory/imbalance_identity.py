@@ -1,7 +1,7 @@
 """The imbalance of a diagonal linear network: exact at every step, for any batch.
 
-Setting. Product form β = u∘v: gradients s∘v and s∘u, s = X_Bᵀr_B/b. Difference form of depth two, β = w₊² − w₋²: gradients
-2s∘w₊ and −2s∘w₋. One coordinate; s is any number.
+Setting. Product form β = u∘v: gradients s∘v and s∘u, s = X_Bᵀr_B/b. Difference form of depth two, β = w₊² − w₋²:
+gradients 2s∘w₊ and −2s∘w₋. One coordinate; s is any number.
 
 Result. m = u² − v² is multiplied by 1 − η²s² at each step. w₊ and w₋ are multiplied by 1 ∓ 2ηs, their product by
 1 − 4η²s². Gradient flow conserves both; SGD can only shrink |m| while η|s| < √2.

@@ -1,7 +1,7 @@
 """The moment identity: second moments of a batch mean from those of one sample.
 
-Setting. Samples A_1 … A_n (numbers, vectors or matrices; ⊗ their product), mean Ā. A batch mean is A_B = Σ_i w_i A_i with
-w_i = (how often i was drawn)/b.
+Setting. Samples A_1 … A_n (numbers, vectors or matrices; ⊗ their product), mean Ā. A batch mean is A_B = Σ_i w_i A_i
+with w_i = (how often i was drawn)/b.
 
 Result. E[A_B ⊗ A_B] = (1 − c) Ā⊗Ā + c·(1/n) Σ_i A_i⊗A_i, c = (n−b)/(b(n−1)) without replacement, 1/b with replacement.
 """

@@ -1,14 +1,14 @@
 """The response of momentum to gradient noise, mode by mode.
 
-Setting. State (e, v) of the mode of curvature λ: heavy ball v ← βv + g, e ← e − ηv; Nesterov e ← e − η(g + βv). T_λ is its
-step for g = λe, and a gradient enters as (−η, 1), or (−η(1+β), 1) for Nesterov.
+Setting. State (e, v) of the mode of curvature λ: heavy ball v ← βv + g, e ← e − ηv; Nesterov e ← e − η(g + βv). T_λ is
+its step for g = λe, and a gradient enters as (−η, 1), or (−η(1+β), 1) for Nesterov.
 
 Result. K_jk = Σ_t a_j(t)a_k(t), a_j(t) the response of e to a unit impulse of gradient noise, is the first entry of the
 solution of X = T_jXT_kᵀ + ggᵀ. On the diagonal
         heavy ball  K = η(1+β)/(λ(1−β)(2(1+β) − ηλ)),
         Nesterov    K = η(1 + β + ηλβ(1+2β))/(λ(1−β + ηλβ)(2(1+β) − ηλ(1+2β))).
-Gradient noise of covariance N per step holds e at the covariance K∘N, and the noise of H_B itself is N = V(Σ): mean-square
-stable exactly while ρ(K∘V) < 1.
+Gradient noise of covariance N per step holds e at the covariance K∘N, and the noise of H_B itself is N = V(Σ):
+mean-square stable exactly while ρ(K∘V) < 1.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ Setting. SGD e ← (I − ηH_B)e in H's eigenbasis, H = diag λ. Only the diago
 Results.
 1. p ← (A + B)p, A = (1 − ηΛ)², B_jk = cη²(mean (H_i)_jk² − λ_j²δ_jk). Norm of the noise kernel: 𝒦 = ρ((I − A)⁻¹B).
 2. For ηλ_max < 2: ρ(A + B) < 1 exactly where 𝒦 < 1.
-3. 𝒦 = 1 lies at or above the mean-square edge: 𝒦 is the top of a compression of ⟨M, V(M)⟩/⟨M, M/K⟩, whose top is 1 at it.
-4. Rank-one samples with delocalised eigenvectors (every entry ±1/√n): (I−A)⁻¹B is cη λ_k/(2 − ηλ_j) up to the H² part, of
-   rank one, and 𝒦 → cη Σ_j λ_j/(2 − ηλ_j); for ηλ ≪ 2 this is cη tr(H)/2.
+3. 𝒦 = 1 lies at or above the mean-square edge: 𝒦 is the top of ⟨M, V(M)⟩/⟨M, M/K⟩ over fewer M, and 1 is the top over
+all. 4. Rank-one samples with delocalised eigenvectors (every entry ±1/√n): (I−A)⁻¹B is cη λ_k/(2 − ηλ_j) up to the H²
+   part, of rank one, and 𝒦 → cη Σ_j λ_j/(2 − ηλ_j); for ηλ ≪ 2 this is cη tr(H)/2.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def check() -> None:
     # supremum over fewer matrices is not larger.
     for j, value in enumerate(eigenvalues):
         same((1 - (1 - eta * value) ** 2) / eta**2, 2 * value / eta - value**2, f"1/K on the diagonal, mode {j + 1}")
-    # Step 4. Delocalised: H_i = n·√λ_j√λ_k U_ij U_ik with U_ij² = 1/n gives mean (H_i)_jk² = λ_jλ_k. Without the H² part:
+    # Step 4. Delocalised: (H_i)_jk = n√λ_j√λ_k U_ij U_ik with U_ij² = 1/n has the mean square λ_jλ_k. Without H²:
     products = sympy.Matrix(2, 2, lambda j, k: eigenvalues[j] * eigenvalues[k])
     gains = sympy.diag(*[1 / (eta * value * (2 - eta * value)) for value in eigenvalues])
     delocalised = gains * (c * eta**2 * products)

@@ -28,7 +28,7 @@ GAPS = {gap2: eigenvalues[0] - eigenvalues[1], gap3: eigenvalues[0] - eigenvalue
 
 @cache
 def orders() -> list[sympy.Expr]:
-    """Step 1. det(λ − H − tD) at λ = λ₁ + t·x₁ + t²·x₂ + t³·x₃, in powers of t. With g_k = λ₁ − λ_k, H = λ₁ − diag(0, g)."""
+    """Step 1. det(λ − H − tD) at λ = λ₁ + t·x₁ + t²·x₂ + t³·x₃, in powers of t; g_k = λ₁ − λ_k, H = λ₁ − diag(0, g)."""
     value = sum(t ** (k + 1) * x[k] for k in range(3))
     polynomial = sympy.Poly(sympy.expand((value * sympy.eye(3) + sympy.diag(0, gap2, gap3) - t * D).det()), t)
     return [polynomial.coeff_monomial(t**k) for k in range(4)]
@@ -36,7 +36,7 @@ def orders() -> list[sympy.Expr]:
 
 @cache
 def expansion() -> list[sympy.Expr]:
-    """Step 2. x₁, x₂, x₃: the order t^k is linear in x_k and has no later one, so that det = 0 gives one after the other."""
+    """Step 2. x₁, x₂, x₃: the order t^k is linear in x_k and has no later one: det = 0 gives one after the other."""
     found: dict[sympy.Symbol, sympy.Expr] = {}
     for k in (1, 2, 3):
         equation = orders()[k].subs(found)

@@ -10,7 +10,7 @@ The sharpness S is at the first-order equilibrium at η = 4/(S + √(S² + 2βσ
 With y free: let δ = −ηy, ξ² = βx²/(2α), κ = η²α and s² = η²βσ_u²/(2α). In every stationary law with finite fourth
 moments E ξ² = 1 and
         E δ = s²/2 + ½ E[δ²ξ²] + ½κ E(ξ² − 1)²,
-and s²/2 is η times the closed form: that is a lower bound on the mean gap of its own dynamics, near it where it is ≫ ηα.
+and s²/2 is η times the closed form: a lower bound on the mean gap of its own dynamics, near it where it is ≫ ηα.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def check() -> None:
     same(balance.subs(gap, found["gap, all orders"]), 0, "balance to all orders")
     expansion = sympy.series(found["gap, all orders"], eta, 0, 2).removeO()
     same(expansion, found["gap"], "first order of the exact balance")
-    # Step 4. y free. x enters through its square only, z is independent of (x, y). Balance of δ: E ξ² = 1. Of δ² and of ξ²,
-    # with the moments E δ, E[δξ²], E[δ²ξ²], E ξ⁴ as unknowns:
+    # Step 4. y free. x enters through its square only, z is independent of (x, y). Balance of δ: E ξ² = 1. Of δ² and of
+    # ξ², with the moments E δ, E[δξ²], E[δ²ξ²], E ξ⁴ as unknowns:
     delta, square, kappa, s2 = sympy.symbols("delta xi2 kappa s2")
     xi, z = sympy.symbols("xi z")
     mean_gap, mixed, mixed2, fourth = sympy.symbols("Edelta Edeltaxi2 Edelta2xi2 Exi4")

@@ -2,8 +2,8 @@
 
 Setting. As for the second order. D = D_i in H's eigenbasis, λ₁ the top eigenvalue.
 
-Result. The third-order term of λ_max(H + D) is Σ_kl D₁ₖDₖₗDₗ₁/((λ₁−λ_k)(λ₁−λ_l)) − D₁₁ Σ_k D₁ₖ²/(λ₁−λ_k)²; being a cubic
-form in D, its expectation over batches is c₃ times its mean over the samples.
+Result. The third-order term of λ_max(H + D) is Σ_kl D₁ₖDₖₗDₗ₁/((λ₁−λ_k)(λ₁−λ_l)) − D₁₁ Σ_k D₁ₖ²/(λ₁−λ_k)²; being a
+cubic form in D, its expectation over batches is c₃ times its mean over the samples.
 """
 
 from __future__ import annotations

@@ -116,7 +116,8 @@ def _ensemble(quick: bool) -> Measurement:
             error = float(values.std(ddof=1)) / np.sqrt(size)
             rows.append(
                 {"optimiser": name, "quantity": quantity, "replicas": size, "exact": float(exactly),
-                 "ensemble": float(values.mean()), "standard_error": error, "score": float(values.mean() - exactly) / error}
+                 "ensemble": float(values.mean()), "standard_error": error,
+                 "score": float(values.mean() - exactly) / error}
             )  # fmt: skip
     worst = max(abs(float(row["score"])) for row in rows)
     limit = float(norm.isf(0.005 / len(rows)))
@@ -178,7 +179,7 @@ def register(registry: Registry) -> None:
 
     add(
         "moments/enumeration",
-        "Mean, covariance and expected loss of SGD on quadratics with noise follow a closed recursion, momentum included.",
+        "Mean, covariance and expected loss of SGD on noisy quadratics follow a closed recursion, momentum included.",
         OURS,
         "20 steps of `evolve` against the law of total covariance over every batch, both schemes, three optimisers",
         EXACT,
@@ -196,7 +197,7 @@ def register(registry: Registry) -> None:
         "moments/stationary",
         "The stationary covariance solves (2ηC − η²D) vec Σ = η²c·vec mean(ξᵢξᵢᵀ), and Σ/K − V(Σ) = N with momentum.",
         OURS,
-        "matrix-free solution against the dense fixed point of the enumerated second-moment operator, to 0.9 of the edge",
+        "matrix-free solution against the dense fixed point of the enumerated second-moment operator, to 0.9 edge",
         1e-11,
         _stationary,
     )

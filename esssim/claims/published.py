@@ -19,16 +19,14 @@ from esssim.claims.sources import (
     MOMENTUM,
     NOISE_KERNEL,
     OURS,
-    SELF_STABILISATION,
 )
-from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem
+from esssim.problems import LinearRegression, Problem
 from esssim.sampling import Sampling, WithoutReplacement, WithReplacement
 from esssim.stability import (
     critical_step_size,
     heavy_ball_ends,
     interaction_aware_step_size,
     noise_kernel_step_size,
-    self_stabilisation,
 )
 from esssim.statistics import (
     ENUMERATION_LIMIT,
@@ -153,7 +151,9 @@ def _is_the_edge(edge: str) -> Callable[[bool], Measurement]:
         ]
         worst = max((float(row["ratio"]) for row in rows), key=lambda ratio: abs(np.log(ratio)))
         within = sum(abs(float(row["ratio"]) - 1) <= CLOSE for row in rows)
-        reason = f"within 5 % of the exact critical step size in {within} of {len(rows)} cases; the farthest is {worst:.2f} times it"
+        reason = (
+            f"within 5 % of the exact step size in {within} of {len(rows)} cases; the farthest is {worst:.2f} times it"
+        )
         return Measurement("holds" if within == len(rows) else "refuted", reason, worst, (worst, worst), None, rows)
 
     return measure
@@ -267,7 +267,10 @@ def _heavy_ball_ends(quick: bool) -> Measurement:
     rows = heavy_ball_table(quick)
     small, large = ([float(row[edge]) for row in rows] for edge in ("small-batch end", "large-batch end"))
     inside = max(small) <= 1 + 1e-9 and min(large) >= 1 - 1e-9
-    reason = f"{len(rows)} cases: 2(1−β)/Q_b is {min(small):.2f} to {max(small):.2f} times the exact critical step size, 2(1+β)/Q_b {min(large):.2f} to {max(large):.2f}"
+    reason = (
+        f"{len(rows)} cases: 2(1−β)/Q_b is {min(small):.2f} to {max(small):.2f} times the exact critical step size, "
+        f"2(1+β)/Q_b {min(large):.2f} to {max(large):.2f}"
+    )
     return Measurement("holds" if inside else "refuted", reason, None, None, None, rows)
 
 
@@ -277,115 +280,11 @@ def _heavy_ball_closest(quick: bool) -> Measurement:
     between = [float(row["formula of one dimension"]) for row in rows]
     always = wins.get("formula of one dimension", 0) == len(rows)
     counts = ", ".join(f"{edge} {count}" for edge, count in sorted(wins.items(), key=lambda item: -item[1]))
-    reason = f"closest in {len(rows)} cases: {counts}; the formula of one dimension is {min(between):.2f} to {max(between):.2f} times the exact one"
-    return Measurement("holds" if always else "refuted", reason, max(between), (max(between), max(between)), None, rows)
-
-
-def rising_point(seed: int) -> tuple[DiagonalLinearNetwork, FloatArray]:
-    """A diagonal network in training: where gradient descent from a small start has a loss of 0.3 of the first one."""
-    table = data.gaussian(40, 20, seed=seed)
-    problem = DiagonalLinearNetwork(table.inputs, table.targets)
-    theta = np.concatenate((np.full(20, 0.5), np.zeros(20)))
-    goal = 0.3 * float(problem.loss(theta))
-    while float(problem.loss(theta)) > goal:
-        theta = theta - 0.002 * problem.gradient(theta)
-    return problem, theta
-
-
-def _self_stabilisation_closest(quick: bool) -> Measurement:
-    """The step size at which the present sharpness is the equilibrium, against 2/Q_b of the Gauss–Newton Hessians."""
-    rows: list[Row] = []
-    for seed in range(41, 43 if quick else 47):
-        problem, theta = rising_point(seed)
-        for b in (1, 4, 16):
-            sampling = WithoutReplacement(b)
-            exact = 2 / mean_square_sharpness(problem, theta, sampling, hessian="gauss_newton")
-            try:
-                found = self_stabilisation(problem, theta, sampling, exact)
-            except ValueError:  # the sharpness falls there, and the formula does not apply
-                continue
-            rows.append(
-                {"seed": seed, "b": b, "critical_step_size": exact, "self-stabilisation": found.step_size / exact,
-                 "gradient descent": 2 / found.sharpness / exact, "gap_over_edge": found.gap * exact / 2,
-                 "gap_over_eta_alpha": found.gap / (exact * found.sharpening_rate)}
-            )  # fmt: skip
-    ratios = [float(row["self-stabilisation"]) for row in rows]
-    plain = [float(row["gradient descent"]) for row in rows]
-    worst = max(ratios, key=lambda ratio: abs(np.log(ratio)))
-    nearer = sum(abs(np.log(one)) < abs(np.log(other)) for one, other in zip(ratios, plain, strict=True))
     reason = (
-        f"{min(ratios):.2f} to {max(ratios):.2f} times the mean-square critical step size (2/λ_max: {min(plain):.2f} to "
-        f"{max(plain):.2f}), closer than 2/λ_max in {nearer} of {len(rows)}; gap/ηα is "
-        f"{min(float(row['gap_over_eta_alpha']) for row in rows):.1g} to {max(float(row['gap_over_eta_alpha']) for row in rows):.1g}"
+        f"closest in {len(rows)} cases: {counts}; the formula of one dimension is {min(between):.2f} to "
+        f"{max(between):.2f} times the exact one"
     )
-    good = all(abs(ratio - 1) <= CLOSE for ratio in ratios)
-    return Measurement("holds" if good else "refuted", reason, worst, (worst, worst), None, rows)
-
-
-def self_stabilising_gap(noise: float, sharpening: float, n_steps: int, seed: int) -> tuple[float, float, float]:
-    """Mean gap of the dynamics of self-stabilisation over its closed form, its standard error, and what the identity says.
-
-    δ = −ηy and ξ = x√(β/2α): ξ ← −(1−δ)ξ + sz, δ ← δ + κ(ξ² − 1); noise s² = η²βσ_u²/(2α), sharpening κ = η²α.
-    """
-    rng, n_replicas = np.random.default_rng(seed), 400
-    gap, displacement = np.full(n_replicas, noise / 2), rng.normal(size=n_replicas)
-    total, correction = np.zeros(n_replicas), np.zeros(n_replicas)
-    burn_in = n_steps // 4
-    for step in range(n_steps):
-        square = displacement**2
-        if step >= burn_in:
-            total += gap
-            correction += gap**2 * square / 2 + sharpening * (square - 1) ** 2 / 2
-        displacement = -(1 - gap) * displacement + np.sqrt(noise) * rng.normal(size=n_replicas)
-        gap = gap + sharpening * (square - 1)
-    scale = (n_steps - burn_in) * noise / 2
-    error = float(total.std(ddof=1)) / np.sqrt(n_replicas) / scale
-    return float(total.mean()) / scale, error, 1 + float(correction.mean()) / scale
-
-
-def _self_stabilisation(strong: bool) -> Callable[[bool], Measurement]:
-    def measure(quick: bool) -> Measurement:
-        rows: list[Row] = []
-        for noise, ratio in ((0.02, 0.002), (0.01, 0.005)) if strong else ((0.02, 0.1), (0.02, 0.5)):
-            value, error, identity = self_stabilising_gap(noise, ratio * noise, 10_000 if quick else 80_000, seed=3)
-            rows.append(
-                {"eta_gap_predicted": noise / 2, "eta_alpha_over_gap": 2 * ratio, "gap_over_formula": value,
-                 "standard_error": error, "identity_over_formula": identity}
-            )  # fmt: skip
-        values, errors = (np.array([float(row[key]) for row in rows]) for key in ("gap_over_formula", "standard_error"))
-        farthest = int(np.argmax(np.abs(values - 1)))
-        interval = (
-            float(values[farthest] - 1.96 * errors[farthest]),
-            float(values[farthest] + 1.96 * errors[farthest]),
-        )
-        reason = "mean gap over ηβσ_u²/(4α): " + ", ".join(
-            f"{row['gap_over_formula']:.3f} ± {row['standard_error']:.3f} (identity {row['identity_over_formula']:.3f})"
-            for row in rows
-        )
-        if (np.abs(values - 1) + 1.96 * errors <= CLOSE).all():
-            verdict = "holds"
-        else:
-            verdict = "refuted" if (np.abs(values - 1) - 1.96 * errors > CLOSE).any() else "inconclusive"
-        return Measurement(verdict, reason, float(values[farthest]), interval, None, rows)  # type: ignore[arg-type]
-
-    return measure
-
-
-def _self_stabilisation_bound(quick: bool) -> Measurement:
-    rows: list[Row] = []
-    for noise, ratio in ((0.02, 0.005), (0.02, 0.05), (0.02, 0.3), (0.1, 0.02)):
-        value, error, identity = self_stabilising_gap(noise, ratio * noise, 10_000 if quick else 60_000, seed=5)
-        rows.append(
-            {"eta_gap_predicted": noise / 2, "eta_alpha_over_gap": 2 * ratio, "gap_over_formula": value,
-             "standard_error": error, "identity_over_formula": identity}
-        )  # fmt: skip
-    scores = [
-        (float(r["gap_over_formula"]) - float(r["identity_over_formula"])) / float(r["standard_error"]) for r in rows
-    ]
-    lowest = min(float(r["gap_over_formula"]) + 1.96 * float(r["standard_error"]) for r in rows)
-    good = max(map(abs, scores)) < 4 and lowest > 1
-    reason = f"the identity is met within {max(map(abs, scores)):.1f} standard errors; mean gap over closed form at least {lowest:.3f}"
-    return Measurement("holds" if good else "refuted", reason, lowest, (lowest, lowest), None, rows)
+    return Measurement("holds" if always else "refuted", reason, max(between), (max(between), max(between)), None, rows)
 
 
 def register(registry: Registry) -> None:
@@ -398,8 +297,8 @@ def register(registry: Registry) -> None:
         registry.add(Claim(name, statement, source, predicts, we, expected, method, tolerance, measure, in_quick))
 
     table = (
-        "regressions on six ensembles, b = 1, 4, 16, 64 and n: published over exact mean-square critical step size; edges that "
-        "depend on the gradient averaged over 8 points drawn from N(θ*, I)"
+        "regressions on six ensembles, b = 1, 4, 16, 64 and n: published over exact mean-square critical step size; "
+        "edges that depend on the gradient averaged over 8 points drawn from N(θ*, I)"
     )
     add(
         "who-is-closest/published-edges",
@@ -420,19 +319,21 @@ def register(registry: Registry) -> None:
         )  # fmt: skip
     add(
         "interaction-aware-edge/descent",
-        "The expected loss of a quadratic falls in one step exactly for η < 2‖g‖²/tr(H G_b), the interaction-aware edge.",
-        INTERACTION_AWARE, "exact", "exact", "holds", "every batch enumerated, at 0.99, 1 and 1.01 of it", 1e-12, _descent,
+        "One step lowers the expected loss of a quadratic exactly for η < 2‖g‖²/tr(H G_b), the interaction-aware edge.",
+        INTERACTION_AWARE, "exact", "exact", "holds", "every batch enumerated, at 0.99, 1 and 1.01 of it", 1e-12,
+        _descent,
     )  # fmt: skip
     add(
         "interaction-aware-edge/at-the-mean-square-edge",
         "Averaged over the covariance that the mean-square edge leaves undamped, E tr(H G_b)/E‖g‖² is Q_b.",
-        OURS, f"silent ({INTERACTION_AWARE})", "exact", "holds", "critical covariance from the enumerated operator", 1e-9,
+        OURS, f"silent ({INTERACTION_AWARE})", "exact", "holds", "critical covariance of the enumerated operator", 1e-9,
         _at_the_critical_covariance,
     )  # fmt: skip
     add(
         "noise-kernel/never-below",
         "The diagonal noise kernel norm reaches 1 never below the mean-square edge.",
-        OURS, f"silent ({NOISE_KERNEL})", "holds: a restriction of a self-adjoint operator", "holds", table, None, _never_below,
+        OURS, f"silent ({NOISE_KERNEL})", "holds: a restriction of a self-adjoint operator", "holds", table, None,
+        _never_below,
     )  # fmt: skip
     add(
         "heavy-ball-ends/between",
@@ -442,32 +343,7 @@ def register(registry: Registry) -> None:
     )  # fmt: skip
     add(
         "who-is-closest/heavy-ball",
-        "In many dimensions the formula of one, with a = λ_max and s²/a = Q_b − λ_max, is closer than both ends of heavy ball.",
+        "In many dimensions the formula of one (a = λ_max, s²/a = Q_b − λ_max) is closer than both ends of heavy ball.",
         f"{OURS}, comparing {MOMENTUM}", "silent", "no prediction", "open",
         "exact critical step sizes on the same ensembles, b = 1, 8, 32, n, β = 0.5, 0.9", None, _heavy_ball_closest,
-    )  # fmt: skip
-    add(
-        "who-is-closest/self-stabilisation",
-        "On a network in training, the step size of self-stabilisation is the mean-square critical one within 5 %.",
-        SELF_STABILISATION, "silent", "no prediction", "open",
-        "diagonal networks at 0.3 of their first loss, b = 1, 4, 16: 4/(S + √(S² + 2βσ_u²/α)) over 2/Q_b (Gauss–Newton)",
-        CLOSE, _self_stabilisation_closest,
-    )  # fmt: skip
-    dynamics = "400 replicas of x ← −(1+ηy)x + ησ_u z, y ← y + η(α − ½βx²), time and ensemble mean of the gap"
-    add(
-        "self-stabilisation/large-gap",
-        "Where the gap is above 100ηα the dynamics of self-stabilisation hold it at ηβσ_u²/(4α), within 5 %.",
-        SELF_STABILISATION, "ηβσ_u²/(4α)", "within 5 %", "holds", dynamics, CLOSE, _self_stabilisation(True),
-    )  # fmt: skip
-    add(
-        "self-stabilisation/small-gap",
-        "Where the gap is near ηα the dynamics of self-stabilisation hold it at ηβσ_u²/(4α), within 5 %.",
-        SELF_STABILISATION, "ηβσ_u²/(4α)", "refuted: larger by ½ηα·Var(ξ²)", "refuted", dynamics, CLOSE,
-        _self_stabilisation(False),
-    )  # fmt: skip
-    add(
-        "self-stabilisation/lower-bound",
-        "The mean gap is ηβσ_u²/(4α) + (½E[δ²ξ²] + ½κE(ξ²−1)²)/η, δ = −ηy, ξ² = βx²/(2α), κ = η²α: never below the closed form.",
-        OURS, f"equality with the first term ({SELF_STABILISATION})", "holds", "holds", dynamics, None,
-        _self_stabilisation_bound,
     )  # fmt: skip

@@ -49,7 +49,7 @@ def stationary_covariance(
     conjugate gradients (MINRES where momentum makes the symmetrised operator indefinite), the residual checked.
     Parameters in the kernel of H stay where they started: Σ is zero there.
 
-    problem: Quadratic or LinearRegression. step_size: η, below the mean-square edge. Returns the covariance of θ, (p, p).
+    problem: Quadratic or LinearRegression. step_size: η, below the mean-square edge. Returns Cov θ, (p, p).
     Raises ValueError for bad arguments, where no stationary state exists (step_size at or above the critical step size,
     a problem without a minimum) and for `Reshuffled`; RuntimeError where the solution does not satisfy its equation.
     Source: Ziyin et al., ICLR 2022, arXiv 2102.05375, for linear regression; `theory/moment_recursion.py`.

@@ -143,7 +143,7 @@ def self_stabilisation(
     closed form, and near it only where it is ≫ ηα (`theory/self_stabilisation_gap.py`).
 
     theta: (p,), where the top eigenvalue is simple. Raises ValueError where the sharpness does not rise (α ≤ 0), as on
-    every quadratic. Source: Liao, Kolomvaki & Kyrillidis, arXiv 2604.21016; for α and β Damian, Nichani & Lee, ICLR 2023.
+    every quadratic. Source: Liao, Kolomvaki & Kyrillidis, arXiv 2604.21016; Damian, Nichani & Lee, ICLR 2023 (α, β).
     """
     eta = _validate.real("step_size", step_size, above=0.0)
     point = problem.check_point(theta)
