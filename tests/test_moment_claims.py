@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -92,6 +94,18 @@ def test_the_table_of_published_edges_names_the_closest() -> None:
             nearest = min(ratios, key=lambda edge: abs(np.log(ratios[edge])))
             assert row["closest"] == nearest
             assert row["b"] < (40 if "40x20" in str(row["ensemble"]) else 20)
+
+
+def test_the_page_of_published_edges_holds_the_tables() -> None:
+    page = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "published_edges.py"))["markdown"](True)
+    lines = [line for line in page.splitlines() if line.startswith("| ")]
+    rows = [*published.closest_table(True), *published.heavy_ball_table(True), *self_stabilisation.closest_rows(True)]
+    assert len(lines) == len(rows) + 3
+    assert len({line.count("|") for line in lines[: 1 + len(published.closest_table(True))]}) == 1
+    first, exact = rows[0], published.EDGES
+    shown = [f"**{first[e]:.2f}**" if first["closest"] == e else f"{first[e]:.2f}" for e in exact]
+    assert lines[1] == "| " + " | ".join([str(first["ensemble"]), str(first["b"]), *shown]) + " |"
+    assert sum("**" in line for line in lines) == sum(row.get("closest", "") in row for row in rows)
 
 
 def test_the_dynamics_of_self_stabilisation_against_a_loop_in_their_own_variables() -> None:

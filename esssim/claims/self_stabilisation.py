@@ -29,8 +29,8 @@ def rising_point(seed: int) -> tuple[DiagonalLinearNetwork, FloatArray]:
     return problem, theta
 
 
-def _self_stabilisation_closest(quick: bool) -> Measurement:
-    """The step size at which the present sharpness is the equilibrium, against 2/Q_b of the Gauss–Newton Hessians."""
+def closest_rows(quick: bool) -> list[Row]:
+    """The step size at which the present sharpness is the equilibrium, over 2/Q_b of the Gauss–Newton Hessians."""
     rows: list[Row] = []
     for seed in range(41, 43 if quick else 47):
         problem, theta = rising_point(seed)
@@ -44,13 +44,18 @@ def _self_stabilisation_closest(quick: bool) -> Measurement:
             rows.append(
                 {"seed": seed, "b": b, "critical_step_size": exact, "self-stabilisation": found.step_size / exact,
                  "gradient descent": 2 / found.sharpness / exact, "gap_over_edge": found.gap * exact / 2,
-                 "gap_over_eta_alpha": found.gap / (exact * found.sharpening_rate)}
+                 "gap/ηα": found.gap / (exact * found.sharpening_rate)}
             )  # fmt: skip
+    return rows
+
+
+def _self_stabilisation_closest(quick: bool) -> Measurement:
+    rows = closest_rows(quick)
     ratios = [float(row["self-stabilisation"]) for row in rows]
     plain = [float(row["gradient descent"]) for row in rows]
     worst = max(ratios, key=lambda ratio: abs(np.log(ratio)))
     nearer = sum(abs(np.log(one)) < abs(np.log(other)) for one, other in zip(ratios, plain, strict=True))
-    sizes = [float(row["gap_over_eta_alpha"]) for row in rows]
+    sizes = [float(row["gap/ηα"]) for row in rows]
     reason = (
         f"{min(ratios):.2f} to {max(ratios):.2f} times the mean-square critical step size (2/λ_max {min(plain):.2f} to "
         f"{max(plain):.2f}), closer than 2/λ_max in {nearer} of {len(rows)}; gap/ηα is "
