@@ -228,6 +228,29 @@ def match_bounds(rng: np.random.Generator) -> None:
     close(es.minibatch_sharpness(problem, theta, es.WithoutReplacement(5)).value, everyone)
 
 
+def match_mean_square_bounds(rng: np.random.Generator) -> None:
+    """The bound, where it is an equality: one dimension; and as a bound in three."""
+    bound = theory.results("mean_square_bounds")["lower bound on the mean-square sharpness"]
+    raw = rng.standard_normal((5, 3, 2))
+    for hessians in (rng.uniform(0.1, 2.0, (5, 1, 1)), raw @ raw.transpose(0, 2, 1)):
+        p = hessians.shape[-1]
+        problem, theta = es.Quadratic(hessians, np.zeros((5, p))), np.zeros(p)
+        axis = np.linalg.eigh(hessians.mean(axis=0))[1][:, -1]
+        forms = np.einsum("i,nij,j->n", axis, hessians, axis)
+        for scheme, b in itertools.product(SCHEMES, (1, 3)):
+            sampling = scheme(b)
+            values = {"lambda1": forms.mean(), "s2": forms.var(), "c": sampling.variance_coefficient(5)}
+            found, lower = es.mean_square_sharpness(problem, theta, sampling), number(bound, **values)
+            if p == 1:
+                close(found, lower)
+            assert es.sharpness(problem, theta) * (1 - 1e-12) <= lower <= found * (1 + 1e-12)
+    # The exact example in which MiniBS exceeds the mean-square sharpness.
+    angles = np.pi / 3 * np.arange(3)
+    problem = es.LinearRegression(np.column_stack((np.cos(angles), np.sin(angles))), np.zeros(3))
+    close(es.mean_square_sharpness(problem, np.zeros(2), es.WithoutReplacement(2)), 5 / 8)
+    close(es.minibatch_sharpness(problem, np.zeros(2), es.WithoutReplacement(2)).value, 3 / 4)
+
+
 def match_interaction_aware_edge(rng: np.random.Generator) -> None:
     problem, theta = es.LinearRegression(rng.standard_normal((5, 3)), rng.standard_normal(5)), rng.standard_normal(3)
     found = theory.results("interaction_aware_edge")
@@ -289,6 +312,7 @@ MATCHES: dict[str, Callable[[np.random.Generator], None]] = {
     "heavy_ball_one_dimension": match_heavy_ball_one_dimension,
     "imbalance_identity": match_imbalance_identity,
     "bounds": match_bounds,
+    "mean_square_bounds": match_mean_square_bounds,
     "interaction_aware_edge": match_interaction_aware_edge,
     "noise_kernel": match_noise_kernel,
     "self_stabilisation_gap": match_self_stabilisation_gap,
@@ -317,6 +341,7 @@ WRONG = {
     "momentum_kernel": ("gain", lambda nesterov: sympy.Matrix([-sympy.Symbol("eta", positive=True), 0])),
     "heavy_ball_one_dimension": ("second_moment_operator", lambda nesterov: sympy.zeros(3, 3)),
     "bounds": ("coefficient", lambda n, b, replacement: sympy.Rational(1, b + 1)),
+    "mean_square_bounds": ("coefficient", lambda n, b, replacement: sympy.Rational(1, b + 1)),
     "interaction_aware_edge": ("coefficient", lambda n, b, replacement: sympy.Rational(1, b + 1)),
     "noise_kernel": ("coefficient", lambda n, b, replacement: sympy.Rational(1, b + 1)),
     "imbalance_identity": (
