@@ -53,6 +53,9 @@ PROBLEMS: dict[str, es.Problem] = {
     "quadratic": quadratic(4, 3, 2),
     "quadratic with a kernel": embedded(quadratic(4, 3, 2), 5),
     "quadratic of indefinite samples": indefinite(5, 3),
+    "quadratic of equal Hessians": es.Quadratic(
+        np.tile(np.diag([0.5, 1.0, 2.0]), (4, 1, 1)), rng.standard_normal((4, 3))
+    ),
 }
 
 
