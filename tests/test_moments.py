@@ -14,6 +14,7 @@ from scipy.stats import norm
 
 import esssim as es
 from esssim.moments import stationary
+from esssim.moments.modes import quadratic_modes
 from esssim.stability import critical_step_size
 from tests import oracles, strategies
 from tests.battery import Case
@@ -53,6 +54,9 @@ PROBLEMS: dict[str, es.Problem] = {
     "quadratic": quadratic(4, 3, 2),
     "quadratic with a kernel": embedded(quadratic(4, 3, 2), 5),
     "quadratic of indefinite samples": indefinite(5, 3),
+    "quadratic that the last parameter does not enter": es.Quadratic(
+        np.pad(quadratic(4, 2, 1).hessians, ((0, 0), (0, 1), (0, 1))), rng.standard_normal((4, 3))
+    ),
     "quadratic of equal Hessians": es.Quadratic(
         np.tile(np.diag([0.5, 1.0, 2.0]), (4, 1, 1)), rng.standard_normal((4, 3))
     ),
@@ -208,6 +212,27 @@ def test_parameters_in_the_kernel_stay_where_they_are() -> None:
     covariance = trace["covariance"].values[-1]
     assert np.trace(covariance) > 0
     assert np.abs(kernel @ covariance).max() < 1e-14 * np.trace(covariance)
+
+
+@pytest.mark.parametrize(
+    ("problem", "rank"),
+    [
+        (PROBLEMS["regression n > p"], 3),
+        (PROBLEMS["regression n < p"], 3),
+        (PROBLEMS["regression with a kernel and noise"], 2),
+        (PROBLEMS["quadratic with a kernel"], 3),
+        (PROBLEMS["quadratic that the last parameter does not enter"], 2),
+        (es.LinearRegression(np.zeros((3, 2)), np.ones(3)), 0),
+        (es.Quadratic(np.zeros((3, 2, 2)), np.ones((3, 2))), 0),
+        (es.Quadratic([np.diag([1.0, 1.0]), np.diag([1.0, -1.0])], np.ones((2, 2))), 2),
+    ],
+)
+def test_only_directions_that_some_sample_moves_are_followed(problem: es.Problem, rank: int) -> None:
+    modes = quadratic_modes(problem, es.WithReplacement(1), 0.0)
+    assert modes.basis.shape == (problem.n_params, rank)
+    hessians = problem.sample_hessians(np.zeros(problem.n_params), np.arange(problem.n_samples))
+    others = np.eye(problem.n_params) - modes.basis @ modes.basis.T
+    assert np.abs(hessians @ others).max() < 1e-14 * (np.abs(hessians).max() or 1)
 
 
 def test_a_run_that_leaves_the_range_of_doubles_says_where() -> None:
