@@ -112,6 +112,7 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ),
     ("statistics/estimate.py", r"^ENUMERATION_LIMIT = ", "a budget of seconds, not a formula"),
     ("statistics/mean_square.py", r"^RANK_TOLERANCE = |# RANK_TOLERANCE \* top → |→ eigenvalues >= ", TOLERANCE),
+    ("moments/stationary.py", r"^(DENSE_RANK|SINGULAR|RESIDUAL|REFINEMENTS) = ", TOLERANCE),
     (
         "statistics/mean_square.py",
         r"→ np\.trace\(matrix\) <= 0",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -385,6 +386,26 @@ def test_there_is_no_stationary_state_at_or_above_the_edge(optimiser: tuple[floa
     below = es.moments.stationary_covariance(problem, step_size=(1 - 2e-6) * critical, **run)
     # The covariance has a simple pole at the edge; without noise (b = n) there is none.
     assert np.trace(almost) == pytest.approx(2 * np.trace(below), rel=1e-4) if b == 2 else np.trace(almost) < 1e-15
+
+
+@pytest.mark.parametrize("unit", [1e-150, 1e-3, 1e3, 1e150])
+def test_moments_do_not_depend_on_the_unit_of_the_data(unit: float) -> None:
+    """Inputs and targets times u, η over u²: the same θ; the loss u² times as large, the critical step size u⁻² times."""
+    problem, sampling, eta = PROBLEMS["regression n > p"], es.WithReplacement(2), 0.1
+    other = es.LinearRegression(problem.inputs * unit, problem.targets * unit)
+    options = {"sampling": sampling, "momentum": 0.5, "nesterov": True}
+    here = es.moments.stationary_covariance(problem, step_size=eta, label_noise=0.3, **options)
+    there = es.moments.stationary_covariance(other, step_size=eta / unit / unit, label_noise=0.3 * unit, **options)
+    assert_allclose(there, here, rtol=1e-11)
+    runs = [
+        es.moments.evolve(p, np.ones(3), step_size=eta / u / u, n_steps=9, n_records=1, label_noise=0.3 * u, **options)
+        for p, u in ((problem, 1.0), (other, unit))
+    ]
+    assert_allclose(runs[1]["covariance"], runs[0]["covariance"], rtol=1e-11)
+    assert_allclose(runs[1]["loss"] / unit / unit, runs[0]["loss"], rtol=1e-11)
+    critical = critical_step_size(problem, np.zeros(3), sampling, momentum=0.5, nesterov=True)
+    with pytest.raises(ValueError, match=re.escape(f"critical step size {critical / unit / unit:.6g}, where")):
+        es.moments.stationary_covariance(other, step_size=2 * critical / unit / unit, **options)
 
 
 def test_an_unsolved_covariance_equation_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
