@@ -18,7 +18,7 @@ test wheel-check: export MKL_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help verify test figures bench lint format wheel-check clean
+.PHONY: help verify test figures bench theory lint format wheel-check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ figures: $(VERIFY)/.installed ## build every figure (PDF, SVG, PNG) with its dat
 
 bench: $(TEST)/.installed ## speed against what one would write instead, as ratios
 	$(TEST)/bin/python -m benchmarks $(ARGS)
+
+theory: $(VERIFY)/.installed ## prove every derivation step by step; typeset summary in theory/output/
+	$(VERIFY)/bin/python -m theory $(ARGS)
 
 lint: $(TEST)/.installed ## style (ruff) and types (mypy, strict)
 	$(TEST)/bin/ruff check .

@@ -84,6 +84,30 @@ PAPERS: tuple[Paper, ...] = (
   primaryclass  = {cs.LG}
 }""",
     ),
+    Paper(
+        "agarwala2024high",
+        ("2404.19261", "Agarwala & Pennington"),
+        """@misc{agarwala2024high,
+  title         = {High Dimensional Analysis Reveals Conservative Sharpening and a Stochastic Edge of Stability},
+  author        = {Agarwala, Atish and Pennington, Jeffrey},
+  year          = {2024},
+  eprint        = {2404.19261},
+  archiveprefix = {arXiv},
+  primaryclass  = {cs.LG}
+}""",
+    ),
+    Paper(
+        "liao2026sgd",
+        ("2604.21016", "Liao, Kolomvaki & Kyrillidis"),
+        """@misc{liao2026sgd,
+  title         = {{SGD} at the Edge of Stability: The Stochastic Sharpness Gap},
+  author        = {Liao, Fangshuo and Kolomvaki, Afroditi and Kyrillidis, Anastasios},
+  year          = {2026},
+  eprint        = {2604.21016},
+  archiveprefix = {arXiv},
+  primaryclass  = {cs.LG}
+}""",
+    ),
 )
 
 

@@ -53,9 +53,12 @@ MODULES = {
     "spectra": Module(("spectra/*.py", "_kernels/secular.py"), ("tests/test_spectra.py",)),
     "statistics": Module(("statistics/*.py",), ("tests/test_statistics.py",)),
     "sampling": Module(("sampling.py", "_kernels/sampling.py"), ("tests/test_sampling.py",)),
-    "stability": Module(("stability/*.py", "_kernels/lyapunov.py"), ("tests/test_stability.py",)),
+    "stability": Module(
+        ("stability/*.py", "_kernels/lyapunov.py"), ("tests/test_published.py", "tests/test_stability.py")
+    ),
     "settling": Module(("settling.py",), ("tests/test_settling.py",)),
     "gap": Module(("gap/*.py",), ("tests/test_gap_predictions.py", "tests/test_gap_bounds.py")),
+    "moments": Module(("moments/*.py",), ("tests/test_moments.py",)),
 }
 
 # (file, pattern in "line of source # change", reason): where an error is none. Nothing else is left out.
@@ -151,6 +154,7 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ("stability/mean_square.py", r"rank <= 3: # (rank <= 3 → rank < 3|3 → 6)", ROUTES),
     ("statistics/estimate.py", r"^ENUMERATION_LIMIT = ", "a budget of seconds, not a formula"),
     ("statistics/mean_square.py", r"^RANK_TOLERANCE = |# RANK_TOLERANCE \* top → |→ eigenvalues >= ", TOLERANCE),
+    ("moments/stationary.py", r"^(DENSE_RANK|SINGULAR|RESIDUAL|REFINEMENTS) = ", TOLERANCE),
     (
         "statistics/mean_square.py",
         r"→ np\.trace\(matrix\) <= 0",

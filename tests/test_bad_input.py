@@ -209,6 +209,16 @@ BAD_CALLS = [
             "almost_sure_threshold": lambda **how: es.stability.almost_sure_threshold(REGRESSION, THETA, PAIRS, **how),
         }.items()
     ],
+    Bad("interaction_aware_step_size: no scheme", lambda: es.stability.interaction_aware_step_size(REGRESSION, THETA, 2), A_SCHEME + "2"),
+    Bad("noise_kernel_norm: zero step size", lambda: es.stability.noise_kernel_norm(REGRESSION, np.zeros(2), PAIRS, 0.0), A_POSITIVE_NUMBER + "0.0"),
+    Bad("noise_kernel_step_size: unknown approximation", lambda: es.stability.noise_kernel_step_size(REGRESSION, np.zeros(2), PAIRS, approximation="diag"), re.compile(r"approximation must be one of 'diagonal', 'high_dimensional', 'trace', got 'diag'.*")),
+    Bad("self_stabilisation: NaN step size", lambda: es.stability.self_stabilisation(REGRESSION, THETA, PAIRS, NAN), A_POSITIVE_NUMBER + "nan"),
+    Bad("heavy_ball_ends: momentum 1", lambda: es.stability.heavy_ball_ends(1.0, 1.0), A_MOMENTUM + "1.0"),
+    Bad("evolve: a network", lambda: es.moments.evolve(NETWORK, np.ones(4), step_size=0.1, sampling=PAIRS, n_steps=5), re.compile(r"problem must .*DiagonalLinearNetwork.*")),
+    Bad("stationary_covariance: negative step size", lambda: es.moments.stationary_covariance(REGRESSION, step_size=-1.0, sampling=PAIRS), A_POSITIVE_NUMBER + "-1.0"),
+    Bad("gap.bounds: too large a batch", lambda: es.gap.bounds(REGRESSION, np.zeros(2), es.WithoutReplacement(99)), re.compile(r"batch_size must be between 1 and n_samples = \d+, got 99")),
+    Bad("gap.predict: theta of the wrong shape", lambda: es.gap.predict(REGRESSION, np.zeros(3), PAIRS), "theta must have shape (2,), got (3,)"),
+    Bad("gap.second_order: no problem", lambda: es.gap.second_order(None, np.zeros(2), PAIRS), A_PROBLEM + "None"),
     Bad("critical_step_size: a saddle", lambda: critical(SADDLE), NOT_A_MINIMUM),
     Bad("critical_step_size: away from the minimum", lambda: es.stability.critical_step_size(NETWORK, 3 * np.ones(4), PAIRS), re.compile(r"theta must be a minimum for a critical step size: H has the eigenvalue -\d.*")),
     Bad("critical_step_size: Reshuffled", lambda: critical(sampling=es.Reshuffled(2)), INDEPENDENT),
@@ -379,7 +389,8 @@ def test_every_public_function_is_in_the_table() -> None:
         if not name.startswith("_")
     }
     # Bases that cannot be made, results that only the package makes, and what takes nothing but such a result.
-    results = {"Problem", "Sampling", "Threshold", "BatchSizeRow", "TableMeasurement", "picture"}
+    results = {"Problem", "Sampling", "Threshold", "HeavyBallEnds", "SelfStabilisation"}
+    results |= {"BatchSizeRow", "TableMeasurement", "picture"}
     covered = {re.split(r"[:.]", bad.id.removeprefix("data."))[0] for bad in BAD_CALLS}
     assert public - results - covered == set()
 

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from esssim._validate import FloatArray, IntArray
 from esssim.gap.model import Prediction
-from esssim.problems import Curvature, LowRankCurvature, Problem
+from esssim.problems import Curvature, LowRankCurvature, Problem, check_problem
 from esssim.problems.curvature import CHUNK_NUMBERS
-from esssim.sampling import Sampling, WithReplacement
+from esssim.sampling import Sampling, WithReplacement, check_sampling
 from esssim.spectra import largest_eigenvalues
 
 EPS = float(np.finfo(np.float64).eps)
@@ -33,7 +33,9 @@ class Setting:
     @classmethod
     def of(cls, problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Setting:
         """ValueError for a theta of the wrong shape or with non-finite entries, and a batch size that does not fit."""
+        check_problem(problem)
         point = problem.check_point(theta)
+        check_sampling(sampling, problem.n_samples)
         sampling.check(problem.n_samples)
         curvature = problem.curvature(point)
         unit = curvature.scale()

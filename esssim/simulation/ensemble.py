@@ -24,7 +24,7 @@ from esssim.problems import LeastSquares, Problem, check_problem
 from esssim.sampling import Sampling, check_sampling
 from esssim.simulation.recorder import check_names, measure, variables
 from esssim.simulation.runner import Optimiser, Replica
-from esssim.simulation.schedule import Ramp
+from esssim.simulation.schedule import Ramp, steps_to_record
 from esssim.stability.edges import check_momentum
 
 # What one replica gives: a column per variable, its thetas, and the step at which it diverged or −1.
@@ -83,7 +83,7 @@ def simulate(
             f"({n_replicas}, {problem.n_params}), got {starts.shape}"
         )
     starts = np.broadcast_to(starts, (n_replicas, problem.n_params))
-    steps = _record_steps(n_steps, n_records, record_steps)
+    steps = steps_to_record(n_steps, n_records, record_steps)
     workers = min(_validate.integer("n_workers", n_workers, 1), n_replicas)
     # A few stretches of replicas per worker: enough to balance them, few enough to cost nothing.
     stretches = np.array_split(np.arange(n_replicas), min(n_replicas, 8 * workers))
@@ -120,21 +120,6 @@ def _workers_without_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
-
-
-def _record_steps(n_steps: int, n_records: int, record_steps: Sequence[int] | None) -> IntArray:
-    if record_steps is None:
-        n_records = _validate.integer("n_records", n_records, 1)
-        if n_records == 1:
-            return np.array([n_steps], dtype=np.int64)
-        return np.unique(np.linspace(0, n_steps, n_records).round().astype(np.int64))
-    steps = _validate.array_of("record_steps", record_steps)
-    integers = steps.dtype.kind in "iu" and steps.ndim == 1 and steps.size > 0
-    if not integers or (np.diff(steps.astype(np.int64)) <= 0).any():
-        raise ValueError(f"record_steps must be increasing integers, got {_validate.shown(record_steps)}")
-    if steps[0] < 0 or steps[-1] > n_steps:
-        raise ValueError(f"record_steps must lie between 0 and n_steps = {n_steps}, got {steps[0]} to {steps[-1]}")
-    return steps.astype(np.int64)
 
 
 @functools.cache

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from esssim import _validate
-from esssim._validate import FloatArray
+from esssim._validate import FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -48,3 +49,19 @@ class Ramp:
     def for_kernel(self, n_steps: int) -> tuple[float, float, bool, int]:
         """What the compiled loop takes: (start, stop, geometric, n_steps)."""
         return self.start, self.stop, self.shape == "geometric", n_steps
+
+
+def steps_to_record(n_steps: int, n_records: int, record_steps: Sequence[int] | None) -> IntArray:
+    """n_records equally spaced steps from 0 to n_steps, or the given ones, checked."""
+    if record_steps is None:
+        n_records = _validate.integer("n_records", n_records, 1)
+        if n_records == 1:
+            return np.array([n_steps], dtype=np.int64)
+        return np.unique(np.linspace(0, n_steps, n_records).round().astype(np.int64))
+    steps = _validate.array_of("record_steps", record_steps)
+    integers = steps.dtype.kind in "iu" and steps.ndim == 1 and steps.size > 0
+    if not integers or (np.diff(steps.astype(np.int64)) <= 0).any():
+        raise ValueError(f"record_steps must be increasing integers, got {_validate.shown(record_steps)}")
+    if steps[0] < 0 or steps[-1] > n_steps:
+        raise ValueError(f"record_steps must lie between 0 and n_steps = {n_steps}, got {steps[0]} to {steps[-1]}")
+    return steps.astype(np.int64)

@@ -1,0 +1,349 @@
+"""Claims about published edges: each against the exact mean-square critical step size, and which is closest where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from esssim import data
+from esssim._validate import FloatArray
+from esssim.claims.model import Claim, Expectation, Measurement, Registry, Row
+from esssim.claims.sources import (
+    BATCH_SHARPNESS,
+    COHEN,
+    INTERACTION_AWARE,
+    MEAN_SQUARE,
+    MINIBS,
+    MOMENTUM,
+    NOISE_KERNEL,
+    OURS,
+)
+from esssim.problems import LinearRegression, Problem
+from esssim.sampling import Sampling, WithoutReplacement, WithReplacement
+from esssim.stability import (
+    critical_step_size,
+    heavy_ball_ends,
+    interaction_aware_step_size,
+    noise_kernel_step_size,
+)
+from esssim.statistics import (
+    ENUMERATION_LIMIT,
+    batch_sharpness,
+    mean_square_sharpness,
+    minibatch_sharpness,
+    sharpness,
+)
+
+CLOSE = 0.05
+BATCH_SIZES = (1, 4, 16, 64)
+# Points drawn around the minimiser for the edges that depend on the gradient, and batches where not all are enumerated.
+N_POINTS, N_BATCHES = 8, 400
+# Published edges as step sizes: name in the table and source.
+EDGES = {
+    "gradient descent": COHEN,
+    "MiniBS": MINIBS,
+    "batch sharpness": BATCH_SHARPNESS,
+    "batch sharpness, ratio of means": BATCH_SHARPNESS,
+    "interaction-aware": INTERACTION_AWARE,
+    "noise kernel, diagonal": NOISE_KERNEL,
+    "noise kernel, high-dimensional": NOISE_KERNEL,
+    "noise kernel, trace": NOISE_KERNEL,
+}
+
+
+def ensembles(quick: bool) -> dict[str, data.Data]:
+    """The tables on which the edges are compared."""
+    n, d = (40, 20) if quick else (100, 50)
+    tables = {
+        f"gaussian-{n}x{d}": data.gaussian(n, d, seed=31),
+        f"gaussian-{d}x{n}": data.gaussian(d, n, seed=32),
+        f"spiked-{n}x{d}": data.spiked(n, d, seed=33, spike=20.0),
+    }
+    if not quick:
+        tables[f"two-clusters-{n}x{d}"] = data.two_clusters(n, d, seed=34)
+        tables[f"power-law-{n}x{d}"] = data.power_law(n, d, seed=35)
+        tables["diabetes"] = data.load("diabetes")
+    return tables
+
+
+def interpolating(table: data.Data) -> LinearRegression:
+    """The regression with targets zero: minimiser zero, without noise."""
+    return LinearRegression(table.inputs, np.zeros(len(table.targets)))
+
+
+def published_step_sizes(problem: Problem, sampling: Sampling, seed: int) -> dict[str, float]:
+    """Every edge of `EDGES` as a critical step size; those that depend on the gradient averaged over N(0, I) points."""
+    origin = np.zeros(problem.n_params)
+    points = np.random.default_rng(seed).normal(size=(N_POINTS, problem.n_params))
+    n_batches = None if sampling.count(problem.n_samples) <= ENUMERATION_LIMIT // N_POINTS else N_BATCHES
+
+    def at_points(statistic: Callable[[FloatArray], float]) -> float:
+        return float(np.mean([statistic(point) for point in points]))
+
+    def ratios(point: FloatArray) -> float:
+        return batch_sharpness(problem, point, sampling, n_batches=n_batches, seed=seed).value
+
+    def parts(point: FloatArray) -> float:
+        return batch_sharpness(problem, point, sampling, average="parts", n_batches=n_batches, seed=seed).value
+
+    return {
+        "gradient descent": 2 / sharpness(problem, origin),
+        "MiniBS": 2 / minibatch_sharpness(problem, origin, sampling, n_batches=n_batches, seed=seed).value,
+        "batch sharpness": 2 / at_points(ratios),
+        "batch sharpness, ratio of means": 2 / at_points(parts),
+        "interaction-aware": 2 / at_points(lambda point: 2 / interaction_aware_step_size(problem, point, sampling)),
+        "noise kernel, diagonal": noise_kernel_step_size(problem, origin, sampling),
+        "noise kernel, high-dimensional": noise_kernel_step_size(
+            problem, origin, sampling, approximation="high_dimensional"
+        ),
+        "noise kernel, trace": noise_kernel_step_size(problem, origin, sampling, approximation="trace"),
+    }
+
+
+@cache
+def closest_table(quick: bool) -> list[Row]:
+    """Published over exact critical step size, by ensemble and batch size; and the name of the closest."""
+    rows: list[Row] = []
+    for name, table in ensembles(quick).items():
+        problem = interpolating(table)
+        n = problem.n_samples
+        sizes = [b for b in ((1, 8) if quick else BATCH_SIZES) if b < n]
+        for b in (*sizes, n):
+            sampling = WithoutReplacement(b)
+            exact = critical_step_size(problem, np.zeros(problem.n_params), sampling)
+            ratios = {edge: step / exact for edge, step in published_step_sizes(problem, sampling, seed=b).items()}
+            distances = {edge: abs(float(np.log(ratio))) for edge, ratio in ratios.items()}
+            closest = "several (b = n)" if b == n else min(distances, key=lambda edge: distances[edge])
+            rows.append({"ensemble": name, "b": b, "critical_step_size": exact, **ratios, "closest": closest})
+    return rows
+
+
+def _closest(quick: bool) -> Measurement:
+    rows = closest_table(quick)
+    stochastic = [row for row in rows if row["closest"] != "several (b = n)"]
+    wins = {edge: sum(row["closest"] == edge for row in stochastic) for edge in EDGES}
+    spans = {
+        edge: (min(float(row[edge]) for row in stochastic), max(float(row[edge]) for row in stochastic))
+        for edge in EDGES
+    }
+    always = max(wins.values()) == len(stochastic)
+    counts = ", ".join(f"{edge} {count}" for edge, count in sorted(wins.items(), key=lambda item: -item[1]) if count)
+    ranges = "; ".join(f"{edge} {low:.2f}–{high:.2f}" for edge, (low, high) in spans.items())
+    reason = f"closest in {len(stochastic)} cases with b < n: {counts}. Ratios: {ranges}"
+    value = max(wins.values()) / len(stochastic)
+    return Measurement("holds" if always else "refuted", reason, value, (value, value), None, rows)
+
+
+def _is_the_edge(edge: str) -> Callable[[bool], Measurement]:
+    """Whether one published edge is within 5 % of the exact one everywhere."""
+
+    def measure(quick: bool) -> Measurement:
+        rows = [
+            {
+                "ensemble": row["ensemble"],
+                "b": row["b"],
+                "critical_step_size": row["critical_step_size"],
+                "ratio": row[edge],
+            }
+            for row in closest_table(quick)
+        ]
+        worst = max((float(row["ratio"]) for row in rows), key=lambda ratio: abs(np.log(ratio)))
+        within = sum(abs(float(row["ratio"]) - 1) <= CLOSE for row in rows)
+        reason = (
+            f"within 5 % of the exact step size in {within} of {len(rows)} cases; the farthest is {worst:.2f} times it"
+        )
+        return Measurement("holds" if within == len(rows) else "refuted", reason, worst, (worst, worst), None, rows)
+
+    return measure
+
+
+def _descent(quick: bool) -> Measurement:
+    """The expected loss after one step, by enumeration, at and around the interaction-aware step size."""
+    rows: list[Row] = []
+    for seed in range(2 if quick else 6):
+        table = data.gaussian(7, 4, seed=seed, noise=0.5)
+        problem = LinearRegression(table.inputs, table.targets)
+        theta = np.random.default_rng(seed).normal(size=4)
+        for sampling in (WithoutReplacement(2), WithReplacement(2)):
+            eta = interaction_aware_step_size(problem, theta, sampling)
+            start, changes = float(problem.loss(theta)), []
+            for factor in (0.99, 1.0, 1.01):
+                after = 0.0
+                for batches, weights in sampling.enumerate(7):
+                    steps = theta - factor * eta * problem.gradient(theta, batches)
+                    after += float(weights @ problem.loss(steps))
+                changes.append(after / start - 1)
+            rows.append(
+                {"seed": seed, "scheme": type(sampling).__name__, "step_size": eta, "change_below": changes[0],
+                 "change_at": changes[1], "change_above": changes[2]}
+            )  # fmt: skip
+    worst = max(abs(float(row["change_at"])) for row in rows)
+    good = worst <= 1e-12 and all(float(row["change_below"]) < 0 < float(row["change_above"]) for row in rows)
+    reason = (
+        f"relative change of the expected loss at the edge: at most {worst:.1e}; it falls 1 % below and rises 1 % above"
+    )
+    return Measurement("holds" if good else "refuted", reason, worst, (worst, worst), None, rows)
+
+
+def _at_the_critical_covariance(quick: bool) -> Measurement:
+    """E tr(H G_b)/E‖g‖² over a state of the covariance that the edge does not damp, against Q_b."""
+    rows: list[Row] = []
+    for seed in range(2 if quick else 6):
+        problem = interpolating(data.gaussian(8, 4, seed=seed))
+        for b in (1, 2, 4):
+            sampling, origin = WithoutReplacement(b), np.zeros(4)
+            top = mean_square_sharpness(problem, origin, sampling)
+            eye, operator = np.eye(4), np.zeros((16, 16))
+            for batches, weights in sampling.enumerate(8):
+                steps = eye - 2 / top * problem.hessian(origin, batches)
+                operator += np.einsum("m,mij,mkl->ikjl", weights, steps, steps).reshape(16, 16)
+            vector = np.linalg.eigh((operator + operator.T) / 2)[1][:, -1].reshape(4, 4)
+            values, axes = np.linalg.eigh(vector * np.sign(np.trace(vector)))
+            # The points √value·axis, equally likely up to scale, have this covariance.
+            norms = values * (problem.gradient(axes.T) ** 2).sum(axis=1)
+            interactions = np.array([2 / interaction_aware_step_size(problem, axis, sampling) for axis in axes.T])
+            rows.append(
+                {
+                    "seed": seed,
+                    "b": b,
+                    "mean_square_sharpness": top,
+                    "ratio": float(norms @ interactions / norms.sum() / top),
+                }
+            )
+    worst = max(abs(float(row["ratio"]) - 1) for row in rows)
+    reason = f"largest |ratio − 1| over {len(rows)} cases: {worst:.1e}"
+    return Measurement("holds" if worst <= 1e-9 else "refuted", reason, worst, (worst, worst), None, rows)
+
+
+def _never_below(quick: bool) -> Measurement:
+    rows = [
+        {"ensemble": row["ensemble"], "b": row["b"], "ratio": row["noise kernel, diagonal"]}
+        for row in closest_table(quick)
+    ]
+    lowest = min(float(row["ratio"]) for row in rows)
+    reason = f"published over exact critical step size is {lowest:.4f} to {max(float(r['ratio']) for r in rows):.4f}"
+    return Measurement("holds" if lowest >= 1 - 1e-12 else "refuted", reason, lowest, (lowest, lowest), None, rows)
+
+
+@cache
+def heavy_ball_table(quick: bool) -> list[Row]:
+    """Both ends of the heavy-ball edge, and the formula of one dimension, over the exact critical step size.
+
+    One dimension: 1/η = a/(2(1+β)) + s²/(2a(1−β)), read with a = λ_max and s²/a = Q_b − λ_max.
+    """
+    rows: list[Row] = []
+    for name, table in ensembles(quick).items():
+        problem = interpolating(table)
+        origin, n = np.zeros(problem.n_params), problem.n_samples
+        top = sharpness(problem, origin)
+        for b in sorted({1, 8, min(32, n), n}):
+            mean_square = mean_square_sharpness(problem, origin, WithoutReplacement(b))
+            for momentum in (0.5, 0.9):
+                exact = critical_step_size(problem, origin, WithoutReplacement(b), momentum=momentum)
+                ends = heavy_ball_ends(mean_square, momentum)
+                inverse = top / (2 * (1 + momentum)) + (mean_square - top) / (2 * (1 - momentum))
+                edges = {
+                    "small-batch end": ends.small_batch / exact,
+                    "large-batch end": ends.large_batch / exact,
+                    "formula of one dimension": 1 / inverse / exact,
+                }
+                closest = min(edges, key=lambda edge: abs(np.log(edges[edge])))
+                rows.append(
+                    {
+                        "ensemble": name,
+                        "b": b,
+                        "momentum": momentum,
+                        "critical_step_size": exact,
+                        **edges,
+                        "closest": closest,
+                    }
+                )
+    return rows
+
+
+def _heavy_ball_ends(quick: bool) -> Measurement:
+    rows = heavy_ball_table(quick)
+    small, large = ([float(row[edge]) for row in rows] for edge in ("small-batch end", "large-batch end"))
+    inside = max(small) <= 1 + 1e-9 and min(large) >= 1 - 1e-9
+    reason = (
+        f"{len(rows)} cases: 2(1−β)/Q_b is {min(small):.2f} to {max(small):.2f} times the exact critical step size, "
+        f"2(1+β)/Q_b {min(large):.2f} to {max(large):.2f}"
+    )
+    return Measurement("holds" if inside else "refuted", reason, None, None, None, rows)
+
+
+def _heavy_ball_closest(quick: bool) -> Measurement:
+    rows = heavy_ball_table(quick)
+    wins = {str(row["closest"]): sum(other["closest"] == row["closest"] for other in rows) for row in rows}
+    between = [float(row["formula of one dimension"]) for row in rows]
+    always = wins.get("formula of one dimension", 0) == len(rows)
+    counts = ", ".join(f"{edge} {count}" for edge, count in sorted(wins.items(), key=lambda item: -item[1]))
+    reason = (
+        f"closest in {len(rows)} cases: {counts}; the formula of one dimension is {min(between):.2f} to "
+        f"{max(between):.2f} times the exact one"
+    )
+    return Measurement("holds" if always else "refuted", reason, max(between), (max(between), max(between)), None, rows)
+
+
+def register(registry: Registry) -> None:
+    """Add the claims of this module."""
+
+    def add(
+        name: str, statement: str, source: str, predicts: str, we: str, expected: Expectation, method: str,
+        tolerance: float | None, measure: Callable[[bool], Measurement], in_quick: bool = True,
+    ) -> None:  # fmt: skip
+        registry.add(Claim(name, statement, source, predicts, we, expected, method, tolerance, measure, in_quick))
+
+    table = (
+        "regressions on six ensembles, b = 1, 4, 16, 64 and n: published over exact mean-square critical step size; "
+        "edges that depend on the gradient averaged over 8 points drawn from N(θ*, I)"
+    )
+    add(
+        "who-is-closest/published-edges",
+        "One published edge is the closest to the mean-square edge in every ensemble and at every batch size.",
+        f"{OURS}, comparing {COHEN}; {MINIBS}; {BATCH_SHARPNESS}; {INTERACTION_AWARE}; {NOISE_KERNEL}; {MEAN_SQUARE}",
+        "each its own", "no prediction", "open", table, None, _closest,
+    )  # fmt: skip
+    for edge, name in (
+        ("interaction-aware", "interaction-aware-edge/is-the-edge"),
+        ("noise kernel, diagonal", "noise-kernel/diagonal"),
+        ("noise kernel, high-dimensional", "noise-kernel/high-dimensional"),
+        ("noise kernel, trace", "noise-kernel/trace"),
+    ):
+        add(
+            name,
+            f"SGD is mean-square stable exactly below the edge of {EDGES[edge].split(',')[0]} ({edge}), within 5 %.",
+            EDGES[edge], "the edge", "no prediction", "open", table, CLOSE, _is_the_edge(edge), False,
+        )  # fmt: skip
+    add(
+        "interaction-aware-edge/descent",
+        "One step lowers the expected loss of a quadratic exactly for η < 2‖g‖²/tr(H G_b), the interaction-aware edge.",
+        INTERACTION_AWARE, "exact", "exact", "holds", "every batch enumerated, at 0.99, 1 and 1.01 of it", 1e-12,
+        _descent,
+    )  # fmt: skip
+    add(
+        "interaction-aware-edge/at-the-mean-square-edge",
+        "Averaged over the covariance that the mean-square edge leaves undamped, E tr(H G_b)/E‖g‖² is Q_b.",
+        OURS, f"silent ({INTERACTION_AWARE})", "exact", "holds", "critical covariance of the enumerated operator", 1e-9,
+        _at_the_critical_covariance,
+    )  # fmt: skip
+    add(
+        "noise-kernel/never-below",
+        "The diagonal noise kernel norm reaches 1 never below the mean-square edge.",
+        OURS, f"silent ({NOISE_KERNEL})", "holds: a restriction of a self-adjoint operator", "holds", table, None,
+        _never_below,
+    )  # fmt: skip
+    add(
+        "heavy-ball-ends/between",
+        "The critical step size of heavy ball lies between 2(1−β)/Q_b and 2(1+β)/Q_b.",
+        MOMENTUM, "one end for small batches, the other for large", "between", "holds",
+        "exact critical step sizes on the same ensembles, b = 1, 8, 32, n, β = 0.5, 0.9", None, _heavy_ball_ends,
+    )  # fmt: skip
+    add(
+        "who-is-closest/heavy-ball",
+        "In many dimensions the formula of one (a = λ_max, s²/a = Q_b − λ_max) is closer than both ends of heavy ball.",
+        f"{OURS}, comparing {MOMENTUM}", "silent", "no prediction", "open",
+        "exact critical step sizes on the same ensembles, b = 1, 8, 32, n, β = 0.5, 0.9", None, _heavy_ball_closest,
+    )  # fmt: skip

@@ -1,0 +1,88 @@
+"""A quadratic problem in the eigenbasis of its Hessian, restricted to where SGD moves at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from esssim import _validate
+from esssim._validate import FloatArray
+from esssim.problems import Curvature, LinearRegression, LowRankCurvature, Problem, Quadratic
+from esssim.sampling import Reshuffled, Sampling
+from esssim.statistics.mean_square import RANK_TOLERANCE
+
+
+@dataclass(frozen=True)
+class Modes:
+    """H = VΛVᵀ in units of `scale`, V = basis (p, r) the directions that some ∇ℓᵢ has; the others never move.
+
+    c is the variance coefficient of the scheme, label_variance = ε²/b. Gradients too are in units of `scale`: SGD with
+    the step size η on the problem is SGD with η·scale on these modes.
+    """
+
+    problem: Problem
+    scale: float
+    c: float
+    label_variance: float
+    eigenvalues: FloatArray
+    basis: FloatArray
+    mean_conjugation: Callable[[FloatArray], FloatArray]
+
+    def gradients(self, theta: FloatArray) -> FloatArray:
+        """∇ℓᵢ(θ) of every sample, (n, r)."""
+        gradients = self.problem.sample_gradients(theta, np.arange(self.problem.n_samples))
+        return np.asarray((gradients / self.scale) @ self.basis)
+
+    def gradient_noise(self, gradients: FloatArray) -> FloatArray:
+        """Cov g_B at one θ from its per-sample gradients: c·(mean gᵢgᵢᵀ − ggᵀ) + (ε²/b)H, (r, r)."""
+        centred = gradients - gradients.mean(axis=0)
+        noise = self.c * (centred.T @ centred) / len(gradients)
+        noise[np.diag_indices_from(noise)] += self.label_variance / self.scale * self.eigenvalues
+        return np.asarray(noise)
+
+    def hessian_noise(self, covariance: FloatArray) -> FloatArray:
+        """V(Σ) = E[H_BΣH_B] − HΣH = c·(mean HᵢΣHᵢ − HΣH), (r, r)."""
+        deterministic = self.eigenvalues[:, None] * covariance * self.eigenvalues
+        return np.asarray(self.c * (self.mean_conjugation(covariance) - deterministic))
+
+
+def quadratic_modes(problem: Problem, sampling: Sampling, label_noise: float) -> Modes:
+    """The modes of a quadratic problem; ValueError for any other, and for batches that depend on each other."""
+    if not isinstance(problem, (Quadratic, LinearRegression)):
+        raise ValueError(f"problem must be a Quadratic or a LinearRegression for moments, got {type(problem).__name__}")
+    sampling.check(problem.n_samples)
+    if isinstance(sampling, Reshuffled):
+        raise ValueError(
+            "sampling must draw independent batches for moments (WithoutReplacement or WithReplacement), got Reshuffled"
+        )
+    noise = _validate.real("label_noise", label_noise, at_least=0.0)
+    if noise > 0 and not isinstance(problem, LinearRegression):
+        raise ValueError(f"label_noise must be 0 without targets ({type(problem).__name__}), got {label_noise!r}")
+    curvature = problem.curvature(np.zeros(problem.n_params))
+    scale = curvature.scale()
+    scaled = curvature.scaled(scale)
+    eigenvalues, basis = _moving_directions(scaled)
+    return Modes(
+        problem,
+        scale,
+        sampling.variance_coefficient(problem.n_samples),
+        noise**2 / sampling.batch_size,
+        eigenvalues,
+        basis,
+        scaled.conjugation_in(basis),
+    )
+
+
+def _moving_directions(curvature: Curvature) -> tuple[FloatArray, FloatArray]:
+    """Eigenvalues (r,) and eigenvectors (p, r) of H without the directions that every Hᵢ sends to zero."""
+    if isinstance(curvature, LowRankCurvature):
+        _, singular, transposed = np.linalg.svd(curvature.factors / np.sqrt(curvature.n_samples), full_matrices=False)
+        keep = singular**2 > RANK_TOLERANCE * singular[0] ** 2
+        return np.ascontiguousarray(singular[keep] ** 2), np.ascontiguousarray(transposed[keep].T)
+    eigenvalues, eigenvectors = np.linalg.eigh(curvature.mean())
+    # Mean square of ‖Hᵢv‖: a v in the kernel of H still moves where samples only cancel.
+    reach = ((curvature.hessians @ eigenvectors) ** 2).sum(axis=1).mean(axis=0)
+    keep = reach > RANK_TOLERANCE**2 * reach.max()
+    return np.ascontiguousarray(eigenvalues[keep]), np.ascontiguousarray(eigenvectors[:, keep])

@@ -1,0 +1,125 @@
+"""Claims on moments and published edges: quick runs come out as predicted, and a wrong number refutes them."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from esssim import claims
+from esssim.claims import moments, published, self_stabilisation
+from esssim.claims.model import Measurement
+
+FAMILIES = (
+    "moments",
+    "who-is-closest",
+    "interaction-aware-edge",
+    "noise-kernel",
+    "heavy-ball-ends",
+    "self-stabilisation",
+)
+CHOSEN = [claim.id for claim in claims.registry.values() if claim.family in FAMILIES] + [
+    "momentum-edge/many-dimensions"
+]
+
+
+@pytest.fixture(autouse=True)
+def fresh_tables() -> Iterator[None]:
+    """No table computed by one test, perhaps with a wrong number, is seen by another."""
+    yield
+    published.closest_table.cache_clear()
+    published.heavy_ball_table.cache_clear()
+
+
+def quick(name: str) -> Measurement:
+    return claims.registry[name].measure(True)
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_a_quick_run_decides_as_predicted(name: str) -> None:
+    claim, measured = claims.registry[name], quick(name)
+    assert measured.verdict in ("holds", "refuted")
+    assert claim.expected in ("open", measured.verdict)
+    assert measured.rows
+    assert len({frozenset(row) for row in measured.rows}) == 1, "every row of a table has the same columns"
+
+
+def scaled(function: Callable[..., Any], factor: float) -> Callable[..., Any]:
+    return lambda *arguments, **options: factor * function(*arguments, **options)
+
+
+def with_longer_steps(function: Callable[..., Any], factor: float) -> Callable[..., Any]:
+    return lambda *arguments, **options: function(*arguments, **options | {"step_size": factor * options["step_size"]})
+
+
+def off_by(function: Callable[..., Any], *errors: float) -> Callable[..., Any]:
+    return lambda *arguments, **options: tuple(np.add(function(*arguments, **options), errors))
+
+
+WRONG: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {
+    "moments/enumeration": (moments, "evolve", lambda f: with_longer_steps(f, 1 + 1e-9)),
+    "moments/ensemble": (moments, "evolve", lambda f: with_longer_steps(f, 1.05)),
+    "moments/stationary": (moments, "stationary_covariance", lambda f: scaled(f, 1 + 1e-9)),
+    "momentum-edge/many-dimensions": (moments, "critical_step_size", lambda f: scaled(f, 1 + 1e-6)),
+    "interaction-aware-edge/descent": (published, "interaction_aware_step_size", lambda f: scaled(f, 1 + 1e-9)),
+    "interaction-aware-edge/at-the-mean-square-edge": (published, "interaction_aware_step_size", lambda f: scaled(f, 1 + 1e-6)),
+    "noise-kernel/never-below": (published, "noise_kernel_step_size", lambda f: scaled(f, 0.98)),
+    "heavy-ball-ends/between": (published, "mean_square_sharpness", lambda f: scaled(f, 1.01)),
+    "self-stabilisation/large-gap": (self_stabilisation, "self_stabilising_gap", lambda f: off_by(f, 0.1, 0, 0)),
+    "self-stabilisation/lower-bound": (self_stabilisation, "self_stabilising_gap", lambda f: off_by(f, 0, 0, 0.05)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_number_refutes_the_claim(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, attribute, spoil = WRONG[name]
+    monkeypatch.setattr(home, attribute, spoil(getattr(home, attribute)))
+    assert quick(name).verdict == "refuted"
+
+
+def test_the_table_of_published_edges_names_the_closest() -> None:
+    rows = published.closest_table(True)
+    assert {row["b"] for row in rows} == {1, 8, 20, 40}
+    for row in rows:
+        ratios = {edge: float(row[edge]) for edge in published.EDGES}
+        if row["closest"] == "several (b = n)":
+            # With one batch for all, four of the edges are the full-batch edge.
+            exact = ("gradient descent", "MiniBS", "noise kernel, diagonal", "noise kernel, high-dimensional")
+            np.testing.assert_allclose([ratios[edge] for edge in exact], 1, rtol=1e-9)
+        else:
+            nearest = min(ratios, key=lambda edge: abs(np.log(ratios[edge])))
+            assert row["closest"] == nearest
+            assert row["b"] < (40 if "40x20" in str(row["ensemble"]) else 20)
+
+
+def test_the_page_of_published_edges_holds_the_tables() -> None:
+    page = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "published_edges.py"))["markdown"](True)
+    lines = [line for line in page.splitlines() if line.startswith("| ")]
+    rows = [*published.closest_table(True), *published.heavy_ball_table(True), *self_stabilisation.closest_rows(True)]
+    assert len(lines) == len(rows) + 3
+    assert len({line.count("|") for line in lines[: 1 + len(published.closest_table(True))]}) == 1
+    first, exact = rows[0], published.EDGES
+    shown = [f"**{first[e]:.2f}**" if first["closest"] == e else f"{first[e]:.2f}" for e in exact]
+    assert lines[1] == "| " + " | ".join([str(first["ensemble"]), str(first["b"]), *shown]) + " |"
+    assert sum("**" in line for line in lines) == sum(row.get("closest", "") in row for row in rows)
+
+
+def test_the_dynamics_of_self_stabilisation_against_a_loop_in_their_own_variables() -> None:
+    """One replica in (x, y) with η, α, β, σ, against the dimensionless one for the same normals."""
+    eta, alpha, beta, sigma = 0.1, 0.02, 3.0, 0.4
+    noise, sharpening = eta**2 * beta * sigma**2 / (2 * alpha), eta**2 * alpha
+    value, error, _ = self_stabilisation.self_stabilising_gap(noise, sharpening, 40, seed=9)
+    rng, n = np.random.default_rng(9), 400
+    y, x = np.full(n, -noise / 2 / eta), rng.normal(size=n) * np.sqrt(2 * alpha / beta)
+    gaps = []
+    for step in range(40):
+        if step >= 10:
+            gaps.append(-y)
+        x, y = -(1 + eta * y) * x + eta * sigma * rng.normal(size=n), y + eta * (alpha - beta * x**2 / 2)
+    means = np.mean(gaps, axis=0) / (eta * beta * sigma**2 / (4 * alpha))
+    assert value == pytest.approx(means.mean(), rel=1e-10)
+    assert error == pytest.approx(means.std(ddof=1) / np.sqrt(n), rel=1e-10)

@@ -1,0 +1,445 @@
+"""Derivations: every check holds, a wrong formula fails it, and each final expression is what the code computes."""
+
+from __future__ import annotations
+
+import html.parser
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import mpmath
+import numpy as np
+import pytest
+import sympy
+
+import esssim as es
+import theory
+from esssim.problems import LowRankCurvature
+from esssim.spectra import largest_eigenvalues
+from esssim.stability import critical_step_size, interaction_aware_step_size, noise_kernel_norm, self_stabilisation
+from esssim.stability.mean_square import response_kernel
+from esssim.statistics.mean_square import Pencil
+from tests import oracles
+from theory import __main__ as command
+from theory import _exact
+
+SEEDS = range(5)
+SCHEMES = (es.WithoutReplacement, es.WithReplacement)
+
+
+def number(expression: sympy.Expr, **values: float) -> float:
+    """The expression as a function of doubles, symbols by name."""
+    symbols = sorted(expression.free_symbols, key=str)
+    function = sympy.lambdify(symbols, expression, "numpy")
+    return function(*(values[str(symbol)] for symbol in symbols))
+
+
+def close(actual: object, expected: object, tolerance: float = 1e-12) -> None:
+    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=0)
+
+
+@pytest.mark.parametrize("name", theory.names())
+def test_every_step_holds(name: str) -> None:
+    theory.module(name).check()
+    assert theory.results(name)
+    assert all(isinstance(value, (sympy.Basic, sympy.MatrixBase)) for value in theory.results(name).values())
+
+
+# Each expression against the code, on random input.
+
+
+def match_moment_identity(rng: np.random.Generator) -> None:
+    n = int(rng.integers(2, 60))
+    b = int(rng.integers(1, n + 1))
+    found = theory.results("moment_identity")
+    close(es.WithoutReplacement(b).variance_coefficient(n), number(found["c without replacement"], n=n, b=b))
+    close(es.WithReplacement(b).variance_coefficient(n), number(found["c with replacement"], b=b))
+
+
+def match_third_moment(rng: np.random.Generator) -> None:
+    n = int(rng.integers(3, 60))
+    b = int(rng.integers(1, n + 1))
+    found = theory.results("third_moment")
+    close(es.WithoutReplacement(b).third_moment_coefficient(n), number(found["c₃ without replacement"], n=n, b=b))
+    close(es.WithReplacement(b).third_moment_coefficient(n), number(found["c₃ with replacement"], b=b))
+
+
+def match_perturbation(rng: np.random.Generator) -> None:
+    """The even and the odd part of λ_max(H + εD) with 80 digits: ε²x₂ and ε(d₁₁ + ε²x₃) but for relative ε²."""
+    entries, spectrum = rng.standard_normal((3, 3)), np.array([3.0, 1.0, -0.5]) + rng.uniform(-0.2, 0.2, 3)
+    entries = np.tril(entries) + np.tril(entries, -1).T
+    values = {f"d{j + 1}{k + 1}": entries[j, k] for j in range(3) for k in range(j, 3)}
+    values |= {f"lambda{k + 1}": spectrum[k] for k in range(3)}
+    with mpmath.workdps(80):
+        step = mpmath.mpf(10) ** -15
+        tops = [
+            max(
+                mpmath.eigsy(
+                    mpmath.diag(list(map(mpmath.mpf, spectrum))) + sign * step * mpmath.matrix(entries),
+                    eigvals_only=True,
+                )
+            )
+            for sign in (-1, 1)
+        ]
+        even = (tops[0] + tops[1]) / 2 - mpmath.mpf(spectrum[0])
+        odd = (tops[1] - tops[0]) / 2 - step * mpmath.mpf(entries[0, 0])
+        second, third = float(even / step**2), float(odd / step**3)
+    close(second, number(theory.results("second_order_gap")["second-order term of the eigenvalue"], **values))
+    close(third, number(theory.results("third_order_gap")["third-order term of the eigenvalue"], **values), 1e-11)
+
+
+def match_diagonal_plus_low_rank(rng: np.random.Generator) -> None:
+    inputs, targets, theta = rng.standard_normal((2, 2)), rng.standard_normal(2), rng.uniform(0.3, 1.5, 4)
+    values = {f"x{i + 1}{k + 1}": inputs[i, k] for i in range(2) for k in range(2)}
+    values |= {f"y{i + 1}": targets[i] for i in range(2)}
+    values |= dict(zip(("u1", "u2", "v1", "v2"), theta, strict=True))
+    found, batch = theory.results("diagonal_plus_low_rank"), np.array([[0, 1]])
+    rotation = np.kron([[1, 1], [1, -1]], np.eye(2)) / np.sqrt(2)
+    cases = [("product", 2, rotation, found["product form, rotated"])]
+    cases += [("difference", depth, np.eye(4), found["difference form"].subs("D", depth)) for depth in (2, 3, 4)]
+    for form, depth, basis, expression in cases:
+        problem = es.DiagonalLinearNetwork(inputs, targets, form=form, depth=depth)
+        expression = expression.subs(sympy.Symbol("D", positive=True), depth)
+        hessian = basis.T @ np.array(number(expression, **values), dtype=float) @ basis
+        scale = np.abs(hessian).max()
+        assert np.abs(problem.hessian(theta, [0, 1]) - hessian).max() <= 1e-12 * scale
+        curvature = problem.curvature(theta)
+        frame = curvature.to_basis(np.eye(4))
+        assert np.abs(curvature.batch_matrices(batch)[0] - frame.T @ hessian @ frame).max() <= 1e-12 * scale
+
+
+def match_secular_equation(rng: np.random.Generator) -> None:
+    """The secular function changes its sign within 1e-12 of the eigenvalue that the code finds."""
+    rows, diagonals = rng.standard_normal((2, 3)), rng.standard_normal((2, 3))
+    top = float(largest_eigenvalues(LowRankCurvature(rows, diagonals), np.array([[0, 1]]))[0])
+    values = {f"a{i + 1}{k + 1}": rows[i, k] / np.sqrt(2) for i in range(2) for k in range(3)}
+    values |= {f"delta{k + 1}": diagonals[:, k].mean() for k in range(3)}
+    function = theory.results("secular_equation")["secular function"]
+    below, above = (number(function, **values, **{"lambda": top + sign * 1e-12 * max(1, abs(top))}) for sign in (-1, 1))
+    assert below < 0 < above
+
+
+def match_mean_square_operator(rng: np.random.Generator) -> None:
+    raw = rng.standard_normal((2, 2, 3))
+    hessians, sampling = raw @ raw.transpose(0, 2, 1), es.WithReplacement(2)
+    pencil = Pencil.of(es.Quadratic(hessians, np.zeros((2, 2))).curvature(np.zeros(2)))
+    assert pencil is not None
+    matrix = rng.standard_normal((2, 2))
+    matrix = matrix + matrix.T
+    basis = pencil.eigenvectors
+    values = {f"h{i + 1}_{j + 1}{k + 1}": hessians[i, j, k] for i in range(2) for j in range(2) for k in range(j, 2)}
+    values |= {f"m{j + 1}{k + 1}": matrix[j, k] for j in range(2) for k in range(j, 2)} | {"c": 0.5}
+    image = np.array(number(theory.results("mean_square_operator")["D(M) of two samples"], **values), dtype=float)
+    found = basis @ pencil.second_moment(basis.T @ matrix @ basis, sampling.variance_coefficient(2)) @ basis.T
+    assert np.abs(found - image).max() <= 1e-12 * np.abs(image).max()
+    one = rng.uniform(0.1, 2.0, 5)
+    problem = es.Quadratic(one[:, None, None], np.zeros((5, 1)))
+    expected = number(
+        theory.results("mean_square_operator")["mean-square sharpness in one dimension"], a=one.mean(), s2=one.var() / 2
+    )
+    close(es.mean_square_sharpness(problem, [0.0], sampling), expected)
+
+
+def match_moment_recursion(rng: np.random.Generator) -> None:
+    curvatures, xi, eta, start = rng.uniform(0.3, 2.0, 2), rng.standard_normal(), 0.4, rng.standard_normal()
+    problem = es.Quadratic(curvatures[:, None, None], [[xi / curvatures[0]], [-xi / curvatures[1]]])
+    found = theory.results("moment_recursion")
+    for sampling in (es.WithoutReplacement(1), es.WithReplacement(3)):
+        c = sampling.variance_coefficient(2)
+        trace = es.moments.evolve(problem, [start], step_size=eta, sampling=sampling, n_steps=4, n_records=5)
+        for step in range(4):
+            values = {"m": float(trace["mean"][step, 0]), "Sigma": float(trace["covariance"][step, 0, 0])}
+            values |= {"h1": curvatures[0], "h2": curvatures[1], "xi": xi, "eta": eta, "c": c}
+            close(
+                trace["covariance"][step + 1, 0, 0], number(found["variance of two samples after one step"], **values)
+            )
+        values = {"a": curvatures.mean(), "s2": c * curvatures.var(), "sigma2": xi**2, "eta": eta, "c": c}
+        stationary = es.moments.stationary_covariance(problem, step_size=eta, sampling=sampling)
+        close(stationary[0, 0], number(found["stationary variance"], **values))
+
+
+def match_momentum_kernel(rng: np.random.Generator) -> None:
+    eigenvalues, eta, beta = rng.uniform(0.2, 1.5, 2), rng.uniform(0.2, 1.0), rng.uniform(0.1, 0.9)
+    found = theory.results("momentum_kernel")
+    values = {"lambda1": eigenvalues[0], "lambda2": eigenvalues[1], "eta": eta, "beta": beta}
+    for nesterov, name in ((False, "heavy ball"), (True, "Nesterov")):
+        kernel = response_kernel(eigenvalues, eta, beta, nesterov)
+        close(kernel[0, 1], number(found[name], **values), 1e-11)
+        close(kernel[0, 0], number(found[f"{name}, one mode"], **values))
+        close(response_kernel(eigenvalues, eta, 0.0, nesterov)[0, 1], number(found["plain SGD"], **values))
+
+
+def match_heavy_ball_one_dimension(rng: np.random.Generator) -> None:
+    curvatures, beta = rng.uniform(0.1, 3.0, 6), rng.uniform(0.0, 0.95)
+    problem, found = (
+        es.Quadratic(curvatures[:, None, None], np.zeros((6, 1))),
+        theory.results("heavy_ball_one_dimension"),
+    )
+    for sampling in (es.WithoutReplacement(2), es.WithReplacement(1)):
+        s2 = sampling.variance_coefficient(6) * curvatures.var()
+        values = {"a": curvatures.mean(), "s2": s2, "beta": beta}
+        close(
+            critical_step_size(problem, [0.0], sampling, momentum=beta),
+            number(found["critical step size of heavy ball"], **values),
+        )
+        eta = critical_step_size(problem, [0.0], sampling, momentum=beta, nesterov=True)
+        close(number(found["noise put back by Nesterov"], **values, eta=eta), 1.0)
+
+
+def match_imbalance_identity(rng: np.random.Generator) -> None:
+    inputs, targets, theta, eta = rng.standard_normal((5, 3)), rng.standard_normal(5), rng.standard_normal(6), 0.1
+    found, batch = theory.results("imbalance_identity"), [0, 3]
+    for form, name in (("product", "factor of u² − v²"), ("difference", "factor of w₊w₋")):
+        problem = es.DiagonalLinearNetwork(inputs, targets, form=form)
+        first, second = np.split(theta, 2)
+        weights = first * second if form == "product" else first**2 - second**2
+        push = inputs[batch].T @ (inputs[batch] @ weights - targets[batch]) / 2
+        after = np.split(theta - eta * problem.gradient(theta, batch), 2)
+        conserved = [a * a - b * b if form == "product" else a * b for a, b in ((first, second), after)]
+        scale = np.abs(theta).max() ** 2 + np.abs(np.concatenate(after)).max() ** 2
+        expected = conserved[0] * number(found[name], eta=eta, s=push)
+        assert np.abs(conserved[1] - expected).max() <= 1e-12 * scale
+
+
+def match_bounds(rng: np.random.Generator) -> None:
+    raw = rng.standard_normal((5, 3, 2))
+    hessians, found = raw @ raw.transpose(0, 2, 1), theory.results("bounds")
+    problem, theta = es.Quadratic(hessians, np.zeros((5, 3))), np.zeros(3)
+    whole = hessians.mean(axis=0)
+    spread = ((hessians - whole) ** 2).sum(axis=(1, 2)).mean()
+    for scheme, b in itertools.product(SCHEMES, (1, 2, 4)):
+        sampling = scheme(b)
+        c = sampling.variance_coefficient(5)
+        batches, probabilities = oracles.all_batches(5, sampling)
+        means = hessians[batches].mean(axis=1)
+        tops = np.linalg.eigvalsh(means)[:, -1]
+        bound = number(found["bound on gap² + variance"], c=c, F2=spread)
+        close(bound, probabilities @ ((means - whole) ** 2).sum(axis=(1, 2)))
+        assert probabilities @ (tops - es.sharpness(problem, theta)) ** 2 <= bound
+        values = {"c": c, "S2": (hessians**2).sum(axis=(1, 2)).mean(), "T2": (whole**2).sum(), "T1": np.trace(whole)}
+        lower = number(found["lower bound on the mean-square sharpness"], **values)
+        close(lower, probabilities @ (means**2).sum(axis=(1, 2)) / np.trace(whole))
+        assert lower <= es.mean_square_sharpness(problem, theta, sampling)
+        if scheme is es.WithoutReplacement:
+            upper = number(found["bound on MiniBS by domination"], n=5, b=b, lambda_max=es.sharpness(problem, theta))
+            assert es.minibatch_sharpness(problem, theta, sampling).value <= upper
+    everyone = number(found["bound on MiniBS by domination"], n=5, b=5, lambda_max=es.sharpness(problem, theta))
+    close(es.minibatch_sharpness(problem, theta, es.WithoutReplacement(5)).value, everyone)
+
+
+def match_mean_square_bounds(rng: np.random.Generator) -> None:
+    """The bound, where it is an equality: one dimension; and as a bound in three."""
+    bound = theory.results("mean_square_bounds")["lower bound on the mean-square sharpness"]
+    raw = rng.standard_normal((5, 3, 2))
+    for hessians in (rng.uniform(0.1, 2.0, (5, 1, 1)), raw @ raw.transpose(0, 2, 1)):
+        p = hessians.shape[-1]
+        problem, theta = es.Quadratic(hessians, np.zeros((5, p))), np.zeros(p)
+        axis = np.linalg.eigh(hessians.mean(axis=0))[1][:, -1]
+        forms = np.einsum("i,nij,j->n", axis, hessians, axis)
+        for scheme, b in itertools.product(SCHEMES, (1, 3)):
+            sampling = scheme(b)
+            values = {"lambda1": forms.mean(), "s2": forms.var(), "c": sampling.variance_coefficient(5)}
+            found, lower = es.mean_square_sharpness(problem, theta, sampling), number(bound, **values)
+            if p == 1:
+                close(found, lower)
+            assert es.sharpness(problem, theta) * (1 - 1e-12) <= lower <= found * (1 + 1e-12)
+    # The exact example in which MiniBS exceeds the mean-square sharpness.
+    angles = np.pi / 3 * np.arange(3)
+    problem = es.LinearRegression(np.column_stack((np.cos(angles), np.sin(angles))), np.zeros(3))
+    close(es.mean_square_sharpness(problem, np.zeros(2), es.WithoutReplacement(2)), 5 / 8)
+    close(es.minibatch_sharpness(problem, np.zeros(2), es.WithoutReplacement(2)).value, 3 / 4)
+
+
+def match_interaction_aware_edge(rng: np.random.Generator) -> None:
+    problem, theta = es.LinearRegression(rng.standard_normal((5, 3)), rng.standard_normal(5)), rng.standard_normal(3)
+    found = theory.results("interaction_aware_edge")
+    for scheme, b in itertools.product(SCHEMES, (1, 3)):
+        batches, probabilities = oracles.all_batches(5, scheme(b))
+        gradients = problem.gradient(theta, batches)
+        form = probabilities @ np.einsum("mi,ij,mj->m", gradients, problem.hessian(theta), gradients)
+        values = {"g2": np.sum(problem.gradient(theta) ** 2), "t": form}
+        close(interaction_aware_step_size(problem, theta, scheme(b)), number(found["step size"], **values))
+        change = probabilities @ problem.loss(theta - 0.1 * gradients) - problem.loss(theta)
+        assert abs(change - number(found["change of the expected loss"], **values, eta=0.1)) <= 1e-12 * problem.loss(
+            theta
+        )
+
+
+def match_noise_kernel(rng: np.random.Generator) -> None:
+    inputs = rng.standard_normal((5, 2))
+    problem, theta, found = es.LinearRegression(inputs, np.zeros(5)), np.zeros(2), theory.results("noise_kernel")
+    eigenvalues, basis = np.linalg.eigh(inputs.T @ inputs / 5)
+    rows = inputs @ basis
+    for scheme, b in itertools.product(SCHEMES, (1, 3)):
+        eta = 0.7 / eigenvalues[1]
+        values = {f"q{j + 1}{k + 1}": (rows[:, j] ** 2 * rows[:, k] ** 2).mean() for j in range(2) for k in range(j, 2)}
+        values |= {
+            "lambda1": eigenvalues[0],
+            "lambda2": eigenvalues[1],
+            "eta": eta,
+            "c": scheme(b).variance_coefficient(5),
+        }
+        for approximation, expression in found.items():
+            norm = noise_kernel_norm(problem, theta, scheme(b), eta, approximation=approximation)  # type: ignore[arg-type]
+            close(norm, number(expression, **values))
+
+
+def match_self_stabilisation_gap(rng: np.random.Generator) -> None:
+    # Nearly orthogonal inputs, products of 1.7 to 2.3 on their way to 3: there the sharpness rises with them.
+    inputs = np.sqrt(3) * np.tile(np.diag([1.0, 1.1, 1.2]), (3, 1)) + 0.1 * rng.standard_normal((9, 3))
+    problem = es.DiagonalLinearNetwork(inputs, 3 * inputs @ np.ones(3))
+    found = theory.results("self_stabilisation_gap")
+    measured = self_stabilisation(problem, rng.uniform(1.3, 1.5, 6), es.WithReplacement(2), 0.03)
+    values = {"alpha": measured.sharpening_rate, "beta": measured.strength, "sigma2": measured.noise_variance}
+    values |= {"eta": 0.03, "S": measured.sharpness}
+    close(measured.gap, number(found["gap"], **values))
+    close(measured.step_size, number(found["step size"], **values))
+    small = values | {"sigma2": 1e-6 * measured.noise_variance}
+    close(number(found["gap, all orders"], **small), number(found["gap"], **small), 1e-5)
+
+
+MATCHES: dict[str, Callable[[np.random.Generator], None]] = {
+    "moment_identity": match_moment_identity,
+    "third_moment": match_third_moment,
+    "second_order_gap": match_perturbation,
+    "third_order_gap": match_perturbation,
+    "diagonal_plus_low_rank": match_diagonal_plus_low_rank,
+    "secular_equation": match_secular_equation,
+    "mean_square_operator": match_mean_square_operator,
+    "moment_recursion": match_moment_recursion,
+    "momentum_kernel": match_momentum_kernel,
+    "heavy_ball_one_dimension": match_heavy_ball_one_dimension,
+    "imbalance_identity": match_imbalance_identity,
+    "bounds": match_bounds,
+    "mean_square_bounds": match_mean_square_bounds,
+    "interaction_aware_edge": match_interaction_aware_edge,
+    "noise_kernel": match_noise_kernel,
+    "self_stabilisation_gap": match_self_stabilisation_gap,
+}
+
+
+@pytest.mark.parametrize("name", dict.fromkeys(MATCHES))
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_code_computes_what_was_derived(name: str, seed: int) -> None:
+    assert name in theory.names()
+    MATCHES[name](np.random.default_rng([seed, 20260405]))
+
+
+# What proves must also refuse.
+
+
+WRONG = {
+    "moment_identity": ("WITH", {"same": 1 / sympy.Symbol("n"), "pair": sympy.Integer(0)}),
+    "third_moment": ("WITH", theory.module("third_moment").WITHOUT),
+    "mean_square_operator": ("coefficient", lambda n, b, replacement: sympy.Rational(1, n)),
+    "moment_recursion": ("coefficient", lambda n, b, replacement: sympy.Rational(1, b + 1)),
+    "second_order_gap": ("coefficient", lambda n, b, replacement: sympy.Rational(1, b + 1)),
+    "third_order_gap": ("third_term", lambda: sympy.Integer(0)),
+    "diagonal_plus_low_rank": ("push", lambda weights: sympy.zeros(2, 1)),
+    "secular_equation": ("small_matrix", lambda: sympy.zeros(2, 2)),
+    "momentum_kernel": ("gain", lambda nesterov: sympy.Matrix([-sympy.Symbol("eta", positive=True), 0])),
+    "heavy_ball_one_dimension": ("second_moment_operator", lambda nesterov: sympy.zeros(3, 3)),
+    "bounds": ("coefficient", lambda n, b, replacement: sympy.Rational(1, b + 1)),
+    "mean_square_bounds": ("coefficient", lambda n, b, replacement: sympy.Rational(1, b + 1)),
+    "interaction_aware_edge": ("coefficient", lambda n, b, replacement: sympy.Rational(1, b + 1)),
+    "noise_kernel": ("coefficient", lambda n, b, replacement: sympy.Rational(1, b + 1)),
+    "imbalance_identity": (
+        "derive",
+        lambda: {"factor of u² − v²": sympy.Integer(1), "factor of w₊w₋": sympy.Integer(1)},
+    ),
+    "self_stabilisation_gap": ("stationary_variance", lambda: sympy.Symbol("Delta", positive=True)),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_step_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    attribute, wrong = WRONG[name]
+    assert hasattr(theory.module(name), attribute)
+    monkeypatch.setattr(theory.module(name), attribute, wrong)
+    with pytest.raises((AssertionError, IndexError)):
+        theory.module(name).check()
+
+
+def test_equality_is_proved_not_sampled() -> None:
+    x = sympy.Symbol("x")
+    _exact.same((x + 1) ** 2, x**2 + 2 * x + 1, "binomial")
+    _exact.same(sympy.sin(x) ** 2 + sympy.cos(x) ** 2, 1, "Pythagoras")
+    with pytest.raises(AssertionError, match="almost: the two sides differ by"):
+        _exact.same(x + sympy.Rational(1, 10**30), x, "almost")
+    with pytest.raises(AssertionError, match="shapes"):
+        _exact.same(sympy.eye(2), sympy.eye(3), "shapes")
+    for n, b, replacement in _exact.SCHEMES:
+        assert sum(probability for _, probability in _exact.law(n, b, replacement)) == 1
+        sampling = (es.WithReplacement if replacement else es.WithoutReplacement)(b)
+        merged: dict[tuple[int, ...], sympy.Rational] = {}
+        for draw, probability in _exact.law(n, b, replacement):
+            merged[tuple(sorted(draw))] = merged.get(tuple(sorted(draw)), 0) + probability
+        assert merged == {
+            k: sympy.Rational(v.numerator, v.denominator) for k, v in oracles.law_of_batches(n, sampling).items()
+        }
+
+
+# The summary
+
+
+class Balanced(html.parser.HTMLParser):
+    """Counts MathML elements and checks that each is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.equations = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta",):
+            self.open.append(tag)
+        self.equations += tag == "math"
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> closes something else"
+
+
+def test_the_command_proves_and_typesets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = ["moment_identity", "self_stabilisation_gap"]
+    assert command.main(chosen, tmp_path) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in printed[:2]] == [["proved", name] for name in chosen]
+    assert printed[2].startswith("2 of 2 derivations hold")
+    page = Balanced()
+    page.feed((tmp_path / "summary.html").read_text(encoding="utf-8"))
+    assert page.open == []
+    assert page.equations == sum(len(theory.results(name)) for name in chosen) == 5
+    source = (tmp_path / "summary.tex").read_text(encoding="utf-8")
+    assert source.count(r"\[") == source.count(r"\]") == 5
+    assert source.count(r"\section{") == source.count(r"\begin{verbatim}") == source.count(r"\end{verbatim}") == 2
+    assert r"\frac{1}{b}" in source
+
+
+def test_the_command_says_what_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(theory.module("third_moment"), "check", lambda: _exact.same(1, 2, "one is two"))
+    assert command.main(["third_moment"], tmp_path) == 1
+    assert "FAILED  third_moment: one is two: the two sides differ by -1" in capsys.readouterr().out
+    assert command.main(["fourth_moment"], tmp_path) == 2
+    assert "name must be one of bounds, " in capsys.readouterr().err
+
+
+def test_modules_are_found_by_themselves_and_held_to_the_convention(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert set(MATCHES) <= set(theory.names())
+    assert not [name for name in theory.names() if name.startswith("_")]
+    (tmp_path / "newcomer.py").write_text(
+        '"""A title.\n\nA statement."""\nimport sympy\nRESULT = sympy.Integer(2)\ndef check(): pass\n'
+    )
+    (tmp_path / "sloppy.py").write_text("def check(): pass\n")
+    monkeypatch.setattr(theory, "__path__", [*theory.__path__, str(tmp_path)])
+    assert {"newcomer", "sloppy"} <= set(theory.names())
+    assert theory.results("newcomer") == {"newcomer": sympy.Integer(2)}
+    with pytest.raises(
+        ValueError, match=r"theory/sloppy\.py must have a docstring, check\(\) and derive\(\) or RESULT"
+    ):
+        theory.module("sloppy")
+    assert isinstance(theory.module("newcomer"), ModuleType)
