@@ -36,7 +36,6 @@ class Setting:
         check_problem(problem)
         point = problem.check_point(theta)
         check_sampling(sampling, problem.n_samples)
-        sampling.check(problem.n_samples)
         curvature = problem.curvature(point)
         unit = curvature.scale()
         return cls(_without_rounded_zeros(curvature.scaled(unit)).without_null_space(), sampling, unit)
