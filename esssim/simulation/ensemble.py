@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from esssim import _validate
 from esssim._validate import FloatArray, IntArray
-from esssim.problems import LeastSquares, Problem
+from esssim.problems import NonlinearLeastSquares, Problem
 from esssim.sampling import Sampling
 from esssim.simulation.recorder import check_names, measure, variables
 from esssim.simulation.runner import Optimiser, Replica
@@ -65,7 +65,7 @@ def simulate(
     n_batches = _validate.integer("n_batches", n_batches, 2)
     names = check_names(record)
     noise = _validate.real("label_noise", label_noise, at_least=0.0)
-    if noise > 0 and not isinstance(problem, LeastSquares):
+    if noise > 0 and not isinstance(problem, NonlinearLeastSquares):
         raise ValueError(f"label_noise must be 0 without targets ({type(problem).__name__}), got {label_noise!r}")
     sampling.check(problem.n_samples)
     optimiser = Optimiser(Ramp.of(step_size), sampling, n_steps, check_momentum(momentum), bool(nesterov), noise)

@@ -9,7 +9,7 @@ import numpy as np
 from esssim._kernels import sampling as codes
 from esssim._kernels import sgd
 from esssim._validate import FloatArray
-from esssim.problems import DiagonalLinearNetwork, LeastSquares, LinearRegression, Problem, Quadratic
+from esssim.problems import DiagonalLinearNetwork, LinearRegression, NonlinearLeastSquares, Problem, Quadratic
 from esssim.sampling import Reshuffled, Sampling, WithReplacement
 from esssim.simulation.schedule import Ramp
 
@@ -73,7 +73,7 @@ class Replica:
             sgd.next_batch(self.rng, scheme_code(o.sampling), self.order, batch, step)
             with np.errstate(all="ignore"):  # what overflows is caught below
                 gradient = np.array(self.problem.sample_gradients(self.theta, batch).mean(axis=0))
-                if o.label_noise > 0 and isinstance(self.problem, LeastSquares):
+                if o.label_noise > 0 and isinstance(self.problem, NonlinearLeastSquares):
                     noise = o.label_noise * self.rng.standard_normal(len(batch))
                     gradient -= noise @ self.problem.sample_jacobians(self.theta, batch) / len(batch)
             if not np.abs(gradient).max() <= sgd.DIVERGENCE_LIMIT:

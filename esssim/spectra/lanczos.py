@@ -16,11 +16,13 @@ def lanczos_largest_eigenvalue(
     *,
     start: FloatArray | None = None,
     tolerance: float = 1e-12,
+    n_vectors: int = 40,
     seed: int = 0,
 ) -> tuple[float, FloatArray]:
     """λ_max and its unit eigenvector of a symmetric operator v ↦ Av given as a function on (size,) vectors.
 
     start: first vector; without one, a random vector drawn from `seed` (never orthogonal to the top one by structure).
+    n_vectors: dimension of the Krylov space between two restarts.
     Raises ValueError if the operator is not symmetric, RuntimeError if ‖Av − λv‖ > 100·tolerance·max(|λ|, ‖Av₀‖/‖v₀‖).
     Source: implicitly restarted Lanczos (ARPACK), algebraically largest eigenvalue.
     """
@@ -40,7 +42,7 @@ def lanczos_largest_eigenvalue(
         return 0.0, probe / np.linalg.norm(probe)
     operator = LinearOperator((size, size), matvec=apply, dtype=np.float64)
     try:
-        values, vectors = eigsh(operator, k=1, which="LA", v0=first, tol=tolerance, ncv=min(size, 40))
+        values, vectors = eigsh(operator, k=1, which="LA", v0=first, tol=tolerance, ncv=min(size, n_vectors))
     except ArpackError as error:
         raise RuntimeError(f"Lanczos did not converge to tolerance = {tolerance:g}: {error}") from error
     value, vector = float(values[0]), np.asarray(vectors[:, 0])
