@@ -1,0 +1,106 @@
+"""`solve`: the flow from one solution on, recorded like a run of `esssim.simulate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray
+from scipy.integrate import BDF
+
+from esssim import _validate
+from esssim._validate import FloatArray, IntArray
+from esssim.flow.law import Law, nearest_solution
+from esssim.flow.observables import EXACT, SAMPLED, observe
+from esssim.problems import NonlinearLeastSquares, Problem
+from esssim.sampling import Reshuffled, Sampling
+from esssim.simulation.schedule import Ramp
+
+STATISTICS = (*EXACT, *SAMPLED)
+RELATIVE_TOLERANCE = 1e-6
+# The solver's steps shrink without end at a wall that the flow cannot leave.
+SHORTEST_STEP = 1e-9
+
+
+def solve(
+    problem: Problem,
+    theta0: npt.ArrayLike,
+    *,
+    step_size: float | Ramp,
+    sampling: Sampling,
+    n_steps: int,
+    label_noise: float = 0.0,
+    record: Sequence[str] = STATISTICS,
+    n_records: int = 100,
+    n_batches: int = 1024,
+    seed: int = 0,
+) -> xarray.Dataset:
+    """The stochastic central flow: where SGD drifts along the solutions of a least-squares problem, without SGD."""
+    if not isinstance(problem, NonlinearLeastSquares):
+        raise ValueError(f"problem must be a NonlinearLeastSquares, got {type(problem).__name__}")
+    sampling.check(problem.n_samples)
+    if isinstance(sampling, Reshuffled):
+        raise ValueError("sampling must draw independent batches, the batches of a reshuffled epoch are dependent")
+    n_steps = _validate.integer("n_steps", n_steps, 1)
+    n_records = _validate.integer("n_records", n_records, 2)
+    n_batches = _validate.integer("n_batches", n_batches, 2)
+    noise = _validate.real("label_noise", label_noise, at_least=0.0)
+    names = tuple(_validate.choice("record", name, STATISTICS) for name in record)
+    law, start = Law.of(problem, problem.check_point(theta0), sampling, Ramp.of(step_size), n_steps, noise)
+    if law.fast(0.0, start).noise is None:
+        raise ValueError(f"step_size must start below the mean-square edge 2/Q_b, got {law.ramp.start:g}")
+    steps = np.unique(np.linspace(0, n_steps, n_records).round().astype(np.int64))
+    thetas, diverged_at = _integrate(law, start, steps)
+    columns: dict[str, FloatArray] = {}
+    for k, step in enumerate(steps):
+        if np.isfinite(thetas[k]).all():
+            key = np.random.SeedSequence(seed, spawn_key=(int(step),))
+            row = observe(law.fast(float(step), thetas[k]), law.frozen_residuals, sampling, names, n_batches, key)
+            for name, value in row.items():
+                columns.setdefault(name, np.full(len(steps), np.nan))[k] = value
+    data: dict[str, Any] = {name: ("record", column) for name, column in columns.items()}
+    data["theta"] = (("record", "parameter"), thetas)
+    data["diverged_at"] = ((), diverged_at)
+    return xarray.Dataset(data, {"step": ("record", steps), "step_size": ("record", law.ramp.at(steps, n_steps))})
+
+
+def _integrate(law: Law, start: FloatArray, steps: IntArray) -> tuple[FloatArray, int]:
+    """θ at `steps`, (m, p), and the step at which the flow meets a wall that it cannot leave, −1 for none.
+
+    BDF, whose Newton iteration only has to know the part of the Jacobian that is stiff.
+    """
+    thetas = np.full((len(steps), len(start)), np.nan)
+    thetas[0] = start
+    jacobian = np.zeros((len(start), len(start)))
+
+    def last_jacobian(step: float, theta: FloatArray) -> FloatArray:
+        nonlocal jacobian
+        found = law.stiff_jacobian(step, theta)
+        jacobian = jacobian if found is None else found
+        return jacobian
+
+    solver = BDF(
+        law.velocity,
+        0.0,
+        start,
+        float(steps[-1]),
+        rtol=RELATIVE_TOLERANCE,
+        atol=1e-2 * RELATIVE_TOLERANCE * float(np.abs(start).max()),
+        jac=last_jacobian,
+    )
+    done = 1
+    while solver.status == "running":
+        solver.step()
+        stuck = solver.status == "failed" or (solver.step_size or 0.0) < SHORTEST_STEP * steps[-1]
+        if stuck and solver.t < steps[-1]:
+            return thetas, int(solver.t)
+        interpolant = solver.dense_output()
+        while done < len(steps) and steps[done] <= solver.t:
+            corrected = nearest_solution(law.problem, np.asarray(interpolant(float(steps[done]))))
+            if corrected is None:
+                raise RuntimeError(f"flow.solve left the set of solutions at step {steps[done]}")
+            thetas[done] = corrected
+            done += 1
+    return thetas, -1
