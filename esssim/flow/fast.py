@@ -47,7 +47,7 @@ class FastMotion:
         a bounds the Perron eigenvalue (Collatz–Wielandt). Beyond the edge no solution is positive.
         """
         perron = self.perron
-        if 2.0 <= self.step_size * perron.kappa_1 * perron.n_samples * perron.eigenvalues[-1]:
+        if self.step_size * perron.kappa_1 * perron.n_samples * perron.eigenvalues[-1] >= 2.0:
             return None
         if perron.kappa_2 == 0.0:
             return self.source

@@ -46,7 +46,9 @@ def observe(
             lambda batches: largest_eigenvalues(curvature, batches), n, sampling, count, seed
         )
     for name in ("batch_sharpness", "batch_sharpness_parts"):
-        if name in names:
+        if name in names and not fast.source.any():  # 0/0: every gradient vanishes
+            estimates[name] = Estimate(np.nan, np.nan, 0, False)
+        elif name in names:
             ratios = _rayleigh_quotients(fast, frozen, "ratios" if name == "batch_sharpness" else "parts", seed)
             estimates[name] = expectation(ratios, n, sampling, n_batches, seed)
     for name, estimate in estimates.items():

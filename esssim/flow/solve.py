@@ -25,8 +25,8 @@ from esssim.simulation.schedule import Ramp
 
 STATISTICS = (*EXACT, *SAMPLED, "error_estimate")
 RELATIVE_TOLERANCE = 1e-6
-# The solver's steps shrink without end at a wall that the flow cannot leave.
-SHORTEST_STEP = 1e-9
+# The solver's steps shrink without end at a wall that the flow cannot leave; this fraction of the time gone by is short.
+SHORTEST_STEP = 1e-7
 
 
 def solve(
@@ -139,13 +139,13 @@ def _integrate(law: Law, start: FloatArray, steps: IntArray) -> tuple[FloatArray
         start,
         float(steps[-1]),
         rtol=RELATIVE_TOLERANCE,
-        atol=1e-2 * RELATIVE_TOLERANCE * float(np.abs(start).max()),
+        atol=1e-2 * RELATIVE_TOLERANCE * (float(np.abs(start).max()) or 1.0),
         jac=last_jacobian,
     )
     done = 1
     while solver.status == "running":
         solver.step()
-        stuck = solver.status == "failed" or (solver.step_size or 0.0) < SHORTEST_STEP * steps[-1]
+        stuck = solver.status == "failed" or (solver.step_size or 0.0) < SHORTEST_STEP * solver.t
         if stuck and solver.t < steps[-1]:
             return thetas, int(solver.t)
         interpolant = solver.dense_output()
