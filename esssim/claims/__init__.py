@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from esssim.claims import identities, ramp, thresholds
+from esssim.claims import flow, identities, ramp, thresholds
 from esssim.claims.model import Claim, Measurement, Registry, Verdict
 from esssim.claims.verify import Progress, exit_code, verify_claims
 
 registry = Registry()
-for module in (identities, ramp, thresholds):
+for module in (identities, ramp, thresholds, flow):
     module.register(registry)
 
 __all__ = ["Claim", "Measurement", "Registry", "Verdict", "exit_code", "registry", "verify"]

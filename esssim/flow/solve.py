@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -147,7 +148,7 @@ def _integrate(law: Law, start: FloatArray, steps: IntArray) -> tuple[FloatArray
         solver.step()
         stuck = solver.status == "failed" or (solver.step_size or 0.0) < SHORTEST_STEP * solver.t
         if stuck and solver.t < steps[-1]:
-            return thetas, int(solver.t)
+            return thetas, math.ceil(solver.t)
         interpolant = solver.dense_output()
         while done < len(steps) and steps[done] <= solver.t:
             corrected = nearest_solution(law.problem, np.asarray(interpolant(float(steps[done]))))
