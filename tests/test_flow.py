@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
+from scipy.optimize import linprog
 
 import esssim as es
 from esssim import flow
@@ -285,6 +286,30 @@ class TestExactIdentities:
                 )
             else:  # the imbalance u² − v² shrinks by 1 − η²s²
                 np.testing.assert_allclose(c**2 - e**2, (a**2 - b**2) * (1 - eta**2 * s**2), atol=size)
+
+
+class TestKnownBias:
+    """Small steps: label noise leads to the flattest solution, here the least Σ‖x_k‖²|β_k| (Damian, Ma & Lee 2021)."""
+
+    @pytest.mark.parametrize("b", [2, 6])
+    def test_small_steps_end_at_weighted_basis_pursuit(self, b: int) -> None:
+        table = es.data.gaussian(6, 10, seed=3)
+        problem = es.DiagonalLinearNetwork(table.inputs, table.targets)
+        theta = es.gradient_flow(problem, np.repeat([2.0, 0.0], 10))
+        weights, rows = (table.inputs**2).sum(axis=0), table.inputs
+        program = linprog(np.tile(weights, 2), A_eq=np.hstack((rows, -rows)), b_eq=table.targets)
+        sampling, noise = es.WithoutReplacement(b), 0.1
+        eta = 0.02 * edge(problem, theta, sampling)
+        found = flow.solve(
+            problem, theta, step_size=eta, sampling=sampling, n_steps=int(300 * b / (eta * noise) ** 2),
+            label_noise=noise, n_records=3, record=("sharpness",),
+        )  # fmt: skip
+        solutions = problem.effective_weights(found["theta"].values)
+        norms = (weights * np.abs(solutions)).sum(axis=1)
+        assert norms[0] > 1.1 * program.fun
+        assert norms[-1] == pytest.approx(program.fun, rel=1e-4)
+        optimum = program.x[:10] - program.x[10:]
+        assert np.linalg.norm(solutions[-1] - optimum) <= 1e-3 * np.linalg.norm(solutions[0] - optimum)
 
 
 def two_samples() -> dict[str, Any]:

@@ -59,7 +59,6 @@ def register(registry: Registry) -> None:
         "the same runs; mean over the settings of the ratio of SGD to the flow, t-interval over the settings",
         TOLERANCE,
         _batch_sharpness,
-        in_quick=True,
     )
     _add(
         registry,
@@ -79,7 +78,6 @@ def register(registry: Registry) -> None:
         "slope of log(1 − ηQ_b/2) against the log of the ramp's speed, ε = 0.001, 75,000 to 600,000 steps",
         0.05,
         _speed_exponent,
-        in_quick=True,
     )
     _add(
         registry,
@@ -178,7 +176,7 @@ def _agreement(experiment: FlowExperiment) -> Measurement:
 
 
 def _batch_sharpness(quick: bool) -> Measurement:
-    experiments = [run.quick() for run in (*GRID, *OTHERS) if run in QUICK] if quick else [*GRID, *OTHERS]
+    experiments = [run.quick() if quick else run for run in (*GRID, *OTHERS)]
     rows: list[Row] = []
     for run in experiments:
         levels, predicted, _ = _levels(run, "batch_sharpness")

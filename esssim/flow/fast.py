@@ -13,6 +13,9 @@ from esssim.problems import NonlinearLeastSquares
 from esssim.sampling import Sampling
 from esssim.statistics.perron import PerronMatrix
 
+# The relative residual of ρ: far below what the solver of the flow asks for.
+TOLERANCE = 1e-11
+
 
 @dataclass(frozen=True)
 class FastMotion:
@@ -23,21 +26,29 @@ class FastMotion:
         R = U[M∘(Uᵀdiag(ρ)U)]Uᵀ,  (I − κ₂Ψ)ρ = κ₂ r*∘r* + ε²/(bn).
 
     jacobians: J (n, p); source: the right-hand side (n,); step_size: η. All at one point of the set of solutions.
+    guess: ρ at a point nearby, from which the iterative solution then starts.
     """
 
     perron: PerronMatrix
     jacobians: FloatArray
     source: FloatArray
     step_size: float
+    guess: FloatArray | None = None
 
     @classmethod
     def at(
-        cls, problem: NonlinearLeastSquares, theta: FloatArray, sampling: Sampling, source: FloatArray, step_size: float
+        cls,
+        problem: NonlinearLeastSquares,
+        theta: FloatArray,
+        sampling: Sampling,
+        source: FloatArray,
+        step_size: float,
+        guess: FloatArray | None = None,
     ) -> FastMotion:
         """At theta (p,)."""
         jacobians = np.asarray(problem.sample_jacobians(theta, np.arange(problem.n_samples)))
         perron = PerronMatrix.of(jacobians, sampling.variance_coefficient(problem.n_samples))
-        return cls(perron, jacobians, source, step_size)
+        return cls(perron, jacobians, source, step_size, guess)
 
     @cached_property
     def noise(self) -> FloatArray | None:
@@ -57,8 +68,9 @@ class FastMotion:
         right = np.ones(perron.n_samples) if silent else self.source
         size = float(right.max())
         operator = LinearOperator((len(right),) * 2, matvec=lambda x: x - perron.kappa_2 * psi(x), dtype=np.float64)
-        # The matrix is the identity plus a positive semidefinite one of fast decay: a few dozen products at most.
-        solution, failed = cg(operator, right / size, rtol=1e-12, maxiter=20 * len(right) + 100)
+        start = None if self.guess is None or silent else self.guess / size
+        # The identity minus a positive semidefinite matrix of fast decay: a few dozen products at most.
+        solution, failed = cg(operator, right / size, x0=start, rtol=TOLERANCE, maxiter=20 * len(right) + 100)
         if failed or not (solution > 0).all():
             return None
         return self.source if silent else size * solution

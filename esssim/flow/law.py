@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class Law:
     n_steps: int
     frozen_residuals: FloatArray
     source: FloatArray
+    last_noise: list[FloatArray] = field(default_factory=list, repr=False)
 
     @classmethod
     def of(
@@ -52,8 +53,13 @@ class Law:
         return cls(problem, sampling, ramp, n_steps, frozen, source), theta
 
     def fast(self, step: float, theta: FloatArray) -> FastMotion:
-        """The fast motion at a step."""
-        return FastMotion.at(self.problem, theta, self.sampling, self.source, float(self.ramp.at(step, self.n_steps)))
+        """The fast motion at a step; the noise found last is the first guess for the next."""
+        step_size = float(self.ramp.at(step, self.n_steps))
+        guess = self.last_noise[0] if self.last_noise else None
+        fast = FastMotion.at(self.problem, theta, self.sampling, self.source, step_size, guess)
+        if fast.noise is not None:
+            self.last_noise[:] = [fast.noise]
+        return fast
 
     def velocity(self, step: float, theta: FloatArray) -> FloatArray:
         """dθ/dt (p,); NaN at and beyond the mean-square edge, which makes a solver take a shorter step."""
