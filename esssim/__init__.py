@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from esssim import claims, data, gap, moments, settling, stability
+    from esssim import claims, data, flow, gap, moments, settling, stability
     from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem, Quadratic
     from esssim.sampling import Reshuffled, Sampling, WithoutReplacement, WithReplacement
     from esssim.simulation import Ramp, gradient_flow, simulate
@@ -42,7 +42,7 @@ _HOMES = {
     "store": ("load", "save"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_SUBMODULES = ("claims", "data", "gap", "moments", "settling", "stability")
+_SUBMODULES = ("claims", "data", "flow", "gap", "moments", "settling", "stability")
 
 __all__ = [
     "DiagonalLinearNetwork",
@@ -58,6 +58,7 @@ __all__ = [
     "batch_sharpness",
     "claims",
     "data",
+    "flow",
     "gap",
     "gradient_flow",
     "gradient_noise_interaction",

@@ -6,7 +6,7 @@ import numpy as np
 
 from esssim.gap.rules import POSITIVE_SEMIDEFINITE, POSITIVE_SHARPNESS, WITHOUT_REPLACEMENT, Rule, bound
 from esssim.gap.setting import Setting
-from esssim.statistics.mean_square import RANK_TOLERANCE
+from esssim.statistics.perron import RANK_TOLERANCE
 
 
 @bound("lower", POSITIVE_SHARPNESS)

@@ -11,7 +11,7 @@ from esssim import _validate
 from esssim._validate import FloatArray
 from esssim.problems import Curvature, LinearRegression, LowRankCurvature, Problem, Quadratic
 from esssim.sampling import Reshuffled, Sampling
-from esssim.statistics.mean_square import RANK_TOLERANCE
+from esssim.statistics.perron import RANK_TOLERANCE
 
 
 @dataclass(frozen=True)

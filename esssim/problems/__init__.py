@@ -5,6 +5,7 @@ from esssim.problems.curvature import Curvature, DenseCurvature, LowRankCurvatur
 from esssim.problems.diagonal import DiagonalLinearNetwork
 from esssim.problems.quadratic import Quadratic
 from esssim.problems.regression import LeastSquares, LinearRegression
+from esssim.problems.residual import NonlinearLeastSquares
 
 __all__ = [
     "Curvature",
@@ -13,6 +14,7 @@ __all__ = [
     "LeastSquares",
     "LinearRegression",
     "LowRankCurvature",
+    "NonlinearLeastSquares",
     "Problem",
     "Quadratic",
     "check_problem",

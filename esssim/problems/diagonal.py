@@ -64,6 +64,14 @@ class DiagonalLinearNetwork(LeastSquares):
         second_derivatives = self._difference_diagonal(theta, ones).reshape(2, -1)
         return norms, np.asarray((second_derivatives * unit**2).sum(axis=0))
 
+    def model_hessian_products(self, theta: FloatArray, indices: IntArray, vectors: FloatArray) -> FloatArray:
+        first, second = np.split(vectors, 2, axis=-1)
+        rows = self.inputs[indices]
+        if self.form == "product":
+            products = np.concatenate((rows * second, rows * first), axis=-1)
+            return np.broadcast_to(products, np.broadcast_shapes(products.shape, (*theta.shape[:-1], 1, 1)))
+        return self._difference_diagonal(theta[..., None, :], rows) * vectors
+
     def sample_hessians(self, theta: FloatArray, indices: IntArray) -> FloatArray:
         jacobians = self.sample_jacobians(theta, indices)
         residual_part = self.residuals(theta, indices)[..., None] * self.inputs[indices]

@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from esssim import _validate
 from esssim._validate import FloatArray, IntArray
-from esssim.problems.base import Problem
 from esssim.problems.curvature import Curvature, LowRankCurvature
+from esssim.problems.residual import NonlinearLeastSquares
 
 
-class LeastSquares(Problem):
+class LeastSquares(NonlinearLeastSquares):
     """ℓᵢ(θ) = ½rᵢ(θ)², rᵢ = xᵢᵀβ(θ) − yᵢ: models linear in a vector β(θ) of effective weights.
 
     With Jᵢ = ∇(xᵢᵀβ): ∇ℓᵢ = rᵢJᵢ and ∇²ℓᵢ = JᵢJᵢᵀ + rᵢ∇²(xᵢᵀβ). A subclass gives β, its pull-back and the curvature.
@@ -40,9 +40,6 @@ class LeastSquares(Problem):
             return weights @ self.inputs[indices].T - self.targets[indices]
         return np.einsum("...bd,...d->...b", self.inputs[indices], weights) - self.targets[indices]
 
-    def sample_losses(self, theta: FloatArray, indices: IntArray) -> FloatArray:
-        return self.residuals(theta, indices) ** 2 / 2
-
     def sample_gradients(self, theta: FloatArray, indices: IntArray) -> FloatArray:
         covectors = self.residuals(theta, indices)[..., None] * self.inputs[indices]
         return self.pull_back(theta[..., None, :], covectors)
@@ -55,11 +52,7 @@ class LeastSquares(Problem):
         return self.pull_back(points, np.einsum("...bd,...b->...d", self.inputs[indices], residuals))
 
     def sample_jacobians(self, theta: FloatArray, indices: IntArray) -> FloatArray:
-        """Jᵢ = ∇(xᵢᵀβ): theta (..., p), indices (..., b) -> (..., b, p)."""
         return self.pull_back(theta[..., None, :], self.inputs[indices])
-
-    def gauss_newton_curvature(self, theta: FloatArray) -> LowRankCurvature:
-        return LowRankCurvature(self.sample_jacobians(theta, np.arange(self.n_samples)))
 
 
 class LinearRegression(LeastSquares):
@@ -78,6 +71,10 @@ class LinearRegression(LeastSquares):
     def separable_link(self, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
         """M_k = ‖∂β_k/∂θ‖ = 1 and c_k = 0, the curvature of β_k along its own gradient, both (d,)."""
         return np.ones_like(theta), np.zeros_like(theta)
+
+    def model_hessian_products(self, theta: FloatArray, indices: IntArray, vectors: FloatArray) -> FloatArray:
+        shape = np.broadcast_shapes(theta.shape[:-1], indices.shape[:-1], vectors.shape[:-2])
+        return np.zeros((*shape, *vectors.shape[-2:]))
 
     def sample_hessians(self, theta: FloatArray, indices: IntArray) -> FloatArray:
         rows = self.inputs[indices]

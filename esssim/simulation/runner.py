@@ -10,7 +10,7 @@ from esssim._kernels import sampling as kernels
 from esssim._kernels import sgd
 from esssim._kernels.layout import in_cache_lines
 from esssim._validate import FloatArray, IntArray
-from esssim.problems import DiagonalLinearNetwork, LeastSquares, LinearRegression, Problem, Quadratic
+from esssim.problems import DiagonalLinearNetwork, LinearRegression, NonlinearLeastSquares, Problem, Quadratic
 from esssim.sampling import Reshuffled, Sampling, WithReplacement
 from esssim.simulation.schedule import Ramp
 
@@ -139,7 +139,7 @@ class _PlainLoop:
         for m, batch in enumerate(batches):
             with np.errstate(all="ignore"):  # what overflows is caught below
                 gradient = np.array(self._problem.sample_gradients(self.theta, batch).mean(axis=0))
-                if len(noise) and isinstance(self._problem, LeastSquares):
+                if len(noise) and isinstance(self._problem, NonlinearLeastSquares):
                     gradient -= noise[m] @ self._problem.sample_jacobians(self.theta, batch) / len(batch)
             if not np.abs(gradient).max() <= sgd.DIVERGENCE_LIMIT:
                 return first + m

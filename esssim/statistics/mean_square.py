@@ -15,9 +15,7 @@ from esssim._validate import FloatArray
 from esssim.problems import Curvature, LowRankCurvature, Problem, check_problem
 from esssim.sampling import Sampling, check_sampling
 from esssim.spectra import lanczos_largest_eigenvalue
-
-# Eigenvalues of H below this fraction of the largest are rounding: ‖H‖·p·eps for every p up to about 1000.
-RANK_TOLERANCE = 1e-12
+from esssim.statistics.perron import RANK_TOLERANCE, PerronMatrix
 
 
 class Enclosure(NamedTuple):
@@ -57,10 +55,12 @@ def mean_square_sharpness(
     """Mean-square sharpness Q_b = λ_max(C⁺D), C = ½(H⊗I + I⊗H), D = E[H_B⊗H_B] = (1−c)H⊗H + c·mean Hᵢ⊗Hᵢ.
 
     SGD linearised at theta is mean-square stable exactly when ηQ_b < 2. Exact by the moment identity, matrix-free:
-    Lanczos on L^{−½}DL^{−½}, L(M)_jk = ½(λⱼ+λ_k)M_jk in H's eigenbasis. Where H is not positive semidefinite
-    (away from a minimum) the pencil is taken on H's eigenvectors of positive eigenvalue.
+    Lanczos on L^{−½}DL^{−½}, L(M)_jk = ½(λⱼ+λ_k)M_jk in H's eigenbasis, or, where the samples have rank one and it is
+    cheaper, the positive n×n matrix of `esssim.statistics.perron`. Where H is not positive semidefinite (away from a
+    minimum) the pencil is taken on H's eigenvectors of positive eigenvalue.
 
-    theta: (p,). hessian="gauss_newton" replaces Hᵢ by JᵢJᵢᵀ. certify=True returns an Enclosure.
+    theta: (p,). hessian="gauss_newton" replaces Hᵢ by JᵢJᵢᵀ. certify=True returns an Enclosure, which for rank-one
+    samples is within n·1e-14 of the value except near the full-batch limit.
     Raises ValueError where H has no positive eigenvalue although some Hᵢ ≠ 0.
     Source: Mulayoff & Michaeli, COLT 2024, arXiv 2306.07850; Ma & Ying, NeurIPS 2021.
     """
@@ -77,7 +77,16 @@ def mean_square_sharpness(
 def top_of_pencil(curvature: Curvature, c: float, *, certify: bool = False) -> Enclosure:
     """λ_max(C⁺D) of a curvature for a scheme of variance coefficient c; without `certify` the bounds are infinite."""
     scale = curvature.scale()
-    pencil = Pencil.of(curvature.scaled(scale))
+    scaled = curvature.scaled(scale)
+    perron = None
+    if c > 0.0 and isinstance(scaled, LowRankCurvature) and scaled.diagonals is None and scaled.factors.any():
+        perron = PerronMatrix.of(scaled.factors, c)
+        # Both maps cost O(n r²) an application; the one with the shorter vectors has the cheaper Krylov space.
+        if perron.n_samples <= len(perron.eigenvalues) ** 2:
+            value, vector = perron.edge()
+            bounds = perron.enclosure(value, vector) if certify else (-np.inf, np.inf)
+            return Enclosure(value * scale, bounds[0] * scale, bounds[1] * scale)
+    pencil = Pencil.of(scaled)
     if pencil is None:
         return Enclosure(0.0, 0.0, 0.0)
     eigenvalues = pencil.eigenvalues
@@ -95,6 +104,9 @@ def top_of_pencil(curvature: Curvature, c: float, *, certify: bool = False) -> E
     value, vector = lanczos_largest_eigenvalue(symmetrised, rank * rank, start=np.eye(rank).ravel())
     if not certify:
         return Enclosure(value * scale, -np.inf, np.inf)
+    if perron is not None:
+        lower, upper = perron.enclosure(*perron.edge())
+        return Enclosure(value * scale, min(lower, value) * scale, max(upper, value) * scale)
     top_matrix = _symmetric((weight.ravel() * vector).reshape(rank, rank))
     lower, upper = _collatz_wielandt(lambda m: pencil.second_moment(m, c) / half_sum, top_matrix)
     return Enclosure(value * scale, min(lower, value) * scale, max(upper, value) * scale)

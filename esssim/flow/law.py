@@ -1,0 +1,118 @@
+"""The stochastic central flow of one run: its right-hand side, its constraint, and what it needs of its start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from esssim._validate import FloatArray
+from esssim.flow.fast import FastMotion
+from esssim.flow.slow import stiffness, velocity
+from esssim.problems import NonlinearLeastSquares
+from esssim.sampling import Sampling
+from esssim.simulation.schedule import Ramp
+from esssim.statistics.perron import PerronMatrix
+
+# A start is a solution if the nearest one is no farther than this fraction of its length.
+NEAR = 1e-3
+CORRECTIONS = 20
+
+
+@dataclass(frozen=True)
+class Law:
+    """dθ/dt of a problem under a scheme and a ramp of n_steps, with noise of source κ₂ r*∘r* + ε²/(bn)."""
+
+    problem: NonlinearLeastSquares
+    sampling: Sampling
+    ramp: Ramp
+    n_steps: int
+    frozen_residuals: FloatArray
+    source: FloatArray
+    last_noise: list[FloatArray] = field(default_factory=list, repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        problem: NonlinearLeastSquares,
+        theta0: FloatArray,
+        sampling: Sampling,
+        ramp: Ramp,
+        n_steps: int,
+        label_noise: float,
+    ) -> tuple[Law, FloatArray]:
+        """The law, and the solution next to theta0. Raises ValueError where theta0 is no solution."""
+        n = problem.n_samples
+        theta = nearest_solution(problem, theta0)
+        if theta is None or np.linalg.norm(theta - theta0) > NEAR * np.linalg.norm(theta0):
+            raise ValueError("theta0 must be a minimum of the loss, it is not; `esssim.gradient_flow` leads to one")
+        frozen = _unreachable_part(problem, theta)
+        _refuse_bent_minimum(problem, theta, frozen)
+        fresh = label_noise**2 / (sampling.batch_size * n)
+        source = sampling.variance_coefficient(n) / n * frozen**2 + fresh
+        return cls(problem, sampling, ramp, n_steps, frozen, source), theta
+
+    def fast(self, step: float, theta: FloatArray) -> FastMotion:
+        """The fast motion at a step; the noise found last is the first guess for the next."""
+        step_size = float(self.ramp.at(step, self.n_steps))
+        guess = self.last_noise[0] if self.last_noise else None
+        fast = FastMotion.at(self.problem, theta, self.sampling, self.source, step_size, guess)
+        if fast.noise is not None:
+            self.last_noise[:] = [fast.noise]
+        return fast
+
+    def velocity(self, step: float, theta: FloatArray) -> FloatArray:
+        """dθ/dt (p,); NaN at and beyond the mean-square edge, which makes a solver take a shorter step."""
+        if np.isfinite(theta).all():
+            fast = self.fast(step, theta)
+            if fast.noise is not None:
+                return velocity(self.problem, theta, fast)
+        return np.full_like(theta, np.nan)
+
+    def stiff_jacobian(self, step: float, theta: FloatArray) -> FloatArray | None:
+        """The part of ∂(dθ/dt)/∂θ that diverges at the edge, of rank one: (p, p); None beyond the edge."""
+        fast = self.fast(step, theta)
+        if fast.noise is None:
+            return None
+        if not fast.source.any():
+            return np.zeros((len(theta), len(theta)))
+        return np.outer(velocity(self.problem, theta, fast), stiffness(self.problem, theta, fast))
+
+
+def nearest_solution(problem: NonlinearLeastSquares, theta: FloatArray) -> FloatArray | None:
+    """The minimum next to theta (p,): Gauss–Newton on the part of the residual that J can reach; None if that fails."""
+    everyone = np.arange(problem.n_samples)
+    for _ in range(CORRECTIONS):
+        residuals = problem.residuals(theta, everyone)
+        jacobians = np.asarray(problem.sample_jacobians(theta, everyone))
+        perron = PerronMatrix.of(jacobians, 0.0)
+        coefficients = (perron.eigenvectors.T @ residuals) / perron.eigenvalues
+        step = jacobians.T @ (perron.eigenvectors @ coefficients)
+        theta = theta - step
+        if not np.isfinite(theta).all():
+            return None
+        if np.linalg.norm(step) <= 1e-12 * np.linalg.norm(theta):
+            return theta
+    return None
+
+
+def _unreachable_part(problem: NonlinearLeastSquares, theta: FloatArray) -> FloatArray:
+    """r* = r − UUᵀr at a minimum (n,): what no change of θ can fit; exactly zero where J has full row rank."""
+    everyone = np.arange(problem.n_samples)
+    basis = PerronMatrix.of(np.asarray(problem.sample_jacobians(theta, everyone)), 0.0).eigenvectors
+    residuals = problem.residuals(theta, everyone)
+    if basis.shape[0] == basis.shape[1]:
+        return np.zeros_like(residuals)
+    return np.asarray(residuals - basis @ (basis.T @ residuals))
+
+
+def _refuse_bent_minimum(problem: NonlinearLeastSquares, theta: FloatArray, frozen: FloatArray) -> None:
+    """The law with frozen noise needs Σᵢ r*ᵢ∇²fᵢ = 0: the Hessian of the loss is then the Gauss–Newton matrix."""
+    probe = np.random.default_rng(0).standard_normal((problem.n_samples, problem.n_params))
+    probe[:] = probe[0]
+    products = frozen[:, None] * problem.model_hessian_products(theta, np.arange(problem.n_samples), probe)
+    if np.linalg.norm(products.sum(axis=0)) > 1e-6 * np.linalg.norm(np.abs(products).sum(axis=0)):
+        raise ValueError(
+            "theta0 must be a minimum whose residuals r* satisfy Σ r*ᵢ∇²fᵢ = 0 (targets that the model can fit, or a "
+            "diagonal network); here they bend the loss, and the law does not hold"
+        )

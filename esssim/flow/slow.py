@@ -1,0 +1,45 @@
+"""The slow motion: where the fast one pushes θ along the set of solutions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from esssim._validate import FloatArray
+from esssim.flow.fast import FastMotion
+from esssim.problems import NonlinearLeastSquares
+
+
+def velocity(problem: NonlinearLeastSquares, theta: FloatArray, fast: FastMotion) -> FloatArray:
+    """dθ/dt = −(η/n) P Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ], P the projection on ker J, t in steps: (p,)."""
+    correlation = _lifted(fast, fast.rotated / fast.perron.eigenvalues[:, None])
+    push = _curvature_sum(problem, theta, correlation)
+    return -fast.step_size / fast.perron.n_samples * project(fast, push)
+
+
+def stiffness(problem: NonlinearLeastSquares, theta: FloatArray, fast: FastMotion) -> FloatArray:
+    """The gradient (p,) of log⟨source, diag R⟩ with respect to θ.
+
+    With 𝓛 the operator of the Lyapunov equation 𝓛R = η diag(source), self-adjoint, d⟨source, diag R⟩ = −⟨R, d𝓛R⟩/η and
+    d𝓛R = (dK⁺R + R dK⁺)/n, hence the gradient (4/n) Σᵢ ∇²fᵢ[JᵀK⁺R²K⁺eᵢ]/(η⟨source, diag R⟩). Near the wall R is this
+    functional times a fixed matrix: velocity ⊗ gradient is then the part of the flow's Jacobian that diverges.
+    """
+    inverse = 1.0 / fast.perron.eigenvalues
+    square = inverse[:, None] * (fast.rotated @ fast.rotated) * inverse
+    functional = fast.step_size * float(fast.source @ np.diag(fast.residual_covariance))
+    return 4.0 / fast.perron.n_samples * _curvature_sum(problem, theta, _lifted(fast, square)) / functional
+
+
+def project(fast: FastMotion, vector: FloatArray) -> FloatArray:
+    """The part of a vector (p,) in ker J: what does not change f to first order."""
+    basis = fast.perron.eigenvectors
+    return np.asarray(vector - fast.parameter_factors @ (basis.T @ (fast.jacobians @ vector)))
+
+
+def _lifted(fast: FastMotion, rotated: FloatArray) -> FloatArray:
+    """The vectors JᵀU X Uᵀeᵢ, (n, p), of a matrix X (r, r) in the eigenbasis of K."""
+    basis = fast.perron.eigenvectors
+    return np.asarray(basis @ (rotated.T @ (basis.T @ fast.jacobians)))
+
+
+def _curvature_sum(problem: NonlinearLeastSquares, theta: FloatArray, vectors: FloatArray) -> FloatArray:
+    return np.asarray(problem.model_hessian_products(theta, np.arange(problem.n_samples), vectors).sum(axis=0))

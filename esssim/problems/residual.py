@@ -1,0 +1,52 @@
+"""Nonlinear least squares: what a scalar model has to offer so that everything here knows its losses and its flow."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import numpy as np
+
+from esssim._validate import FloatArray, IntArray
+from esssim.problems.base import Problem
+from esssim.problems.curvature import LowRankCurvature
+
+
+class NonlinearLeastSquares(Problem):
+    """ℓᵢ(θ) = ½rᵢ(θ)², rᵢ = fᵢ(θ) − yᵢ, with Jᵢ = ∇fᵢ: ∇ℓᵢ = rᵢJᵢ and ∇²ℓᵢ = JᵢJᵢᵀ + rᵢ∇²fᵢ.
+
+    To add a model, subclass and write ``__init__``, ``residuals``, ``sample_jacobians`` and ``model_hessian_products``.
+    `simulate` then adds label noise to it, and `esssim.flow` solves its stochastic central flow.
+
+    Shapes: theta (..., p) and indices (..., b), whose leading axes broadcast.
+    """
+
+    @abstractmethod
+    def residuals(self, theta: FloatArray, indices: IntArray) -> FloatArray:
+        """rᵢ = fᵢ(θ) − yᵢ for each index: (..., b)."""
+
+    @abstractmethod
+    def sample_jacobians(self, theta: FloatArray, indices: IntArray) -> FloatArray:
+        """Jᵢ = ∇fᵢ(θ) for each index: (..., b, p)."""
+
+    @abstractmethod
+    def model_hessian_products(self, theta: FloatArray, indices: IntArray, vectors: FloatArray) -> FloatArray:
+        """∇²fᵢ(θ)vᵢ for each index i and its own vector vᵢ: vectors (..., b, p) -> (..., b, p)."""
+
+    def sample_losses(self, theta: FloatArray, indices: IntArray) -> FloatArray:
+        return self.residuals(theta, indices) ** 2 / 2
+
+    def sample_gradients(self, theta: FloatArray, indices: IntArray) -> FloatArray:
+        return self.residuals(theta, indices)[..., None] * self.sample_jacobians(theta, indices)
+
+    def sample_hessians(self, theta: FloatArray, indices: IntArray) -> FloatArray:
+        jacobians = self.sample_jacobians(theta, indices)
+        units = np.eye(self.n_params)[:, None, :]
+        columns = self.model_hessian_products(theta[..., None, :], indices[..., None, :], units)
+        curvatures = np.moveaxis(columns, -3, -1)
+        return (
+            jacobians[..., :, None] * jacobians[..., None, :]
+            + self.residuals(theta, indices)[..., None, None] * curvatures
+        )
+
+    def gauss_newton_curvature(self, theta: FloatArray) -> LowRankCurvature:
+        return LowRankCurvature(self.sample_jacobians(theta, np.arange(self.n_samples)))

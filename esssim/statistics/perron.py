@@ -1,0 +1,133 @@
+"""Rank-one samples Hᵢ = aᵢaᵢᵀ: the mean-square edge from a positive n×n matrix, whatever the number of parameters.
+
+With A = rows aᵢ, K = AAᵀ = UΛUᵀ on its range, κ₁ = (1−c)/n² and κ₂ = c/n, let
+
+    M_jk(η) = ηλⱼλ_k/((λⱼ+λ_k)/n − ηκ₁λⱼλ_k) = 1/((1/λⱼ+1/λ_k)/(nη) − κ₁),   Ψ(η)_ac = Σ_jk U_aj U_cj M_jk U_ak U_ck.
+
+Below the pole ηκ₁nλ_max = 2, M is a positive semidefinite Cauchy matrix, so that Ψ is entrywise non-negative, symmetric
+and grows with η; the stationary variances of SGD's residuals solve ρ = κ₂Ψρ + source. Hence ηQ_b = 2 exactly where the
+Perron eigenvalue of κ₂Ψ(η) is 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from esssim._validate import FloatArray
+from esssim.spectra import lanczos_largest_eigenvalue
+
+# Eigenvalues of K below this fraction of the largest are rounding: ‖K‖·p·eps for every p up to about 1000.
+RANK_TOLERANCE = 1e-12
+MAX_ITERATIONS = 50
+
+
+@dataclass(frozen=True)
+class PerronMatrix:
+    """η ↦ Ψ(η): eigenvalues λ (r,) ascending and eigenvectors U (n, r) of K on its range, and the scheme's c."""
+
+    eigenvalues: FloatArray
+    eigenvectors: FloatArray
+    c: float
+
+    @classmethod
+    def of(cls, factors: FloatArray, c: float) -> PerronMatrix:
+        """From the rows aᵢ, (n, p), not all of them zero."""
+        n, p = factors.shape
+        if n <= p:
+            eigenvalues, eigenvectors = np.linalg.eigh(factors @ factors.T)
+        else:
+            left, singular, _ = np.linalg.svd(factors, full_matrices=False)
+            eigenvalues, eigenvectors = singular[::-1] ** 2, left[:, ::-1]
+        keep = eigenvalues > RANK_TOLERANCE * eigenvalues[-1]
+        return cls(np.ascontiguousarray(eigenvalues[keep]), np.ascontiguousarray(eigenvectors[:, keep]), c)
+
+    @property
+    def n_samples(self) -> int:
+        return int(self.eigenvectors.shape[0])
+
+    @property
+    def kappa_1(self) -> float:
+        """κ₁ = (1−c)/n²: with κ₂, E[wᵢwⱼ] = κ₁ + κ₂δᵢⱼ for the weights w of a batch (1/b for each draw of i)."""
+        return (1.0 - self.c) / self.n_samples**2
+
+    @property
+    def kappa_2(self) -> float:
+        """κ₂ = c/n."""
+        return self.c / self.n_samples
+
+    def kernel(self, step_size: float) -> FloatArray:
+        """M(η), (r, r); not finite or not positive at and beyond the pole."""
+        inverse = 1.0 / self.eigenvalues
+        with np.errstate(divide="ignore"):
+            return np.asarray(1.0 / ((inverse[:, None] + inverse) / (self.n_samples * step_size) - self.kappa_1))
+
+    def in_eigenbasis(self, weights: FloatArray) -> FloatArray:
+        """Uᵀ diag(x) U, (r, r)."""
+        return np.asarray(self.eigenvectors.T @ (weights[:, None] * self.eigenvectors))
+
+    def at(self, step_size: float) -> Callable[[FloatArray], FloatArray]:
+        """x ↦ Ψ(η)x = diag(U(M∘(Uᵀdiag(x)U))Uᵀ), in O(n r²)."""
+        kernel = self.kernel(step_size)
+
+        def apply(weights: FloatArray) -> FloatArray:
+            return np.asarray(
+                ((self.eigenvectors @ (kernel * self.in_eigenbasis(weights))) * self.eigenvectors).sum(axis=1)
+            )
+
+        return apply
+
+    def edge(self) -> tuple[float, FloatArray]:
+        """(Q_b, Perron vector): the Q = 2/η at which the Perron eigenvalue of κ₂Ψ(η) is 1, for c > 0.
+
+        Ψ is symmetric, so that the Rayleigh functional Q(x), the root of κ₂xᵀΨ(2/Q)x = xᵀx, is stationary at the
+        Perron vector: alternating the two converges quadratically.
+        """
+        vector = np.ones(self.n_samples)
+        value = self._rayleigh_functional(vector)
+        for _ in range(MAX_ITERATIONS):
+            _, vector = lanczos_largest_eigenvalue(self.at(2.0 / value), self.n_samples, start=vector, tolerance=1e-10)
+            vector = np.abs(vector)
+            previous, value = value, self._rayleigh_functional(vector)
+            if abs(value - previous) <= 1e-14 * value:
+                return value, vector
+        raise RuntimeError(f"mean_square_sharpness did not converge, it is near {value:.6g}")
+
+    def enclosure(self, value: float, vector: FloatArray) -> tuple[float, float]:
+        """Bounds on Q_b from any non-negative vector, tight at the Perron vector.
+
+        x > 0: the Perron eigenvalue of Ψ is at most max (Ψx)_a/x_a (Collatz–Wielandt) and at least xᵀΨx/xᵀx; and
+        Ψ(tη) ≥ tΨ(η) entrywise for t ≥ 1, so that a factor of the eigenvalue bounds the same factor of Q.
+        """
+        psi = self.at(2.0 / value)
+        rounding = 8 * np.finfo(np.float64).eps * self.n_samples
+        lower = self.kappa_2 * float(vector @ psi(vector)) / float(vector @ vector)
+        upper = np.inf
+        for floor in (0.0, 1e-12, 1e-10, 1e-8, 1e-6, 1e-4):
+            inside = vector + floor * vector.max()
+            if inside.min() > 0:
+                upper = min(upper, self.kappa_2 * float((psi(inside) / inside).max()))
+        return float(value * min(1.0, lower - rounding)), float(value * max(1.0, upper + rounding))
+
+    def _rayleigh_functional(self, vector: FloatArray) -> float:
+        """The Q at which κ₂ΣM_jk(2/Q)Y_jk² = ‖x‖², Y = Uᵀdiag(x)U.
+
+        Each term of the sum is 1/(linear in Q), so that the reciprocal of the sum is concave and increasing: Newton's
+        method climbs monotonically to the root from the root of the largest single term.
+        """
+        inverse = 1.0 / self.eigenvalues
+        slopes = (inverse[:, None] + inverse) / (2 * self.n_samples)
+        weights = self.kappa_2 * self.in_eigenbasis(vector) ** 2 / float(vector @ vector)
+        value = float(((self.kappa_1 + weights) / slopes).max())
+        for _ in range(MAX_ITERATIONS):
+            terms = weights / (value * slopes - self.kappa_1)
+            total = float(terms.sum())
+            # Newton on 1/total = 1: the derivative of 1/total is Σ slope·term²/weight / total².
+            derivative = float((terms * slopes / (value * slopes - self.kappa_1)).sum())
+            step = (total - 1.0) * total / derivative
+            value += step
+            if abs(step) <= 1e-15 * value:
+                break
+        return value

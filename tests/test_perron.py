@@ -1,0 +1,190 @@
+"""The Perron matrix of rank-one samples against the pencil that it replaces, dense and by Lanczos."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.linalg
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+import esssim as es
+from esssim.problems import LowRankCurvature
+from esssim.statistics import mean_square
+from esssim.statistics.mean_square import Pencil, top_of_pencil
+from esssim.statistics.perron import PerronMatrix
+from tests import oracles, strategies
+
+SHAPES = ((5, 2), (4, 6), (6, 6), (12, 3))
+SCHEMES = (es.WithoutReplacement(1), es.WithoutReplacement(3), es.WithReplacement(1), es.WithReplacement(3))
+shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
+schemes = pytest.mark.parametrize("sampling", SCHEMES, ids=lambda s: f"{type(s).__name__}({s.batch_size})")
+
+
+def rows(n: int, p: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((n, p))
+
+
+def dense_pencil_top(factors: np.ndarray, c: float) -> float:
+    """λ_max(C⁺D) from Kronecker products on the range of H, D by the moment identity."""
+    hessians = factors[:, :, None] * factors[:, None, :]
+    mean = hessians.mean(axis=0)
+    values, vectors = np.linalg.eigh(mean)
+    basis = vectors[:, values > 1e-10 * values[-1]]
+    h, reduced = basis.T @ mean @ basis, basis.T @ hessians @ basis
+    d = (1 - c) * np.kron(h, h) + c * np.mean([np.kron(a, a) for a in reduced], axis=0)
+    identity = np.eye(len(h))
+    return float(scipy.linalg.eigh(d, (np.kron(h, identity) + np.kron(identity, h)) / 2, eigvals_only=True)[-1])
+
+
+def lanczos_top(factors: np.ndarray, c: float, monkeypatch: pytest.MonkeyPatch) -> float:
+    """The same route as for samples of full rank: the Perron matrix is kept out of it."""
+
+    class Refused(PerronMatrix):
+        @property
+        def n_samples(self) -> int:
+            return 10**9
+
+    monkeypatch.setattr(mean_square, "PerronMatrix", Refused)
+    value = top_of_pencil(LowRankCurvature(factors), c).value
+    monkeypatch.undo()
+    return value
+
+
+@shapes
+@schemes
+def test_edge_is_the_top_of_the_dense_pencil(shape: tuple[int, int], sampling: es.Sampling) -> None:
+    factors, c = rows(*shape), sampling.variance_coefficient(shape[0])
+    value, _ = PerronMatrix.of(factors, c).edge()
+    assert value == pytest.approx(dense_pencil_top(factors, c), rel=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(40, 20), (20, 40), (60, 60)], ids=str)
+@pytest.mark.parametrize("b", [1, 2, 8, 19])
+def test_edge_equals_lanczos(shape: tuple[int, int], b: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    factors, c = rows(*shape), es.WithoutReplacement(b).variance_coefficient(shape[0])
+    value, _ = PerronMatrix.of(factors, c).edge()
+    assert value == pytest.approx(lanczos_top(factors, c, monkeypatch), rel=1e-10)
+
+
+@shapes
+@schemes
+def test_matrix_by_its_definition(shape: tuple[int, int], sampling: es.Sampling) -> None:
+    factors = rows(*shape)
+    n, c = shape[0], sampling.variance_coefficient(shape[0])
+    perron = PerronMatrix.of(factors, c)
+    assert perron.kappa_1 == pytest.approx((1 - c) / n**2, abs=1e-18)
+    assert perron.kappa_2 == pytest.approx(c / n)
+    eta = 1.3 / perron.edge()[0]
+    left, singular, _ = np.linalg.svd(factors, full_matrices=False)
+    values = singular**2
+    kernel = (
+        eta
+        * np.outer(values, values)
+        / (np.add.outer(values, values) / n - eta * perron.kappa_1 * np.outer(values, values))
+    )
+    psi = np.einsum("aj,cj,jk,ak,ck->ac", left, left, kernel, left, left)
+    found = np.stack([perron.at(eta)(unit) for unit in np.eye(n)])
+    np.testing.assert_allclose(found, psi, rtol=1e-10, atol=1e-12 * psi.max())
+    # Entrywise non-negative and positive semidefinite, as a Schur product of such.
+    assert psi.min() >= -1e-12 * psi.max()
+    assert np.linalg.eigvalsh(psi).min() >= -1e-12 * psi.max()
+
+
+@shapes
+@schemes
+def test_the_perron_eigenvalue_crosses_one_at_the_edge(shape: tuple[int, int], sampling: es.Sampling) -> None:
+    factors = rows(*shape)
+    perron = PerronMatrix.of(factors, sampling.variance_coefficient(shape[0]))
+    value, vector = perron.edge()
+
+    def top(factor: float) -> float:
+        apply = perron.at(factor * 2.0 / value)
+        return perron.kappa_2 * float(np.linalg.eigvalsh(np.stack([apply(unit) for unit in np.eye(shape[0])]))[-1])
+
+    assert top(1.0) == pytest.approx(1.0, abs=1e-11)
+    # Ψ grows at least as fast as η.
+    assert top(1.01) >= 1.01 * (1 - 1e-11)
+    assert top(0.99) <= 0.99 * (1 + 1e-11)
+    assert vector.min() >= 0
+
+
+@shapes
+@schemes
+def test_enclosure_holds_for_any_positive_vector(shape: tuple[int, int], sampling: es.Sampling) -> None:
+    factors, c = rows(*shape), sampling.variance_coefficient(shape[0])
+    perron, exact = PerronMatrix.of(factors, c), dense_pencil_top(factors, c)
+    value, vector = perron.edge()
+    lower, upper = perron.enclosure(value, vector)
+    assert lower <= exact * (1 + 1e-13)
+    assert exact * (1 - 1e-13) <= upper
+    assert upper - lower <= 1e-12 * value
+    # Far from the answer in either direction and with a poor vector, it is wide and still true.
+    crude = np.linspace(1.0, 2.0, shape[0])
+    for guess in (0.9 * value, value, 1.2 * value):
+        lower, upper = perron.enclosure(guess, crude)
+        assert lower <= exact * (1 + 1e-13)
+        assert exact * (1 - 1e-13) <= upper
+
+
+@given(st.data())
+def test_public_function_against_brute_force(data: Any) -> None:
+    case = data.draw(strategies.cases(kinds=("linear regression", "product", "difference 3")))
+    n = case.problem.n_samples
+    sampling = data.draw(strategies.samplings(n))
+    jacobians = case.problem.sample_jacobians(case.theta, np.arange(n))
+    scale = np.abs(jacobians).max()
+    # A power of a tiny weight can leave the range of a double: there the Jacobian is zero.
+    assume(scale > 1e-160)
+    unit = jacobians / scale
+    expected_d, expected_c = oracles.dense_pencil(unit[:, :, None] * unit[:, None, :], sampling)
+    expected = float(scipy.linalg.eigh(expected_d, expected_c, eigvals_only=True)[-1])
+    found = es.mean_square_sharpness(case.problem, case.theta, sampling, hessian="gauss_newton", certify=True)
+    assert found.value / scale / scale == pytest.approx(expected, rel=1e-9)
+    assert found.lower / scale / scale <= expected * (1 + 1e-9)
+    assert found.upper / scale / scale >= expected * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("b", [1, 2, 7, 8])
+def test_certified_intervals_are_narrow(b: int) -> None:
+    problem = es.LinearRegression(rows(8, 5), np.zeros(8))
+    found = es.mean_square_sharpness(problem, np.zeros(5), es.WithoutReplacement(b), certify=True)
+    assert found.lower <= found.value <= found.upper
+    assert found.upper - found.lower <= 1e-12 * found.value
+
+
+def test_orthogonal_samples_in_closed_form() -> None:
+    # Ψ is diagonal: M_aa = 1/(2/(λ_a n η) − κ₁) and κ₂M = 1 give Q = nλ_a(κ₁ + κ₂).
+    lengths = np.array([3.0, 1.0, 2.0, 0.5])
+    for sampling in (es.WithoutReplacement(2), es.WithReplacement(3)):
+        c = sampling.variance_coefficient(4)
+        expected = 4 * lengths.max() ** 2 * ((1 - c) / 16 + c / 4)
+        value, vector = PerronMatrix.of(np.diag(lengths), c).edge()
+        assert value == pytest.approx(expected, rel=1e-13)
+        np.testing.assert_allclose(vector / vector.max(), [1, 0, 0, 0], atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(30, 4), (4, 30)], ids=str)
+def test_route_is_chosen_by_the_shorter_vector(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+
+    def spy(apply: Any, size: int, **options: Any) -> Any:
+        sizes.append(size)
+        return original(apply, size, **options)
+
+    from esssim.statistics import perron
+
+    original = mean_square.lanczos_largest_eigenvalue
+    monkeypatch.setattr(mean_square, "lanczos_largest_eigenvalue", spy)
+    monkeypatch.setattr(perron, "lanczos_largest_eigenvalue", spy)
+    top_of_pencil(LowRankCurvature(rows(*shape)), 0.3)
+    assert set(sizes) == {min(shape[0], min(shape) ** 2)}
+
+
+def test_pencil_agrees_on_the_eigenvalues() -> None:
+    factors = rows(6, 4)
+    pencil = Pencil.of(LowRankCurvature(factors))
+    assert pencil is not None
+    np.testing.assert_allclose(PerronMatrix.of(factors, 0.2).eigenvalues / 6, pencil.eigenvalues, rtol=1e-12)
