@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 import scipy.linalg
@@ -638,3 +639,31 @@ def test_certificate_of_random_problems_holds(sampled: tuple[Case, es.Sampling])
     dense = scipy.linalg.eigh(d, c, eigvals_only=True)[-1] * case.hessian_scale
     slack = 1e-13 * eigenvalues[-1] / eigenvalues[0] * dense
     assert found.lower - slack <= dense <= found.upper + slack
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_enclosure_holds_where_the_mean_hessian_is_ill_conditioned(seed: int) -> None:
+    """Eigenvalues 1, 1e-6 and 1e-9 of H, indefinite samples, against 60 digits: rounding in H decides the width."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=(3, 3, 3))
+    noise += noise.transpose(0, 2, 1)
+    basis = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    hessians = noise - noise.mean(axis=0) + (basis * [1.0, 1e-6, 1e-9]) @ basis.T
+    hessians = (hessians + hessians.transpose(0, 2, 1)) / 2
+    problem = es.Quadratic(hessians, np.zeros((3, 3)))
+    found = es.mean_square_sharpness(problem, np.zeros(3), es.WithReplacement(1), certify=True)
+    with mpmath.workdps(60):
+        exact = [mpmath.matrix(hessian.tolist()) for hessian in problem.hessians]
+        mean, eye = (exact[0] + exact[1] + exact[2]) / 3, mpmath.eye(3)
+
+        def kron(first: mpmath.matrix, second: mpmath.matrix) -> mpmath.matrix:
+            return mpmath.matrix(9, 9) + mpmath.matrix(
+                [[first[i // 3, j // 3] * second[i % 3, j % 3] for j in range(9)] for i in range(9)]
+            )
+
+        values, vectors = mpmath.eigsy((kron(mean, eye) + kron(eye, mean)) / 2)
+        root = vectors * mpmath.diag([1 / mpmath.sqrt(value) for value in values]) * vectors.T
+        moment = (kron(exact[0], exact[0]) + kron(exact[1], exact[1]) + kron(exact[2], exact[2])) / 3
+        top = max(mpmath.eigsy(root * moment * root, eigvals_only=True))
+    assert found.lower <= top <= found.upper
+    assert found.upper - found.lower < 1e-4 * found.value

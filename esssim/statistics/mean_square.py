@@ -54,10 +54,12 @@ def mean_square_sharpness(
 ) -> float | Enclosure:
     """Mean-square sharpness Q_b = λ_max(C⁺D), C = ½(H⊗I + I⊗H), D = E[H_B⊗H_B] = (1−c)H⊗H + c·mean Hᵢ⊗Hᵢ.
 
-    SGD linearised at theta is mean-square stable exactly when ηQ_b < 2. Exact by the moment identity, matrix-free:
+    SGD linearised at theta is mean-square stable exactly when ηQ_b < 2, provided that H is positive semidefinite and no
+    sample's Hessian acts on its kernel: always so with hessian="gauss_newton" and at interpolating solutions. Elsewhere
+    the pencil is taken on H's eigenvectors of positive eigenvalue and decides nothing about the other directions
+    (`stability.critical_step_size` refuses such a theta). Exact by the moment identity, matrix-free:
     Lanczos on L^{−½}DL^{−½}, L(M)_jk = ½(λⱼ+λ_k)M_jk in H's eigenbasis, or, where the samples have rank one and it is
-    cheaper, the positive n×n matrix of `esssim.statistics.perron`. Where H is not positive semidefinite (away from a
-    minimum) the pencil is taken on H's eigenvectors of positive eigenvalue.
+    cheaper, the positive n×n matrix of `esssim.statistics.perron`.
 
     theta: (p,). hessian="gauss_newton" replaces Hᵢ by JᵢJᵢᵀ. certify=True returns an Enclosure, which for rank-one
     samples is within n·1e-14 of the value except near the full-batch limit.
@@ -109,6 +111,9 @@ def top_of_pencil(curvature: Curvature, c: float, *, certify: bool = False) -> E
         return Enclosure(value * scale, min(lower, value) * scale, max(upper, value) * scale)
     top_matrix = _symmetric((weight.ravel() * vector).reshape(rank, rank))
     lower, upper = _collatz_wielandt(lambda m: pencil.second_moment(m, c) / half_sum, top_matrix)
+    # The smallest eigenvalue of H that is kept carries an error of p·eps times the largest.
+    rounding = float(8 * np.finfo(np.float64).eps * scaled.n_params * eigenvalues[-1] / eigenvalues[0])
+    lower, upper = lower * max(1 - rounding, 0.0), upper * (1 + rounding)
     return Enclosure(value * scale, min(lower, value) * scale, max(upper, value) * scale)
 
 
