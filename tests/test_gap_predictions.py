@@ -504,7 +504,19 @@ class TestRandomMatrixPredictions:
         ratio = (variances / gaps).sum() / (values[-1] * values[:-1] / gaps).sum()
         assert found.value == pytest.approx(ratio * (location - values[-1]), rel=1e-8)
 
+    def test_spike_of_one_direction_and_of_none(self) -> None:
+        normal = np.random.default_rng(0).standard_normal
+        parallel = regression(normal((60, 1)) * [[3.0, 4.0]])
+        found = es.gap.spike(parallel.problem, parallel.theta, es.WithoutReplacement(5))
+        assert found.valid
+        assert abs(found.value) <= found.error < 1e-9
+        rows = normal((60, 4))
+        white = regression(rows @ np.linalg.inv(np.linalg.cholesky(rows.T @ rows / 60)).T)
+        found = es.gap.spike(white.problem, white.theta, es.WithoutReplacement(5))
+        assert found.reason == "needs a simple top eigenvalue"
+
     def test_refusals(self) -> None:
+        valley = quadratic(np.diag([8.0, 0.0, -7.0]) + 0.1 * clear_top(p=3, noise=1.0).hessians)
         gaussian = regression(es.data.gaussian(40, 20, seed=0).inputs)
         orthogonal = regression(es.data.orthogonal(20, 20, seed=0).inputs)
         heavy = regression(es.data.gaussian(40, 20, seed=0).inputs * np.linspace(0.1, 4, 40)[:, None])
@@ -519,6 +531,7 @@ class TestRandomMatrixPredictions:
             ("spike", gaussian, es.WithoutReplacement(3), "needs an outlier clear of the edge"),
             ("additive_noise", gaussian, es.WithoutReplacement(3), "needs a sharpness above the edge of the noise"),
             ("additive_noise", clear_top(), es.WithoutReplacement(3), "needs all other eigenvalues of H within a quarter"),
+            ("additive_noise", valley, es.WithoutReplacement(3), "needs all other eigenvalues of H within a quarter"),
             ("exact", clear_top(p=9, n=900), es.WithoutReplacement(2), "needs b = 1, 2 or n, p = 1, or orthogonal rows"),
         ]  # fmt: skip
         for name, case, sampling, reason in expectations:
