@@ -291,7 +291,35 @@ def test_bounds_are_tight_where_they_can_be() -> None:
     found = es.gap.bounds(orthogonal, np.zeros(4), es.WithoutReplacement(2))
     assert (found.lower, found.upper) == (pytest.approx(0.5, rel=1e-11), pytest.approx(0.5, rel=1e-6))
     zero = es.LinearRegression(np.zeros((3, 2)), np.zeros(3))
-    assert es.gap.bounds(zero, np.zeros(2), es.WithoutReplacement(2)).gap == (0.0, 0.0)
+    for sampling in (es.WithoutReplacement(2), es.WithReplacement(2)):
+        found = es.gap.bounds(zero, np.zeros(2), sampling)
+        assert found.gap == (0.0, 0.0)
+        assert all(bound.value == 0.0 for bound in found.by_name.values() if bound.valid)
+
+
+def test_outwards_is_sixteen_times_the_sum_of_the_sizes() -> None:
+    """γS, γ = 16(n+p+b)·eps, where a mean or an eigenvalue is bounded; √γ·S where the root of a variance is."""
+    hessians = np.repeat(np.diag([1.0, 1.0, 1.0])[None], 7, axis=0)
+    found = es.gap.bounds(es.Quadratic(hessians, np.zeros((7, 3))), np.zeros(3), es.WithoutReplacement(2))
+    gamma, size = 16 * (7 + 3 + 2) * np.finfo(float).eps, math.sqrt(3)
+    assert 1 - found["jensen"].value == pytest.approx(gamma * size, rel=0.02)
+    assert found["single_sample"].value - 1 == pytest.approx(gamma * size, rel=0.02)
+    # t = q = 3: nothing is left of q − t²/3 but the rounding of both.
+    assert found["trace_and_norm"].value - 1 == pytest.approx(math.sqrt(2 / 3 * gamma * 6), rel=1e-4)
+    variance = math.sqrt(2 * gamma * 3 * math.log(3) / 2)
+    assert found["bernstein"].value - 1 == pytest.approx(variance, rel=1e-4)
+    assert 0 < found["bernstein_intrinsic"].value - 1 < 3 * variance
+    top = found["power_moments"].value
+    assert top == pytest.approx(1.0, rel=1e-11)
+    assert top <= 1
+
+
+def test_a_residual_that_is_not_rounding_counts() -> None:
+    inputs, theta = np.random.default_rng(0).standard_normal((5, 2)), np.array([1.0, 2.0, 0.5, 1.5])
+    targets = inputs @ (theta[:2] * theta[2:])
+    exact, off = (es.DiagonalLinearNetwork(inputs, targets + shift) for shift in (0.0, 1e-12))
+    assert Setting.of(exact, theta, es.WithoutReplacement(2)).rank_one
+    assert not Setting.of(off, theta, es.WithoutReplacement(2)).rank_one
 
 
 @pytest.mark.parametrize("scale", [1e150, 1e-150])
@@ -319,6 +347,8 @@ def test_what_is_too_large_is_refused_with_the_reason(monkeypatch: pytest.Monkey
     assert found["power"].reason == "needs an average over every batch of at most 1e6 numbers"
     assert not found["two_vectors"].valid
     assert found["pair"].valid
+    fewer = es.LinearRegression(problem.inputs[:200], np.zeros(200))
+    assert es.gap.bounds(fewer, np.zeros(90), es.WithoutReplacement(3))["complement"].valid
     large = es.LinearRegression(rng.standard_normal((2001, 2)), np.zeros(2001))
     assert not es.gap.bounds(large, np.zeros(2), es.WithoutReplacement(3))["pair"].valid
     single = es.gap.bounds(large, np.zeros(2), es.WithoutReplacement(1))

@@ -189,6 +189,29 @@ class TestCrossover:
         assert abs(found.value - truth) < 0.6 * abs(gaussian - truth)
         assert abs(found.value - truth) <= found.error
 
+    def test_skewness_is_the_first_edgeworth_term(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """(c₃/6c^{3/2})·Σ κ_abc E[He_abc(z) λ_max], He_abc = z_a z_b z_c − δ_ab z_c − δ_bc z_a − δ_ca z_b, other draws."""
+        raw = np.random.default_rng(8).exponential(size=(9, 2, 2))
+        case, sampling = quadratic(raw + raw.transpose(0, 2, 1)), es.WithReplacement(3)
+        monkeypatch.setattr("esssim.gap.cluster.N_DRAWS", 100_000)
+        found = es.gap.crossover(case.problem, case.theta, sampling)
+        values, vectors = np.linalg.eigh(case.hessians.mean(axis=0))
+        deviations = vectors.T @ case.hessians @ vectors - np.diag(values)
+        entries = deviations[:, [0, 0, 1], [0, 1, 1]]
+        variances, axes = np.linalg.eigh(entries.T @ entries / 9)
+        u = entries @ (axes / np.sqrt(variances))
+        kappa = np.einsum("na,nb,nc->abc", u, u, u) / 9
+        z = np.random.default_rng(1).standard_normal((200_000, 3))
+        z = np.concatenate((z, -z))
+        first, coupling, second = (z * np.sqrt(variances / 3) @ axes.T).T
+        top = (first + second + values.sum()) / 2 + np.hypot((first - second + values[0] - values[1]) / 2, coupling)
+        trace = np.einsum("aac->c", kappa)
+        hermite = np.einsum("abc,ma,mb,mc->m", kappa, z, z, z, optimize=True) - 3 * z @ trace
+        skewness = float((top * hermite).mean()) / (6 * math.sqrt(3))
+        gaussian = float(top.mean()) - values[1]
+        assert abs(skewness) > 0.05 * gaussian
+        assert found.value == pytest.approx(gaussian + skewness, rel=0.005)
+
     def test_a_cluster_of_one_is_second_order(self) -> None:
         case, sampling = clear_top(noise=0.02), es.WithoutReplacement(4)
         found, second = (f(case.problem, case.theta, sampling) for f in (es.gap.crossover, es.gap.second_order))
@@ -238,6 +261,11 @@ class TestCrossover:
         found = es.gap.degenerate(case.problem, case.theta, es.WithoutReplacement(2))
         assert not found.valid
         assert found.reason.startswith("needs top eigenvalues within a tenth of the fluctuation")
+        flip, sign = np.array([[0.0, 1.0], [1.0, 0.0]]), np.diag([1.0, -1.0])
+        apart = quadratic(np.diag([1.0, 0.8]) + np.array([flip, -flip, sign, -sign]))
+        found = es.gap.degenerate(apart.problem, apart.theta, es.WithReplacement(4))
+        # ‖·‖_F² = 2 for each sample, so that the fluctuation of the two is √(2/2/4).
+        assert found.reason.endswith(f"their spread is {0.2 / 0.5:.3g} of it")
 
 
 # --- random matrices --------------------------------------------------------------------------------------------------
@@ -330,6 +358,9 @@ class TestSpectralEdge:
     def test_b_next_to_n(self) -> None:
         found = es.gap.spectral_edge([2.0, 1.0], 10, 10.0000001)
         assert found.value == pytest.approx(2.0, rel=1e-3)
+        nothing_left = es.gap.spectral_edge([2.0, 1.0], 10, math.nextafter(10, 11))
+        assert nothing_left.value == pytest.approx(2.0, rel=1e-12)
+        assert (nothing_left.scale, nothing_left.w, nothing_left.n_effective) == (0.0, 2.0, 1.0)
 
     def test_outlier(self) -> None:
         """A spike ℓ over white noise of ratio γ: ℓ(1 + γ/(ℓ−1)), clear of the bulk exactly for ℓ > 1 + √γ."""
@@ -473,7 +504,19 @@ class TestRandomMatrixPredictions:
         ratio = (variances / gaps).sum() / (values[-1] * values[:-1] / gaps).sum()
         assert found.value == pytest.approx(ratio * (location - values[-1]), rel=1e-8)
 
+    def test_spike_of_one_direction_and_of_none(self) -> None:
+        normal = np.random.default_rng(0).standard_normal
+        parallel = regression(normal((60, 1)) * [[3.0, 4.0]])
+        found = es.gap.spike(parallel.problem, parallel.theta, es.WithoutReplacement(5))
+        assert found.valid
+        assert abs(found.value) <= found.error < 1e-9
+        rows = normal((60, 4))
+        white = regression(rows @ np.linalg.inv(np.linalg.cholesky(rows.T @ rows / 60)).T)
+        found = es.gap.spike(white.problem, white.theta, es.WithoutReplacement(5))
+        assert found.reason == "needs a simple top eigenvalue"
+
     def test_refusals(self) -> None:
+        valley = quadratic(np.diag([8.0, 0.0, -7.0]) + 0.1 * clear_top(p=3, noise=1.0).hessians)
         gaussian = regression(es.data.gaussian(40, 20, seed=0).inputs)
         orthogonal = regression(es.data.orthogonal(20, 20, seed=0).inputs)
         heavy = regression(es.data.gaussian(40, 20, seed=0).inputs * np.linspace(0.1, 4, 40)[:, None])
@@ -488,6 +531,7 @@ class TestRandomMatrixPredictions:
             ("spike", gaussian, es.WithoutReplacement(3), "needs an outlier clear of the edge"),
             ("additive_noise", gaussian, es.WithoutReplacement(3), "needs a sharpness above the edge of the noise"),
             ("additive_noise", clear_top(), es.WithoutReplacement(3), "needs all other eigenvalues of H within a quarter"),
+            ("additive_noise", valley, es.WithoutReplacement(3), "needs all other eigenvalues of H within a quarter"),
             ("exact", clear_top(p=9, n=900), es.WithoutReplacement(2), "needs b = 1, 2 or n, p = 1, or orthogonal rows"),
         ]  # fmt: skip
         for name, case, sampling, reason in expectations:
@@ -535,6 +579,9 @@ def test_exact_for_orthogonal_rows(b: int) -> None:
     assert abs(found.value - gap(case, sampling)) <= found.error <= 1e-10 * es.sharpness(case.problem, case.theta)
     nearly = regression(case.problem.inputs + 1e-6 * case.problem.inputs[0])
     assert es.gap.exact(nearly.problem, nearly.theta, sampling).valid == (b in (1, 2, 8))
+    # Two short rows that are parallel: short of rounding beside the others, not beside each other.
+    short = regression(np.concatenate((case.problem.inputs[:6], np.full((2, 11), 1e-7))))
+    assert es.gap.exact(short.problem, short.theta, sampling).valid == (b in (1, 2, 8))
     repeated = es.gap.exact(case.problem, case.theta, es.WithReplacement(3))
     assert not repeated.valid
 

@@ -30,7 +30,7 @@ def crossover(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Pre
     V: the r top eigenvectors; Δ_jl = c·mean Σ_{m>r} D_jm D_ml/(½(λⱼ+λ_l) − λ_m), their coupling to the others; skewness
     enters to first order (Edgeworth): weights 1 + (c₃/(6c^{3/2}))·mean He₃(uᵢ·z), uᵢ the whitened samples.
     r is the smallest with a leak (fluctuation against the distance to λ_{r+1}) of at most 0.25, at most 14.
-    The mean is over 2048 fixed normal draws, antithetic, less the first-order term whose mean is 0.
+    The mean is over 2048 fixed normal draws, antithetic, less their linear part, whose mean is 0.
 
     error: the standard error of that mean ×3 + half of the skewness term + 2·leak·tr Δ/r + the kurtosis term.
     theta: (p,). Raises ValueError for bad arguments.
@@ -108,11 +108,11 @@ class _Cluster:
 
     def mean(self, tops: FloatArray) -> tuple[float, float, float]:
         """The mean with skewness, the standard error of it, and the part of the skewness."""
-        # G₁₁ has mean 0, with the Edgeworth weights as without: taking it away only takes away noise.
-        reduced = tops - self.entries[:, 0]
-        projections = self.normals @ self.whitened.T
-        hermite = projections**3 - 3 * projections * (self.whitened**2).sum(axis=1)
-        weights = hermite.mean(axis=1) * (self.s.c3 / (6 * self.s.c**1.5))
+        # Linear functions have mean 0, with the Edgeworth weights as without: taking them away only takes away noise.
+        reduced = tops - self.normals @ np.linalg.lstsq(self.normals, tops, rcond=None)[0]
+        # He₃(uᵢ·z) = (uᵢ·z)³ − 3(uᵢ·z)‖uᵢ‖², of which the second term is linear.
+        cubes = ((self.normals @ self.whitened.T) ** 3).mean(axis=1)
+        weights = cubes * (self.s.c3 / (6 * self.s.c**1.5))
         weighted = reduced * (1 + weights)
         pairs = weighted[: N_DRAWS // 2] + weighted[N_DRAWS // 2 :]
         noise = float(pairs.std(ddof=1)) / 2 / math.sqrt(N_DRAWS // 2)

@@ -80,7 +80,7 @@ def _edge(a: FloatArray, b: float, n: float, weight: float) -> Edge:
         total, first, _ = _sums(a, w, weight)
         return 1 + w * first * (1 / (b + total) - (0.0 if math.isinf(n) else 1 / (n + total)))
 
-    low, high = -35.0, math.log(4 * (len(a) / b + 1)) + 5
+    low, high = -35.0, 60.0
     if slope(low) >= 0.0:  # b so near n that nothing is left to fluctuate
         return Edge(top * n / b, 0.0, top, 1.0)
     log_distance = float(brentq(slope, low, high, xtol=1e-13))
