@@ -136,11 +136,11 @@ def _solve(kernel: FloatArray, hessian_noise: Callable[[FloatArray], FloatArray]
 
 
 def _dense_solver(apply: Callable[[FloatArray], FloatArray], rank: int) -> Callable[[FloatArray], FloatArray]:
-    """On symmetric matrices alone, E_jj and (E_jk + E_kj)/√2: half as many unknowns."""
+    """On the symmetric matrices E_jk + E_kj, j < k, and E_jj alone: half as many unknowns."""
     units = np.zeros((rank * (rank + 1) // 2, rank, rank))
     row, column = np.triu_indices(rank)
     index = np.arange(len(units))
-    units[index, row, column] = units[index, column, row] = np.where(row == column, 1.0, np.sqrt(0.5))
+    units[index, row, column] = units[index, column, row] = 1.0
     basis = units.reshape(len(units), -1)
     matrix = np.stack([apply(unit) for unit in basis]) @ basis.T
     return lambda right: np.asarray(np.linalg.solve(matrix, basis @ right) @ basis)
