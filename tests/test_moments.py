@@ -417,6 +417,31 @@ def test_an_unsolved_covariance_equation_is_reported(monkeypatch: pytest.MonkeyP
         es.moments.stationary_covariance(PROBLEMS["quadratic"], step_size=0.01, sampling=es.WithReplacement(1))
 
 
+def test_a_solution_that_is_not_yet_good_enough_is_refined(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, run = PROBLEMS["quadratic"], {"step_size": 0.05, "sampling": es.WithReplacement(1)}
+    expected = es.moments.stationary_covariance(problem, **run)
+    monkeypatch.setattr(stationary, "DENSE_RANK", 0)
+    exact, calls = stationary.cg, []
+
+    def careless(operator: object, right: np.ndarray, rtol: float) -> tuple[np.ndarray, int]:
+        calls.append(rtol)
+        return 0.9999 * exact(operator, right, rtol=rtol)[0], 0
+
+    monkeypatch.setattr(stationary, "cg", careless)
+    assert_allclose(
+        es.moments.stationary_covariance(problem, **run), expected, rtol=0, atol=1e-11 * np.abs(expected).max()
+    )
+    assert 2 <= len(calls) <= 5
+
+
+def test_a_minimum_far_away_is_found() -> None:
+    """Rounding leaves a mean gradient there, which must not be taken for a slope without end."""
+    inputs, far = np.array([[1.0, 2.0, 0.0], [0.5, -1.0, 0.0]]), np.array([1e8 / 3, 2e8 / 7, 0.0])
+    problem = es.LinearRegression(inputs, inputs @ far)
+    covariance = es.moments.stationary_covariance(problem, step_size=0.1, sampling=es.WithReplacement(1))
+    assert np.abs(covariance).max() < 1e-13
+
+
 NETWORK = es.DiagonalLinearNetwork([[1.0, 2.0]], [1.0])
 SADDLE = es.Quadratic(np.array([np.diag([1.0, -1.0])] * 2), np.zeros((2, 2)))
 CANCELLING = es.Quadratic(np.array([np.diag([1.0, 1.0]), np.diag([1.0, -1.0])]), np.zeros((2, 2)))

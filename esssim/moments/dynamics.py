@@ -115,10 +115,10 @@ class _State:
     def advance(self, step_size: float) -> None:
         modes, eta = self.modes, step_size * self.modes.scale
         transition, gain = transition_matrices(modes.eigenvalues, eta, self.beta, self.nesterov)
-        free, _ = transition_matrices(np.zeros(1), eta, self.beta, self.nesterov)
+        (free,), _ = transition_matrices(np.zeros(1), eta, self.beta, self.nesterov)
         gradients = modes.gradients(self.theta)
         noise = modes.hessian_noise(self.covariance[0, 0]) + modes.gradient_noise(gradients)
-        self.mean = free[0] @ self.mean + np.outer(gain, gradients.mean(axis=0))
+        self.mean = free @ self.mean + np.outer(gain, gradients.mean(axis=0))
         moved = np.einsum("jac,cdjk->adjk", transition, self.covariance)
         moved = np.einsum("kbd,adjk->abjk", transition, moved)
         self.covariance = moved + np.multiply.outer(np.outer(gain, gain), noise)

@@ -79,10 +79,10 @@ def _moving_directions(curvature: Curvature) -> tuple[FloatArray, FloatArray]:
     """Eigenvalues (r,) and eigenvectors (p, r) of H without the directions that every Hᵢ sends to zero."""
     if isinstance(curvature, LowRankCurvature):
         _, singular, transposed = np.linalg.svd(curvature.factors / np.sqrt(curvature.n_samples), full_matrices=False)
-        keep = singular**2 > RANK_TOLERANCE * singular[0] ** 2
+        keep = singular > np.sqrt(RANK_TOLERANCE) * singular[0]
         return np.ascontiguousarray(singular[keep] ** 2), np.ascontiguousarray(transposed[keep].T)
     eigenvalues, eigenvectors = np.linalg.eigh(curvature.mean())
-    # Mean square of ‖Hᵢv‖: a v in the kernel of H still moves where samples only cancel.
-    reach = ((curvature.hessians @ eigenvectors) ** 2).sum(axis=1).mean(axis=0)
-    keep = reach > RANK_TOLERANCE**2 * reach.max()
+    # The root mean square of ‖Hᵢv‖: a v in the kernel of H still moves where samples only cancel.
+    reach = np.sqrt(((curvature.hessians @ eigenvectors) ** 2).sum(axis=1).mean(axis=0))
+    keep = reach > RANK_TOLERANCE * reach.max()
     return np.ascontiguousarray(eigenvalues[keep]), np.ascontiguousarray(eigenvectors[:, keep])

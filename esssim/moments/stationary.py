@@ -98,9 +98,8 @@ def _check_stable(linearised: Linearised, step_size: float, beta: float, nestero
 
 def _minimiser(modes: Modes) -> FloatArray:
     """The minimiser nearest to the origin, (p,); ValueError where the mean gradient vanishes nowhere."""
-    theta = np.zeros(modes.problem.n_params)
-    for _ in range(2):  # the second time for the rounding of the first
-        theta = theta - modes.basis @ (modes.gradients(theta).mean(axis=0) / modes.eigenvalues)
+    slope = modes.gradients(np.zeros(modes.problem.n_params)).mean(axis=0)
+    theta = -modes.basis @ (slope / modes.eigenvalues)
     per_sample = modes.problem.sample_gradients(theta, np.arange(modes.problem.n_samples))
     left = np.abs(per_sample.mean(axis=0)).max()
     # Small eigenvalues leave a gradient of the size of rounding in the largest one.
@@ -119,12 +118,13 @@ def _solve(kernel: FloatArray, hessian_noise: Callable[[FloatArray], FloatArray]
 
     def apply(vector: FloatArray) -> FloatArray:
         matrix = vector.reshape(rank, rank)
-        matrix = (matrix + matrix.T) / 2
-        return np.asarray(sign * matrix - weight * hessian_noise(weight * matrix)).ravel()
+        # V sees the symmetric part alone; what rounding leaves of the other must not meet a singular operator.
+        symmetric = (matrix + matrix.T) / 2
+        return np.asarray(sign * matrix - weight * hessian_noise(weight * symmetric)).ravel()
 
     right = (weight * noise).ravel()
     solve = _dense_solver(apply, rank) if rank <= DENSE_RANK else _iterative_solver(apply, rank, bool((sign > 0).all()))
-    solution, error = np.zeros(rank * rank), 1.0
+    solution, error = np.zeros(rank * rank), np.inf
     for _ in range(REFINEMENTS):
         solution = solution + solve(right - apply(solution))
         # Backward error: near the edge the solution is large, and so is the rounding in the terms that cancel.
@@ -136,11 +136,11 @@ def _solve(kernel: FloatArray, hessian_noise: Callable[[FloatArray], FloatArray]
 
 
 def _dense_solver(apply: Callable[[FloatArray], FloatArray], rank: int) -> Callable[[FloatArray], FloatArray]:
-    """On symmetric matrices alone, E_jj and (E_jk + E_kj)/√2: on the others `apply` is singular."""
+    """On the symmetric matrices E_jk + E_kj, j < k, and E_jj alone: half as many unknowns."""
     units = np.zeros((rank * (rank + 1) // 2, rank, rank))
     row, column = np.triu_indices(rank)
     index = np.arange(len(units))
-    units[index, row, column] = units[index, column, row] = np.where(row == column, 1.0, np.sqrt(0.5))
+    units[index, row, column] = units[index, column, row] = 1.0
     basis = units.reshape(len(units), -1)
     matrix = np.stack([apply(unit) for unit in basis]) @ basis.T
     return lambda right: np.asarray(np.linalg.solve(matrix, basis @ right) @ basis)
