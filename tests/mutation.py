@@ -50,8 +50,14 @@ class Module:
 
 
 MODULES = {
-    "spectra": Module(("spectra/*.py", "_kernels/secular.py"), ("tests/test_spectra.py",)),
-    "statistics": Module(("statistics/*.py",), ("tests/test_statistics.py",)),
+    "spectra": Module(
+        ("spectra/*.py", "_kernels/secular.py", "_kernels/eigenvalue.py"),
+        ("tests/test_fast_paths.py", "tests/test_spectra.py"),
+    ),
+    "statistics": Module(
+        ("statistics/*.py", "_kernels/gradient_forms.py"),
+        ("tests/test_perron.py", "tests/test_fast_paths.py", "tests/test_statistics.py"),
+    ),
     "sampling": Module(("sampling.py", "_kernels/sampling.py"), ("tests/test_sampling.py",)),
     "stability": Module(
         ("stability/*.py", "_kernels/lyapunov.py"), ("tests/test_published.py", "tests/test_stability.py")
@@ -59,6 +65,7 @@ MODULES = {
     "settling": Module(("settling.py",), ("tests/test_settling.py",)),
     "gap": Module(("gap/*.py",), ("tests/test_gap_predictions.py", "tests/test_gap_bounds.py")),
     "moments": Module(("moments/*.py",), ("tests/test_moments.py",)),
+    "flow": Module(("flow/*.py",), ("tests/test_theory_flow.py", "tests/test_flow.py")),
 }
 
 # (file, pattern in "line of source # change", reason): where an error is none. Nothing else is left out.

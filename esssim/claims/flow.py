@@ -44,8 +44,8 @@ def register(registry: Registry) -> None:
     """Add the claims of this module."""
     for experiment in (*GRID, *OTHERS):
         _add_agreement(registry, experiment, "holds", "equal within 2 %")
-    strong = "equal within 2 % still (0.5 % in our first run)"
-    _add_agreement(registry, STRONG, "holds", strong)
+    strong = "no prediction: prototypes missed by 7 % at this noise, our own first run by 0.5 %"
+    _add_agreement(registry, STRONG, "open", strong)
     weak = "no prediction: escapes over the wall make the level of SGD fluctuate"
     _add_agreement(registry, WEAK, "open", weak)
     beyond = "the flow is too high: coordinates of the solution are smaller than their fluctuation"
@@ -55,7 +55,7 @@ def register(registry: Registry) -> None:
         "flow-batch-sharpness/all",
         "On a rising step size the batch sharpness of SGD is that of the stochastic central flow, on average over all "
         "settings in which the levels are compared.",
-        "equal within 2 % on average (0.6 % below in our first run, in single settings up to 1.4 %)",
+        "equal within 2 % on average",
         "the same runs; mean over the settings of the ratio of SGD to the flow, t-interval over the settings",
         TOLERANCE,
         _batch_sharpness,
