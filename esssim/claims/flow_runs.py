@@ -120,6 +120,6 @@ def run_flow(experiment: FlowExperiment) -> xarray.Dataset:
         sampling=experiment.sampling,
         n_steps=experiment.n_steps,
         label_noise=experiment.label_noise,
-        record=(*STATISTICS, "distance_to_edge", "error_estimate"),
+        record=(*STATISTICS, "next_order_correction", "error_estimate"),
         n_records=experiment.n_records,
     )

@@ -9,11 +9,14 @@ from esssim.flow.fast import FastMotion
 from esssim.problems import NonlinearLeastSquares
 
 
+def push(problem: NonlinearLeastSquares, theta: FloatArray, fast: FastMotion) -> FloatArray:
+    """Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ], (p,): −n/η times the mean change of θ in a step, before the gradient answers."""
+    return _curvature_sum(problem, theta, _lifted(fast, fast.rotated / fast.perron.eigenvalues[:, None]))
+
+
 def velocity(problem: NonlinearLeastSquares, theta: FloatArray, fast: FastMotion) -> FloatArray:
     """dθ/dt = −(η/n) P Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ], P the projection on ker J, t in steps: (p,)."""
-    correlation = _lifted(fast, fast.rotated / fast.perron.eigenvalues[:, None])
-    push = _curvature_sum(problem, theta, correlation)
-    return -fast.step_size / fast.perron.n_samples * project(fast, push)
+    return -fast.step_size / fast.perron.n_samples * project(fast, push(problem, theta, fast))
 
 
 def stiffness(problem: NonlinearLeastSquares, theta: FloatArray, fast: FastMotion) -> FloatArray:

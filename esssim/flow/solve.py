@@ -19,12 +19,12 @@ from esssim import _validate
 from esssim._validate import FloatArray, IntArray
 from esssim.flow.law import Law, nearest_solution
 from esssim.flow.observables import EXACT, SAMPLED, observe
-from esssim.flow.validity import error_estimate
+from esssim.flow.validity import next_order_correction
 from esssim.problems import NonlinearLeastSquares, Problem
 from esssim.sampling import Reshuffled, Sampling
 from esssim.simulation.schedule import Ramp
 
-STATISTICS = (*EXACT, *SAMPLED, "error_estimate")
+STATISTICS = (*EXACT, *SAMPLED, "next_order_correction", "error_estimate")
 RELATIVE_TOLERANCE = 1e-6
 # The solver's steps shrink without end at a wall that the flow cannot leave; this fraction of the time gone by is short.
 SHORTEST_STEP = 1e-7
@@ -57,7 +57,8 @@ def solve(
 
     Returns a Dataset with dim record and coords step and step_size: theta; loss = E‖r* + r‖²/2n without the label noise;
     the statistics of `esssim.statistics` with Gauss–Newton Hessians (sampled ones with their standard error);
-    distance_to_edge = 1 − ηQ_b/2; error_estimate (`esssim.flow.validity`); `diverged_at`, the step at which no stable
+    distance_to_edge = 1 − ηQ_b/2; next_order_correction, the relative change of Q_b from the next order in the noise
+    (`esssim.flow.validity`), and error_estimate, its absolute value; `diverged_at`, the step at which no stable
     solution is left in reach, −1 for none, and NaN from there on. Raises ValueError for bad arguments, for a theta0 that
     is no minimum or already beyond the edge. Source: esssim, theory/stochastic_central_flow.py; after Damian, Ma & Lee,
     NeurIPS 2021 (b = n) and Cohen et al., ICLR 2025 (central flow).
@@ -86,8 +87,10 @@ def solve(
             key = np.random.SeedSequence(seed, spawn_key=(int(step),))
             fast = law.fast(float(step), thetas[k])
             row = observe(fast, law.frozen_residuals, sampling, names, n_batches, key)
-            if "error_estimate" in names:
-                row["error_estimate"] = error_estimate(problem, thetas[k], fast)
+            if {"next_order_correction", "error_estimate"} & set(names):
+                correction = next_order_correction(problem, thetas[k], fast)
+                both = {"next_order_correction": correction, "error_estimate": abs(correction)}
+                row |= {name: value for name, value in both.items() if name in names}
             for name, value in row.items():
                 columns.setdefault(name, np.full(len(steps), np.nan))[k] = value
     data: dict[str, Any] = {name: ("record", column) for name, column in columns.items()}
