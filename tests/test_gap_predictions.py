@@ -506,10 +506,11 @@ class TestRandomMatrixPredictions:
 
     def test_spike_of_one_direction_and_of_none(self) -> None:
         normal = np.random.default_rng(0).standard_normal
-        parallel = regression(normal((60, 1)) * [[3.0, 4.0]])
-        found = es.gap.spike(parallel.problem, parallel.theta, es.WithoutReplacement(5))
-        assert found.valid
-        assert abs(found.value) <= found.error < 1e-9
+        for direction in ([[3.0, 4.0]], [[3.0, 0.0]]):
+            parallel = regression(normal((60, 1)) * direction)
+            found = es.gap.spike(parallel.problem, parallel.theta, es.WithoutReplacement(5))
+            assert found.valid
+            assert abs(found.value) <= found.error < 1e-9
         rows = normal((60, 4))
         white = regression(rows @ np.linalg.inv(np.linalg.cholesky(rows.T @ rows / 60)).T)
         found = es.gap.spike(white.problem, white.theta, es.WithoutReplacement(5))
@@ -549,7 +550,7 @@ class TestRandomMatrixPredictions:
         noise = (raw + raw.transpose(0, 2, 1)) / math.sqrt(8 * p)  # semicircle of radius 1: σ = ½
         noise -= noise.mean(axis=0)
         mean = np.zeros((p, p))
-        mean[0, 0] = 2.0
+        mean[0, 0], mean[1, 1] = 2.0, 0.4
         case = quadratic(mean + noise)
         found = es.gap.additive_noise(case.problem, case.theta, sampling)
         assert found.value == pytest.approx(sampling.variance_coefficient(n) * 0.25 / 2, rel=0.05)
