@@ -70,9 +70,11 @@ ALT = "Four log–log panels of seconds against samples, inputs, batch size and 
 def lines(quick: bool) -> list[Line]:
     works: dict[str, Callable[[Instance], Side]] = {
         "SGD step": lambda i: Side(lambda r: sgd.run(i, 20_000, r), 20_000),
-        "MiniBS, regression": lambda i: Side(lambda r: minibs.minibs(i.regression, np.zeros(i.d), i, 4_000, r), 4_000),
+        "MiniBS, regression": lambda i: Side(
+            lambda r: minibs.minibs(i.regression, np.zeros(i.d), i, 20_000, r), 20_000
+        ),
         "MiniBS, network": lambda i: Side(lambda r: minibs.minibs(i.network, i.theta, i, 200, r), 200),
-        "batch sharpness": lambda i: Side(lambda r: batch_sharpness.ours(i, 4_000, "ratios", r), 4_000),
+        "batch sharpness": lambda i: Side(lambda r: batch_sharpness.ours(i, 20_000, "ratios", r), 20_000),
         "mean-square sharpness": lambda i: Side(
             lambda _: es.mean_square_sharpness(i.regression, np.zeros(i.d), i.sampling)
         ),
@@ -167,8 +169,15 @@ def draw(rows: Sequence[dict[str, object]], fitted: dict[str, dict[str, float]])
             label = f"{work}: {fitted[work][variable]:.2f}"
             axes.loglog(x, y, color=look.color, marker=look.marker, markersize=3.5, linewidth=1.0, label=label)
         axes.set_title(title)
+        # Room for the legend above the lines, and names for the sizes that were run.
+        lowest, highest = axes.get_ylim()
+        axes.set_ylim(lowest, highest * 30)
+        if variable != "count":
+            values = sorted({int(str(row["value"])) for row in rows if row["variable"] == variable})
+            axes.set_xticks(values, [str(value) for value in values])
+            axes.minorticks_off()
         axes.set_ylabel("seconds" if variable == "count" else "seconds per step, batch or call")
-        axes.legend(fontsize=6.5, loc="best")
+        axes.legend(fontsize=6.5, loc="upper left", ncols=2)
     return figure
 
 
