@@ -15,7 +15,6 @@ from esssim.claims.model import Claim, Expectation, Measurement, Outcome, Regist
 from esssim.claims.sources import OURS
 
 TOLERANCE = 0.02
-NEXT_ORDER_TOLERANCE = 0.05
 METHOD = (
     "step-size ramp over 300,000 steps, 8 runs of SGD and the flow from the same solution; ratio of the averages of "
     "(η/2)·statistic over the last two thirds, t-interval over the runs; the one farther from 1 of mean-square "
@@ -57,12 +56,13 @@ def register(registry: Registry) -> None:
         "flow-next-order/diabetes/own-targets,b=64",
         "Where the flow itself misses, on the diabetes table with its own noisy targets, its next-order correction is "
         "what is missing in the mean-square sharpness.",
-        "equal within 5 % with the correction (in our first run 1.4 %; without it 19 %)",
+        "no prediction: stated as 2 %, it was 1.4 % (and 19 % without) in our first run, with an interval across 2 %",
         METHOD.split(";")[0]
         + "; ratio of the averages of (η/2)Q_b over the last two thirds, the flow's times 1 plus its "
         "next-order correction",
-        NEXT_ORDER_TOLERANCE,
+        TOLERANCE,
         _next_order,
+        "open",
     )
     _add(
         registry,
@@ -215,7 +215,7 @@ def _next_order(quick: bool) -> Measurement:
     value, low, high = _ratio(runs, corrected)
     reason = f"SGD {runs.mean():.4f}, flow {plain:.4f}, with the next order {corrected:.4f}"
     return Measurement(
-        _verdict(low, high, 1 - NEXT_ORDER_TOLERANCE, 1 + NEXT_ORDER_TOLERANCE),
+        _verdict(low, high, 1 - TOLERANCE, 1 + TOLERANCE),
         reason,
         value,
         (low, high),
