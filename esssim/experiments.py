@@ -38,7 +38,7 @@ SETTINGS: dict[str, Callable[[], data.Data]] = {
     "diabetes": lambda: data.load("diabetes"),
 }
 # Ten coordinates forget slowly: the diabetes runs wander as one, so that only many of them tell their mean.
-REPLICAS = {"gaussian-100x50": 8, "gaussian-50x100": 8, "diabetes": 96}
+REPLICAS = {"gaussian-100x50": 12, "gaussian-50x100": 12, "diabetes": 96}
 FOLLOWED = 1.15  # the window of averages opens once the step size is 15 % past the first edge
 RISE = 2.5
 
