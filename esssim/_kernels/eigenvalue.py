@@ -8,8 +8,9 @@ the iteration has reached the root to rounding.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from esssim._kernels.compiling import compiled, inlined
 
 LANES = 32
 MAX_ITERATIONS = 60
@@ -17,9 +18,6 @@ EPS = np.finfo(np.float64).eps
 # Rows so much smaller than the largest of their batch move no digit of its top eigenvalue.
 SMALLEST_EXPONENT = -600
 POWERS_OF_TWO = np.ldexp(1.0, np.arange(SMALLEST_EXPONENT, 1))
-
-# Reassociation lets sums use vector registers; NaN and infinity keep their meaning, which the iteration needs.
-compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 
 
 @compiled
@@ -67,7 +65,7 @@ def largest_of_products(rows, exponents, batches, values):
     return converged
 
 
-@compiled
+@inlined
 def relative_weights(exponents, batch, weights):
     """2^(e_i − max_B e) in `weights`."""
     largest = exponents[batch[0]]
@@ -78,7 +76,7 @@ def relative_weights(exponents, batch, weights):
     return weights
 
 
-@compiled
+@inlined
 def workspace(size):
     """Diagonals, squared off-diagonals, vectors, and what a step needs, for LANES matrices."""
     return (
@@ -90,7 +88,7 @@ def workspace(size):
     )
 
 
-@compiled
+@inlined
 def solve(matrices, work, first, values, converged):
     """λ_max of the lower triangles in matrices (k, k, LANES), which are overwritten, to values[first : first + LANES]."""
     diagonal, off_squared, vectors, _, scratch = work
@@ -116,7 +114,7 @@ def solve(matrices, work, first, values, converged):
         converged[first + lane] = active[lane] == 0.0 and np.isfinite(estimate[lane])
 
 
-@compiled
+@inlined
 def tridiagonalise(matrices, diagonal, off_squared, vectors, scratch):
     """Householder: matrices ← QᵀMQ; its diagonal and the squares of its off-diagonal."""
     size = matrices.shape[0]
@@ -181,7 +179,7 @@ def tridiagonalise(matrices, diagonal, off_squared, vectors, scratch):
         off_squared[size - 2, lane] = matrices[size - 1, size - 2, lane] ** 2
 
 
-@compiled
+@inlined
 def upper_bound(diagonal, off_squared, estimate, mean, spread):
     """mean + √((k−1)/k · Σ(λ_i − mean)²), and a little more for rounding (Wolkowicz & Styan 1980)."""
     size = diagonal.shape[0]
@@ -200,7 +198,7 @@ def upper_bound(diagonal, off_squared, estimate, mean, spread):
         estimate[lane] = (mean[lane] + np.sqrt(spread[lane] * (size - 1) / size)) * (1.0 + 4.0 * size * EPS)
 
 
-@compiled
+@inlined
 def laguerre_step(diagonal, off_squared, estimate, active, scratch):
     """λ ← λ − k/(s₁ + √((k−1)(ks₂ − s₁²))), s₁ = Σ 1/(λ−λ_i), s₂ = Σ 1/(λ−λ_i)²; returns how many lanes still move."""
     size = diagonal.shape[0]

@@ -6,11 +6,9 @@ c_k the curvature of β_k along its own gradient.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-# Reassociation lets sums use vector registers.
-compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+from esssim._kernels.compiling import compiled, inlined
 
 
 @compiled
@@ -38,7 +36,7 @@ def gradient_forms(inputs, residuals, norms, bends, batches, scale, quadratic, s
         quadratic[m] = mean_square_projection(inputs, batch, direction) + bent
 
 
-@compiled
+@inlined
 def mean_of_rows(inputs, weights, batch, out):
     """(1/b) Σ_a weights_a x_a, four rows at a time."""
     b, d = batch.shape[0], out.shape[0]
@@ -59,7 +57,7 @@ def mean_of_rows(inputs, weights, batch, out):
         a += 1
 
 
-@compiled
+@inlined
 def mean_square_projection(inputs, batch, direction):
     """(1/b) Σ_a (x_aᵀ direction)²."""
     b, d = batch.shape[0], direction.shape[0]

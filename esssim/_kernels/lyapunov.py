@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
 import numpy as np
+
+from esssim._kernels.compiling import compiled, inlined
 
 # The state is rescaled when it leaves these bounds: one more step then neither over- nor underflows.
 SMALLEST, LARGEST = 1e-60, 1e60
 # Rounding leaks into the neutral kernel of H, where nothing contracts; this often it is projected away.
 PROJECT_EVERY = 8
-
-compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 
 
 @compiled
@@ -76,7 +73,7 @@ def dense_growth_rate(hessians, start, batches, burn_in, optimiser):
     return (log_scale + log_norm(position, velocity, optimiser) - log_start) / (n_steps - burn_in)
 
 
-@compiled
+@inlined
 def move(position, velocity, gradient, optimiser):
     """One linearised step, optimiser = (η, β, nesterov)."""
     eta, beta, nesterov = optimiser
@@ -85,7 +82,7 @@ def move(position, velocity, gradient, optimiser):
         position[k] -= eta * (gradient[k] + beta * velocity[k] if nesterov else velocity[k])
 
 
-@compiled
+@inlined
 def project(basis, vector, coordinates):
     """vector ← basis basisᵀ vector."""
     p, rank = basis.shape
@@ -101,7 +98,7 @@ def project(basis, vector, coordinates):
         vector[k] = total
 
 
-@compiled
+@inlined
 def rescale(position, velocity, optimiser):
     """Divide the state by its largest entry where that has left the bounds; returns the logarithm of the divisor."""
     eta = optimiser[0]
@@ -116,7 +113,7 @@ def rescale(position, velocity, optimiser):
     return np.log(largest)
 
 
-@compiled
+@inlined
 def log_norm(position, velocity, optimiser):
     """log ‖(e, ηv)‖, −∞ for a product that has annihilated its start."""
     eta = optimiser[0]

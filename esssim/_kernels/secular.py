@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-# Reassociation lets sums use vector registers; NaN and infinity keep their meaning, which the convergence test needs.
-compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+from esssim._kernels.compiling import compiled, inlined
 
 # Enough to start Newton's method near its root; nothing depends on their convergence.
 POWER_STEPS = 8
@@ -39,7 +37,7 @@ def largest_eigenvalues(diagonals, factors, batches, weights, values):
     return converged
 
 
-@compiled
+@inlined
 def secular_root(delta, rows):
     """λ_max of diag(delta) + rowsᵀrows, and whether the iteration converged."""
     batch_size, p = rows.shape
@@ -77,7 +75,7 @@ def secular_root(delta, rows):
     return max(top_unseen, top_seen + tau), converged
 
 
-@compiled
+@inlined
 def rayleigh_quotient(delta, rows, norms, top_seen, weighted, direction):
     """vᵀHv/vᵀv − top_seen, a little below, for v = Aᵀu with u nearly the top eigenvector of AAᵀ: never above the root."""
     batch_size, p = rows.shape
@@ -111,7 +109,7 @@ def rayleigh_quotient(delta, rows, norms, top_seen, weighted, direction):
     return value - 1e-12 * (low_rank + abs(offset)) / squared_norm if squared_norm > UNSEEN else -np.inf
 
 
-@compiled
+@inlined
 def top_of_secular_matrix(delta, rows, norms, top_seen, tau, weighted, roots):
     """μ = λ_max(S), S = Σ_k a_k a_kᵀ/(τ + top_seen − δ_k), and Σ_k (a_kᵀu)²/(…)² for its top eigenvector u."""
     batch_size, p = rows.shape

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
 import numpy as np
+
+from esssim._kernels.compiling import compiled, inlined
 
 # How the effective weights β come from θ.
 IDENTITY, PRODUCT, DIFFERENCE = 0, 1, 2
 # A residual or gradient entry beyond this has left every regime of interest, and squares still fit into a double.
 DIVERGENCE_LIMIT = 1e100
 
-# Reassociation lets sums use vector registers; NaN and infinity keep their meaning, which divergence detection needs.
-options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract"}}
-compiled: Any = numba.njit(cache=True, **options)
-# A call costs as much as the arithmetic of a small batch.
-inlined: Any = numba.njit(inline="always", **options)
 
-
-@compiled
+@inlined
 def step_size_at(step, start, stop, geometric, n_steps):
     """η(step) on the way from start at step 0 to stop at step n_steps."""
     if start == stop:
@@ -28,7 +21,7 @@ def step_size_at(step, start, stop, geometric, n_steps):
     return start * (stop / start) ** fraction if geometric else start + (stop - start) * fraction
 
 
-@compiled
+@inlined
 def update(theta, velocity, gradient, eta, momentum, nesterov):
     """One step of SGD (momentum 0), heavy ball or Nesterov."""
     if momentum == 0.0:
@@ -40,7 +33,7 @@ def update(theta, velocity, gradient, eta, momentum, nesterov):
         theta[k] -= eta * (gradient[k] + momentum * velocity[k] if nesterov else velocity[k])
 
 
-@compiled
+@inlined
 def effective_weights(theta, link, depth, weights):
     """β of θ = (θ₀) or (θ₀, θ₁), the rows of `theta`."""
     for k in range(weights.shape[0]):
@@ -52,7 +45,7 @@ def effective_weights(theta, link, depth, weights):
             weights[k] = theta[0, k] ** depth - theta[1, k] ** depth
 
 
-@compiled
+@inlined
 def pull_back(theta, link, depth, covector, gradient):
     """(∂β/∂θ)ᵀs."""
     for k in range(covector.shape[0]):

@@ -1,0 +1,53 @@
+"""The run that compiles the loops and every later one, which loads them from the disk, give the same bits."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = """
+import hashlib
+
+import numpy as np
+
+import esssim as es
+from esssim import spectra
+
+rng = np.random.default_rng(0)
+inputs, targets, matrices = rng.standard_normal((20, 9)), rng.standard_normal(20), rng.standard_normal((20, 5, 5))
+problems = {
+    "regression": es.LinearRegression(inputs, targets),
+    "quadratic": es.Quadratic(matrices @ matrices.transpose(0, 2, 1), rng.standard_normal((20, 5))),
+    "product": es.DiagonalLinearNetwork(inputs, targets),
+    "difference": es.DiagonalLinearNetwork(inputs, targets, form="difference", depth=3),
+}
+for name, problem in problems.items():
+    theta, sampling = rng.uniform(0.4, 0.9, problem.n_params), es.WithoutReplacement(5)
+    batches = rng.permuted(np.tile(np.arange(20), (2000, 1)), axis=1)[:, :5]
+    values = [spectra.largest_eigenvalues(problem.curvature(theta), batches)]
+    values += [spectra.largest_eigenvalues(problem.curvature(theta), batches[:3])]
+    for batch in batches[:50]:
+        one = es.batch_sharpness(problem, theta, sampling, n_batches=2, seed=int(batch[0]))
+        values.append([one.value, one.standard_error])
+    hessian = "full" if name == "quadratic" else "gauss_newton"
+    for momentum in (0.0, 0.5):
+        run = {"step_size": 1e-3, "sampling": sampling, "momentum": momentum, "seed": 1}
+        values.append(es.simulate(problem, theta, n_steps=300, record=("theta",), **run)["theta"])
+        rate = es.stability.lyapunov_exponent(
+            problem, theta, sampling, 1e-3, momentum=momentum, hessian=hessian, n_steps=500
+        )
+        values.append([rate.value, rate.standard_error])
+    print(name, *(hashlib.sha256(np.asarray(value).tobytes()).hexdigest() for value in values))
+"""
+
+
+def test_compiling_and_loading_give_the_same_bits(tmp_path: Path) -> None:
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    runs = [
+        subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=True)
+        for _ in range(2)
+    ]
+    assert list(tmp_path.rglob("*.nbc")), "nothing was cached"
+    assert runs[0].stdout == runs[1].stdout
