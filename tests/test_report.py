@@ -234,6 +234,22 @@ class TestReadme:
         assert any(line.endswith("| holds, as predicted |") and "identity/exact" in line for line in lines)
         assert any(line.endswith("| no verdict: 31 effective samples |") for line in lines)
 
+    def test_a_sentence_about_many_settings_is_one_row(self) -> None:
+        settings = ["a, b = 1", "a, b = 2", "c", "d"]
+        outcomes = ["holds", "holds", "holds", "refuted"]
+        entries = [
+            {"id": f"law/{i}", "statement": f"The law holds ({setting}).", "expected": "holds", "verdict": outcome,
+             "reason": "", "n_effective": None, "measured": None}
+            for i, (setting, outcome) in enumerate(zip(settings, outcomes, strict=True))
+        ]  # fmt: skip
+        results = {"claims": entries, "environment": {"esssim": "0", "date": "2026-01-01"}}
+        assert (
+            "| The law holds (4 settings). | 3 times holds, as predicted; d: CONTRADICTS OUR PREDICTION: refuted |"
+            in report.markdown_table(results).splitlines()
+        )
+        results["claims"] = entries[:3]
+        assert "| The law holds (c). | holds, as predicted |" in report.markdown_table(results).splitlines()
+
     def test_cells_survive_bars_and_tags(self, results: Path) -> None:
         table = report.markdown_table(report.read_entries(results))
         (row,) = [line for line in table.splitlines() if "identity/exact" in line]

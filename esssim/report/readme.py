@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from esssim.report.words import TONES, spoken, tone
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 MARKS = {"holds": "✓", "refuted": "✗", "inconclusive": "?"}
+# From so many settings on a sentence is one row.
+MANY = 4
 Entry = Mapping[str, Any]
 
 
@@ -91,11 +94,36 @@ def _level(entry: Entry) -> str:
 
 
 def _other_table(entries: Sequence[Entry]) -> str:
+    """A row for each claim; one for all of a family that says the same in many settings."""
     lines = ["| claim | verdict |", "|---|---|"]
-    for entry in entries:
-        words = spoken(entry["expected"], entry["verdict"], entry["reason"], entry["n_effective"])
-        lines.append(f"| {_plain(entry['statement'])} | {_plain(words)} |")
+    for _, members in groupby(entries, key=lambda entry: _sentence_and_setting(entry["statement"])[0]):
+        group = list(members)
+        if len(group) >= MANY:
+            sentence, _ = _sentence_and_setting(group[0]["statement"])
+            lines.append(f"| {_plain(sentence)} ({len(group)} settings). | {_plain(_verdicts(group))} |")
+        else:
+            lines += [f"| {_plain(entry['statement'])} | {_plain(_words(entry))} |" for entry in group]
     return "\n".join(lines)
+
+
+def _words(entry: Entry) -> str:
+    return spoken(entry["expected"], entry["verdict"], entry["reason"], entry["n_effective"])
+
+
+def _sentence_and_setting(statement: str) -> tuple[str, str]:
+    """A statement without the setting that ends it in brackets, and that setting."""
+    found = re.fullmatch(r"(.*) \(([^()]*)\)\.", statement)
+    return (statement, "") if found is None else (found[1], found[2])
+
+
+def _verdicts(group: Sequence[Entry]) -> str:
+    """How often each verdict came out, with the settings of all but the commonest."""
+    settings: dict[str, list[str]] = {}
+    for entry in group:
+        settings.setdefault(_words(entry), []).append(_sentence_and_setting(entry["statement"])[1])
+    ordered = sorted(settings.items(), key=lambda item: -len(item[1]))
+    (words, places), *rest = ordered
+    return "; ".join([f"{len(places)} times {words}", *(f"{', '.join(where)}: {said}" for said, where in rest)])
 
 
 def _plain(text: str) -> str:
