@@ -12,7 +12,6 @@ import scipy.sparse.linalg
 import esssim as es
 from esssim import _kernels, spectra
 from esssim._kernels import eigenvalue, secular
-from esssim._kernels import sampling as sampling_kernels
 from esssim._kernels.layout import in_cache_lines
 from esssim.problems import LowRankCurvature
 from esssim.simulation import runner
@@ -239,15 +238,6 @@ def test_combinations_come_in_the_order_of_itertools(n: int, b: int, chunk: int)
     chunks = [batches for batches, _ in es.WithoutReplacement(b).enumerate(n, chunk)]
     assert max(map(len, chunks)) <= chunk
     assert np.concatenate(chunks).tolist() == [list(c) for c in itertools.combinations(range(n), b)]
-
-
-@pytest.mark.parametrize("scheme", [sampling_kernels.WITHOUT_REPLACEMENT, sampling_kernels.RESHUFFLED])
-def test_steps_take_as_many_numbers_as_their_batches_need(scheme: int) -> None:
-    counts = sampling_kernels.counts_of_numbers(scheme, 7, 3, 1, 9)
-    # Two batches of 3 to an epoch of 7: a new permutation at even steps.
-    expected = [3] * 8 if scheme == sampling_kernels.WITHOUT_REPLACEMENT else [0, 7, 0, 7, 0, 7, 0, 7]
-    assert counts.tolist() == expected
-    assert sampling_kernels.counts_of_numbers(sampling_kernels.WITHOUT_REPLACEMENT, 7, 7, 0, 3).tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("statistic", [es.minibatch_sharpness, es.batch_sharpness])

@@ -75,6 +75,68 @@ class TestDraws:
         assert scheme(b).draw(n, 0, np.random.default_rng(0)).shape == (0, b)
 
 
+CODES = {
+    es.WithoutReplacement: kernels.WITHOUT_REPLACEMENT,
+    es.WithReplacement: kernels.WITH_REPLACEMENT,
+    es.Reshuffled: kernels.RESHUFFLED,
+}
+
+
+def numbers_of_step(scheme: type[es.Sampling], n: int, b: int, step: int) -> int:
+    if scheme is es.Reshuffled:
+        return n if step % (n // b) == 0 else 0
+    return 0 if scheme is es.WithoutReplacement and b == n else b
+
+
+def replayed_run(
+    scheme: type[es.Sampling], n: int, b: int, n_steps: int, n_normals: int, rng: np.random.Generator
+) -> tuple[list[list[int]], list[list[float]]]:
+    """Batches and normal numbers of a run's steps, one step at a time; the permutation is never put back."""
+    order, batches, normals = list(range(n)), [], []
+    for step in range(n_steps):
+        uniforms = [rng.random() for _ in range(numbers_of_step(scheme, n, b, step))]
+        normals.append([rng.standard_normal() for _ in range(n_normals)])
+        if scheme is es.WithReplacement:
+            batches.append([int(u * n) for u in uniforms])
+            continue
+        for i, u in enumerate(uniforms):
+            j = i + int(u * (n - i))
+            order[i], order[j] = order[j], order[i]
+        start = step % (n // b) * b if scheme is es.Reshuffled else 0
+        batches.append(order[start : start + b])
+    return batches, normals
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize(("n", "b"), [(1, 1), (2, 2), (7, 1), (7, 3), (7, 7)])
+@pytest.mark.parametrize("n_normals", [0, 2])
+class TestStepsOfARun:
+    stretches = (0, 1, 4, 5, 12, 20)
+
+    def test_each_takes_as_many_numbers_as_its_batch_needs(
+        self, scheme: type[es.Sampling], n: int, b: int, n_normals: int
+    ) -> None:
+        for first, last in itertools.pairwise(self.stretches):
+            counts = kernels.counts_of_numbers(CODES[scheme], n, b, first, last)
+            assert counts.tolist() == [numbers_of_step(scheme, n, b, step) for step in range(first, last)]
+
+    def test_replayed_in_plain_python(self, scheme: type[es.Sampling], n: int, b: int, n_normals: int) -> None:
+        rng, order = np.random.default_rng(8), np.arange(n)
+        found_batches, found_normals = [], []
+        for first, last in itertools.pairwise(self.stretches):
+            counts = kernels.counts_of_numbers(CODES[scheme], n, b, first, last)
+            uniforms, normals = np.full(counts.sum(), np.nan), np.full((last - first, n_normals), np.nan)
+            kernels.draw_numbers(rng, counts, uniforms, normals)
+            batches = np.full((last - first, b), -1)
+            kernels.consecutive_batches(uniforms, counts, CODES[scheme], order, first, batches)
+            found_batches += batches.tolist()
+            found_normals += normals.tolist()
+        again = np.random.default_rng(8)
+        batches, normals = replayed_run(scheme, n, b, self.stretches[-1], n_normals, again)
+        assert (found_batches, found_normals) == (batches, normals)
+        assert rng.random() == again.random(), "the stream stands elsewhere"
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize(("n", "b"), [(5, 1), (5, 2), (4, 3), (6, 3)])
 def test_every_batch_is_as_likely_as_it_should_be(scheme: type[es.Sampling], n: int, b: int) -> None:
