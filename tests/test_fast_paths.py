@@ -287,6 +287,37 @@ class TestFewLanczosVectors:
         assert spectra.lanczos_largest_eigenvalue(lambda v: matrix @ v, 300)[0] == pytest.approx(scale, rel=1e-12)
 
 
+class TestLanczosFromAGuess:
+    @staticmethod
+    def matrix(gap: float, size: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(6)
+        basis = np.linalg.qr(rng.standard_normal((size, size)))[0]
+        return (basis * np.r_[np.linspace(-0.9, 1 - gap, size - 1), 1.0]) @ basis.T, basis[:, -1]
+
+    @pytest.mark.parametrize("tolerance", [1e-2, 1e-8, 1e-14])
+    @pytest.mark.parametrize(("gap", "size"), [(0.5, 2), (0.5, 60), (1e-2, 60), (1e-4, 300)])
+    @pytest.mark.parametrize("distance", [0.0, 1e-3, 1.0])
+    def test_residual_is_as_small_as_asked(self, tolerance: float, gap: float, size: int, distance: float) -> None:
+        matrix, top = self.matrix(gap, size)
+        start = top + distance * np.random.default_rng(1).standard_normal(size)
+        vector = spectra.lanczos_from(start, lambda v: matrix @ v, tolerance)
+        value = vector @ matrix @ vector
+        assert np.linalg.norm(vector) == pytest.approx(1.0, abs=1e-13)
+        # Lanczos hands over to ARPACK, which has no more than 10 digits of a residual, where its vectors do not suffice.
+        assert np.linalg.norm(matrix @ vector - value * vector) <= max(1.01 * tolerance, 2e-10)
+        assert value >= 1 - max(tolerance, 1e-9)
+
+    def test_a_better_guess_and_fewer_digits_need_fewer_applications(self) -> None:
+        matrix, top = self.matrix(0.3, 100)
+        counts = []
+        for distance, tolerance in ((1e-6, 1e-4), (1e-1, 1e-4), (1e-1, 1e-10)):
+            applied: list[int] = []
+            start = top + distance * np.random.default_rng(1).standard_normal(100)
+            spectra.lanczos_from(start, lambda v, seen=applied: seen.append(1) or matrix @ v, tolerance)
+            counts.append(len(applied))
+        assert counts[0] == 1 < counts[1] < counts[2] < 40
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (3, 8), (5, 13), (4, 64)])
 def test_rows_in_cache_lines(shape: tuple[int, int]) -> None:
     rows = np.random.default_rng(0).standard_normal(shape)

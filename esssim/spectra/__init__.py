@@ -3,12 +3,13 @@
 from esssim.spectra.batches import largest_eigenvalues, prepare
 from esssim.spectra.dense import largest_eigenvalue
 from esssim.spectra.gram import gram_largest_eigenvalues
-from esssim.spectra.lanczos import lanczos_largest_eigenvalue
+from esssim.spectra.lanczos import lanczos_from, lanczos_largest_eigenvalue
 from esssim.spectra.secular import diagonal_plus_low_rank_largest_eigenvalues
 
 __all__ = [
     "diagonal_plus_low_rank_largest_eigenvalues",
     "gram_largest_eigenvalues",
+    "lanczos_from",
     "lanczos_largest_eigenvalue",
     "largest_eigenvalue",
     "largest_eigenvalues",

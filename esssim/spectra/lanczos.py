@@ -61,3 +61,28 @@ def _restarted(operator: LinearOperator, start: FloatArray, tolerance: float) ->
     except ArpackNoConvergence:
         pair = eigsh(operator, k=1, which="LA", v0=start, tol=tolerance, ncv=min(size, 40))
     return np.asarray(pair[0]), np.asarray(pair[1])
+
+
+def lanczos_from(
+    start: FloatArray, apply: Callable[[FloatArray], FloatArray], tolerance: float, max_vectors: int = 40
+) -> FloatArray:
+    """The unit top eigenvector, with ‖Av − λv‖ ≤ tolerance·λ, of a symmetric operator of which `start` is a good guess.
+
+    Lanczos with full reorthogonalisation, which stops as soon as it may: between nearby operators, and where a rough
+    answer is enough, a third of the applications of a restarted one; handed to that one after max_vectors.
+    """
+    size = min(max_vectors, len(start))
+    basis, diagonal, off = np.empty((size, len(start))), np.zeros(size), np.zeros(size)
+    basis[0] = start / np.linalg.norm(start)
+    for k in range(size):
+        image = apply(basis[k])
+        diagonal[k] = basis[k] @ image
+        for _ in range(2):  # twice is enough (Parlett)
+            image = image - basis[: k + 1].T @ (basis[: k + 1] @ image)
+        off[k] = np.linalg.norm(image)
+        values, vectors = np.linalg.eigh(np.diag(diagonal[: k + 1]) + np.diag(off[:k], 1) + np.diag(off[:k], -1))
+        if off[k] * abs(vectors[-1, -1]) <= tolerance * values[-1]:
+            return np.asarray(vectors[:, -1] @ basis[: k + 1])
+        if k + 1 < size:
+            basis[k + 1] = image / off[k]
+    return lanczos_largest_eigenvalue(apply, len(start), start=start, tolerance=max(tolerance, 1e-12))[1]

@@ -17,6 +17,9 @@ from esssim.sampling import Sampling, check_sampling
 from esssim.spectra import lanczos_largest_eigenvalue
 from esssim.statistics.perron import RANK_TOLERANCE, PerronMatrix
 
+# Relative error of the Perron vector: the value has its square, the bounds have it itself.
+FOR_VALUE, FOR_BOUNDS = 1e-8, 1e-14
+
 
 class Enclosure(NamedTuple):
     """A value and a Collatz–Wielandt interval [lower, upper] that contains the true one."""
@@ -85,7 +88,7 @@ def top_of_pencil(curvature: Curvature, c: float, *, certify: bool = False) -> E
         perron = PerronMatrix.of(scaled.factors, c)
         # Both maps cost O(n r²) an application; the one with the shorter vectors has the cheaper Krylov space.
         if perron.n_samples <= len(perron.eigenvalues) ** 2:
-            value, vector = perron.edge()
+            value, vector = perron.edge(FOR_BOUNDS if certify else FOR_VALUE)
             bounds = perron.enclosure(value, vector) if certify else (-np.inf, np.inf)
             return Enclosure(value * scale, bounds[0] * scale, bounds[1] * scale)
     pencil = Pencil.of(scaled)
@@ -107,7 +110,7 @@ def top_of_pencil(curvature: Curvature, c: float, *, certify: bool = False) -> E
     if not certify:
         return Enclosure(value * scale, -np.inf, np.inf)
     if perron is not None:
-        lower, upper = perron.enclosure(*perron.edge())
+        lower, upper = perron.enclosure(*perron.edge(FOR_BOUNDS))
         return Enclosure(value * scale, min(lower, value) * scale, max(upper, value) * scale)
     top_matrix = _symmetric((weight.ravel() * vector).reshape(rank, rank))
     lower, upper = _collatz_wielandt(lambda m: pencil.second_moment(m, c) / half_sum, top_matrix)
