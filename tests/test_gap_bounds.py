@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from collections.abc import Callable
@@ -62,6 +63,10 @@ class Reference:
     def pairs(self) -> float:
         couples = [(i, j) for i in range(self.n) for j in range(self.n) if self.with_replacement or i != j]
         return float(np.mean([np.linalg.eigvalsh((self.hessians[i] + self.hessians[j]) / 2)[-1] for i, j in couples]))
+
+    def left_out(self) -> float:
+        subsets = itertools.combinations(range(self.n), self.n - 1)
+        return float(np.mean([np.linalg.eigvalsh(self.hessians[list(b)].mean(axis=0))[-1] for b in subsets]))
 
     def maximum(self) -> float:
         return float(self.weights @ self.own[:, -1][self.batches].max(axis=1)) / self.b
@@ -168,6 +173,9 @@ CLOSED_FORM: dict[str, Callable[[Reference], float]] = {
     "two_vectors": Reference.two_vectors,
     "single_sample": lambda r: float(r.own[:, -1].mean()),
     "pair": Reference.pairs,
+    "pair_multiple": lambda r: 2 / r.b * r.pairs(),
+    "leave_one_out": Reference.left_out,
+    "leave_one_out_multiple": lambda r: (r.n - 1) / r.b * r.left_out(),
     "full_batch_multiple": lambda r: r.n / r.b * r.top,
     "trace": lambda r: float(np.trace(r.hessian)),
     "mean_squared_norm": lambda r: math.sqrt(np.trace(r.expected_square)),
@@ -177,10 +185,11 @@ CLOSED_FORM: dict[str, Callable[[Reference], float]] = {
 LEAST = ("bernstein_intrinsic", "chernoff", "chernoff_intrinsic", "laplace")
 NEEDS_POSITIVE = {
     "steepest_sample", "trace_moments", "power", "trace_ratio", "full_batch_multiple", "trace", "chernoff",
-    "chernoff_intrinsic", "laplace",
+    "chernoff_intrinsic", "laplace", "pair_multiple", "leave_one_out_multiple",
 }  # fmt: skip
-NEEDS_RANK_ONE = {"laplace", "pair"}
-NEEDS_NO_REPLACEMENT = {"full_batch_multiple", "complement"}
+NEEDS_RANK_ONE = {"laplace"}
+NEEDS_TWO = {"pair", "pair_multiple"}
+NEEDS_NO_REPLACEMENT = {"full_batch_multiple", "complement", "leave_one_out_multiple"}
 RANK_ONE_KINDS = ("regression", "wide regression", "solution")
 
 every_case = pytest.mark.parametrize("kind", KINDS)
@@ -211,7 +220,7 @@ def test_each_bound_is_its_formula(kind: str, sampling: es.Sampling) -> None:
             (positive or name not in NEEDS_POSITIVE)
             and (kind in RANK_ONE_KINDS or name not in NEEDS_RANK_ONE)
             and not (name in NEEDS_NO_REPLACEMENT and reference.with_replacement)
-            and not (name == "pair" and sampling.batch_size == 1)
+            and not (name in NEEDS_TWO and sampling.batch_size == 1)
         )
         assert bound.valid == valid, name
         if not valid:
@@ -242,7 +251,7 @@ def test_mean_square_bounds_are_their_formulas(kind: str, sampling: es.Sampling)
     along = r.weights @ np.einsum("i,mij,j->m", r.v, r.means, r.v) ** 2
     assert found["top_direction"].value == pytest.approx(along / r.top, rel=1e-10)
     positive = kind in ("positive", *RANK_ONE_KINDS)
-    for name in ("identity", "second_moment", "steepest_batch", "full_batch_multiple"):
+    for name in ("identity", "second_moment", "steepest_batch", "steepest_sample", "full_batch_multiple"):
         expected = positive and not (name == "full_batch_multiple" and r.with_replacement)
         assert found[name].valid == expected
     if positive:
@@ -250,7 +259,8 @@ def test_mean_square_bounds_are_their_formulas(kind: str, sampling: es.Sampling)
         assert found["identity"].value == pytest.approx(expected, rel=1e-10)
         pencil = np.linalg.pinv(r.hessian, rcond=1e-10) @ r.expected_square
         assert found["second_moment"].value == pytest.approx(np.linalg.eigvals(pencil).real.max(), rel=1e-8)
-        assert found["steepest_batch"].value == pytest.approx(r.own[:, -1].max(), rel=1e-10)
+        assert found["steepest_sample"].value == pytest.approx(r.own[:, -1].max(), rel=1e-10)
+        assert found["steepest_batch"].value == pytest.approx(r.tops.max(), rel=1e-10)
         if not r.with_replacement:
             assert found["full_batch_multiple"].value == pytest.approx(r.n / r.b * r.top, rel=1e-10)
         assert found.upper < math.inf
@@ -349,8 +359,17 @@ def test_what_is_too_large_is_refused_with_the_reason(monkeypatch: pytest.Monkey
     assert found["pair"].valid
     fewer = es.LinearRegression(problem.inputs[:200], np.zeros(200))
     assert es.gap.bounds(fewer, np.zeros(90), es.WithoutReplacement(3))["complement"].valid
+    assert not es.gap.mean_square_bounds(problem, np.zeros(90), es.WithoutReplacement(3))["steepest_batch"].valid
     large = es.LinearRegression(rng.standard_normal((2001, 2)), np.zeros(2001))
-    assert not es.gap.bounds(large, np.zeros(2), es.WithoutReplacement(3))["pair"].valid
+    found = es.gap.bounds(large, np.zeros(2), es.WithoutReplacement(3))
+    limit = "n of at most 2000 for rank-one samples, n²p² of at most 4e7 for others"
+    assert (found["pair"].reason, found["pair_multiple"].reason) == (f"needs {limit}", f"needs {limit}")
+    at_limit = es.LinearRegression(large.inputs[:2000], np.zeros(2000))
+    assert es.gap.bounds(at_limit, np.zeros(2), es.WithoutReplacement(3))["pair"].valid
+    everyone = es.gap.bounds(fewer, np.zeros(90), es.WithoutReplacement(200))
+    assert everyone["leave_one_out"].reason == "needs b ≤ n − 1"
+    assert es.gap.bounds(fewer, np.zeros(90), es.WithReplacement(199))["leave_one_out"].valid
+    assert not es.gap.bounds(fewer, np.zeros(90), es.WithReplacement(200))["leave_one_out"].valid
     single = es.gap.bounds(large, np.zeros(2), es.WithoutReplacement(1))
     assert single.lower == pytest.approx(single.upper, rel=1e-9)
 

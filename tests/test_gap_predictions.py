@@ -533,7 +533,7 @@ class TestRandomMatrixPredictions:
             ("additive_noise", gaussian, es.WithoutReplacement(3), "needs a sharpness above the edge of the noise"),
             ("additive_noise", clear_top(), es.WithoutReplacement(3), "needs all other eigenvalues of H within a quarter"),
             ("additive_noise", valley, es.WithoutReplacement(3), "needs all other eigenvalues of H within a quarter"),
-            ("exact", clear_top(p=9, n=900), es.WithoutReplacement(2), "needs b = 1, 2 or n, p = 1, or orthogonal rows"),
+            ("exact", clear_top(p=9, n=900), es.WithoutReplacement(2), "needs b = 1, 2, n − 1 or n, p = 1, or orthogonal rows"),
         ]  # fmt: skip
         for name, case, sampling, reason in expectations:
             found = getattr(es.gap, name)(case.problem, case.theta, sampling)
@@ -572,6 +572,18 @@ def test_exact_for_one_and_two_samples(name: str, b: int, scheme: type[es.Sampli
     assert abs(found.value - gap(case, scheme(b))) <= found.error <= 1e-9 * found.value
 
 
+@pytest.mark.parametrize("name", CLEAR)
+def test_exact_for_all_but_one_sample(name: str) -> None:
+    case = CLEAR[name]
+    b = case.problem.n_samples - 1
+    found = es.gap.exact(case.problem, case.theta, es.WithoutReplacement(b))
+    assert (found.valid, found.reason) == (True, "b = n − 1")
+    truth = gap(case, es.WithoutReplacement(b))
+    assert abs(found.value - truth) <= found.error <= 1e-10 * es.sharpness(case.problem, case.theta)
+    assert not es.gap.exact(case.problem, case.theta, es.WithReplacement(b)).valid
+    assert not es.gap.exact(case.problem, case.theta, es.WithoutReplacement(b - 1)).valid
+
+
 @pytest.mark.parametrize("b", [1, 2, 3, 7, 8])
 def test_exact_for_orthogonal_rows(b: int) -> None:
     case, sampling = regression(es.data.orthogonal(8, 11, seed=2).inputs), es.WithoutReplacement(b)
@@ -579,10 +591,10 @@ def test_exact_for_orthogonal_rows(b: int) -> None:
     assert found.valid
     assert abs(found.value - gap(case, sampling)) <= found.error <= 1e-10 * es.sharpness(case.problem, case.theta)
     nearly = regression(case.problem.inputs + 1e-6 * case.problem.inputs[0])
-    assert es.gap.exact(nearly.problem, nearly.theta, sampling).valid == (b in (1, 2, 8))
+    assert es.gap.exact(nearly.problem, nearly.theta, sampling).valid == (b in (1, 2, 7, 8))
     # Two short rows that are parallel: short of rounding beside the others, not beside each other.
     short = regression(np.concatenate((case.problem.inputs[:6], np.full((2, 11), 1e-7))))
-    assert es.gap.exact(short.problem, short.theta, sampling).valid == (b in (1, 2, 8))
+    assert es.gap.exact(short.problem, short.theta, sampling).valid == (b in (1, 2, 7, 8))
     repeated = es.gap.exact(case.problem, case.theta, es.WithReplacement(3))
     assert not repeated.valid
 
