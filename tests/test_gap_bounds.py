@@ -8,7 +8,8 @@ from __future__ import annotations
 import itertools
 import math
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -579,15 +580,41 @@ def test_maximum_over_a_batch(sampling: es.Sampling) -> None:
 
 
 def sweep(n_examples: int) -> None:
-    """`test_no_bound_is_violated` on so many problems, other ones each time."""
+    """`test_no_bound_is_violated` on so many problems, other ones each time, and which corners they had."""
+    corners: Counter[str] = Counter()
 
     @settings(max_examples=n_examples, derandomize=False, deadline=None, suppress_health_check=list(HealthCheck))
     @given(strategies.sampled_cases())
     def check(case_and_sampling: tuple[Case, es.Sampling]) -> None:
         assert_bounds_hold(*case_and_sampling)
+        corners.update(corners_of(*case_and_sampling))
 
     check()
-    print(f"no bound violated on {n_examples} problems")
+    print(f"no bound violated on {corners['problems']} problems")
+    for name, count in corners.most_common():
+        print(f"{count:8} {name}")
+
+
+def corners_of(case: Case, sampling: es.Sampling) -> Iterator[str]:
+    hessians, b, n = case.hessians, sampling.batch_size, case.problem.n_samples
+    top, scale = np.linalg.eigvalsh(hessians.mean(axis=0)), np.abs(hessians).max()
+    yield "problems"
+    yield f"scheme {type(sampling).__name__}"
+    yield f"kind {type(case.problem).__name__}"
+    for name, found in (
+        ("b = 1", b == 1),
+        ("b = n − 1", b == n - 1),
+        ("b = n", b == n),
+        ("p = 1", case.problem.n_params == 1),
+        ("scale above 1e100", scale > 1e100),
+        ("scale below 1e-100", 0 < scale < 1e-100),
+        ("all Hessians zero", scale == 0),
+        ("duplicated samples", len(np.unique(hessians.reshape(n, -1), axis=0)) < n),
+        ("degenerate top eigenvalue", len(top) > 1 and top[-1] - top[-2] <= 1e-12 * scale),
+        ("indefinite samples", not case.positive_semidefinite),
+    ):
+        if found:
+            yield name
 
 
 if __name__ == "__main__":
