@@ -1,13 +1,18 @@
-"""Who is closest, where: writes docs/published_edges.md. Run it: python docs/published_edges.py
+"""Who is closest, where: python docs/published_edges.py measures anew and writes docs/published_edges.json and .md.
 
-Every number is a published critical step size over the exact mean-square one: 1 is right, above 1 too bold, below too careful.
+`--check` only compares the page with the numbers in the JSON file. Each is a published critical step size over the exact
+mean-square one: 1 is right, above 1 too bold, below too careful.
 """
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 
+from esssim import store
 from esssim.claims import published, self_stabilisation
+from esssim.claims.gap_tables import as_json
 from esssim.claims.model import Row
 
 HEAD = """# Published edges against the exact mean-square edge
@@ -42,15 +47,41 @@ def table(rows: list[Row], keys: tuple[str, ...], edges: tuple[str, ...]) -> str
     return "\n".join(lines) + "\n"
 
 
-def markdown(quick: bool = False) -> str:
+def measure(quick: bool = False) -> dict[str, list[Row]]:
+    """The numbers of every table."""
+    return {
+        "regression": published.closest_table(quick),
+        "heavy ball": published.heavy_ball_table(quick),
+        "network": self_stabilisation.closest_rows(quick),
+    }
+
+
+def markdown(content: dict[str, list[Row]]) -> str:
     """The whole page."""
-    networks = self_stabilisation.closest_rows(quick)
     heavy_ball = ("small-batch end", "large-batch end", "formula of one dimension")
-    parts = [HEAD, REGRESSION, table(published.closest_table(quick), ("ensemble", "b"), tuple(published.EDGES))]
-    parts += [HEAVY_BALL, table(published.heavy_ball_table(quick), ("ensemble", "b", "momentum"), heavy_ball)]
-    parts += [NETWORK, table(networks, ("seed", "b"), ("self-stabilisation", "gradient descent", "gap/ηα"))]
+    parts = [HEAD, REGRESSION, table(content["regression"], ("ensemble", "b"), tuple(published.EDGES))]
+    parts += [HEAVY_BALL, table(content["heavy ball"], ("ensemble", "b", "momentum"), heavy_ball)]
+    parts += [NETWORK, table(content["network"], ("seed", "b"), ("self-stabilisation", "gradient descent", "gap/ηα"))]
     return "\n".join(parts)
 
 
+def main() -> int:
+    """0 done, 1 with --check where the page is out of date, 2 for anything else on the command line."""
+    page = Path(__file__).with_suffix(".md")
+    numbers = page.with_suffix(".json")
+    if sys.argv[1:] not in ([], ["--check"]):
+        print("usage: python docs/published_edges.py [--check]", file=sys.stderr)
+        return 2
+    if not sys.argv[1:]:
+        content = measure()
+        store.write_text(numbers, as_json(content))
+        store.write_text(page, markdown(content))
+        return 0
+    if page.read_text(encoding="utf-8") == markdown(json.loads(numbers.read_text(encoding="utf-8"))):
+        return 0
+    print(f"error: {page} is out of date: run python docs/published_edges.py", file=sys.stderr)
+    return 1
+
+
 if __name__ == "__main__":
-    Path(__file__).with_suffix(".md").write_text(markdown(), encoding="utf-8")
+    sys.exit(main())

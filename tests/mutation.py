@@ -63,7 +63,9 @@ MODULES = {
         ("stability/*.py", "_kernels/lyapunov.py"), ("tests/test_published.py", "tests/test_stability.py")
     ),
     "settling": Module(("settling.py",), ("tests/test_settling.py",)),
-    "gap": Module(("gap/*.py",), ("tests/test_gap_predictions.py", "tests/test_gap_bounds.py")),
+    "gap": Module(
+        ("gap/*.py",), ("tests/test_gap_rounding.py", "tests/test_gap_predictions.py", "tests/test_gap_bounds.py")
+    ),
     "moments": Module(("moments/*.py",), ("tests/test_moments.py",)),
     "flow": Module(("flow/*.py",), ("tests/test_theory_flow.py", "tests/test_flow.py")),
 }
@@ -161,6 +163,28 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ("stability/mean_square.py", r"rank <= 3: # (rank <= 3 → rank < 3|3 → 6)", ROUTES),
     ("statistics/estimate.py", r"^ENUMERATION_LIMIT = ", "a budget of seconds, not a formula"),
     ("statistics/mean_square.py", r"^RANK_TOLERANCE = |# RANK_TOLERANCE \* top → |→ eigenvalues >= ", TOLERANCE),
+    (
+        "gap/concentration.py",
+        r"^GRID = |^LARGEST_EXPONENT = |\"xatol\": 0\.03",
+        "any θ gives a bound: a grid of other ends and steps is as right, and so is another tolerance of the search",
+    ),
+    (
+        "gap/concentration.py",
+        r"minimum\(exponents, 1\.0\).* # 1\.0 → |top < 1\.0, .* # (top < 1\.0 → top <= |1\.0 → )",
+        "the two forms agree on both sides of where one takes over",
+    ),
+    (
+        "gap/ritz.py",
+        r"^(units|units /|coupling) = .*np\.where\(seen.* # (0\.0|1\.0) → |^units /= .* # 1\.0 → ",
+        "overwritten where no second direction is seen",
+    ),
+    ("gap/rules.py", r"ENUMERATED_NUMBERS", "a budget of numbers, not a formula"),
+    ("gap/rules.py", r"→ s\.sharpness >= s\.rounding", BOUNDARY),
+    (
+        "gap/random_matrix.py",
+        r"→ (a\[0\] - a\[1\]|s\.eigenvalues) >= s\.rounding|→ abs\(_kurtosis_misfit\(s\)\) < ",
+        BOUNDARY,
+    ),
     ("moments/stationary.py", r"^(DENSE_RANK|SINGULAR|RESIDUAL|REFINEMENTS) = ", TOLERANCE),
     (
         "statistics/mean_square.py",

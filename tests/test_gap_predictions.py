@@ -149,6 +149,33 @@ class TestPerturbation:
         assert peak < n * d * d * 8 / 4
 
 
+def gaussian_terms(case: Case, sampling: es.Sampling, mean: np.ndarray) -> tuple[float, float, float]:
+    """Standard error of 1024 antithetic pairs, skewness term and kurtosis term of λ_max(mean + √c·G), from other draws."""
+    r, n = len(mean), case.problem.n_samples
+    c, c3 = sampling.variance_coefficient(n), sampling.third_moment_coefficient(n)
+    values, vectors = np.linalg.eigh(case.hessians.mean(axis=0))
+    basis = vectors[:, ::-1][:, :r]
+    upper = np.triu_indices(r)
+    entries = (basis.T @ case.hessians @ basis - np.diag(values[::-1][:r]))[:, *upper]
+    variances, axes = np.linalg.eigh(entries.T @ entries / n)
+    keep = variances > 1e-10 * variances[-1]
+    whitened = entries @ (axes[:, keep] / np.sqrt(variances[keep]))
+    k = int(keep.sum())
+    half = np.random.default_rng(7).standard_normal((50_000, k))
+    z = np.concatenate((half, -half))
+    matrices = np.zeros((len(z), r, r))
+    matrices[:, *upper] = math.sqrt(c) * (z * np.sqrt(variances[keep])) @ axes[:, keep].T
+    matrices += matrices.transpose(0, 2, 1) * (1 - np.eye(r))
+    tops = np.linalg.eigvalsh(matrices + mean)[:, -1]
+    kappa = np.einsum("na,nb,nc->abc", whitened, whitened, whitened) / n
+    hermite = np.einsum("abc,ma,mb,mc->m", kappa, z, z, z, optimize=True) - 3 * z @ np.einsum("aac->c", kappa)
+    weights = hermite * c3 / (6 * c**1.5)
+    reduced = (tops - z @ np.linalg.lstsq(z, tops, rcond=None)[0]) * (1 + weights)
+    noise = float((reduced[:50_000] + reduced[50_000:]).std()) / 2 / 32
+    kurtosis = abs(((whitened**2).sum(axis=1) ** 2).mean() / (k * (k + 2)) - 1) * c / 8
+    return noise, float((tops * weights).mean()), kurtosis
+
+
 class TestCrossover:
     @pytest.mark.parametrize("sampling", [es.WithReplacement(3), es.WithoutReplacement(4)], ids=str)
     def test_all_eigenvectors_against_its_own_gaussian_matrix(self, sampling: es.Sampling) -> None:
@@ -235,6 +262,42 @@ class TestCrossover:
         leak = math.sqrt((top**2).sum(axis=(1, 2)).mean() / 3 / 2) / (values[-1] - values[1])
         assert found.reason == f"a cluster of 2 with a leak of {leak:.2g}"
         assert 2 * leak * 0.03 < found.error < truth / 2
+
+    def test_errors_are_the_sum_of_their_terms(self) -> None:
+        """3 standard errors + the skewness (half of it where the cluster is whole) + spread or leak + kurtosis, other draws."""
+        raw = np.random.default_rng(1).standard_normal((12, 3, 1))
+        samples = raw @ raw.transpose(0, 2, 1)
+        inverse = np.linalg.inv(np.linalg.cholesky(samples.mean(axis=0)))
+        case, sampling = quadratic(inverse @ samples @ inverse.T + np.diag([0.0, 0.0, -0.04])), es.WithReplacement(3)
+        found = es.gap.degenerate(case.problem, case.theta, sampling)
+        noise, skewness, kurtosis = gaussian_terms(case, sampling, np.zeros((3, 3)))
+        assert abs(skewness) > 0.3 * found.error
+        assert found.error == pytest.approx(3 * noise + abs(skewness) + 0.04 + kurtosis * found.value, rel=0.1)
+        found = es.gap.crossover(case.problem, case.theta, sampling)
+        noise, skewness, kurtosis = gaussian_terms(case, sampling, np.diag([0.0, 0.0, -0.04]))
+        assert found.error == pytest.approx(3 * noise + abs(skewness) / 2 + kurtosis * found.value, rel=0.1)
+        raw = np.random.default_rng(0).exponential(size=(9, 4, 4))
+        deviations = 0.3 * (raw + raw.transpose(0, 2, 1) - 2 * raw.mean(axis=0))
+        deviations = (deviations + deviations.transpose(0, 2, 1)) / 2
+        values = np.array([5.0, 4.98, 1.0, 0.0])
+        case, sampling = quadratic(np.diag(values) + deviations), es.WithReplacement(2)
+        found = es.gap.crossover(case.problem, case.theta, sampling)
+        shift = np.zeros((2, 2))
+        for j, k in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            products = (deviations[:, j, 2:] * deviations[:, k, 2:]).mean(axis=0)
+            shift[j, k] = (products / ((values[j] + values[k]) / 2 - values[2:])).sum() / 2
+        noise, skewness, kurtosis = gaussian_terms(case, sampling, np.diag([0.0, -0.02]) + shift)
+        leak = math.sqrt((deviations[:, :3, :3] ** 2).sum(axis=(1, 2)).mean() / 2 / 3) / 4
+        terms = 3 * noise + abs(skewness) / 2 + 2 * leak * np.trace(shift) / 2 + kurtosis * found.value
+        assert found.error == pytest.approx(terms, rel=0.05)
+        assert 2 * leak * np.trace(shift) / 2 > 0.2 * found.error
+
+    def test_the_spread_of_a_degenerate_cluster_is_a_tenth_of_the_fluctuation(self) -> None:
+        flip, sign = np.array([[0.0, 1.0], [1.0, 0.0]]), np.diag([1.0, -1.0])
+        # ‖D‖_F² = 2 for each sample: the fluctuation is √(2/2/4) = ½ at b = 4.
+        for spread, valid in ((0.049, True), (0.051, False)):
+            case = quadratic(np.diag([1.0, 1.0 - spread]) + np.array([flip, -flip, sign, -sign]))
+            assert es.gap.degenerate(case.problem, case.theta, es.WithReplacement(4)).valid == valid
 
     def test_one_cluster_or_none(self) -> None:
         inputs = np.random.default_rng(0).standard_normal((60, 30))
@@ -504,7 +567,28 @@ class TestRandomMatrixPredictions:
         ratio = (variances / gaps).sum() / (values[-1] * values[:-1] / gaps).sum()
         assert found.value == pytest.approx(ratio * (location - values[-1]), rel=1e-8)
 
+    def test_a_spike_is_valid_where_the_outlier_clears_the_edge(self) -> None:
+        """F' rises with the spike: valid from 0.3 on."""
+        rows, found = np.random.default_rng(4).standard_normal((300, 30)), []
+        for size in np.linspace(1.65, 1.95, 13):
+            case = regression(rows * np.array([size, *np.ones(29)]))
+            values = np.linalg.eigvalsh(case.hessians.mean(axis=0))
+            _, slope = es.gap.outlier(values, 10, 300)
+            assert es.gap.spike(case.problem, case.theta, es.WithoutReplacement(10)).valid == (slope > 0.3)
+            found.append(slope)
+        assert any(0.15 < slope < 0.3 for slope in found)
+        assert any(0.3 < slope < 0.45 for slope in found)
+
+    def test_no_noise_to_add(self) -> None:
+        single, several = clear_top(p=1), clear_top()
+        for case, sampling in ((single, es.WithReplacement(3)), (several, es.WithoutReplacement(8))):
+            found = es.gap.additive_noise(case.problem, case.theta, sampling)
+            assert (found.valid, found.value) == (True, 0.0)
+
     def test_spike_of_one_direction_and_of_none(self) -> None:
+        two = np.random.default_rng(1).standard_normal((400, 2))
+        two = regression(two @ np.linalg.inv(np.linalg.cholesky(two.T @ two / 400)).T)
+        assert es.gap.spike(two.problem, two.theta, es.WithoutReplacement(5)).reason == "needs a simple top eigenvalue"
         normal = np.random.default_rng(0).standard_normal
         for direction in ([[3.0, 4.0]], [[3.0, 0.0]]):
             parallel = regression(normal((60, 1)) * direction)
@@ -533,7 +617,7 @@ class TestRandomMatrixPredictions:
             ("additive_noise", gaussian, es.WithoutReplacement(3), "needs a sharpness above the edge of the noise"),
             ("additive_noise", clear_top(), es.WithoutReplacement(3), "needs all other eigenvalues of H within a quarter"),
             ("additive_noise", valley, es.WithoutReplacement(3), "needs all other eigenvalues of H within a quarter"),
-            ("exact", clear_top(p=9, n=900), es.WithoutReplacement(2), "needs b = 1, 2 or n, p = 1, or orthogonal rows"),
+            ("exact", clear_top(p=9, n=900), es.WithoutReplacement(2), "needs b = 1, 2, n − 1 or n, p = 1, or orthogonal rows"),
         ]  # fmt: skip
         for name, case, sampling, reason in expectations:
             found = getattr(es.gap, name)(case.problem, case.theta, sampling)
@@ -572,6 +656,18 @@ def test_exact_for_one_and_two_samples(name: str, b: int, scheme: type[es.Sampli
     assert abs(found.value - gap(case, scheme(b))) <= found.error <= 1e-9 * found.value
 
 
+@pytest.mark.parametrize("name", CLEAR)
+def test_exact_for_all_but_one_sample(name: str) -> None:
+    case = CLEAR[name]
+    b = case.problem.n_samples - 1
+    found = es.gap.exact(case.problem, case.theta, es.WithoutReplacement(b))
+    assert (found.valid, found.reason) == (True, "b = n − 1")
+    truth = gap(case, es.WithoutReplacement(b))
+    assert abs(found.value - truth) <= found.error <= 1e-10 * es.sharpness(case.problem, case.theta)
+    assert not es.gap.exact(case.problem, case.theta, es.WithReplacement(b)).valid
+    assert not es.gap.exact(case.problem, case.theta, es.WithoutReplacement(b - 1)).valid
+
+
 @pytest.mark.parametrize("b", [1, 2, 3, 7, 8])
 def test_exact_for_orthogonal_rows(b: int) -> None:
     case, sampling = regression(es.data.orthogonal(8, 11, seed=2).inputs), es.WithoutReplacement(b)
@@ -579,10 +675,10 @@ def test_exact_for_orthogonal_rows(b: int) -> None:
     assert found.valid
     assert abs(found.value - gap(case, sampling)) <= found.error <= 1e-10 * es.sharpness(case.problem, case.theta)
     nearly = regression(case.problem.inputs + 1e-6 * case.problem.inputs[0])
-    assert es.gap.exact(nearly.problem, nearly.theta, sampling).valid == (b in (1, 2, 8))
+    assert es.gap.exact(nearly.problem, nearly.theta, sampling).valid == (b in (1, 2, 7, 8))
     # Two short rows that are parallel: short of rounding beside the others, not beside each other.
     short = regression(np.concatenate((case.problem.inputs[:6], np.full((2, 11), 1e-7))))
-    assert es.gap.exact(short.problem, short.theta, sampling).valid == (b in (1, 2, 8))
+    assert es.gap.exact(short.problem, short.theta, sampling).valid == (b in (1, 2, 7, 8))
     repeated = es.gap.exact(case.problem, case.theta, es.WithReplacement(3))
     assert not repeated.valid
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import runpy
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import esssim as es
 from esssim import claims
 from esssim.claims import moments, published, self_stabilisation
 from esssim.claims.model import Measurement
@@ -96,16 +99,60 @@ def test_the_table_of_published_edges_names_the_closest() -> None:
             assert row["b"] < (40 if "40x20" in str(row["ensemble"]) else 20)
 
 
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def script() -> dict[str, Any]:
+    return runpy.run_path(str(DOCS / "published_edges.py"))
+
+
+def stored() -> dict[str, list[dict[str, Any]]]:
+    return json.loads((DOCS / "published_edges.json").read_text(encoding="utf-8"))
+
+
 def test_the_page_of_published_edges_holds_the_tables() -> None:
-    page = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "published_edges.py"))["markdown"](True)
+    content = stored()
+    page = script()["markdown"](content)
+    assert page == (DOCS / "published_edges.md").read_text(encoding="utf-8")
     lines = [line for line in page.splitlines() if line.startswith("| ")]
-    rows = [*published.closest_table(True), *published.heavy_ball_table(True), *self_stabilisation.closest_rows(True)]
+    rows = [row for table in content.values() for row in table]
     assert len(lines) == len(rows) + 3
-    assert len({line.count("|") for line in lines[: 1 + len(published.closest_table(True))]}) == 1
+    assert len({line.count("|") for line in lines[: 1 + len(content["regression"])]}) == 1
     first, exact = rows[0], published.EDGES
     shown = [f"**{first[e]:.2f}**" if first["closest"] == e else f"{first[e]:.2f}" for e in exact]
     assert lines[1] == "| " + " | ".join([str(first["ensemble"]), str(first["b"]), *shown]) + " |"
     assert sum("**" in line for line in lines) == sum(row.get("closest", "") in row for row in rows)
+
+
+def test_the_stored_edges_are_those_of_the_package() -> None:
+    content = stored()
+    near = {
+        key: pytest.approx(value, rel=1e-6) for key, value in content["regression"][5].items() if key in published.EDGES
+    }
+    row = content["regression"][5]
+    problem = published.interpolating(published.ensembles(False)[row["ensemble"]])
+    sampling = es.WithoutReplacement(row["b"])
+    steps = published.published_step_sizes(problem, sampling, seed=row["b"])
+    exact = 2 / es.mean_square_sharpness(problem, np.zeros(problem.n_params), sampling)
+    assert {edge: step / exact for edge, step in steps.items()} == near
+    for found, kept in zip(self_stabilisation.closest_rows(True), content["network"], strict=False):
+        assert found == {key: pytest.approx(value, rel=1e-5) for key, value in kept.items()}
+
+
+def test_the_page_of_published_edges_is_checked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("published_edges.py", "published_edges.md", "published_edges.json"):
+        shutil.copy(DOCS / name, tmp_path / name)
+    main = runpy.run_path(str(tmp_path / "published_edges.py"))["main"]
+    monkeypatch.setattr("sys.argv", ["published_edges.py", "--check"])
+    assert main() == 0
+    page = tmp_path / "published_edges.md"
+    page.write_text(page.read_text(encoding="utf-8").replace("1.11", "1.12", 1), encoding="utf-8")
+    assert main() == 1
+    assert "is out of date: run python docs/published_edges.py" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["published_edges.py", "now"])
+    assert main() == 2
 
 
 def test_the_dynamics_of_self_stabilisation_against_a_loop_in_their_own_variables() -> None:

@@ -18,14 +18,13 @@ import sympy
 from theory import mean_square_operator
 from theory._exact import SCHEMES, batch_mean, coefficient, expectation, mean, same, symmetric_matrices
 
-c, n, b = sympy.symbols("c n b", positive=True)
+c, n, b, top = sympy.symbols("c n b lambda_max", positive=True)
 # Squared Frobenius norm of the fluctuation of one sample, averaged; (1/n) Σ tr H_i², tr H² and tr H.
 spread, mean_square, square, trace = sympy.symbols("F2 S2 T2 T1", nonnegative=True)
 
 
 def derive() -> dict[str, sympy.Expr]:
     """The right-hand sides that are numbers."""
-    top = sympy.Symbol("lambda_max", positive=True)
     return {
         "bound on gap² + variance": c * spread,
         "bound on MiniBS by domination": n / b * top,
@@ -66,7 +65,7 @@ def check() -> None:
         image = mean_square_operator.second_moment(samples, sympy.eye(2), factor)
         same(image.trace(), enumerated, "⟨I, D(I)⟩ is E tr H_B²")
     # 2 to 4. Four matrices, every batch: linear identities in the H_i.
-    samples = [sympy.MatrixSymbol(f"H{i}", 2, 2).as_explicit() for i in range(1, 5)]
+    samples = [sympy.Matrix(2, 2, sympy.symbols(f"h{i}_1:5")) for i in range(1, 5)]
     whole, size = mean(samples), 4
     for batch in ((0,), (1, 3), (0, 2, 3)):
         others = tuple(i for i in range(size) if i not in batch)
@@ -74,7 +73,8 @@ def check() -> None:
         count = len(batch)
         same(count * (inside - whole), (size - count) * (whole - outside), "complement")
         rest = sum((samples[i] for i in others), sympy.zeros(2, 2))
-        same(size * whole - count * inside, rest, "domination")
+        above = derive()["bound on MiniBS by domination"].subs({n: size, b: count, top: 1}) * whole
+        same(above - inside, rest / count, "domination")
         if count > 1:
             smaller = [batch_mean(samples, tuple(j for j in batch if j != i)) for i in batch]
             same(inside, mean(smaller), "leave one out")

@@ -62,7 +62,7 @@ def derive() -> dict[str, sympy.Expr]:
 
 def check() -> None:
     """Second derivatives of the loss, rotated, against both results."""
-    parameters = [*u, *v]
+    parameters, found = [*u, *v], derive()
     # Step 1. The Hessian of the product form by differentiation.
     hessian = sympy.hessian(loss(u.multiply_elementwise(v)), parameters)
     # Step 2. R maps (du, dv) to ((du + dv)/√2, (du − dv)/√2); it is orthogonal and its own inverse.
@@ -71,10 +71,10 @@ def check() -> None:
     same(rotation * rotation.T, sympy.eye(2 * d), "R is orthogonal")
     # The residual part r_i[[0, diag x_i], [diag x_i, 0]] becomes diag(r_i x_i, −r_i x_i); the Jacobian x_i∘(v, u)
     # becomes (x_i∘(u + v), x_i∘(v − u))/√2. Together:
-    same(rotation * hessian * rotation.T, product_form(), "product form")
+    same(rotation * hessian * rotation.T, found["product form, rotated"], "product form")
     # Step 3. The difference form needs no rotation: ∂β_k depends on its own two parameters only.
     powers = u.applyfunc(lambda w: w**D) - v.applyfunc(lambda w: w**D)
-    same(sympy.hessian(loss(powers), parameters), difference_form(), "difference form")
+    same(sympy.hessian(loss(powers), parameters), found["difference form"], "difference form")
     # Step 4. Product form at step size η is difference form D = 2 at η/2 with w₊ = (u+v)/2, w₋ = (u−v)/2: β agrees, and
     # the gradient in (u, v) is half of the one in (w₊, w₋), rotated.
     plus, minus = (u + v) / 2, (u - v) / 2

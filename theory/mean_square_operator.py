@@ -49,6 +49,14 @@ def check() -> None:
         drift = M - eta * (whole * M + M * whole)
         image = second_moment(samples, M, coefficient(size, batch_size, replacement))
         same(expectation(moved, size, batch_size, replacement), drift + eta**2 * image, "recursion of M")
+    # The same for two samples with symbols for entries: D(M) = E[H_BMH_B].
+    for batch_size, replacement in ((1, False), (2, True)):
+
+        def conjugated(draw: tuple[int, ...]) -> sympy.Matrix:
+            return batch_mean([first, second], draw) * M * batch_mean([first, second], draw)
+
+        image = derive()["D(M) of two samples"].subs(c, coefficient(2, batch_size, replacement))
+        same(expectation(conjugated, 2, batch_size, replacement), image, "D(M) of two samples")
     # Step 2. H_B ⊗ H_B is symmetric for ⟨N, M⟩ = tr(NM), and so is D; with positive semidefinite H_B, ⟨M, H_BMH_B⟩ ≥ 0.
     other = sympy.Matrix(p, p, lambda j, k: sympy.Symbol(f"n{min(j, k) + 1}{max(j, k) + 1}", real=True))
     same((other * first * M * first).trace(), (first * other * first * M).trace(), "D is self-adjoint")

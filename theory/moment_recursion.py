@@ -75,6 +75,17 @@ def check() -> None:
         # Step 3. The cross terms are not zero: without them the recursion about the minimiser would be wrong.
         cross = mean([h * m * xi.T + xi * m.T * h for h, xi in samples])
         assert cross != sympy.zeros(p, p), "the cross terms vanish on this example"
+    # The same for two samples with symbols for entries, in one dimension.
+    h1, h2, xi, centre, variance = sympy.symbols("h1 h2 xi m Sigma", real=True)
+    for batch_size, replacement in ((1, False), (2, True)):
+
+        def squares(draw: tuple[int, ...]) -> sympy.Expr:
+            curvature, noise = batch_mean([h1, h2], draw), batch_mean([xi, -xi], draw)
+            return (1 - eta * curvature) ** 2 * variance + ((1 - eta * curvature) * centre + eta * noise) ** 2
+
+        found = derive()["variance of two samples after one step"].subs(c, coefficient(2, batch_size, replacement))
+        after = (1 - eta * (h1 + h2) / 2) * centre
+        same(expectation(squares, 2, batch_size, replacement) - after**2, found, "variance of two samples")
     # Step 4. One dimension, m = 0: Σ = Σ(1 − 2ηa + η²(a² + s²)) + η²cσ².
     variance = derive()["stationary variance"]
     same(variance * (1 - 2 * eta * a + eta**2 * (a**2 + s2)) + eta**2 * c * sigma2, variance, "stationary variance")

@@ -6,7 +6,8 @@ Results.
 1. p ← (A + B)p, A = (1 − ηΛ)², B_jk = cη²(mean (H_i)_jk² − λ_j²δ_jk). Norm of the noise kernel: 𝒦 = ρ((I − A)⁻¹B).
 2. For ηλ_max < 2: ρ(A + B) < 1 exactly where 𝒦 < 1.
 3. 𝒦 = 1 lies at or above the mean-square edge: 𝒦 is the top of ⟨M, V(M)⟩/⟨M, M/K⟩ over fewer M, and 1 is the top over
-all. 4. Rank-one samples with delocalised eigenvectors (every entry ±1/√n): (I−A)⁻¹B is cη λ_k/(2 − ηλ_j) up to the H²
+   all.
+4. Rank-one samples with delocalised eigenvectors (every entry ±1/√n): (I−A)⁻¹B is cη λ_k/(2 − ηλ_j) up to the H²
    part, of rank one, and 𝒦 → cη Σ_j λ_j/(2 − ηλ_j); for ηλ ≪ 2 this is cη tr(H)/2.
 """
 
@@ -64,6 +65,9 @@ def check() -> None:
     noise = (sympy.eye(2) - deterministic) * kernel()
     left = (sympy.eye(2) - deterministic - noise).det()
     same(left, (sympy.eye(2) - deterministic).det() * (sympy.eye(2) - kernel()).det(), "both conditions")
+    # The norm of two modes: the larger root of the characteristic polynomial of (1 − A)⁻¹B.
+    norm = derive()["diagonal"]
+    same(norm**2 - kernel().trace() * norm + kernel().det(), 0, "root of the characteristic polynomial")
     # Step 3. 1/K_jj = (1 − A)_j/η² and V(diag p)_jj = (Bp)_j/η²: the same two forms on diagonal matrices only, and a
     # supremum over fewer matrices is not larger.
     for j, value in enumerate(eigenvalues):

@@ -34,15 +34,16 @@ def derive() -> dict[str, sympy.Expr]:
 def check() -> None:
     """The order t³ of the characteristic polynomial, and the expectation by enumeration."""
     # Step 1. The order t³ of the characteristic polynomial is linear in x₃ (solved in `second_order_gap.expansion`).
+    term_of_matrix = derive()["third-order term of the eigenvalue"]
     third = second_order.expansion()[2].subs(second_order.GAPS)
-    same(third, third_term(), "third order")
+    same(third, term_of_matrix, "third order")
     # Step 2. A cubic form in D: scaling D by s scales it by s³.
     s = sympy.Symbol("s")
-    scaled = third_term().subs({entry: s * entry for entry in D}, simultaneous=True)
-    same(scaled, s**3 * third_term(), "cubic form")
+    scaled = term_of_matrix.subs({entry: s * entry for entry in D}, simultaneous=True)
+    same(scaled, s**3 * term_of_matrix, "cubic form")
     # Step 3. So its expectation is c₃ times the mean over the samples, here by enumeration.
     spectrum = dict(zip(eigenvalues, (9, 4, 1), strict=True))
-    term_at_spectrum = third_term().subs(spectrum)
+    term_at_spectrum = term_of_matrix.subs(spectrum)
 
     def form(matrix: sympy.Matrix) -> sympy.Expr:
         return term_at_spectrum.subs(dict(zip(D, matrix, strict=True)))

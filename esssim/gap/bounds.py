@@ -18,6 +18,8 @@ from esssim.sampling import Sampling
 RULES: tuple[Rule, ...] = (
     elementary.jensen,
     elementary.steepest_sample,
+    elementary.pair_multiple,
+    elementary.leave_one_out,
     ritz.power_moments,
     ritz.trace_moments,
     ritz.power,
@@ -26,6 +28,7 @@ RULES: tuple[Rule, ...] = (
     elementary.single_sample,
     elementary.pair,
     elementary.full_batch_multiple,
+    elementary.leave_one_out_multiple,
     elementary.trace,
     elementary.mean_squared_norm,
     elementary.scatter,

@@ -6,12 +6,20 @@ import math
 
 import numpy as np
 
-from esssim.gap.rules import POSITIVE_SEMIDEFINITE, RANK_ONE, WITHOUT_REPLACEMENT, Condition, bound
+from esssim.gap.rules import POSITIVE_SEMIDEFINITE, WITHOUT_REPLACEMENT, Condition, bound
 from esssim.gap.setting import Setting
 
-# Numbers that the n eigenproblems of `complement` may touch: half a second.
-COMPLEMENT_WORK = 2e8
-FEW_ENOUGH = Condition("n·p³ of at most 2e8", lambda s: s.n * s.p**3 <= COMPLEMENT_WORK)
+# Numbers that the n eigenproblems of H without a sample may touch: half a second.
+WORK_OF_LEAVING_OUT = 2e8
+FEW_ENOUGH = Condition("n·p³ of at most 2e8", lambda s: s.n * s.p**3 <= WORK_OF_LEAVING_OUT)
+# Pairs of rank-one samples are held as one n×n matrix; others take an eigenproblem for each pair.
+LARGEST_N_OF_PAIRS, WORK_OF_PAIRS = 2000, 4e7
+FEW_PAIRS = Condition(
+    "n of at most 2000 for rank-one samples, n²p² of at most 4e7 for others",
+    lambda s: s.n <= LARGEST_N_OF_PAIRS if s.rank_one else s.n**2 * s.p**2 <= WORK_OF_PAIRS,
+)
+AT_LEAST_TWO = Condition("b ≥ 2", lambda s: s.b >= 2)
+NOT_EVERYONE = Condition("b ≤ n − 1", lambda s: s.b < s.n)
 
 
 @bound("lower")
@@ -86,19 +94,25 @@ def _mean_top_of_differences(s: Setting) -> float:
     return float(np.linalg.eigvalsh(differences)[:, -1].mean())
 
 
-@bound("upper", RANK_ONE, Condition("b ≥ 2 and n of at most 2000", lambda s: s.b >= 2 and s.n <= 2000))
+@bound("upper", AT_LEAST_TWO, FEW_PAIRS)
 def pair(s: Setting) -> float:
     """M_b ≤ M₂ of the same scheme, from all pairs: M_b falls with b."""
-    return mean_over_pairs(s)
+    return s.pair_sharpness
 
 
-def mean_over_pairs(s: Setting) -> float:
-    """M₂ of rank-one samples: λ_max(½aaᵀ + ½a'a'ᵀ) = ¼(α+α') + ½√(¼(α−α')² + (a·a')²), α = ‖a‖²."""
-    factors = s.rows
-    gram = factors @ factors.T
-    squares = np.diagonal(gram)
-    half_sum, half_difference = (squares[:, None] + squares) / 2, (squares[:, None] - squares) / 2
-    tops = (half_sum + np.hypot(half_difference, gram)) / 2
-    if s.with_replacement:
-        return float(tops.mean())
-    return float((tops.sum() - np.trace(tops)) / (s.n * (s.n - 1)))
+@bound("lower", POSITIVE_SEMIDEFINITE, AT_LEAST_TWO, FEW_PAIRS)
+def pair_multiple(s: Setting) -> float:
+    """M_b ≥ (2/b)·M₂ of the same scheme: b·M_b rises with b."""
+    return 2 / s.b * s.pair_sharpness
+
+
+@bound("lower", NOT_EVERYONE, FEW_ENOUGH)
+def leave_one_out(s: Setting) -> float:
+    """M_b ≥ M_{n−1} without replacement: M_b falls with b, and is the larger with replacement."""
+    return s.left_out_sharpness
+
+
+@bound("upper", POSITIVE_SEMIDEFINITE, WITHOUT_REPLACEMENT, NOT_EVERYONE, FEW_ENOUGH)
+def leave_one_out_multiple(s: Setting) -> float:
+    """M_b ≤ ((n−1)/b)·M_{n−1}: b·M_b rises with b."""
+    return (s.n - 1) / s.b * (s.left_out_sharpness + s.rounding)

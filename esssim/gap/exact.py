@@ -1,20 +1,16 @@
-"""Where the gap has an exact finite form: the full batch, one parameter, one or two samples, orthogonal rows."""
+"""Where the gap has an exact finite form: the full batch or all but one, one parameter, one or two samples, orthogonal rows."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from esssim.gap.elementary import mean_over_pairs
+from esssim.gap.elementary import FEW_ENOUGH, FEW_PAIRS, LARGEST_N_OF_PAIRS
 from esssim.gap.model import Prediction
 from esssim.gap.setting import Setting
 from esssim.problems import Problem
 from esssim.sampling import Sampling
-from esssim.spectra import largest_eigenvalues
 
-# Pairs of rank-one samples are held as one n×n matrix; others take an eigenproblem for each pair.
-LARGEST_N_OF_PAIRS = 2000
-WORK_OF_PAIRS = 2e7
 # |aᵢ·aⱼ| ≤ this·‖aᵢ‖‖aⱼ‖ counts as orthogonal.
 ORTHOGONAL = 1e-10
 
@@ -25,6 +21,7 @@ def exact(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Predict
     b = n without replacement and p = 1: 0;
     b = 1: (1/n)Σᵢ λ_max(Hᵢ) − λ₁;
     b = 2: the mean of λ_max(½Hᵢ + ½Hⱼ) over pairs less λ₁, for rank-one samples ¼(α+α') + ½√(¼(α−α')² + (a·a')²), α = ‖a‖²;
+    b = n − 1 without replacement: the mean of λ_max((nH − Hᵢ)/(n−1)) less λ₁;
     orthogonal rows without replacement: Σ_k C(k−1, b−1)/C(n, b)·‖a_k‖²/b − λ₁, ‖a₁‖ ≤ ‖a₂‖ ≤ …: the k-th smallest is the
     largest of a batch with this (hypergeometric) probability.
 
@@ -41,25 +38,15 @@ def exact_at(s: Setting) -> Prediction:
         return _found(0.0, "one parameter", s)
     if s.b == 1:
         return _found(float(s.sample_sharpness.mean()) - s.sharpness, "b = 1", s)
-    if s.b == 2 and not s.rank_one and s.n**2 * s.p**2 <= 2 * WORK_OF_PAIRS:
-        return _found(_mean_over_eigenproblems(s) - s.sharpness, "b = 2", s)
-    if s.rank_one:
-        if s.b == 2 and s.n <= LARGEST_N_OF_PAIRS:
-            return _found(mean_over_pairs(s) - s.sharpness, "b = 2, rank-one samples", s)
-        if not s.with_replacement and s.n <= LARGEST_N_OF_PAIRS and _rows_are_orthogonal(s):
-            return _found(s.maximum_over_batch(s.sample_sharpness) / s.b - s.sharpness, "orthogonal rows", s)
+    if s.b == 2 and FEW_PAIRS.holds(s):
+        return _found(s.pair_sharpness - s.sharpness, "b = 2", s)
+    if not s.with_replacement and s.b == s.n - 1 and FEW_ENOUGH.holds(s):
+        return _found(s.left_out_sharpness - s.sharpness, "b = n − 1", s)
+    if s.rank_one and not s.with_replacement and s.n <= LARGEST_N_OF_PAIRS and _rows_are_orthogonal(s):
+        return _found(s.maximum_over_batch(s.sample_sharpness) / s.b - s.sharpness, "orthogonal rows", s)
     return Prediction.refused(
-        "exact", "needs b = 1, 2 or n, p = 1, or orthogonal rows without replacement, and few enough pairs"
+        "exact", "needs b = 1, 2, n − 1 or n, p = 1, or orthogonal rows without replacement, and few enough samples"
     )
-
-
-def _mean_over_eigenproblems(s: Setting) -> float:
-    """M₂ from every pair."""
-    first, second = np.triu_indices(s.n, 1)
-    distinct = float(largest_eigenvalues(s.curvature, np.stack((first, second), axis=1)).sum())
-    if s.with_replacement:
-        return (2 * distinct + float(s.sample_sharpness.sum())) / s.n**2
-    return distinct / (s.n * (s.n - 1) / 2)
 
 
 def _rows_are_orthogonal(s: Setting) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from esssim.gap.rules import POSITIVE_SEMIDEFINITE, POSITIVE_SHARPNESS, WITHOUT_REPLACEMENT, Rule, bound
+from esssim.gap.rules import ENUMERABLE, POSITIVE_SEMIDEFINITE, POSITIVE_SHARPNESS, WITHOUT_REPLACEMENT, Rule, bound
 from esssim.gap.setting import Setting
+from esssim.spectra import largest_eigenvalues
 from esssim.statistics.perron import RANK_TOLERANCE
 
 
@@ -31,8 +32,15 @@ def second_moment(s: Setting) -> float:
     return added + s.relative_rounding * s.largest_norm**2 / float(s.eigenvalues[keep][-1])
 
 
-@bound("upper", POSITIVE_SEMIDEFINITE)
+@bound("upper", POSITIVE_SEMIDEFINITE, ENUMERABLE)
 def steepest_batch(s: Setting) -> float:
+    """Q_b ≤ max_B λ_max(H_B)."""
+    batches, _ = s.every_batch
+    return float(largest_eigenvalues(s.curvature, batches).max())
+
+
+@bound("upper", POSITIVE_SEMIDEFINITE)
+def steepest_sample(s: Setting) -> float:
     """Q_b ≤ max_B λ_max(H_B) ≤ max_i λ_max(Hᵢ)."""
     return float(s.sample_sharpness.max())
 
@@ -43,4 +51,11 @@ def full_batch_multiple(s: Setting) -> float:
     return s.n / s.b * (s.sharpness + s.rounding)
 
 
-MEAN_SQUARE_RULES: tuple[Rule, ...] = (top_direction, identity, second_moment, steepest_batch, full_batch_multiple)
+MEAN_SQUARE_RULES: tuple[Rule, ...] = (
+    top_direction,
+    identity,
+    second_moment,
+    steepest_batch,
+    steepest_sample,
+    full_batch_multiple,
+)

@@ -81,8 +81,6 @@ def _second_term(s: Setting) -> float:
 
 
 def _third_term(s: Setting) -> float:
-    if s.p == 1 or s.c3 == 0.0:
-        return 0.0
     weights = s.top_deviations[:, 1:] / _eigengaps(s)
     rotations = weights @ s.eigenvectors[:, 1:].T
     forms = s.curvature.quadratic_forms(rotations) - (weights**2) @ s.eigenvalues[1:]

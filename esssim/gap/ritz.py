@@ -9,14 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from esssim._validate import FloatArray
-from esssim.gap.rules import POSITIVE_SEMIDEFINITE, Condition, bound
+from esssim.gap.rules import ENUMERABLE, POSITIVE_SEMIDEFINITE, bound
 from esssim.gap.setting import Setting
-
-ENUMERATED_NUMBERS = 2**20
-ENUMERABLE = Condition(
-    "an average over every batch of at most 1e6 numbers",
-    lambda s: s.sampling.count(s.n) * s.b * s.p**2 <= ENUMERATED_NUMBERS,
-)
 
 
 @bound("lower")

@@ -23,6 +23,11 @@ ALWAYS = Condition("always", lambda s: True)
 WITHOUT_REPLACEMENT = Condition("sampling without replacement", lambda s: not s.with_replacement)
 POSITIVE_SEMIDEFINITE = Condition("positive semidefinite samples", lambda s: s.positive_semidefinite)
 RANK_ONE = Condition("rank-one samples", lambda s: s.rank_one)
+ENUMERATED_NUMBERS = 2**20
+ENUMERABLE = Condition(
+    "an average over every batch of at most 1e6 numbers",
+    lambda s: s.sampling.count(s.n) * s.b * s.p**2 <= ENUMERATED_NUMBERS,
+)
 POSITIVE_SHARPNESS = Condition("λ_max(H) > 0", lambda s: s.sharpness > s.rounding)
 
 

@@ -187,6 +187,28 @@ class Setting:
         return float(np.diff(at_most) @ ordered)
 
     @cached_property
+    def pair_sharpness(self) -> float:
+        """M₂ of the same scheme, from every pair; for Hᵢ = aᵢaᵢᵀ λ_max(½aaᵀ + ½a'a'ᵀ) = ¼(α+α') + ½√(¼(α−α')² + (a·a')²),
+        α = ‖a‖²."""
+        if not self.rank_one:
+            first, second = np.triu_indices(self.n, 1)
+            distinct = float(largest_eigenvalues(self.curvature, np.stack((first, second), axis=1)).sum())
+            total, equal = 2 * distinct + float(self.sample_sharpness.sum()), float(self.sample_sharpness.sum())
+        else:
+            gram = self.rows @ self.rows.T
+            squares = np.diagonal(gram)
+            half_sum, half_difference = (squares[:, None] + squares) / 2, (squares[:, None] - squares) / 2
+            tops = (half_sum + np.hypot(half_difference, gram)) / 2
+            total, equal = float(tops.sum()), float(np.trace(tops))
+        return total / self.n**2 if self.with_replacement else (total - equal) / (self.n * (self.n - 1))
+
+    @cached_property
+    def left_out_sharpness(self) -> float:
+        """M_{n−1} without replacement: the mean of λ_max((nH − Hᵢ)/(n−1))."""
+        others = self.n * self.hessian - self.curvature.batch_matrices(np.arange(self.n)[:, None])
+        return float(np.linalg.eigvalsh(others / (self.n - 1))[:, -1].mean())
+
+    @cached_property
     def every_batch(self) -> tuple[IntArray, FloatArray]:
         """Every batch and its probability, (m, b) and (m,): where m is small."""
         chunks = list(self.sampling.enumerate(self.n))
