@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from esssim import claims, data, flow, gap, moments, settling, stability
-    from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem, Quadratic
+    from esssim.problems import DiagonalLinearNetwork, LinearRegression, Perceptron, Problem, Quadratic
     from esssim.sampling import Reshuffled, Sampling, WithoutReplacement, WithReplacement
     from esssim.simulation import Ramp, gradient_flow, simulate
     from esssim.statistics import (
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "problems": ("DiagonalLinearNetwork", "LinearRegression", "Problem", "Quadratic"),
+    "problems": ("DiagonalLinearNetwork", "LinearRegression", "Perceptron", "Problem", "Quadratic"),
     "sampling": ("Reshuffled", "Sampling", "WithReplacement", "WithoutReplacement"),
     "statistics": (
         "Estimate",
@@ -48,6 +48,7 @@ __all__ = [
     "DiagonalLinearNetwork",
     "Estimate",
     "LinearRegression",
+    "Perceptron",
     "Problem",
     "Quadratic",
     "Ramp",

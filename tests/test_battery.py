@@ -48,6 +48,8 @@ def ordinary_cases() -> dict[str, Case]:
             f"difference, depth {depth}": Case(network(inputs, targets, form="difference", depth=depth), normal(6))
             for depth in (2, 3, 4, 5)
         },
+        "perceptron, tanh": Case(es.Perceptron(inputs, targets, 2), normal(10)),
+        "perceptron, GELU, n < p": Case(es.Perceptron(inputs[:4], targets[:4], 2, activation="gelu"), normal(10)),
         "one sample": Case(es.LinearRegression(inputs[:1], targets[:1]), normal(3)),
         "two samples, one parameter": Case(es.LinearRegression(inputs[:2, :1], targets[:2]), normal(1)),
         "a user's own: logistic regression": Case(example.LogisticRegression(inputs, np.sign(targets)), normal(3)),

@@ -28,6 +28,9 @@ def problem_of(kind: str, d: int, seed: int = 0) -> tuple[es.Problem, np.ndarray
     inputs, targets = rng.standard_normal((N, d)), rng.standard_normal(N)
     if kind == "regression":
         return es.LinearRegression(inputs, targets), rng.standard_normal(d)
+    if kind.startswith("perceptron"):
+        problem = es.Perceptron(inputs, targets, 3, activation=kind.split()[1])
+        return problem, rng.uniform(-3, 3, problem.n_params)
     theta = rng.uniform(-1.5, 1.5, 2 * d)
     if kind == "product":
         return es.DiagonalLinearNetwork(inputs, targets), theta
@@ -54,7 +57,7 @@ def run(problem: es.Problem, theta0: np.ndarray, sampling: es.Sampling, label_no
 
 
 class TestSteps:
-    @every_kind
+    @pytest.mark.parametrize("kind", [*KINDS, "perceptron tanh", "perceptron gelu"])
     @pytest.mark.parametrize("d", [1, 7, 8, 9, 17])
     @pytest.mark.parametrize("b", [1, 3, 4, 5, 8, 11])
     def test_rows_in_fours_and_the_rest(self, kind: str, d: int, b: int) -> None:
@@ -66,7 +69,7 @@ class TestSteps:
 
         plain = Plain.__new__(Plain)
         plain.__dict__.update(vars(problem))
-        assert isinstance(runner._loop_for(problem, start), runner._LeastSquaresLoop)
+        assert not isinstance(runner._loop_for(problem, start), runner._PlainLoop)
         assert isinstance(runner._loop_for(plain, start), runner._PlainLoop)
         for noise in (0.0, 0.1):
             expected = run(plain, 0.3 * start, es.WithoutReplacement(b), noise)

@@ -16,7 +16,7 @@ import xarray
 from numpy.testing import assert_allclose, assert_array_equal
 
 import esssim as es
-from esssim.problems import LeastSquares
+from esssim.problems import LeastSquares, NonlinearLeastSquares
 from esssim.simulation import STATISTICS
 
 N = 7
@@ -29,6 +29,7 @@ PROBLEMS: dict[str, es.Problem] = {
     "product": es.DiagonalLinearNetwork(inputs, targets),
     "difference 2": es.DiagonalLinearNetwork(inputs, targets, form="difference"),
     "difference 3": es.DiagonalLinearNetwork(inputs, targets, form="difference", depth=3),
+    "perceptron": es.Perceptron(inputs, targets, 2),
 }
 STARTS = {name: np.linspace(0.4, 0.9, problem.n_params) for name, problem in PROBLEMS.items()}
 SCHEMES = (es.WithoutReplacement(3), es.WithoutReplacement(N), es.WithReplacement(3), es.Reshuffled(3))
@@ -87,10 +88,11 @@ def replay(
     thetas, covectors = [theta.copy()], []
     for step in range(n_steps):
         batch = np.array(next(batches))
-        if isinstance(problem, LeastSquares):
+        if isinstance(problem, NonlinearLeastSquares):
             noise = [label_noise * stream.standard_normal() if label_noise > 0 else 0.0 for _ in batch]
             residuals = problem.residuals(theta, batch) - np.array(noise)
-            covectors.append(problem.inputs[batch].T @ residuals / len(batch))
+            if isinstance(problem, LeastSquares):
+                covectors.append(problem.inputs[batch].T @ residuals / len(batch))
             gradient = problem.sample_jacobians(theta, batch).T @ residuals / len(batch)
         else:
             gradient = problem.sample_gradients(theta, batch).mean(axis=0)

@@ -3,6 +3,7 @@
 from esssim.problems.base import Problem, check_problem
 from esssim.problems.curvature import Curvature, DenseCurvature, LowRankCurvature
 from esssim.problems.diagonal import DiagonalLinearNetwork
+from esssim.problems.perceptron import Perceptron
 from esssim.problems.quadratic import Quadratic
 from esssim.problems.regression import LeastSquares, LinearRegression
 from esssim.problems.residual import NonlinearLeastSquares
@@ -15,6 +16,7 @@ __all__ = [
     "LinearRegression",
     "LowRankCurvature",
     "NonlinearLeastSquares",
+    "Perceptron",
     "Problem",
     "Quadratic",
     "check_problem",

@@ -6,11 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from esssim._kernels import perceptron, sgd
 from esssim._kernels import sampling as kernels
-from esssim._kernels import sgd
 from esssim._kernels.layout import in_cache_lines
 from esssim._validate import FloatArray, IntArray
-from esssim.problems import DiagonalLinearNetwork, LinearRegression, NonlinearLeastSquares, Problem, Quadratic
+from esssim.problems import (
+    DiagonalLinearNetwork,
+    LinearRegression,
+    NonlinearLeastSquares,
+    Perceptron,
+    Problem,
+    Quadratic,
+)
 from esssim.sampling import Reshuffled, Sampling, WithReplacement
 from esssim.simulation.schedule import Ramp
 
@@ -126,6 +133,20 @@ class _QuadraticLoop:
         return sgd.run_quadratic(batches, *data, first, o.ramp.for_kernel(o.n_steps), o.momentum, o.nesterov)
 
 
+class _PerceptronLoop:
+    def __init__(self, problem: Perceptron, theta0: FloatArray) -> None:
+        self._problem, self.theta, self._velocity = problem, theta0.copy(), np.zeros_like(theta0)
+        self._activation = perceptron.TANH if problem.activation == "tanh" else perceptron.GELU
+
+    def is_surely_in_range(self) -> bool:
+        return False
+
+    def run(self, batches: IntArray, noise: FloatArray, first: int, o: Optimiser) -> int:
+        data = (self._problem.inputs, self._problem.targets, self._activation, self.theta, self._velocity)
+        ramp = o.ramp.for_kernel(o.n_steps)
+        return perceptron.run_perceptron(batches, noise, *data, first, ramp, o.momentum, o.nesterov)
+
+
 class _PlainLoop:
     """For a problem that only has gradients."""
 
@@ -148,10 +169,14 @@ class _PlainLoop:
         return -1
 
 
-def _loop_for(problem: Problem, theta0: FloatArray) -> _LeastSquaresLoop | _QuadraticLoop | _PlainLoop:
+def _loop_for(
+    problem: Problem, theta0: FloatArray
+) -> _LeastSquaresLoop | _QuadraticLoop | _PerceptronLoop | _PlainLoop:
     # A subclass may have changed what the compiled loops assume.
     if type(problem) is Quadratic:
         return _QuadraticLoop(problem, theta0)
+    if type(problem) is Perceptron:
+        return _PerceptronLoop(problem, theta0)
     if type(problem) in (LinearRegression, DiagonalLinearNetwork):
         return _LeastSquaresLoop(problem, theta0)  # type: ignore[arg-type]
     return _PlainLoop(problem, theta0)
