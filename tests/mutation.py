@@ -71,7 +71,7 @@ MODULES = {
 }
 
 # (file, pattern in "line of source # change", reason): where an error is none. Nothing else is left out.
-ROUTES = "speed only: either route gives the same eigenvalue, which the tests check separately"
+ROUTES = "speed only: either route gives the same numbers, which the tests check separately"
 TOLERANCE = "a numerical tolerance or cap: another value of this size is as right"
 SCALE = "a power of two for range only: LAPACK scales by itself, or any neighbouring power serves"
 BOUNDARY = "the two sides of this boundary agree, or no double lies on it"
@@ -184,6 +184,15 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
         "gap/random_matrix.py",
         r"→ (a\[0\] - a\[1\]|s\.eigenvalues) >= s\.rounding|→ abs\(_kurtosis_misfit\(s\)\) < ",
         BOUNDARY,
+    ),
+    ("moments/stationary.py", r"→ left >= tolerance|→ sign >= 0|→ error < RESIDUAL", BOUNDARY),
+    ("moments/stationary.py", r"^tolerance = 1e-8 .* # 1e-08 → ", TOLERANCE),
+    ("moments/stationary.py", r"→ rank < DENSE_RANK", ROUTES),
+    ("moments/stationary.py", r"^units\[index, .* # 1\.0 → 2", "any scale of a basis"),
+    (
+        "moments/stationary.py",
+        r"\.reshape\(len\(units\), -1\) # 1 → 2",
+        "numpy reads any negative length as the unknown one",
     ),
     ("moments/stationary.py", r"^(DENSE_RANK|SINGULAR|RESIDUAL|REFINEMENTS) = ", TOLERANCE),
     (
