@@ -165,7 +165,7 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ("statistics/mean_square.py", r"^RANK_TOLERANCE = |# RANK_TOLERANCE \* top → |→ eigenvalues >= ", TOLERANCE),
     (
         "gap/concentration.py",
-        r"^GRID = |^LARGEST_EXPONENT = |\"xatol\": 0\.03",
+        r"^GRID = |# 0\.03 → ",
         "any θ gives a bound: a grid of other ends and steps is as right, and so is another tolerance of the search",
     ),
     (
@@ -178,7 +178,11 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
         r"^(units|units /|coupling) = .*np\.where\(seen.* # (0\.0|1\.0) → |^units /= .* # 1\.0 → ",
         "overwritten where no second direction is seen",
     ),
-    ("gap/rules.py", r"ENUMERATED_NUMBERS", "a budget of numbers, not a formula"),
+    (
+        "gap/rules.py",
+        r"^ENUMERATED_NUMBERS = .* # \d+ → |<= ENUMERATED_NUMBERS, # (2 → 3|.* → .*(/ s\.b|s\.p \* 2|< ENUMERATED_NUMBERS)$)",
+        "a budget of numbers, not a formula",
+    ),
     ("gap/rules.py", r"→ s\.sharpness >= s\.rounding", BOUNDARY),
     (
         "gap/random_matrix.py",
