@@ -180,10 +180,9 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "gap/rules.py",
-        r"^ENUMERATED_NUMBERS = .* # \d+ → |<= ENUMERATED_NUMBERS, # (2 → 3|.* → .*(/ s\.b|s\.p \* 2|< ENUMERATED_NUMBERS)$)",
+        r"^ENUMERATED_NUMBERS = .* # 2 → |<= ENUMERATED_NUMBERS, # (2 → 3|.* → .*(/ s\.b|s\.p \* 2|< ENUMERATED_NUMBERS)$)",
         "a budget of numbers, not a formula",
     ),
-    ("gap/rules.py", r"→ s\.sharpness >= s\.rounding", BOUNDARY),
     (
         "gap/random_matrix.py",
         r"→ (a\[0\] - a\[1\]|s\.eigenvalues) >= s\.rounding|→ abs\(_kurtosis_misfit\(s\)\) < ",
