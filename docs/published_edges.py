@@ -35,6 +35,19 @@ On a quadratic the sharpness does not rise, and the formula is 0/0. So: diagonal
 loss; the step size at which the present sharpness is its equilibrium, over 2/Q_b of the Gauss–Newton Hessians. gap/ηα is the
 closed form over ηα, which has to be ≫ 1 for it to hold in its own dynamics (`theory/self_stabilisation_gap.py`).
 """
+SOURCES = """## What was checked against the papers
+
+Read: the abstracts of all, and for Agarwala & Pennington a summary. From these come the gap ηβσ_u²/(4α), with α the rate of
+progressive sharpening, β the strength of self-stabilisation and σ_u² the gradient noise along the top eigenvector (Liao,
+Kolomvaki & Kyrillidis, arXiv 2604.21016); that ∇L·∇S < 0 along most of training (Damian, Nichani & Lee, arXiv 2209.15594); the
+edges ηλ_max < 2 and 𝒦 = 1 of the noise kernel, and its tie to the trace (Agarwala & Pennington, arXiv 2404.19261); the plateaus
+2(1−β)/η and 2(1+β)/η of batch sharpness (Andreyev et al., arXiv 2604.14108); that interaction-aware sharpness weighs the landscape by
+the distribution of batch gradients (Lee & Jang, ICLR 2023).
+
+Not within reach, and our own reading: α = −∇L·∇S and β as the squared norm of ∇S across the top eigenvector; the predicted dynamics
+as those of Damian, Nichani & Lee with gradient noise added, and the conditions of the theorem that couples SGD to them; the formulas
+of the three approximations of the noise kernel; the definition tr(H G_b)/tr(G_b).
+"""
 
 
 def table(rows: list[Row], keys: tuple[str, ...], edges: tuple[str, ...]) -> str:
@@ -62,7 +75,7 @@ def markdown(content: dict[str, list[Row]]) -> str:
     parts = [HEAD, REGRESSION, table(content["regression"], ("ensemble", "b"), tuple(published.EDGES))]
     parts += [HEAVY_BALL, table(content["heavy ball"], ("ensemble", "b", "momentum"), heavy_ball)]
     parts += [NETWORK, table(content["network"], ("seed", "b"), ("self-stabilisation", "gradient descent", "gap/ηα"))]
-    return "\n".join(parts)
+    return "\n".join([*parts, SOURCES])
 
 
 def main() -> int:

@@ -97,6 +97,17 @@ PAPERS: tuple[Paper, ...] = (
 }""",
     ),
     Paper(
+        "granziol2022learning",
+        ("2006.09092", "Granziol"),
+        """@article{granziol2022learning,
+  title   = {Learning Rates as a Function of Batch Size: A Random Matrix Theory Approach to Neural Network Training},
+  author  = {Granziol, Diego and Zohren, Stefan and Roberts, Stephen},
+  journal = {Journal of Machine Learning Research},
+  year    = {2022},
+  note    = {arXiv:2006.09092}
+}""",
+    ),
+    Paper(
         "liao2026sgd",
         ("2604.21016", "Liao, Kolomvaki & Kyrillidis"),
         """@misc{liao2026sgd,

@@ -433,6 +433,11 @@ def test_nothing_bounds_the_mean_square_sharpness_of_a_maximum() -> None:
     found = es.gap.mean_square_bounds(problem, np.zeros(2), es.WithReplacement(2))
     assert (found.lower, found.upper) == (-math.inf, math.inf)
     assert found["top_direction"].reason == "needs λ_max(H) > 0"
+    flat = es.gap.mean_square_bounds(
+        es.LinearRegression(np.zeros((3, 2)), np.zeros(3)), np.zeros(2), es.WithReplacement(2)
+    )
+    assert flat["identity"].reason == "needs λ_max(H) > 0"
+    assert flat.upper == 0.0
 
 
 def test_the_pairs_of_the_variance_are_distinct() -> None:

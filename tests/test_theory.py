@@ -262,10 +262,19 @@ def match_mean_square_bounds(rng: np.random.Generator) -> None:
         forms = np.einsum("i,nij,j->n", axis, hessians, axis)
         for scheme, b in itertools.product(SCHEMES, (1, 3)):
             sampling = scheme(b)
-            values = {"lambda1": forms.mean(), "s2": forms.var(), "c": sampling.variance_coefficient(5)}
+            values: dict[str, float] = {
+                "lambda1": forms.mean(),
+                "s2": forms.var(),
+                "c": sampling.variance_coefficient(5),
+            }
             found, lower = es.mean_square_sharpness(problem, theta, sampling), number(bound, **values)
+            single = es.mean_square_sharpness(problem, theta, es.WithReplacement(1))
+            values |= {"Q1": single}
+            upper = number(theory.results("mean_square_bounds")["chord in the variance coefficient"], **values)
+            assert found <= upper * (1 + 1e-12)
             if p == 1:
                 close(found, lower)
+                close(found, upper)
             assert es.sharpness(problem, theta) * (1 - 1e-12) <= lower <= found * (1 + 1e-12)
     # The exact example in which MiniBS exceeds the mean-square sharpness.
     angles = np.pi / 3 * np.arange(3)

@@ -7,7 +7,9 @@ Results.
 1. Below. M = v₁v₁ᵀ: Q_b ≥ λ₁ + c·Var_i(v₁ᵀH_iv₁)/λ₁, and so Q_b ≥ λ_max(H).
 2. Above. tr(MH_BMH_B) ≤ tr(M²H_B²), and so Q_b ≤ λ_max(H⁺E[H_B²]).
 3. Above, positive semidefinite samples. tr(MH_BMH_B) ≤ λ_max(H_B) tr(MH_BM), and so Q_b ≤ max_B λ_max(H_B).
-4. MiniBS has no such place: Q_b − M_b takes both signs (two exact examples).
+4. Above, by the batch size. The pencil is affine in c, and so Q_b is convex in it: Q_b ≤ λ₁ + c(Q₁ − λ₁), Q₁ at c = 1. With
+   c = 1/b the critical step size is at least (2/λ₁)·b/(b + b₀), b₀ = Q₁/λ₁ − 1: linear in b, then saturation.
+5. MiniBS has no such place: Q_b − M_b takes both signs (two exact examples).
 """
 
 from __future__ import annotations
@@ -17,12 +19,15 @@ import sympy
 from theory import mean_square_operator
 from theory._exact import SCHEMES, batch_mean, coefficient, expectation, mean, same, symmetric_matrices
 
-c, variance, top = sympy.symbols("c s2 lambda1", positive=True)
+c, variance, top, single = sympy.symbols("c s2 lambda1 Q1", positive=True)
 
 
 def derive() -> dict[str, sympy.Expr]:
-    """The lower bound; s2 is the variance over the samples of v₁ᵀH_iv₁."""
-    return {"lower bound on the mean-square sharpness": top + c * variance / top}
+    """The lower bound, s2 the variance over the samples of v₁ᵀH_iv₁, and the chord."""
+    return {
+        "lower bound on the mean-square sharpness": top + c * variance / top,
+        "chord in the variance coefficient": top + c * (single - top),
+    }
 
 
 def commutator_square(first: sympy.Matrix, second: sympy.Matrix) -> sympy.Expr:
@@ -63,7 +68,16 @@ def check() -> None:
     batch = root.T * root
     left = bound * (m * batch * m).trace() - (m * batch * m * batch).trace()
     same(left, (root * m * (bound * sympy.eye(2) - batch) * m * root.T).trace(), "domination")
-    # 4. One dimension, curvatures 1 and 3, b = 1: Q_1 = 2 + 1/2 exceeds M_1 = 2.
+    # 4. ⟨M, D(M)⟩ is affine in c: with the ratios r₀ ≤ λ₁ at c = 0 and r₁ ≤ Q₁ at c = 1 the ratio is (1−c)r₀ + cr₁.
+    pair = [h, m * h * m]
+    forms = [(m * mean_square_operator.second_moment(pair, m, factor)).trace() for factor in (0, c, 1)]
+    same(forms[1], (1 - c) * forms[0] + c * forms[2], "affine in c")
+    chord = derive()["chord in the variance coefficient"]
+    same(chord, (1 - c) * top + c * single, "chord")
+    size, half = sympy.symbols("b b0", positive=True)
+    rule = 2 / top * size / (size + half)
+    same(2 / chord.subs(c, 1 / size), rule.subs(half, single / top - 1), "linear, then saturation")
+    # 5. One dimension, curvatures 1 and 3, b = 1: Q_1 = 2 + 1/2 exceeds M_1 = 2.
     one = derive()["lower bound on the mean-square sharpness"].subs({c: 1, variance: 1, top: 2})
     same(one, sympy.Rational(5, 2), "Q_1 of curvatures 1 and 3")
     # Samples vvᵀ with v at 0°, 60° and 120°, b = 2 without replacement: every symmetric matrix is a combination of the

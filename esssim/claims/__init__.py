@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from esssim.claims import flow, gap, identities, moments, momentum, published, ramp, self_stabilisation, thresholds
+from esssim.claims import (
+    flow,
+    gap,
+    identities,
+    moments,
+    momentum,
+    published,
+    ramp,
+    scaling,
+    self_stabilisation,
+    thresholds,
+)
 from esssim.claims.model import Claim, Measurement, Registry, Verdict
 from esssim.claims.verify import Progress, exit_code, verify_claims
 
 registry = Registry()
-for module in (identities, gap, ramp, thresholds, momentum, moments, published, self_stabilisation, flow):
+for module in (identities, gap, ramp, thresholds, momentum, moments, published, self_stabilisation, scaling, flow):
     module.register(registry)
 
 __all__ = ["Claim", "Measurement", "Registry", "Verdict", "exit_code", "registry", "verify"]
