@@ -11,5 +11,13 @@ except ModuleNotFoundError as error:
 
 from esssim.bridge.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from esssim.bridge.problem import TorchProblem
+from esssim.bridge.subspace import SubspaceSharpness, mean_square_sharpness_in_subspace
 
-__all__ = ["Checkpoint", "TorchProblem", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "SubspaceSharpness",
+    "TorchProblem",
+    "load_checkpoint",
+    "mean_square_sharpness_in_subspace",
+    "save_checkpoint",
+]

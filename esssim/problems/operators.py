@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 
@@ -105,17 +106,21 @@ class OperatorCurvature(ABC):
         """The curvature on the span of all samples where that is known by structure: never here."""
         return self
 
-    def mean_conjugation(self, matrix: FloatArray) -> FloatArray:
-        """(1/n) Σᵢ Hᵢ M Hᵢ needs all per-sample Hessians: refused."""
+    def refuse_conjugations(self) -> NoReturn:
+        """ValueError: M ↦ mean HᵢMHᵢ needs all per-sample Hessians."""
         raise ValueError(
-            f"the problem is too large for the mean of HᵢMHᵢ with full Hessians: it takes n_samples·n_params³ = "
-            f"{self.n_samples:,}·{self.n_params:,}³ multiplications; hessian='gauss_newton' does without"
+            "the problem is too large for mean-square quantities of full Hessians: all n_samples·n_params² = "
+            f"{self.n_samples * self.n_params**2:,} entries of the per-sample Hessians would be needed; "
+            "hessian='gauss_newton' does without them"
         )
 
+    def mean_conjugation(self, matrix: FloatArray) -> FloatArray:
+        """(1/n) Σᵢ Hᵢ M Hᵢ, refused."""
+        self.refuse_conjugations()
+
     def conjugation_in(self, basis: FloatArray) -> Callable[[FloatArray], FloatArray]:
-        """M ↦ Vᵀ[(1/n) Σᵢ Hᵢ VMVᵀ Hᵢ]V needs all per-sample Hessians: refused."""
-        self.mean_conjugation(basis)
-        raise AssertionError("unreachable")
+        """M ↦ Vᵀ[(1/n) Σᵢ Hᵢ VMVᵀ Hᵢ]V, refused."""
+        self.refuse_conjugations()
 
     def _affordable(self, what: str, numbers: int) -> None:
         if numbers > MATRIX_NUMBERS:
