@@ -160,6 +160,10 @@ class BlockCurvature:
         """All rows of all samples, (n·c, p)."""
         return self.factors.reshape(-1, self.n_params)
 
+    def in_basis(self, basis: FloatArray) -> BlockCurvature:
+        """The blocks AᵢV, so that Hᵢ becomes VᵀHᵢV: V = `basis` (p, r)."""
+        return BlockCurvature((self.rows() @ basis).reshape(*self.factors.shape[:2], -1))
+
     def mean(self) -> FloatArray:
         """H = (1/n) Σᵢ Hᵢ, (p, p)."""
         return np.asarray(self.rows().T @ (self.rows() / self.n_samples))
@@ -194,7 +198,7 @@ class BlockCurvature:
 
     def compressed(self, basis: FloatArray) -> FloatArray:
         """VᵀHᵢV for V = `basis` (p, r), (n, r, r)."""
-        projected = self.factors @ basis
+        projected = self.in_basis(basis).factors
         return np.asarray(projected.transpose(0, 2, 1) @ projected)
 
     def without_null_space(self) -> BlockCurvature:
@@ -228,7 +232,7 @@ class BlockCurvature:
 
     def conjugation_in(self, basis: FloatArray) -> Callable[[FloatArray], FloatArray]:
         """M ↦ Vᵀ[(1/n) Σᵢ Hᵢ VMVᵀ Hᵢ]V on symmetric (r, r) matrices, V = `basis` (p, r) with orthonormal columns."""
-        return BlockCurvature(self.factors @ basis).mean_conjugation
+        return self.in_basis(basis).mean_conjugation
 
     def scale(self) -> float:
         """A power of two near the largest entry of any Hᵢ (1 when all are zero)."""

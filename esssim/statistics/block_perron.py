@@ -40,6 +40,9 @@ class BlockPerron(PerronMatrix):
     def n_samples(self) -> int:
         return int(self.eigenvectors.shape[0]) // self.n_rows
 
+    def inner_tolerance(self, iteration: int) -> float:
+        return max(1e-10, 1e-4 * 1e-3**iteration)  # an application takes seconds: no digit before it counts
+
     def first_vector(self) -> FloatArray:
         return np.tile(np.eye(self.n_rows).ravel(), self.n_samples)
 

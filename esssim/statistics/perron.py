@@ -87,8 +87,10 @@ class PerronMatrix:
         """
         vector = self.first_vector()
         value = self._rayleigh_functional(vector)
-        for _ in range(MAX_ITERATIONS):
-            _, vector = lanczos_largest_eigenvalue(self.at(2.0 / value), len(vector), start=vector, tolerance=1e-10)
+        for k in range(MAX_ITERATIONS):
+            _, vector = lanczos_largest_eigenvalue(
+                self.at(2.0 / value), len(vector), start=vector, tolerance=self.inner_tolerance(k)
+            )
             vector = self.positive(vector)
             previous, value = value, self._rayleigh_functional(vector)
             if abs(value - previous) <= 1e-14 * value:
@@ -109,6 +111,10 @@ class PerronMatrix:
             inside = self.raised(vector, floor)
             upper = min(upper, self.kappa_2 * self.ratio_bound(psi(inside), inside))
         return float(value * min(1.0, lower - rounding)), float(value * max(1.0, upper + rounding))
+
+    def inner_tolerance(self, iteration: int) -> float:
+        """What the k-th eigenvector is solved to: the error of the value is its square."""
+        return 1e-10
 
     def first_vector(self) -> FloatArray:
         """A vector inside the cone that Ψ preserves: ones."""
