@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from esssim import claims, data, flow, gap, moments, settling, stability
+    from esssim import bridge, claims, data, flow, gap, moments, settling, stability
     from esssim.problems import DiagonalLinearNetwork, LinearRegression, Perceptron, Problem, Quadratic
     from esssim.sampling import Reshuffled, Sampling, WithoutReplacement, WithReplacement
     from esssim.simulation import Ramp, gradient_flow, simulate
@@ -42,7 +42,7 @@ _HOMES = {
     "store": ("load", "save"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_SUBMODULES = ("claims", "data", "flow", "gap", "moments", "settling", "stability")
+_SUBMODULES = ("bridge", "claims", "data", "flow", "gap", "moments", "settling", "stability")
 
 __all__ = [
     "DiagonalLinearNetwork",
@@ -57,6 +57,7 @@ __all__ = [
     "WithReplacement",
     "WithoutReplacement",
     "batch_sharpness",
+    "bridge",
     "claims",
     "data",
     "flow",

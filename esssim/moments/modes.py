@@ -9,7 +9,7 @@ import numpy as np
 
 from esssim import _validate
 from esssim._validate import FloatArray
-from esssim.problems import Curvature, LinearRegression, LowRankCurvature, Problem, Quadratic
+from esssim.problems import Curvature, DenseCurvature, LinearRegression, LowRankCurvature, Problem, Quadratic
 from esssim.sampling import Reshuffled, Sampling
 from esssim.statistics.perron import RANK_TOLERANCE
 
@@ -81,6 +81,7 @@ def _moving_directions(curvature: Curvature) -> tuple[FloatArray, FloatArray]:
         _, singular, transposed = np.linalg.svd(curvature.factors / np.sqrt(curvature.n_samples), full_matrices=False)
         keep = singular > np.sqrt(RANK_TOLERANCE) * singular[0]
         return np.ascontiguousarray(singular[keep] ** 2), np.ascontiguousarray(transposed[keep].T)
+    assert isinstance(curvature, DenseCurvature)
     eigenvalues, eigenvectors = np.linalg.eigh(curvature.mean())
     # The root mean square of ‖Hᵢv‖: a v in the kernel of H still moves where samples only cancel.
     reach = np.sqrt(((curvature.hessians @ eigenvectors) ** 2).sum(axis=1).mean(axis=0))

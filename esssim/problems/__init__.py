@@ -1,14 +1,16 @@
 """Problems: empirical risks whose mini-batch Hessians are known exactly."""
 
 from esssim.problems.base import Problem, check_problem
-from esssim.problems.curvature import Curvature, DenseCurvature, LowRankCurvature
+from esssim.problems.curvature import DenseCurvature, LowRankCurvature
 from esssim.problems.diagonal import DiagonalLinearNetwork
+from esssim.problems.operators import BlockCurvature, Curvature, OperatorCurvature
 from esssim.problems.perceptron import Perceptron
 from esssim.problems.quadratic import Quadratic
 from esssim.problems.regression import LeastSquares, LinearRegression
 from esssim.problems.residual import NonlinearLeastSquares
 
 __all__ = [
+    "BlockCurvature",
     "Curvature",
     "DenseCurvature",
     "DiagonalLinearNetwork",
@@ -16,6 +18,7 @@ __all__ = [
     "LinearRegression",
     "LowRankCurvature",
     "NonlinearLeastSquares",
+    "OperatorCurvature",
     "Perceptron",
     "Problem",
     "Quadratic",

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from esssim import _validate
 from esssim._validate import FloatArray, IntArray
-from esssim.problems.curvature import Curvature, DenseCurvature
+from esssim.problems.curvature import DenseCurvature
+from esssim.problems.operators import Curvature
 
 
 class Problem(ABC):

@@ -91,7 +91,7 @@ class DenseCurvature:
 
     def scale(self) -> float:
         """A power of two near the largest entry of any Hᵢ (1 when all are zero)."""
-        return _power_of_two(self.hessians)
+        return power_of_two_near(self.hessians)
 
     def scaled(self, power_of_two: float) -> DenseCurvature:
         """The curvature of Hᵢ / power_of_two."""
@@ -214,11 +214,14 @@ class LowRankCurvature:
 
     def scale(self) -> float:
         """A power of two near the largest entry of any Hᵢ (1 when all are zero)."""
-        root = _power_of_two(self.factors)
+        root = power_of_two_near(self.factors)
         if self.diagonals is None:
             return root**2
         return (
-            max(root**2 if self.factors.any() else 0.0, _power_of_two(self.diagonals) if self.diagonals.any() else 0.0)
+            max(
+                root**2 if self.factors.any() else 0.0,
+                power_of_two_near(self.diagonals) if self.diagonals.any() else 0.0,
+            )
             or 1.0
         )
 
@@ -244,10 +247,7 @@ class LowRankCurvature:
         return conjugation
 
 
-Curvature = DenseCurvature | LowRankCurvature
-
-
-def _power_of_two(array: FloatArray) -> float:
+def power_of_two_near(array: FloatArray) -> float:
     """The power of four next to the largest magnitude: exact to divide by, and so is its root."""
     largest = float(np.abs(array).max(initial=0.0))
     return float(4.0 ** (np.frexp(largest)[1] // 2)) if largest > 0 else 1.0

@@ -1,5 +1,6 @@
 """Largest eigenvalues of mini-batch Hessians: the structure of the curvature picks the algorithm."""
 
+from esssim.spectra.batched import TopPairs, lanczos_top_pairs
 from esssim.spectra.batches import largest_eigenvalues, prepare
 from esssim.spectra.dense import largest_eigenvalue
 from esssim.spectra.gram import gram_largest_eigenvalues
@@ -7,10 +8,12 @@ from esssim.spectra.lanczos import lanczos_from, lanczos_largest_eigenvalue
 from esssim.spectra.secular import diagonal_plus_low_rank_largest_eigenvalues
 
 __all__ = [
+    "TopPairs",
     "diagonal_plus_low_rank_largest_eigenvalues",
     "gram_largest_eigenvalues",
     "lanczos_from",
     "lanczos_largest_eigenvalue",
+    "lanczos_top_pairs",
     "largest_eigenvalue",
     "largest_eigenvalues",
     "prepare",

@@ -7,7 +7,9 @@ from functools import singledispatch
 import numpy as np
 
 from esssim._validate import FloatArray, IntArray
-from esssim.problems.curvature import CHUNK_NUMBERS, Curvature, DenseCurvature, LowRankCurvature
+from esssim.problems.curvature import CHUNK_NUMBERS, DenseCurvature, LowRankCurvature
+from esssim.problems.operators import BlockCurvature, Curvature, OperatorCurvature
+from esssim.spectra.batched import BASIS_AT_FIRST, lanczos_top_pairs
 from esssim.spectra.dense import stacked_largest_eigenvalues
 from esssim.spectra.gram import GramSlices, product_largest_eigenvalues, slice_largest_eigenvalues, slices_pay
 from esssim.spectra.secular import diagonal_plus_low_rank_largest_eigenvalues
@@ -21,11 +23,11 @@ def largest_eigenvalues(
     chunk_numbers bounds the memory: at most so many numbers in any one intermediate array (one batch at least).
     For many calls with one curvature, `prepare` it once.
     """
-    b, p = batches.shape[1], curvature.n_params
+    b = batches.shape[1]
     prepared = prepare(curvature, b, len(batches))
     if b == curvature.n_samples and (np.sort(batches, axis=1) == np.arange(b)).all():
         return np.repeat(_largest_eigenvalues(prepared, batches[:1]), len(batches))
-    per_batch = b * p * p if isinstance(curvature, DenseCurvature) else b * max(b, p)
+    per_batch = _numbers_per_batch(curvature, b)
     size = max(1, chunk_numbers // per_batch)
     chunks = [_largest_eigenvalues(prepared, batches[i : i + size]) for i in range(0, len(batches), size)]
     return np.concatenate(chunks) if chunks else np.empty(0)
@@ -40,6 +42,17 @@ def prepare(curvature: Curvature | GramSlices, batch_size: int, n_batches: int) 
         return curvature
     pays = slices_pay(curvature.factors, (n_batches, batch_size))
     return GramSlices.of(curvature.factors) if pays else curvature
+
+
+def _numbers_per_batch(curvature: Curvature | GramSlices, b: int) -> int:
+    """How many numbers the algorithm of a curvature holds for each batch of b."""
+    p = curvature.n_params
+    if isinstance(curvature, DenseCurvature):
+        return b * p * p
+    if isinstance(curvature, BlockCurvature):
+        rows = b * curvature.n_rows
+        return rows * (p + min(rows, p))
+    return BASIS_AT_FIRST * p if isinstance(curvature, OperatorCurvature) else b * max(b, p)
 
 
 @singledispatch
@@ -68,3 +81,16 @@ def _(curvature: LowRankCurvature, batches: IntArray) -> FloatArray:
     if batches.shape[1] >= curvature.n_params:
         return stacked_largest_eigenvalues(curvature.batch_matrices(batches))
     return diagonal_plus_low_rank_largest_eigenvalues(curvature.diagonals, curvature.factors, batches)
+
+
+@_largest_eigenvalues.register
+def _(curvature: BlockCurvature, batches: IntArray) -> FloatArray:
+    rows = curvature.factors[batches].reshape(len(batches), -1, curvature.n_params)
+    transposed = rows.transpose(0, 2, 1)
+    products = rows @ transposed if rows.shape[1] <= curvature.n_params else transposed @ rows
+    return stacked_largest_eigenvalues(products / batches.shape[1])
+
+
+@_largest_eigenvalues.register
+def _(curvature: OperatorCurvature, batches: IntArray) -> FloatArray:
+    return lanczos_top_pairs(curvature, batches).values

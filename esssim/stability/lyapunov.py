@@ -14,7 +14,7 @@ from scipy.stats import t as student
 from esssim import _validate
 from esssim._kernels import lyapunov as kernels
 from esssim._validate import FloatArray
-from esssim.problems import DenseCurvature, Problem
+from esssim.problems import LowRankCurvature, Problem
 from esssim.sampling import Sampling
 from esssim.stability.edges import check_momentum
 from esssim.stability.linearised import Linearised, linearise, transition_matrices
@@ -154,8 +154,8 @@ def _follower(linearised: Linearised) -> tuple[Callable[..., float], FloatArray]
     """The compiled loop with its curvature filled in, and a basis of the range of H in the loop's own coordinates."""
     curvature, basis = linearised.curvature, linearised.pencil.eigenvectors
     n_params, rank = basis.shape
-    if isinstance(curvature, DenseCurvature):
-        return partial(kernels.dense_growth_rate, basis.T @ curvature.hessians @ basis), np.eye(rank)
+    if not isinstance(curvature, LowRankCurvature):
+        return partial(kernels.dense_growth_rate, curvature.compressed(basis)), np.eye(rank)
     if curvature.diagonals is None:
         nothing = (np.empty((0, rank)), np.empty((rank, 0)))
         return partial(kernels.low_rank_growth_rate, curvature.factors @ basis, *nothing), np.eye(rank)

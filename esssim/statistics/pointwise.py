@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from esssim._validate import FloatArray
-from esssim.problems import Curvature, LowRankCurvature, Problem, check_problem
+from esssim.problems import BlockCurvature, Curvature, LowRankCurvature, OperatorCurvature, Problem, check_problem
 from esssim.sampling import Sampling, check_sampling
 from esssim.spectra import lanczos_largest_eigenvalue, largest_eigenvalue, largest_eigenvalues
 
@@ -27,7 +27,10 @@ def sharpness(problem: Problem, theta: npt.ArrayLike) -> float:
 def full_batch_sharpness(curvature: Curvature) -> float:
     """λ_max of the mean of all per-sample Hessians of a curvature."""
     n, p = curvature.n_samples, curvature.n_params
-    if isinstance(curvature, LowRankCurvature) and curvature.diagonals is None and n < p:
+    rank_one = isinstance(curvature, LowRankCurvature) and curvature.diagonals is None
+    if isinstance(curvature, OperatorCurvature) or (rank_one and n < p):
+        return float(largest_eigenvalues(curvature, np.arange(n)[None])[0])
+    if isinstance(curvature, BlockCurvature) and n * curvature.n_rows < p:
         return float(largest_eigenvalues(curvature, np.arange(n)[None])[0])
     if isinstance(curvature, LowRankCurvature) and p > DENSE_LIMIT:
         scale = curvature.scale()
@@ -83,6 +86,10 @@ class _GradientForms:
 def _mean_quadratic_forms(curvature: Curvature, vectors: FloatArray) -> FloatArray:
     """vᵀHv for each row v of `vectors`, H the mean of the per-sample Hessians; no p×p matrix where n < p."""
     n, p = curvature.n_samples, curvature.n_params
+    if isinstance(curvature, OperatorCurvature):
+        return np.asarray((vectors * curvature.mean_products(vectors)).sum(axis=1))
+    if isinstance(curvature, BlockCurvature):
+        return np.asarray(((vectors @ curvature.rows().T) ** 2).sum(axis=1) / n)
     if isinstance(curvature, LowRankCurvature) and n < p:
         forms = ((vectors @ curvature.factors.T) ** 2).sum(axis=1) / n
         return forms if curvature.diagonals is None else forms + vectors**2 @ curvature.diagonals.mean(axis=0)

@@ -1,0 +1,23 @@
+"""Small torch networks as problems: every statistic, edge and flow of esssim on an `nn.Module`. Extra: esssim[bridge]."""
+
+try:
+    import torch as _torch  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
+    raise ModuleNotFoundError(
+        "esssim.bridge needs PyTorch, which is not installed: pip install 'esssim[bridge]'", name="torch"
+    ) from None
+
+from esssim.bridge.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from esssim.bridge.problem import TorchProblem
+from esssim.bridge.subspace import SubspaceSharpness, mean_square_sharpness_in_subspace
+
+__all__ = [
+    "Checkpoint",
+    "SubspaceSharpness",
+    "TorchProblem",
+    "load_checkpoint",
+    "mean_square_sharpness_in_subspace",
+    "save_checkpoint",
+]

@@ -1,0 +1,115 @@
+"""A module as a function of one parameter vector: outputs, gradients, Jacobians and Hessian products of samples."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, hessian, jacrev, jvp, vmap
+
+from esssim.bridge.losses import SampleLoss
+
+
+class Functional:
+    """f(θ, x) of a module, θ (p,) its parameters in `named_parameters` order, and ℓ(f, y) on top.
+
+    Every method takes one θ and works on samples x (n, ...) and targets y (n, ...).
+    """
+
+    def __init__(self, module: nn.Module, loss: SampleLoss) -> None:
+        self.module, self.loss = module, loss
+        named = list(module.named_parameters())
+        self.names = [name for name, _ in named]
+        self.shapes = [parameter.shape for _, parameter in named]
+        self.sizes = [parameter.numel() for _, parameter in named]
+
+    def parameters(self, theta: Tensor) -> dict[str, Tensor]:
+        """θ (p,) as views with the names and shapes of the module."""
+        parts = torch.split(theta, self.sizes)
+        return {name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)}
+
+    def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
+        """f of each sample, (n, c)."""
+        found = functional_call(self.module, self.parameters(theta), (x,))
+        return found.reshape(x.shape[0], -1)
+
+    def output(self, theta: Tensor, x: Tensor) -> Tensor:
+        """f of one sample, (c,)."""
+        return self.outputs(theta, x[None])[0]
+
+    def losses(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """ℓ of each sample, (n,)."""
+        found: Tensor = vmap(self.loss)(self.outputs(theta, x), y)
+        return found
+
+    def mean_loss(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """The mean of ℓ over the samples."""
+        return self.losses(theta, x, y).mean()
+
+    def gradient(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """The gradient of the mean loss, (p,)."""
+        found: Tensor = grad(self.mean_loss)(theta, x, y)
+        return found
+
+    def sample_loss(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """ℓ of one sample."""
+        return self.loss(self.output(theta, x), y)
+
+    def sample_gradients(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """∇ℓᵢ, (n, p)."""
+        found: Tensor = vmap(grad(self.sample_loss), (None, 0, 0))(theta, x, y)
+        return found
+
+    def sample_hessians(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """∇²ℓᵢ, (n, p, p)."""
+        found: Tensor = vmap(hessian(self.sample_loss), (None, 0, 0))(theta, x, y)
+        return found
+
+    def jacobians(self, theta: Tensor, x: Tensor) -> Tensor:
+        """∂fᵢ/∂θ, (n, c, p)."""
+        found: Tensor = vmap(jacrev(self.output), (None, 0))(theta, x)
+        return found
+
+    def hessian(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """The Hessian of the mean loss, (p, p)."""
+        found: Tensor = hessian(self.mean_loss)(theta, x, y)
+        return found
+
+    def product(self, theta: Tensor, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
+        """The Hessian of the mean loss times v (p,), forward over reverse: (p,)."""
+        return _directional(lambda t: grad(self.mean_loss)(t, x, y), theta, v)
+
+    def sample_products(self, theta: Tensor, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
+        """∇²ℓᵢ vᵢ with a vector for each sample, v (n, p): (n, p)."""
+
+        def one(x: Tensor, y: Tensor, v: Tensor) -> Tensor:
+            return _directional(lambda t: grad(self.sample_loss)(t, x, y), theta, v)
+
+        found: Tensor = vmap(one)(x, y, v)
+        return found
+
+    def model_products(self, theta: Tensor, x: Tensor, v: Tensor) -> Tensor:
+        """∇²fᵢ vᵢ of a single output with a vector for each sample, v (n, p): (n, p)."""
+
+        def one(x: Tensor, v: Tensor) -> Tensor:
+            return _directional(lambda t: grad(lambda s: self.output(s, x)[0])(t), theta, v)
+
+        found: Tensor = vmap(one)(x, v)
+        return found
+
+
+@cache
+def prepare_forward_mode() -> None:
+    """torch loads its forward-mode rules at the first use, by a function of its own that it warns of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        jvp(torch.sin, (torch.zeros(1),), (torch.zeros(1),))
+
+
+def _directional(function: Callable[[Tensor], Any], theta: Tensor, v: Tensor) -> Tensor:
+    tangent: Tensor = jvp(function, (theta,), (v,))[1]
+    return tangent

@@ -1,0 +1,59 @@
+"""Losses of one sample as functions of its outputs f (c,) and its target, and the curvature they put on the outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SampleLoss = Callable[[Tensor, Tensor], Tensor]
+
+
+def squared(outputs: Tensor, target: Tensor) -> Tensor:
+    """½‖f − y‖²: f (c,), y (c,)."""
+    return ((outputs - target) ** 2).sum() / 2
+
+
+def cross_entropy(outputs: Tensor, label: Tensor) -> Tensor:
+    """−log softmax(f)_y: f (c,), y an integer."""
+    return torch.logsumexp(outputs, dim=-1) - outputs.gather(-1, label.reshape(1))[0]
+
+
+def squared_root(outputs: Tensor, targets: Tensor) -> Tensor:
+    """RᵢRᵢᵀ = ∇²_f ℓᵢ = I: (n, c) -> (n, c, c)."""
+    n, c = outputs.shape
+    return torch.eye(c, dtype=outputs.dtype).expand(n, c, c)
+
+
+def cross_entropy_root(outputs: Tensor, targets: Tensor) -> Tensor:
+    """RᵢRᵢᵀ = ∇²_f ℓᵢ = diag(p) − ppᵀ, p = softmax(f): (n, c) -> (n, c, c − 1).
+
+    With q = √p, a unit vector, it is diag(q)(I − qqᵀ)diag(q): R = diag(q)V, the columns of V a basis of q's complement,
+    which the Householder reflection that takes the last unit vector to −q carries.
+    """
+    q = torch.softmax(outputs, dim=-1).sqrt()
+    w = q.clone()
+    w[:, -1] += 1.0
+    basis = (
+        torch.eye(q.shape[1], dtype=q.dtype)[:, :-1] - w[:, :, None] * w[:, None, :-1] / (1.0 + q[:, -1])[:, None, None]
+    )
+    return q[:, :, None] * basis
+
+
+def numerical_root(loss: SampleLoss) -> Callable[[Tensor, Tensor], Tensor]:
+    """RᵢRᵢᵀ = ∇²_f ℓᵢ of any loss that is convex in the outputs: (n, c) -> (n, c, c)."""
+
+    def root(outputs: Tensor, targets: Tensor) -> Tensor:
+        hessians: Any = torch.func.vmap(torch.func.hessian(loss))(outputs, targets)
+        values, vectors = torch.linalg.eigh(hessians)
+        scale = values.abs().amax(dim=-1, keepdim=True)
+        if bool((values < -1e-10 * scale).any()):
+            raise ValueError(
+                "loss must be convex in the outputs for Gauss–Newton matrices, "
+                f"its Hessian there has the eigenvalue {float(values.min()):.3g}"
+            )
+        return vectors * values.clamp(min=0.0).sqrt()[:, None, :]
+
+    return root
