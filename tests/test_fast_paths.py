@@ -133,6 +133,20 @@ class TestEigenvaluesInLanes:
         assert converged.all()
         np.testing.assert_allclose(values, oracles.top_eigenvalues(matrices), rtol=1e-13)
 
+    @pytest.mark.parametrize("size", [3, 8])
+    def test_the_iteration_starts_at_the_bound_of_wolkowicz_and_styan(self, size: int) -> None:
+        rng = np.random.default_rng(3)
+        diagonal, off = rng.random((size, eigenvalue.LANES)), rng.random((size, eigenvalue.LANES))
+        bound = np.full(eigenvalue.LANES, np.nan)
+        work = np.full((2, eigenvalue.LANES), np.nan)
+        eigenvalue.upper_bound.py_func(diagonal, off**2, bound, work[0], work[1])
+        for lane in range(eigenvalue.LANES):
+            side = off[: size - 1, lane]
+            values = np.linalg.eigvalsh(np.diag(diagonal[:, lane]) + np.diag(side, 1) + np.diag(side, -1))
+            expected = values.mean() + np.sqrt((size - 1) / size * ((values - values.mean()) ** 2).sum())
+            assert bound[lane] == pytest.approx(expected, rel=1e-13)
+            assert bound[lane] > values[-1]
+
     @pytest.mark.parametrize("b", [2, 3, 6])
     def test_place_among_the_others_changes_no_bit(self, b: int) -> None:
         rng = np.random.default_rng(1)

@@ -211,6 +211,28 @@ def test_newton_converges_in_a_few_steps(monkeypatch: pytest.MonkeyPatch) -> Non
             assert secular_kernel.secular_root.py_func(delta, rows / np.sqrt(batch_size))[1]
 
 
+@pytest.mark.parametrize("batch_size", [2, 3, 8])
+@pytest.mark.parametrize("unseen", [False, True])
+def test_newton_starts_at_a_rayleigh_quotient(batch_size: int, unseen: bool) -> None:
+    """vᵀHv/vᵀv for v = Aᵀu, u from eight power steps on AAᵀ: below the root, and near it where the diagonal is small."""
+    rng = np.random.default_rng(8)
+    rows, delta = rng.standard_normal((batch_size, 12)), 0.1 * rng.standard_normal(12)
+    if unseen:
+        rows[:, 5] = 0.0
+    norms = (rows**2).sum(axis=0)
+    seen = norms > 0
+    top_seen = delta[seen].max()
+    start = secular_kernel.rayleigh_quotient.py_func(
+        delta, rows, norms, top_seen, np.empty_like(rows), np.empty_like(delta)
+    )
+    u = np.linalg.matrix_power(rows @ rows.T, secular_kernel.POWER_STEPS) @ np.ones(batch_size)
+    v = rows.T @ u
+    quotient = (v[seen] @ (delta[seen] * v[seen]) + ((rows @ v) ** 2).sum()) / (v @ v)
+    assert start + top_seen == pytest.approx(quotient, rel=1e-11)
+    root = np.linalg.eigvalsh(np.diag(delta) + rows.T @ rows)[-1]
+    assert 0.9 * root <= start + top_seen < root
+
+
 def test_newton_does_not_certify_what_is_not_a_root(monkeypatch: pytest.MonkeyPatch) -> None:
     """The iteration may only come to rest where μ = 1, and at a finite λ."""
     for mu, slope in ((1.5, np.inf), (np.nan, 1.0), (1.0, -np.inf), (np.inf, np.inf)):
