@@ -173,6 +173,7 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
         r"minimum\(exponents, 1\.0\).* # 1\.0 → |top < 1\.0, .* # (top < 1\.0 → top <= |1\.0 → )",
         "the two forms agree on both sides of where one takes over",
     ),
+    ("gap/cluster.py", r"std\(ddof=1\).* # 1 → 2", "n − 2 for n − 1 in the spread of 1024 pairs: 0.05 %"),
     (
         "gap/ritz.py",
         r"^(units|units /|coupling) = .*np\.where\(seen.* # (0\.0|1\.0) → |^units /= .* # 1\.0 → ",

@@ -276,6 +276,13 @@ class TestCrossover:
         found = es.gap.crossover(case.problem, case.theta, sampling)
         noise, skewness, kurtosis = gaussian_terms(case, sampling, np.diag([0.0, 0.0, -0.04]))
         assert found.error == pytest.approx(3 * noise + abs(skewness) / 2 + kurtosis * found.value, rel=0.1)
+        # Samples on a circle: |uᵢ|² = 2, far from the 2·4 that a normal vector's fourth power has.
+        flip, sign = np.array([[0.0, 1.0], [1.0, 0.0]]), np.diag([1.0, -1.0])
+        case, sampling = quadratic(np.eye(2) + np.array([flip, -flip, sign, -sign])), es.WithReplacement(1)
+        found = es.gap.degenerate(case.problem, case.theta, sampling)
+        noise, _, kurtosis = gaussian_terms(case, sampling, np.zeros((2, 2)))
+        assert kurtosis == pytest.approx(1 / 16)
+        assert found.error == pytest.approx(3 * noise + kurtosis * found.value, rel=0.1)
         raw = np.random.default_rng(0).exponential(size=(9, 4, 4))
         deviations = 0.3 * (raw + raw.transpose(0, 2, 1) - 2 * raw.mean(axis=0))
         deviations = (deviations + deviations.transpose(0, 2, 1)) / 2
