@@ -179,6 +179,7 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
         r"^(units|units /|coupling) = .*np\.where\(seen.* # (0\.0|1\.0) → |^units /= .* # 1\.0 → ",
         "overwritten where no second direction is seen",
     ),
+    ("gap/exact.py", r"→ s\.n < LARGEST_N_OF_PAIRS", "a budget of numbers, not a formula"),
     (
         "gap/rules.py",
         r"^ENUMERATED_NUMBERS = .* # 2 → |<= ENUMERATED_NUMBERS, # (2 → 3|.* → .*(/ s\.b|s\.p \* 2|< ENUMERATED_NUMBERS)$)",
