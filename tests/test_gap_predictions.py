@@ -589,8 +589,10 @@ class TestRandomMatrixPredictions:
     def test_no_noise_to_add(self) -> None:
         single, several = clear_top(p=1), clear_top()
         for case, sampling in ((single, es.WithReplacement(3)), (several, es.WithoutReplacement(8))):
-            found = es.gap.additive_noise(case.problem, case.theta, sampling)
-            assert (found.valid, found.value) == (True, 0.0)
+            for function in (es.gap.additive_noise, es.gap.crossover):
+                found = function(case.problem, case.theta, sampling)
+                assert (found.valid, found.value) == (True, 0.0)
+                assert found.error < 1e-11
 
     def test_spike_of_one_direction_and_of_none(self) -> None:
         two = np.random.default_rng(1).standard_normal((400, 2))
