@@ -173,11 +173,13 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
         r"minimum\(exponents, 1\.0\).* # 1\.0 → |top < 1\.0, .* # (top < 1\.0 → top <= |1\.0 → )",
         "the two forms agree on both sides of where one takes over",
     ),
+    ("gap/cluster.py", r"std\(ddof=1\).* # 1 → 2", "n − 2 for n − 1 in the spread of 1024 pairs: 0.05 %"),
     (
         "gap/ritz.py",
         r"^(units|units /|coupling) = .*np\.where\(seen.* # (0\.0|1\.0) → |^units /= .* # 1\.0 → ",
         "overwritten where no second direction is seen",
     ),
+    ("gap/exact.py", r"→ s\.n < LARGEST_N_OF_PAIRS", "a budget of numbers, not a formula"),
     (
         "gap/rules.py",
         r"^ENUMERATED_NUMBERS = .* # 2 → |<= ENUMERATED_NUMBERS, # (2 → 3|.* → .*(/ s\.b|s\.p \* 2|< ENUMERATED_NUMBERS)$)",

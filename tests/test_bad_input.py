@@ -46,6 +46,26 @@ STATISTICS = (
 )  # fmt: skip
 
 
+# Everything of the gap, the moments and the published edges that takes a problem, a point and a scheme.
+POINTWISE: dict[str, Callable[..., object]] = {
+    **{
+        name: getattr(es.gap, name)
+        for name in es.gap.__all__
+        if "sampling" in inspect.signature(getattr(es.gap, name)).parameters
+    },
+    "evolve": lambda problem, theta, sampling: es.moments.evolve(
+        problem, theta, step_size=0.1, sampling=sampling, n_steps=2
+    ),
+    "stationary_covariance": lambda problem, theta, sampling: es.moments.stationary_covariance(
+        problem, step_size=0.1, sampling=sampling
+    ),
+    "interaction_aware_step_size": es.stability.interaction_aware_step_size,
+    "noise_kernel_norm": lambda *arguments: es.stability.noise_kernel_norm(*arguments, 0.1),
+    "noise_kernel_step_size": es.stability.noise_kernel_step_size,
+    "self_stabilisation": lambda *arguments: es.stability.self_stabilisation(*arguments, 0.1),
+}
+
+
 class Bad(NamedTuple):
     """A call, and the message that it must raise: as it stands, or as a pattern for all of it."""
 
@@ -218,6 +238,28 @@ BAD_CALLS = [
     Bad("noise_kernel_step_size: unknown approximation", lambda: es.stability.noise_kernel_step_size(REGRESSION, np.zeros(2), PAIRS, approximation="diag"), re.compile(r"approximation must be one of 'diagonal', 'high_dimensional', 'trace', got 'diag'.*")),
     Bad("self_stabilisation: NaN step size", lambda: es.stability.self_stabilisation(REGRESSION, THETA, PAIRS, NAN), A_POSITIVE_NUMBER + "nan"),
     Bad("heavy_ball_ends: momentum 1", lambda: es.stability.heavy_ball_ends(1.0, 1.0), A_MOMENTUM + "1.0"),
+    *[
+        Bad(f"{name}: {words}", lambda call=call, arguments=arguments: call(*arguments), message)
+        for name, call in POINTWISE.items()
+        for words, arguments, message in (
+            ("no problem", (None, THETA, PAIRS), re.compile("problem must be a.*got None.*")),
+            ("theta None", (REGRESSION, None, PAIRS), re.compile("theta0? must hold real numbers, got dtype object")),
+            ("theta of another size", (REGRESSION, np.ones(3), PAIRS), re.compile(r"theta0? must have shape \(2,\), got \(3,\)")),
+            ("two thetas", (REGRESSION, np.ones((2, 2)), PAIRS), re.compile(r"theta0? must have shape \(2,\), got \(2, 2\)")),
+            ("theta NaN", (REGRESSION, [1.0, NAN], PAIRS), re.compile("theta0? must be finite, got 1 NaN or infinite entries")),
+            ("a number for a scheme", (REGRESSION, THETA, 2), A_SCHEME + "2"),
+            ("b > n", (REGRESSION, THETA, es.WithoutReplacement(6)), "batch_size must be between 1 and n_samples = 5, got 6"),
+        )
+        if not (name == "stationary_covariance" and words.startswith(("theta", "two")))
+    ],
+    Bad("scaling_exponents: a scheme for its class", lambda: es.gap.scaling_exponents(REGRESSION, THETA, [1, 2], PAIRS), f"scheme must be a class such as WithoutReplacement, got {PAIRS!r}"),
+    *[
+        Bad(f"{name}: text for nesterov", lambda call=call: call(nesterov="no"), "nesterov must be True or False, got 'no'")
+        for name, call in {
+            "evolve": lambda **how: es.moments.evolve(REGRESSION, THETA, step_size=0.1, sampling=PAIRS, n_steps=2, **how),
+            "stationary_covariance": lambda **how: es.moments.stationary_covariance(REGRESSION, step_size=0.1, sampling=PAIRS, **how),
+        }.items()
+    ],
     Bad("evolve: a network", lambda: es.moments.evolve(NETWORK, np.ones(4), step_size=0.1, sampling=PAIRS, n_steps=5), re.compile(r"problem must .*DiagonalLinearNetwork.*")),
     Bad("stationary_covariance: negative step size", lambda: es.moments.stationary_covariance(REGRESSION, step_size=-1.0, sampling=PAIRS), A_POSITIVE_NUMBER + "-1.0"),
     Bad("gap.bounds: too large a batch", lambda: es.gap.bounds(REGRESSION, np.zeros(2), es.WithoutReplacement(99)), re.compile(r"batch_size must be between 1 and n_samples = \d+, got 99")),

@@ -331,11 +331,12 @@ def test_outwards_is_sixteen_times_the_sum_of_the_sizes() -> None:
 
     scan = min(intrinsic(z) for z in np.linspace(math.log(1e-3), math.log(0.2), 400))
     assert found["bernstein_intrinsic"].value - 1 == pytest.approx(scan, rel=1e-2, abs=0)
-    # The rounding of V = 0 is divided by the smallest eigenvalue of H that is kept, here 1.
-    q_bounds = es.gap.mean_square_bounds(
-        es.Quadratic(hessians, np.zeros((7, 3))), np.zeros(3), es.WithoutReplacement(2)
-    )
-    assert q_bounds["second_moment"].value - 1 == pytest.approx(gamma * 3 + gamma * size, rel=0.02, abs=0)
+    # The rounding of V = 0 is divided by the smallest eigenvalue of H that is kept.
+    for smallest in (1.0, 0.25):
+        samples = np.repeat(np.diag([1.0, 1.0, smallest])[None], 7, axis=0)
+        problem, squared = es.Quadratic(samples, np.zeros((7, 3))), 2 + smallest**2
+        second = es.gap.mean_square_bounds(problem, np.zeros(3), es.WithoutReplacement(2))["second_moment"].value
+        assert second - 1 == pytest.approx(gamma * (squared / smallest + math.sqrt(squared)), rel=0.02, abs=0)
     top = found["power_moments"].value
     assert top == pytest.approx(1.0, rel=1e-11)
     assert top <= 1

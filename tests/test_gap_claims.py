@@ -14,7 +14,7 @@ import pytest
 
 import esssim as es
 from esssim import claims
-from esssim.claims import gap_cases, gap_tables, scaling
+from esssim.claims import gap, gap_cases, gap_tables, scaling
 from esssim.claims.gap_cases import Outcome
 
 PAGE = Path(__file__).parents[1] / "docs" / "gap.md"
@@ -44,18 +44,30 @@ def inverse(problem: es.Problem, theta: np.ndarray, sampling: es.Sampling, **how
     return es.Estimate(1 / sampling.batch_size, 0.0, 1, True)
 
 
+def too_sure(problem: es.Problem, theta: np.ndarray, sampling: es.Sampling) -> es.gap.Prediction:
+    found = es.gap.crossover(problem, theta, sampling)
+    return dataclasses.replace(found, error=found.error / 100)
+
+
+def enumerated(problem: es.Problem, theta: np.ndarray, sampling: es.Sampling) -> es.gap.Prediction:
+    minibs = es.minibatch_sharpness(problem, theta, sampling).value
+    return es.gap.Prediction("", minibs - es.sharpness(problem, theta), 0.0, True, "")
+
+
 @pytest.mark.parametrize(
     ("name", "attribute", "wrong", "verdict"),
     [
         ("gap-scaling/linear-step-size", "minibatch_sharpness", inverse, "holds"),
         ("gap-scaling/linear-then-saturation", "mean_square_sharpness", of_its_own, "refuted"),
+        ("gap-crossover/degenerate-to-clear", "crossover", too_sure, "refuted"),
+        ("gap-additive-noise/one-steep-direction", "additive_noise", enumerated, "holds"),
         ("gap-scaling/edge-gap", "mean_square_sharpness", proportional, "holds"),
     ],
 )
-def test_other_numbers_decide_the_scaling_otherwise(
+def test_other_numbers_decide_otherwise(
     name: str, attribute: str, wrong: Callable[..., Any], verdict: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scaling, attribute, wrong)
+    monkeypatch.setattr(scaling if name.startswith("gap-scaling") else gap, attribute, wrong)
     assert claims.registry[name].measure(True).verdict == verdict
 
 

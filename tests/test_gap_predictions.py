@@ -276,6 +276,13 @@ class TestCrossover:
         found = es.gap.crossover(case.problem, case.theta, sampling)
         noise, skewness, kurtosis = gaussian_terms(case, sampling, np.diag([0.0, 0.0, -0.04]))
         assert found.error == pytest.approx(3 * noise + abs(skewness) / 2 + kurtosis * found.value, rel=0.1)
+        # Samples on a circle: |uᵢ|² = 2, far from the 2·4 that a normal vector's fourth power has.
+        flip, sign = np.array([[0.0, 1.0], [1.0, 0.0]]), np.diag([1.0, -1.0])
+        case, sampling = quadratic(np.eye(2) + np.array([flip, -flip, sign, -sign])), es.WithReplacement(1)
+        found = es.gap.degenerate(case.problem, case.theta, sampling)
+        noise, _, kurtosis = gaussian_terms(case, sampling, np.zeros((2, 2)))
+        assert kurtosis == pytest.approx(1 / 16)
+        assert found.error == pytest.approx(3 * noise + kurtosis * found.value, rel=0.1)
         raw = np.random.default_rng(0).exponential(size=(9, 4, 4))
         deviations = 0.3 * (raw + raw.transpose(0, 2, 1) - 2 * raw.mean(axis=0))
         deviations = (deviations + deviations.transpose(0, 2, 1)) / 2
@@ -582,8 +589,10 @@ class TestRandomMatrixPredictions:
     def test_no_noise_to_add(self) -> None:
         single, several = clear_top(p=1), clear_top()
         for case, sampling in ((single, es.WithReplacement(3)), (several, es.WithoutReplacement(8))):
-            found = es.gap.additive_noise(case.problem, case.theta, sampling)
-            assert (found.valid, found.value) == (True, 0.0)
+            for function in (es.gap.additive_noise, es.gap.crossover):
+                found = function(case.problem, case.theta, sampling)
+                assert (found.valid, found.value) == (True, 0.0)
+                assert found.error < 1e-11
 
     def test_spike_of_one_direction_and_of_none(self) -> None:
         two = np.random.default_rng(1).standard_normal((400, 2))

@@ -20,6 +20,8 @@ from esssim.claims.model import Measurement
 FAMILIES = (
     "moments",
     "who-is-closest",
+    "minibs-edge",
+    "batch-sharpness-edge",
     "interaction-aware-edge",
     "noise-kernel",
     "heavy-ball-ends",

@@ -307,6 +307,9 @@ def register(registry: Registry) -> None:
         "each its own", "no prediction", "open", table, None, _closest,
     )  # fmt: skip
     for edge, name in (
+        ("MiniBS", "minibs-edge/is-the-edge"),
+        ("batch sharpness", "batch-sharpness-edge/is-the-edge"),
+        ("batch sharpness, ratio of means", "batch-sharpness-edge/ratio-of-means"),
         ("interaction-aware", "interaction-aware-edge/is-the-edge"),
         ("noise kernel, diagonal", "noise-kernel/diagonal"),
         ("noise kernel, high-dimensional", "noise-kernel/high-dimensional"),

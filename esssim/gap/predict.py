@@ -68,6 +68,8 @@ def scaling_exponents(
     of that; Gaussian rows anything from 1 (b ≪ p) to ½. NaN where a gap is 0. batch_sizes: increasing.
     Raises ValueError for bad arguments.
     """
+    if not (isinstance(scheme, type) and issubclass(scheme, Sampling)):
+        raise ValueError(f"scheme must be a class such as WithoutReplacement, got {_validate.shown(scheme)}")
     sizes = [_validate.integer("batch_sizes", b, 1) for b in batch_sizes]
     if len(sizes) < 2 or any(later <= earlier for earlier, later in itertools.pairwise(sizes)):
         raise ValueError(f"batch_sizes must be at least two increasing integers, got {list(batch_sizes)!r}")

@@ -55,7 +55,7 @@ def evolve(
     Source: `theory/moment_recursion.py`, on the moment identity of `esssim.sampling`.
     """
     n_steps = _validate.integer("n_steps", n_steps, 1)
-    beta = check_momentum(momentum)
+    beta, nesterov = check_momentum(momentum), _validate.flag("nesterov", nesterov)
     ramp = Ramp.of(step_size)
     modes = quadratic_modes(problem, sampling, label_noise)
     start = _validate.real_array("theta0", theta0, (problem.n_params,))
@@ -67,7 +67,7 @@ def evolve(
         np.full((len(steps), p, p), np.nan),
         np.full(len(steps), np.nan),
     )
-    state, diverged_at = _State(modes, start, beta, bool(nesterov)), -1
+    state, diverged_at = _State(modes, start, beta, nesterov), -1
     # An unstable run leaves the range of doubles: that is caught, not warned of.
     with np.errstate(over="ignore", invalid="ignore"):
         for step in range(int(steps[-1]) + 1):

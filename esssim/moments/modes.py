@@ -10,7 +10,7 @@ import numpy as np
 from esssim import _validate
 from esssim._validate import FloatArray
 from esssim.problems import Curvature, DenseCurvature, LinearRegression, LowRankCurvature, Problem, Quadratic
-from esssim.sampling import Reshuffled, Sampling
+from esssim.sampling import Reshuffled, Sampling, check_sampling
 from esssim.statistics.perron import RANK_TOLERANCE
 
 
@@ -52,7 +52,7 @@ def quadratic_modes(problem: Problem, sampling: Sampling, label_noise: float) ->
     """The modes of a quadratic problem; ValueError for any other, and for batches that depend on each other."""
     if not isinstance(problem, (Quadratic, LinearRegression)):
         raise ValueError(f"problem must be a Quadratic or a LinearRegression for moments, got {type(problem).__name__}")
-    sampling.check(problem.n_samples)
+    check_sampling(sampling, problem.n_samples)
     if isinstance(sampling, Reshuffled):
         raise ValueError(
             "sampling must draw independent batches for moments (WithoutReplacement or WithReplacement), got Reshuffled"

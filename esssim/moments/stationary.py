@@ -55,7 +55,7 @@ def stationary_covariance(
     Source: Ziyin et al., ICLR 2022, arXiv 2102.05375, for linear regression; `theory/moment_recursion.py`.
     """
     step = _validate.real("step_size", step_size, above=0.0)
-    beta = check_momentum(momentum)
+    beta, nesterov = check_momentum(momentum), _validate.flag("nesterov", nesterov)
     modes = quadratic_modes(problem, sampling, label_noise)
     linearised = _linearised_at_minimum(problem, sampling)
     p = problem.n_params

@@ -19,8 +19,8 @@ from scipy.optimize import brentq
 
 from esssim import _validate
 from esssim._validate import FloatArray
-from esssim.problems import LowRankCurvature, Problem
-from esssim.sampling import Sampling
+from esssim.problems import LowRankCurvature, Problem, check_problem
+from esssim.sampling import Sampling, check_sampling
 from esssim.stability.edges import edge, small_batch_edge
 from esssim.stability.linearised import Linearised, linearise
 from esssim.statistics import gradient_noise_interaction
@@ -146,8 +146,9 @@ def self_stabilisation(
     every quadratic. Source: Liao, Kolomvaki & Kyrillidis, arXiv 2604.21016; Damian, Nichani & Lee, ICLR 2023 (α, β).
     """
     eta = _validate.real("step_size", step_size, above=0.0)
+    check_problem(problem)
     point = problem.check_point(theta)
-    sampling.check(problem.n_samples)
+    check_sampling(sampling, problem.n_samples)
     c = sampling.variance_coefficient(problem.n_samples)
     eigenvalues, eigenvectors = np.linalg.eigh(problem.hessian(point))
     sharpness, top = float(eigenvalues[-1]), eigenvectors[:, -1]
