@@ -5,6 +5,7 @@ from __future__ import annotations
 import html.parser
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -15,11 +16,14 @@ import sympy
 
 import esssim as es
 import theory
+from esssim.flow.fast import FastMotion
+from esssim.flow.slow import mean_velocity
 from esssim.problems import LowRankCurvature
 from esssim.spectra import largest_eigenvalues
 from esssim.stability import critical_step_size, interaction_aware_step_size, noise_kernel_norm, self_stabilisation
 from esssim.stability.mean_square import response_kernel
 from esssim.statistics.mean_square import Pencil
+from esssim.statistics.perron import PerronMatrix
 from tests import oracles
 from theory import __main__ as command
 from theory import _exact
@@ -331,6 +335,36 @@ def match_self_stabilisation_gap(rng: np.random.Generator) -> None:
     close(number(found["gap, all orders"], **small), number(found["gap"], **small), 1e-5)
 
 
+def match_momentum_flow(rng: np.random.Generator) -> None:
+    found, beta = theory.results("momentum_flow"), float(rng.uniform(0.1, 0.95))
+    factors, eta = rng.standard_normal((2, 3)), 0.01
+    for c in (0.3, 0.0):
+        fast = FastMotion(PerronMatrix.of(factors, c), factors, np.full(2, 0.02), eta, None, beta)
+        low, high = fast.perron.eigenvalues
+        values = {"eta": eta, "beta": beta, "lambda1": low, "lambda2": high, "n": 2, "kappa_1": fast.perron.kappa_1}
+        close(fast.inverse_response[0, 1], number(found["inverse response 1/M_jk"], **values))
+        both = values | {"lambda2": low}
+        close(fast.inverse_response[0, 0], number(found["inverse response 1/M_jk"], **both))
+    # At full batches the derivative of V is half the push per eigenvalue of K.
+    noise, h = 0.2, float(high / 2)
+    symbol = sympy.Symbol("lambda1", positive=True)
+    slope = number(found["potential of full batches"].diff(symbol), epsilon=noise, **(values | {"lambda1": h}))
+    settled = replace(fast, source=np.full(2, noise**2 / 4)).rotated[1, 1]
+    close(slope / 2, fast.slow_step / 2 * settled / high / 2)
+
+
+def match_mean_flow(rng: np.random.Generator) -> None:
+    """One sample x, one product u·v with v held: a model with one parameter is f(θ) = xθ³ here, by depth 3 with w₋ = 0."""
+    found, eta, beta = theory.results("mean_flow"), 0.01, float(rng.uniform(0.0, 0.9))
+    x, weight = rng.uniform(0.5, 1.0, 2)
+    problem = es.DiagonalLinearNetwork([[x]], [x * weight**3 - 0.1], form="difference", depth=3)
+    theta = np.array([weight, 0.0])
+    fast = FastMotion.at(problem, theta, es.WithoutReplacement(1), np.full(1, 0.3), eta, None, beta)
+    values = {"eta": eta, "beta": beta, "J": 3 * x * weight**2, "h": 6 * x * weight, "r": 0.1}
+    expected = number(found["velocity of one parameter"], R=fast.residual_covariance[0, 0], **values)
+    close(mean_velocity(problem, theta, fast, np.array([0.1])), [expected, 0.0])
+
+
 MATCHES: dict[str, Callable[[np.random.Generator], None]] = {
     "moment_identity": match_moment_identity,
     "third_moment": match_third_moment,
@@ -348,6 +382,8 @@ MATCHES: dict[str, Callable[[np.random.Generator], None]] = {
     "interaction_aware_edge": match_interaction_aware_edge,
     "noise_kernel": match_noise_kernel,
     "self_stabilisation_gap": match_self_stabilisation_gap,
+    "momentum_flow": match_momentum_flow,
+    "mean_flow": match_mean_flow,
 }
 
 
@@ -408,6 +444,8 @@ WRONG = {
         lambda: {"factor of u² − v²": sympy.Integer(1), "factor of w₊w₋": sympy.Integer(1)},
     ),
     "self_stabilisation_gap": ("stationary_variance", lambda: sympy.Symbol("Delta", positive=True)),
+    "momentum_flow": ("coefficient", lambda n, b, replacement: sympy.Rational(1, b + 1)),
+    "mean_flow": ("spread_gradient", lambda root, point: sympy.ones(2, 1)),
 }
 
 

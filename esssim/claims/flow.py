@@ -13,6 +13,7 @@ from esssim._validate import FloatArray
 from esssim.claims.flow_runs import STATISTICS, FlowExperiment, run_flow, run_sgd
 from esssim.claims.model import Claim, Expectation, Measurement, Outcome, Registry, Row
 from esssim.claims.sources import OURS
+from esssim.problems import DiagonalLinearNetwork
 
 TOLERANCE = 0.02
 METHOD = (
@@ -286,6 +287,7 @@ def _speed_exponent(quick: bool) -> Measurement:
 def _bias(quick: bool) -> Measurement:
     experiment = BIAS.quick() if quick else BIAS
     problem = experiment.problem
+    assert isinstance(problem, DiagonalLinearNetwork)
     start = problem.effective_weights(experiment.theta0)
     found = problem.effective_weights(run_sgd(experiment)["theta"].values[:, -1])
     drift = problem.effective_weights(run_flow(experiment)["theta"].values[-1]) - start

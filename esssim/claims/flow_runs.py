@@ -6,16 +6,17 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from typing import Literal
 
 import numpy as np
 import xarray
 
 from esssim import data, flow
 from esssim._validate import FloatArray
-from esssim.problems import DiagonalLinearNetwork
+from esssim.problems import DiagonalLinearNetwork, Perceptron
 from esssim.sampling import WithoutReplacement
 from esssim.simulation import Ramp, gradient_flow, simulate
-from esssim.statistics import mean_square_sharpness
+from esssim.stability import critical_step_size
 
 RISE = 2.5
 # Name on the flow -> name of what a run of SGD records.
@@ -31,17 +32,22 @@ SETTINGS: dict[str, Callable[[], data.Data]] = {
     "spiked-20x40": lambda: data.spiked(20, 40, seed=1),
     "two-clusters-20x40": lambda: data.two_clusters(20, 40, seed=1),
     "noisy-40x20": lambda: data.gaussian(40, 20, seed=1, noise=0.05),
+    "spiked-40x20": lambda: data.spiked(40, 20, seed=1),
+    "two-clusters-40x20": lambda: data.two_clusters(40, 20, seed=1),
     "diabetes": lambda: data.load("diabetes"),
 }
+# Perceptrons of 20 units: inputs, and targets of three tanh units that they can fit; or signs, for a training run.
+PERCEPTRONS: dict[str, Literal["tanh", "gelu"]] = {"tanh-30x5": "tanh", "gelu-30x5": "gelu"}
+WIDTH = 20
 
 
 @dataclass(frozen=True)
 class FlowExperiment:
-    """SGD and the flow from the same solution, while η rises linearly from 0.8η₀ to 2.5η₀, η₀ = 2/Q_b there.
+    """SGD and the flow from the same solution, while η rises linearly from 0.8η₀ to 2.5η₀, η₀ the mean-square edge there.
 
-    The solution is that of gradient flow from u = 2, v = 0 (depth 2), or w₊ = 1.3, w₋ = 0.6 (deeper). With n ≥ d and
-    depth 2 the ramp ends at 90 % of 2/Q_b of the flattest solution, past which none is stable. own_targets keeps the
-    targets' noise instead of what the model can fit.
+    The solution is that of gradient flow from u = 2, v = 0 (depth 2), w₊ = 1.3, w₋ = 0.6 (deeper), or random weights
+    (perceptrons). With n ≥ d and depth 2 the ramp ends at 90 % of the edge of the flattest solution, past which none is
+    stable. own_targets keeps the targets' noise instead of what the model can fit. follow: which flow is compared.
     """
 
     setting: str
@@ -49,6 +55,8 @@ class FlowExperiment:
     label_noise: float
     depth: int = 2
     own_targets: bool = False
+    momentum: float = 0.0
+    follow: Literal["solutions", "mean"] = "solutions"
     n_steps: int = 300_000
     n_replicas: int = 8
     n_records: int = 31
@@ -60,7 +68,9 @@ class FlowExperiment:
         return replace(self, n_steps=self.n_steps // 5, n_records=19)
 
     @cached_property
-    def problem(self) -> DiagonalLinearNetwork:
+    def problem(self) -> DiagonalLinearNetwork | Perceptron:
+        if self.setting in PERCEPTRONS:
+            return taught_perceptron(PERCEPTRONS[self.setting], 30, 5)
         table = SETTINGS[self.setting]()
         targets = table.targets if self.own_targets else data.interpolating_targets(table.inputs, table.targets)
         if self.depth == 2:
@@ -69,6 +79,8 @@ class FlowExperiment:
 
     @cached_property
     def theta0(self) -> FloatArray:
+        if isinstance(self.problem, Perceptron):
+            return gradient_flow(self.problem, self.problem.random_start(seed=1))
         d = self.problem.n_params // 2
         first, second = (2.0, 0.0) if self.depth == 2 else (1.3, 0.6)
         return gradient_flow(self.problem, np.concatenate((np.full(d, first), np.full(d, second))))
@@ -81,20 +93,33 @@ class FlowExperiment:
     def step_size(self) -> Ramp:
         first = self._edge(self.theta0)
         stop = RISE * first
-        if self.depth == 2 and self.problem.n_samples >= self.problem.n_params // 2:
-            weights = self.problem.effective_weights(self.theta0)
+        network = self.problem
+        if (
+            isinstance(network, DiagonalLinearNetwork)
+            and self.depth == 2
+            and network.n_samples >= network.n_params // 2
+        ):
+            weights = network.effective_weights(self.theta0)
             root = np.sqrt(np.abs(weights))
             stop = min(stop, 0.9 * self._edge(np.concatenate((root, np.sign(weights) * root))))
         return Ramp(0.8 * first, stop)
 
     def _edge(self, theta: FloatArray) -> float:
-        return 2.0 / mean_square_sharpness(self.problem, theta, self.sampling, hessian="gauss_newton")
+        return critical_step_size(self.problem, theta, self.sampling, momentum=self.momentum, hessian="gauss_newton")
+
+
+def taught_perceptron(activation: Literal["tanh", "gelu"], n: int, d: int) -> Perceptron:
+    rng = np.random.default_rng(0)
+    inputs, teacher = rng.standard_normal((n, d)), rng.standard_normal((3, d)) / np.sqrt(d)
+    return Perceptron(inputs, np.tanh(inputs @ teacher.T) @ rng.standard_normal(3), WIDTH, activation=activation)
 
 
 @cache
 def run_sgd(experiment: FlowExperiment) -> xarray.Dataset:
-    """The ensemble of SGD; once a process."""
-    return simulate(
+    """The ensemble of SGD; once a process. Of perceptrons with Gauss–Newton Hessians throughout, as on the flow."""
+    gauss_newton = isinstance(experiment.problem, Perceptron)
+    names = (STATISTICS["mean_square_sharpness"],) if gauss_newton else tuple(STATISTICS.values())
+    trace = simulate(
         experiment.problem,
         experiment.theta0,
         step_size=experiment.step_size,
@@ -102,12 +127,37 @@ def run_sgd(experiment: FlowExperiment) -> xarray.Dataset:
         n_steps=experiment.n_steps,
         n_replicas=experiment.n_replicas,
         label_noise=experiment.label_noise,
-        record=(*STATISTICS.values(), "theta"),
+        momentum=experiment.momentum,
+        record=(*names, "theta"),
         n_records=experiment.n_records,
         n_batches=experiment.n_batches,
         n_workers=os.cpu_count() or 1,
         seed=experiment.seed,
     )
+    if gauss_newton:
+        n_replicas, n_records, _ = trace["theta"].shape
+        points = trace["theta"].values.reshape(n_replicas * n_records, -1)
+        pairs = np.array([_batch_statistics(experiment, point, k) for k, point in enumerate(points)])
+        for name, column in zip(("minibatch_sharpness", "batch_sharpness"), pairs.T, strict=True):
+            trace[name] = (("replica", "record"), column.reshape(n_replicas, n_records))
+    return trace
+
+
+def _batch_statistics(experiment: FlowExperiment, theta: FloatArray, key: int) -> tuple[float, float]:
+    """Means over batches of λ_max(H_B) and g_BᵀH_Bg_B/‖g_B‖², H_B = J_BᵀJ_B/b: from k = J_BJ_Bᵀ and r_B alone."""
+    problem, sampling = experiment.problem, experiment.sampling
+    if not np.isfinite(theta).all():
+        return np.nan, np.nan
+    rng = np.random.default_rng(np.random.SeedSequence(experiment.seed, spawn_key=(key,)))
+    batches = sampling.draw(problem.n_samples, experiment.n_batches, rng)
+    everyone = np.arange(problem.n_samples)
+    jacobians, residuals = problem.sample_jacobians(theta, everyone), problem.residuals(theta, everyone)
+    grams = (jacobians @ jacobians.T)[batches[:, :, None], batches[:, None, :]]
+    images = np.einsum("mij,mj->mi", grams, residuals[batches])
+    norms = (residuals[batches] * images).sum(axis=1)
+    with np.errstate(invalid="ignore"):  # 0/0 at a solution
+        quotients = (images**2).sum(axis=1) / norms / sampling.batch_size
+    return float(np.linalg.eigvalsh(grams)[:, -1].mean()) / sampling.batch_size, float(quotients.mean())
 
 
 @cache
@@ -120,6 +170,8 @@ def run_flow(experiment: FlowExperiment) -> xarray.Dataset:
         sampling=experiment.sampling,
         n_steps=experiment.n_steps,
         label_noise=experiment.label_noise,
+        momentum=experiment.momentum,
+        follow=experiment.follow,
         record=(*STATISTICS, "next_order_correction", "error_estimate"),
         n_records=experiment.n_records,
     )

@@ -23,10 +23,14 @@ class FastMotion:
 
     Their covariance R solves (KR+RK)/n = ηKNK, N = κ₁R + diag ρ, ρ = κ₂(diag R + r*∘r*) + ε²/(bn); hence
 
-        R = U[M∘(Uᵀdiag(ρ)U)]Uᵀ,  (I − κ₂Ψ)ρ = κ₂ r*∘r* + ε²/(bn).
+        R = U[M∘(Uᵀdiag(ρ)U)]Uᵀ,  (I − κ₂Ψ)ρ = κ₂ r*∘r* + ε²/(bn),  1/M_jk = (1/λⱼ + 1/λ_k)/(nη) − κ₁.
 
-    jacobians: J (n, p); source: the right-hand side (n,); step_size: η. All at one point of the set of solutions.
-    guess: ρ at a point nearby, from which the iterative solution then starts.
+    Heavy ball has the same form with another M (theory/momentum_flow.py),
+
+        1/M_jk = (1−β)(1/λⱼ + 1/λ_k)/(nη) − κ₁ + [2β/(1+β) + β(λⱼ−λ_k)²/((1−β²)λⱼλ_k)]/n².
+
+    jacobians: J (n, p); source: the right-hand side (n,); step_size: η; momentum: β. All at one point of the set of
+    solutions. guess: ρ at a point nearby, from which the iterative solution then starts.
     """
 
     perron: PerronMatrix
@@ -34,6 +38,7 @@ class FastMotion:
     source: FloatArray
     step_size: float
     guess: FloatArray | None = None
+    momentum: float = 0.0
 
     @classmethod
     def at(
@@ -44,30 +49,61 @@ class FastMotion:
         source: FloatArray,
         step_size: float,
         guess: FloatArray | None = None,
+        momentum: float = 0.0,
+        modes: int | None = None,
     ) -> FastMotion:
-        """At theta (p,)."""
+        """At theta (p,), in the given number of top eigenvectors of K, or in all of its range."""
         jacobians = np.asarray(problem.sample_jacobians(theta, np.arange(problem.n_samples)))
         perron = PerronMatrix.of(jacobians, sampling.variance_coefficient(problem.n_samples))
-        return cls(perron, jacobians, source, step_size, guess)
+        if modes is not None and modes < len(perron.eigenvalues):
+            perron = PerronMatrix(perron.eigenvalues[-modes:], perron.eigenvectors[:, -modes:], perron.c)
+        return cls(perron, jacobians, source, step_size, guess, momentum)
+
+    @property
+    def slow_step(self) -> float:
+        """η/(1−β): what a gradient that lasts moves θ by, in a step."""
+        return self.step_size / (1.0 - self.momentum)
+
+    @cached_property
+    def inverse_response(self) -> FloatArray:
+        """1/M_jk (r, r); an entry that is not positive is beyond the edge of full batches."""
+        perron, beta, n = self.perron, self.momentum, self.perron.n_samples
+        reciprocal = 1.0 / perron.eigenvalues
+        plain = (reciprocal[:, None] + reciprocal) / (n * self.slow_step) - perron.kappa_1
+        if beta == 0.0:
+            return np.asarray(plain)
+        ratio = perron.eigenvalues[:, None] * reciprocal
+        return np.asarray(plain + (2 * beta / (1 + beta) + beta / (1 - beta**2) * (ratio + ratio.T - 2)) / n**2)
+
+    def respond(self, weights: FloatArray) -> FloatArray:
+        """M∘(Uᵀdiag(x)U), (r, r), for x (n,)."""
+        return np.asarray(self.perron.in_eigenbasis(weights) / self.inverse_response)
+
+    def feed_back(self, weights: FloatArray) -> FloatArray:
+        """Ψx = diag(U[M∘(Uᵀdiag(x)U)]Uᵀ), (n,)."""
+        basis = self.perron.eigenvectors
+        return np.asarray(((basis @ self.respond(weights)) * basis).sum(axis=1))
 
     @cached_property
     def noise(self) -> FloatArray | None:
         """ρ (n,), or None at and beyond the mean-square edge, where no stationary covariance exists.
 
         A positive solution of (I − κ₂Ψ)ρ = source > 0 is its own certificate of stability: (κ₂Ψρ)_a/ρ_a < 1 for every
-        a bounds the Perron eigenvalue (Collatz–Wielandt). Beyond the edge no solution is positive.
+        a bounds the Perron eigenvalue (Collatz–Wielandt). Beyond the edge no solution is positive. With momentum Ψ need
+        not be entrywise positive: the same test is then a test, and no certificate.
         """
         perron = self.perron
-        if self.step_size * perron.kappa_1 * perron.n_samples * perron.eigenvalues[-1] >= 2.0:
+        if self.inverse_response[-1, -1] <= 0.0:
             return None
         if perron.kappa_2 == 0.0:
             return self.source
-        psi = perron.at(self.step_size)
         # Without any noise the edge is still where it is: a unit source finds it.
         silent = not self.source.any()
         right = np.ones(perron.n_samples) if silent else self.source
         size = float(right.max())
-        operator = LinearOperator((len(right),) * 2, matvec=lambda x: x - perron.kappa_2 * psi(x), dtype=np.float64)
+        operator = LinearOperator(
+            (len(right),) * 2, matvec=lambda x: x - perron.kappa_2 * self.feed_back(x), dtype=np.float64
+        )
         start = None if self.guess is None or silent else self.guess / size
         # The identity minus a positive semidefinite matrix of fast decay: a few dozen products at most.
         solution, failed = cg(operator, right / size, x0=start, rtol=TOLERANCE, maxiter=20 * len(right) + 100)
@@ -80,7 +116,7 @@ class FastMotion:
         """R̃ = UᵀRU = M∘(Uᵀdiag(ρ)U), (r, r). Only below the edge."""
         if self.noise is None:
             raise ValueError("step_size must be below the mean-square edge 2/Q_b for a stationary covariance to exist")
-        return np.asarray(self.perron.kernel(self.step_size) * self.perron.in_eigenbasis(self.noise))
+        return self.respond(self.noise)
 
     @cached_property
     def residual_covariance(self) -> FloatArray:

@@ -21,14 +21,15 @@ CORRECTIONS = 20
 
 @dataclass(frozen=True)
 class Law:
-    """dθ/dt of a problem under a scheme and a ramp of n_steps, with noise of source κ₂ r*∘r* + ε²/(bn)."""
+    """dθ/dt on the solutions of a problem under a scheme and a ramp of n_steps, with noise of source κ₂ r*∘r* + ε²/(bn)."""
 
     problem: NonlinearLeastSquares
     sampling: Sampling
     ramp: Ramp
     n_steps: int
+    momentum: float
+    fresh: float
     frozen_residuals: FloatArray
-    source: FloatArray
     last_noise: list[FloatArray] = field(default_factory=list, repr=False)
 
     @classmethod
@@ -40,26 +41,41 @@ class Law:
         ramp: Ramp,
         n_steps: int,
         label_noise: float,
+        momentum: float = 0.0,
     ) -> tuple[Law, FloatArray]:
         """The law, and the solution next to theta0. Raises ValueError where theta0 is no solution."""
-        n = problem.n_samples
         theta = nearest_solution(problem, theta0)
         if theta is None or np.linalg.norm(theta - theta0) > NEAR * np.linalg.norm(theta0):
             raise ValueError("theta0 must be a minimum of the loss, it is not; `esssim.gradient_flow` leads to one")
         frozen = _unreachable_part(problem, theta)
         _refuse_bent_minimum(problem, theta, frozen)
-        fresh = label_noise**2 / (sampling.batch_size * n)
-        source = sampling.variance_coefficient(n) / n * frozen**2 + fresh
-        return cls(problem, sampling, ramp, n_steps, frozen, source), theta
+        fresh = label_noise**2 / (sampling.batch_size * problem.n_samples)
+        return cls(problem, sampling, ramp, n_steps, momentum, fresh, frozen), theta
+
+    def mean_residuals(self, theta: FloatArray) -> FloatArray:
+        """The mean of the residuals of SGD (n,): here r*, whatever theta."""
+        return self.frozen_residuals
 
     def fast(self, step: float, theta: FloatArray) -> FastMotion:
         """The fast motion at a step; the noise found last is the first guess for the next."""
+        n = self.problem.n_samples
+        source = self.sampling.variance_coefficient(n) / n * self.mean_residuals(theta) ** 2 + self.fresh
         step_size = float(self.ramp.at(step, self.n_steps))
         guess = self.last_noise[0] if self.last_noise else None
-        fast = FastMotion.at(self.problem, theta, self.sampling, self.source, step_size, guess)
+        fast = FastMotion.at(
+            self.problem, theta, self.sampling, source, step_size, guess, self.momentum, self.followed_modes()
+        )
         if fast.noise is not None:
             self.last_noise[:] = [fast.noise]
         return fast
+
+    def followed_modes(self) -> int | None:
+        """How many of the top eigenvectors of K at most; None for all."""
+        return None
+
+    def settle(self, theta: FloatArray) -> FloatArray | None:
+        """The point next to theta where the flow really is: a solution; None if there is none."""
+        return nearest_solution(self.problem, theta)
 
     def velocity(self, step: float, theta: FloatArray) -> FloatArray:
         """dθ/dt (p,); NaN at and beyond the mean-square edge, which makes a solver take a shorter step."""
@@ -72,11 +88,14 @@ class Law:
     def stiff_jacobian(self, step: float, theta: FloatArray) -> FloatArray | None:
         """The part of ∂(dθ/dt)/∂θ that diverges at the edge, of rank one: (p, p); None beyond the edge."""
         fast = self.fast(step, theta)
-        if fast.noise is None:
-            return None
-        if not fast.source.any():
-            return np.zeros((len(theta), len(theta)))
-        return np.outer(velocity(self.problem, theta, fast), stiffness(self.problem, theta, fast))
+        return None if fast.noise is None else at_the_wall(velocity(self.problem, theta, fast), self, theta, fast)
+
+
+def at_the_wall(driven: FloatArray, law: Law, theta: FloatArray, fast: FastMotion) -> FloatArray:
+    """The derivative (p, p) of a velocity (p,) that is proportional to the noise power; zero without noise."""
+    if not fast.source.any():
+        return np.zeros((len(theta), len(theta)))
+    return np.outer(driven, stiffness(law.problem, theta, fast))
 
 
 def nearest_solution(problem: NonlinearLeastSquares, theta: FloatArray) -> FloatArray | None:

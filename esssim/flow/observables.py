@@ -12,9 +12,11 @@ from esssim.flow.fast import FastMotion
 from esssim.problems import LowRankCurvature
 from esssim.sampling import Sampling
 from esssim.spectra import largest_eigenvalues
+from esssim.stability.linearised import Linearised
+from esssim.stability.mean_square import mean_square_threshold
 from esssim.statistics import Estimate
 from esssim.statistics.estimate import expectation
-from esssim.statistics.mean_square import top_of_pencil
+from esssim.statistics.mean_square import Pencil, top_of_pencil
 
 SAMPLED = ("minibatch_sharpness", "batch_sharpness", "batch_sharpness_parts")
 EXACT = ("loss", "sharpness", "mean_square_sharpness", "distance_to_edge")
@@ -38,7 +40,8 @@ def observe(
         row["sharpness"] = float(fast.perron.eigenvalues[-1]) / n
     if {"mean_square_sharpness", "distance_to_edge"} & set(names):
         top = top_of_pencil(curvature, c).value
-        row |= {"mean_square_sharpness": top, "distance_to_edge": 1.0 - fast.step_size * top / 2}
+        row["mean_square_sharpness"] = top
+        row["distance_to_edge"] = 1.0 - fast.step_size / critical_step_size(curvature, top, c, fast.momentum)
     estimates: dict[str, Estimate] = {}
     if "minibatch_sharpness" in names:
         count = None if sampling.count(n) <= n_batches else n_batches
@@ -54,6 +57,17 @@ def observe(
     for name, estimate in estimates.items():
         row[name], row[f"{name}_standard_error"] = estimate.value, estimate.standard_error
     return {name: value for name, value in row.items() if name.removesuffix("_standard_error") in names}
+
+
+def critical_step_size(curvature: LowRankCurvature, mean_square: float, c: float, momentum: float) -> float:
+    """2/Q_b, or where the second moments of heavy ball lose their stationary state."""
+    if momentum == 0.0:
+        return 2.0 / mean_square
+    scale = curvature.scale()
+    scaled = curvature.scaled(scale)
+    pencil = Pencil.of(scaled)
+    assert pencil is not None  # Q_b > 0
+    return mean_square_threshold(Linearised(scaled, pencil, scale, c), momentum, False) / scale
 
 
 def _rayleigh_quotients(

@@ -10,13 +10,25 @@ from esssim.problems import NonlinearLeastSquares
 
 
 def push(problem: NonlinearLeastSquares, theta: FloatArray, fast: FastMotion) -> FloatArray:
-    """Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ], (p,): −n/η times the mean change of θ in a step, before the gradient answers."""
+    """Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ], (p,): −n(1−β)/η times the mean change of θ in a step, before the gradient answers."""
     return _curvature_sum(problem, theta, _lifted(fast, fast.rotated / fast.perron.eigenvalues[:, None]))
 
 
 def velocity(problem: NonlinearLeastSquares, theta: FloatArray, fast: FastMotion) -> FloatArray:
-    """dθ/dt = −(η/n) P Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ], P the projection on ker J, t in steps: (p,)."""
-    return -fast.step_size / fast.perron.n_samples * project(fast, push(problem, theta, fast))
+    """dθ/dt = −(η/(n(1−β))) P Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ], P the projection on ker J, t in steps: (p,)."""
+    return -fast.slow_step / fast.perron.n_samples * project(fast, push(problem, theta, fast))
+
+
+def mean_velocity(
+    problem: NonlinearLeastSquares, theta: FloatArray, fast: FastMotion, residuals: FloatArray
+) -> FloatArray:
+    """dθ/dt = −(η/(n(1−β))) [JᵀUUᵀr + Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ]], r = f(θ) − y the residuals (n,): (p,).
+
+    UUᵀr = r up to what no change of θ can fit, and what only modes beyond the ones that are followed could.
+    """
+    basis = fast.perron.eigenvectors
+    descent = fast.jacobians.T @ (basis @ (basis.T @ residuals))
+    return -fast.slow_step / fast.perron.n_samples * (descent + push(problem, theta, fast))
 
 
 def stiffness(problem: NonlinearLeastSquares, theta: FloatArray, fast: FastMotion) -> FloatArray:
@@ -24,11 +36,12 @@ def stiffness(problem: NonlinearLeastSquares, theta: FloatArray, fast: FastMotio
 
     With 𝓛 the operator of the Lyapunov equation 𝓛R = η diag(source), self-adjoint, d⟨source, diag R⟩ = −⟨R, d𝓛R⟩/η and
     d𝓛R = (dK⁺R + R dK⁺)/n, hence the gradient (4/n) Σᵢ ∇²fᵢ[JᵀK⁺R²K⁺eᵢ]/(η⟨source, diag R⟩). Near the wall R is this
-    functional times a fixed matrix: velocity ⊗ gradient is then the part of the flow's Jacobian that diverges.
+    functional times a fixed matrix: velocity ⊗ gradient is then the part of the flow's Jacobian that diverges. With
+    momentum the same with the step η/(1−β), which is exact only for pairs of equal eigenvalues: enough for a solver.
     """
     inverse = 1.0 / fast.perron.eigenvalues
     square = inverse[:, None] * (fast.rotated @ fast.rotated) * inverse
-    functional = fast.step_size * float(fast.source @ np.diag(fast.residual_covariance))
+    functional = fast.slow_step * float(fast.source @ np.diag(fast.residual_covariance))
     return 4.0 / fast.perron.n_samples * _curvature_sum(problem, theta, _lifted(fast, square)) / functional
 
 

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import json
-import math
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 import joblib
 import numpy as np
 import numpy.typing as npt
 import xarray
-from scipy.integrate import BDF
 
 from esssim import _validate
 from esssim._validate import FloatArray, IntArray
-from esssim.flow.law import Law, nearest_solution
+from esssim.flow.integrate import integrate
+from esssim.flow.law import Law
+from esssim.flow.mean import MeanLaw
 from esssim.flow.observables import EXACT, SAMPLED, observe
-from esssim.flow.validity import next_order_correction
+from esssim.flow.validity import sharpness, spread_correction
 from esssim.problems import NonlinearLeastSquares, Problem
 from esssim.sampling import Reshuffled, Sampling
 from esssim.simulation.schedule import Ramp
+from esssim.stability.edges import check_momentum
 
 STATISTICS = (*EXACT, *SAMPLED, "next_order_correction", "error_estimate")
-RELATIVE_TOLERANCE = 1e-6
-# The solver's steps shrink without end at a wall that the flow cannot leave; this fraction of the time gone by is short.
-SHORTEST_STEP = 1e-7
 
 
 def solve(
@@ -38,6 +36,8 @@ def solve(
     sampling: Sampling,
     n_steps: int,
     label_noise: float = 0.0,
+    momentum: float = 0.0,
+    follow: Literal["solutions", "mean"] = "solutions",
     record: Sequence[str] = STATISTICS,
     n_records: int = 100,
     n_batches: int = 1024,
@@ -48,19 +48,28 @@ def solve(
         dθ/dt = −(η/n) P Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ],   t in steps,
 
     P the projection on ker J, K = JJᵀ, R the stationary covariance of the residuals (`esssim.flow.fast`). R is singular
-    exactly at the mean-square edge ηQ_b = 2: a wall, which the flow follows at a distance that shrinks as ε².
+    exactly at the mean-square edge ηQ_b = 2: a wall, which the flow follows at a distance that shrinks as ε². Heavy ball
+    (momentum β) has its own R, the step η/(1−β), and its wall at its own mean-square edge.
 
     problem: any `NonlinearLeastSquares`; theta0: (p,), a minimum of the loss. The other arguments are those of `simulate`:
-    step_size η or a `Ramp`, label_noise ε. Residuals r* that are left at theta0 (targets that no θ fits) act as noise
-    that is frozen in the targets. record: names from `STATISTICS`; n_batches: batches per record for sampled statistics,
-    drawn from `seed`, each with its own r ~ N(0, R); MiniBS enumerates where there are no more.
+    step_size η or a `Ramp`, label_noise ε, momentum β. Residuals r* that are left at theta0 (targets that no θ fits) act
+    as noise that is frozen in the targets. record: names from `STATISTICS`; n_batches: batches per record for sampled
+    statistics, drawn from `seed`, each with its own r ~ N(0, R); MiniBS enumerates where there are no more.
+
+    follow="mean" is the next order, the mean of SGD off the solutions (`esssim.flow.mean`),
+
+        dθ/dt = −(η/n) [Jᵀr + Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ]],  r = f(θ) − y,
+
+    from any theta0, with the noise of the residuals r themselves: the course of training from an initialisation too, as
+    far as the noise is quasi-stationary on it.
 
     Returns a Dataset with dim record and coords step and step_size: theta; loss = E‖r* + r‖²/2n without the label noise;
     the statistics of `esssim.statistics` with Gauss–Newton Hessians (sampled ones with their standard error);
-    distance_to_edge = 1 − ηQ_b/2; next_order_correction, the relative change of Q_b from the next order in the noise
-    (`esssim.flow.validity`), and error_estimate, its absolute value; `diverged_at`, the step at which no stable
-    solution is left in reach, −1 for none, and NaN from there on. Raises ValueError for bad arguments, for a theta0 that
-    is no minimum or already beyond the edge. Source: esssim, theory/stochastic_central_flow.py; after Damian, Ma & Lee,
+    distance_to_edge = 1 − η/η_c, η_c the mean-square edge (2/Q_b without momentum); next_order_correction, the relative
+    change of Q_b to its mean over the spread of SGD about the mean flow (from this flow, or from the mean flow itself),
+    and error_estimate, its absolute value, infinite where the mean flow ends before; `diverged_at`, the step at which no
+    stable solution is left in reach, −1 for none, and NaN from there on. Raises ValueError for bad arguments, for a
+    theta0 that is no minimum (unless the mean is followed) or already beyond the edge. Source: esssim, theory/stochastic_central_flow.py; after Damian, Ma & Lee,
     NeurIPS 2021 (b = n) and Cohen et al., ICLR 2025 (central flow).
     """
     if not isinstance(problem, NonlinearLeastSquares):
@@ -76,21 +85,24 @@ def solve(
         raise ValueError(f"record must be a sequence of names, got the string {record!r}")
     noise = _validate.real("label_noise", label_noise, at_least=0.0)
     names = tuple(_validate.choice("record", name, STATISTICS) for name in record)
-    law, start = Law.of(problem, problem.check_point(theta0), sampling, Ramp.of(step_size), n_steps, noise)
+    on_solutions = _validate.choice("follow", follow, ("solutions", "mean")) == "solutions"
+    setting = (sampling, Ramp.of(step_size), n_steps, noise, check_momentum(momentum))
+    law, start = (Law if on_solutions else MeanLaw).of(problem, problem.check_point(theta0), *setting)
     if law.fast(0.0, start).noise is None:
         raise ValueError(f"step_size must start below the mean-square edge 2/Q_b, got {law.ramp.start:g}")
     steps = np.unique(np.linspace(0, n_steps, n_records).round().astype(np.int64))
-    thetas, diverged_at = _integrate(law, start, steps)
-    columns: dict[str, FloatArray] = {}
+    thetas, diverged_at = integrate(law, start, steps)
+    corrections: dict[str, FloatArray] = {}
+    if {"next_order_correction", "error_estimate"} & set(names):
+        corrections["next_order_correction"] = next_order = _next_order(law, thetas, steps)
+        unknown = np.isfinite(thetas).all(axis=1) & np.isnan(next_order)
+        corrections["error_estimate"] = np.where(unknown, np.inf, np.abs(next_order))
+    columns = {name: column for name, column in corrections.items() if name in names}
     for k, step in enumerate(steps):
         if np.isfinite(thetas[k]).all():
             key = np.random.SeedSequence(seed, spawn_key=(int(step),))
             fast = law.fast(float(step), thetas[k])
-            row = observe(fast, law.frozen_residuals, sampling, names, n_batches, key)
-            if {"next_order_correction", "error_estimate"} & set(names):
-                correction = next_order_correction(problem, thetas[k], fast)
-                both = {"next_order_correction": correction, "error_estimate": abs(correction)}
-                row |= {name: value for name, value in both.items() if name in names}
+            row = observe(fast, law.mean_residuals(thetas[k]), sampling, names, n_batches, key)
             for name, value in row.items():
                 columns.setdefault(name, np.full(len(steps), np.nan))[k] = value
     data: dict[str, Any] = {name: ("record", column) for name, column in columns.items()}
@@ -98,6 +110,28 @@ def solve(
     data["diverged_at"] = ((), diverged_at)
     coords = {"step": ("record", steps), "step_size": ("record", law.ramp.at(steps, n_steps))}
     return xarray.Dataset(data, coords, _provenance(law, start, noise, n_batches, seed))
+
+
+def _next_order(law: Law, thetas: FloatArray, steps: IntArray) -> FloatArray:
+    """E[Q_b]/Q_b − 1 at each record, E over the spread about the mean flow; NaN where that has ended."""
+    corrections = np.where(np.isfinite(thetas).all(axis=1), 0.0, np.nan)
+    if not law.fast(0.0, thetas[0]).source.any():
+        return corrections
+    mean_law, means = law, thetas
+    if not isinstance(law, MeanLaw):
+        mean_law = MeanLaw(
+            law.problem, law.sampling, law.ramp, law.n_steps, law.momentum, law.fresh, law.frozen_residuals
+        )
+        means, _ = integrate(mean_law, thetas[0], steps)
+    for k in np.flatnonzero(corrections == 0.0):
+        if not np.isfinite(means[k]).all():
+            corrections[k] = np.nan
+            continue
+        fast = mean_law.fast(float(steps[k]), means[k])
+        spread = spread_correction(law.problem, means[k], fast)
+        ratio = sharpness(law.problem, means[k], fast.perron.c) / sharpness(law.problem, thetas[k], fast.perron.c)
+        corrections[k] = ratio * (1.0 + spread) - 1.0
+    return corrections
 
 
 def _provenance(law: Law, start: FloatArray, label_noise: float, n_batches: int, seed: int) -> dict[str, Any]:
@@ -114,49 +148,11 @@ def _provenance(law: Law, start: FloatArray, label_noise: float, n_batches: int,
         "step_size_stop": law.ramp.stop,
         "step_size_shape": law.ramp.shape,
         "n_steps": law.n_steps,
+        "momentum": law.momentum,
         "label_noise": label_noise,
-        "frozen_noise": float(np.sqrt((law.frozen_residuals**2).mean())),
+        "follow": "mean" if isinstance(law, MeanLaw) else "solutions",
+        "frozen_noise": float(np.sqrt((law.mean_residuals(start) ** 2).mean())),
         "n_batches": n_batches,
         "seed": seed,
         "versions": json.dumps(versions | {"python": platform.python_version()}),
     }
-
-
-def _integrate(law: Law, start: FloatArray, steps: IntArray) -> tuple[FloatArray, int]:
-    """θ at `steps`, (m, p), and the step at which the flow meets a wall that it cannot leave, −1 for none.
-
-    BDF, whose Newton iteration only has to know the part of the Jacobian that is stiff.
-    """
-    thetas = np.full((len(steps), len(start)), np.nan)
-    thetas[0] = start
-    jacobian = np.zeros((len(start), len(start)))
-
-    def last_jacobian(step: float, theta: FloatArray) -> FloatArray:
-        nonlocal jacobian
-        found = law.stiff_jacobian(step, theta)
-        jacobian = jacobian if found is None else found
-        return jacobian
-
-    solver = BDF(
-        law.velocity,
-        0.0,
-        start,
-        float(steps[-1]),
-        rtol=RELATIVE_TOLERANCE,
-        atol=1e-2 * RELATIVE_TOLERANCE * (float(np.abs(start).max()) or 1.0),
-        jac=last_jacobian,
-    )
-    done = 1
-    while solver.status == "running":
-        solver.step()
-        stuck = solver.status == "failed" or (solver.step_size or 0.0) < SHORTEST_STEP * solver.t
-        if stuck and solver.t < steps[-1]:
-            return thetas, math.ceil(solver.t)
-        interpolant = solver.dense_output()
-        while done < len(steps) and steps[done] <= solver.t:
-            corrected = nearest_solution(law.problem, np.asarray(interpolant(float(steps[done]))))
-            if corrected is None:
-                raise RuntimeError(f"flow.solve left the set of solutions at step {steps[done]}")
-            thetas[done] = corrected
-            done += 1
-    return thetas, -1

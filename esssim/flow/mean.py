@@ -1,0 +1,75 @@
+"""The mean motion of SGD: the next order of the flow, which leaves the set of solutions and need not start on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from esssim._validate import FloatArray
+from esssim.flow.fast import FastMotion
+from esssim.flow.law import Law, at_the_wall
+from esssim.flow.slow import mean_velocity, push
+from esssim.problems import NonlinearLeastSquares
+from esssim.sampling import Sampling
+from esssim.simulation.schedule import Ramp
+
+
+@dataclass(frozen=True)
+class MeanLaw(Law):
+    """dθ/dt = −(η/(n(1−β))) [Jᵀr + Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ]], r = f(θ) − y, with noise of source κ₂ r∘r + ε²/(bn).
+
+    The mean of ∇L over the fast motion, to second order, without the projection on the solutions: the push across them,
+    which the projection drops, displaces θ until the gradient balances it, by an amount of order ε² that is large where
+    an eigenvalue of K is small. θ is the point whose residuals are the mean residuals of SGD.
+    """
+
+    modes: list[int] = field(default_factory=list, repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        problem: NonlinearLeastSquares,
+        theta0: FloatArray,
+        sampling: Sampling,
+        ramp: Ramp,
+        n_steps: int,
+        label_noise: float,
+        momentum: float = 0.0,
+    ) -> tuple[MeanLaw, FloatArray]:
+        """The law, and theta0: any point will do."""
+        fresh = label_noise**2 / (sampling.batch_size * problem.n_samples)
+        return cls(problem, sampling, ramp, n_steps, momentum, fresh, np.empty(0)), theta0
+
+    def mean_residuals(self, theta: FloatArray) -> FloatArray:
+        return np.asarray(self.problem.residuals(theta, np.arange(self.problem.n_samples)))
+
+    def fast(self, step: float, theta: FloatArray) -> FastMotion:
+        fast = super().fast(step, theta)
+        self.modes[:] = [len(fast.perron.eigenvalues)]
+        return fast
+
+    def followed_modes(self) -> int | None:
+        # A mode that has died (u = v = 0 in a diagonal network) stays dead: counted again at every evaluation, it would
+        # be in and out of the range of K without end, and no solver gets past that.
+        return self.modes[0] if self.modes else None
+
+    def settle(self, theta: FloatArray) -> FloatArray:
+        return theta
+
+    def velocity(self, step: float, theta: FloatArray) -> FloatArray:
+        """dθ/dt (p,); NaN at and beyond the mean-square edge."""
+        if np.isfinite(theta).all():
+            fast = self.fast(step, theta)
+            if fast.noise is not None:
+                return mean_velocity(self.problem, theta, fast, self.mean_residuals(theta))
+        return np.full_like(theta, np.nan)
+
+    def stiff_jacobian(self, step: float, theta: FloatArray) -> FloatArray | None:
+        """−(η/(n(1−β))) JᵀUUᵀJ, and what diverges at the edge: (p, p); None beyond the edge."""
+        fast = self.fast(step, theta)
+        if fast.noise is None:
+            return None
+        rate = fast.slow_step / self.problem.n_samples
+        reached = fast.perron.eigenvectors.T @ fast.jacobians
+        return at_the_wall(-rate * push(self.problem, theta, fast), self, theta, fast) - rate * (reached.T @ reached)
