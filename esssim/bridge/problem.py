@@ -124,6 +124,11 @@ class TorchProblem(Problem):
         return flat.numpy().astype(np.float64)
 
     @property
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """Inputs and targets as the module and the loss take them."""
+        return self._x, self._y
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over the architecture, the buffers, the loss and the data, not over the module's own parameters."""
         digest = hashlib.sha256(f"TorchProblem {self.loss_name} {self.dtype} {self.module}".encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,13 +20,14 @@ MATRIX_NUMBERS = 5000**2
 class OperatorCurvature(ABC):
     """Hᵢ known by its products alone: memory O(p), the algorithms are Lanczos and sums of products.
 
-    A subclass gives `batch_products` and `images`. n_samples, n_params: n and p. tolerance: the relative residual
-    ‖H_Bx − λx‖/|λ| that every eigenvalue computed from it must reach.
+    A subclass gives `bound` and `images`. n_samples, n_params: n and p. tolerance: the relative residual
+    ‖H_Bx − λx‖/|λ| that every eigenvalue computed from it must reach. start: (p,), where Lanczos may start, warm.
     """
 
     n_samples: int
     n_params: int
     tolerance: float
+    start: FloatArray | None = None
 
     @abstractmethod
     def bound(self, batches: IntArray) -> Callable[[FloatArray], FloatArray]:
@@ -38,6 +40,12 @@ class OperatorCurvature(ABC):
     def to_basis(self, vectors: FloatArray) -> FloatArray:
         """The basis is that of the parameters."""
         return vectors
+
+    def starting_from(self, start: FloatArray) -> OperatorCurvature:
+        """The same with a start."""
+        warm = copy.copy(self)
+        warm.start = start
+        return warm
 
     def scale(self) -> float:
         """1: products are not rescaled."""
@@ -61,6 +69,11 @@ class OperatorCurvature(ABC):
         everyone = np.arange(self.n_samples)[None]
         product = self.bound(everyone)
         return np.concatenate([product(vector[None]) for vector in vectors])
+
+    def mean_quadratic_forms(self, vectors: FloatArray) -> FloatArray:
+        """vᵀHv for each row v of `vectors`, (m,), one product at a time."""
+        product = self.bound(np.arange(self.n_samples)[None])
+        return np.array([float(vector @ product(vector[None])[0]) for vector in vectors])
 
     def quadratic_forms(self, vectors: FloatArray) -> FloatArray:
         """vᵀHᵢv for each sample i and its own vector v = vectors[i] (n, p) or one vector (p,) for all: (n,)."""
