@@ -102,6 +102,7 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
         r"^PROJECT_EVERY = |^if \(t \+ 1\) % PROJECT_EVERY .* # (t \+ 1 → |\(t \+ 1\) % PROJECT_EVERY == 0 → )",
         "how often, and at which steps, rounding is projected away: any is right that keeps it small",
     ),
+    ("_kernels/lyapunov.py", r"^total \+= basis.* → total -= ", "the sign of the whole state cancels in its norm"),
     (
         "_kernels/lyapunov.py",
         r"^log_scale, log_start = ",
