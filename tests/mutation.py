@@ -1,6 +1,6 @@
 """Mutation testing: does the suite notice when a formula is wrong?
 
-    python -m tests.mutation [spectra] [statistics] [sampling] [stability] [settling]
+    python -m tests.mutation [spectra] [statistics] [sampling] [stability] [settling] [gap] [moments] [flow]
                              [--sample N] [--seed S] [--only PATTERN] [--workers N] [--list | --equivalent]
 
 Each mutant is one small error in one place: a constant doubled (0→1, 1→2, 2→3), n for n−1, + for −, × for ÷, a power for a
