@@ -620,3 +620,9 @@ def test_a_saddle_is_measured_against_its_own_curvature() -> None:
     problem = es.Quadratic(samples, np.zeros((2, 2)))
     with pytest.raises(ValueError, match="H has the eigenvalue -1e-08"):
         critical_step_size(problem, np.zeros(2), es.WithoutReplacement(2))
+
+
+def test_both_ends_of_a_threshold_without_noise_are_in_the_units_of_the_problem() -> None:
+    problem = quadratic_of(np.array([10.0, 30.0]))
+    threshold = almost_sure_threshold(problem, np.zeros(1), es.WithoutReplacement(2))
+    assert_allclose(threshold, 0.1, rtol=1e-12)
