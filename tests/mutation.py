@@ -1,6 +1,6 @@
 """Mutation testing: does the suite notice when a formula is wrong?
 
-    python -m tests.mutation [spectra] [statistics] [sampling] [stability] [settling]
+    python -m tests.mutation [spectra] [statistics] [sampling] [stability] [settling] [gap] [moments] [flow]
                              [--sample N] [--seed S] [--only PATTERN] [--workers N] [--list | --equivalent]
 
 Each mutant is one small error in one place: a constant doubled (0→1, 1→2, 2→3), n for n−1, + for −, × for ÷, a power for a
@@ -102,6 +102,7 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
         r"^PROJECT_EVERY = |^if \(t \+ 1\) % PROJECT_EVERY .* # (t \+ 1 → |\(t \+ 1\) % PROJECT_EVERY == 0 → )",
         "how often, and at which steps, rounding is projected away: any is right that keeps it small",
     ),
+    ("_kernels/lyapunov.py", r"^total \+= basis.* → total -= ", "the sign of the whole state cancels in its norm"),
     (
         "_kernels/lyapunov.py",
         r"^log_scale, log_start = ",

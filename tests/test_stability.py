@@ -612,3 +612,17 @@ def test_critical_step_size_returns_the_almost_sure_threshold() -> None:
     value = critical_step_size(problem, theta, sampling, criterion="almost_sure", **options)
     assert value == almost_sure_threshold(problem, theta, sampling, **options).value
     assert value != critical_step_size(problem, theta, sampling, criterion="almost_sure", **(options | {"seed": 10}))
+
+
+def test_a_saddle_is_measured_against_its_own_curvature() -> None:
+    """Samples of size 1 that cancel to H = diag(1e-3, −1e-8): negative by 1e-5 of its top, not by 1e-8."""
+    samples = np.array([np.diag([1.0, 1.0]), np.diag([-1 + 2e-3, -1 - 2e-8])])
+    problem = es.Quadratic(samples, np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="H has the eigenvalue -1e-08"):
+        critical_step_size(problem, np.zeros(2), es.WithoutReplacement(2))
+
+
+def test_both_ends_of_a_threshold_without_noise_are_in_the_units_of_the_problem() -> None:
+    problem = quadratic_of(np.array([10.0, 30.0]))
+    threshold = almost_sure_threshold(problem, np.zeros(1), es.WithoutReplacement(2))
+    assert_allclose(threshold, 0.1, rtol=1e-12)
