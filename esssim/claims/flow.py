@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from scipy.stats import t as student
@@ -11,6 +12,21 @@ from scipy.stats import t as student
 from esssim import flow
 from esssim._validate import FloatArray
 from esssim.claims.flow_runs import STATISTICS, FlowExperiment, run_flow, run_sgd
+from esssim.claims.flow_settings import (
+    BIAS,
+    DIABETES,
+    DIABETES_MEAN,
+    GRID,
+    HEAVY_BALL,
+    OTHERS,
+    PERCEPTRON,
+    PERCEPTRONS,
+    QUICK,
+    STRONG,
+    WALL,
+    WEAK,
+    WIDER,
+)
 from esssim.claims.model import Claim, Expectation, Measurement, Outcome, Registry, Row
 from esssim.claims.sources import OURS
 from esssim.problems import DiagonalLinearNetwork
@@ -23,48 +39,44 @@ METHOD = (
 )
 NAMES = {"mean_square_sharpness": "mean-square sharpness", "minibatch_sharpness": "MiniBS"}
 
-GRID = [FlowExperiment("gaussian-40x20", b, noise) for noise in (0.01, 0.03, 0.1) for b in (1, 2, 8, 40)]
-OTHERS = [
-    FlowExperiment("gaussian-20x40", 4, 0.03),
-    FlowExperiment("spiked-20x40", 4, 0.03),
-    FlowExperiment("two-clusters-20x40", 4, 0.03),
-    FlowExperiment("gaussian-20x40", 4, 0.03, depth=3),
-    FlowExperiment("gaussian-20x40", 4, 0.03, depth=4),
-    FlowExperiment("diabetes", 16, 0.03),
-    FlowExperiment("noisy-40x20", 8, 0.0, own_targets=True),
-]
-QUICK = {FlowExperiment("gaussian-40x20", 2, 0.03), FlowExperiment("gaussian-20x40", 4, 0.03)}
-STRONG = FlowExperiment("gaussian-40x20", 2, 0.2)
-WEAK = FlowExperiment("gaussian-40x20", 2, 0.001)
-DIABETES = FlowExperiment("diabetes", 1, 0.0, own_targets=True)
-NEXT_ORDER = FlowExperiment("diabetes", 64, 0.0, own_targets=True)
-WALL = FlowExperiment("gaussian-40x20", 8, 0.01)
-BIAS = FlowExperiment("gaussian-20x40", 4, 0.03)
-
 
 def register(registry: Registry) -> None:
     """Add the claims of this module."""
-    for experiment in (*GRID, *OTHERS):
+    for experiment in (*GRID, *OTHERS, *WIDER, *PERCEPTRONS, *HEAVY_BALL):
         _add_agreement(registry, experiment, "holds", "equal within 2 %")
+    first_order = "the flow is too high by its own error estimate: our first run missed by 4 %"
+    _add_agreement(registry, replace(PERCEPTRON, follow="solutions"), "refuted", first_order)
     strong = "no prediction: prototypes missed by 7 % at this noise, our own first run by 0.5 %"
     _add_agreement(registry, STRONG, "open", strong)
     weak = "no prediction: escapes over the wall make the level of SGD fluctuate"
     _add_agreement(registry, WEAK, "open", weak)
     beyond = "the flow is too high: coordinates of the solution are smaller than their fluctuation"
     _add_agreement(registry, DIABETES, "refuted", beyond)
-    _add(
-        registry,
-        "flow-next-order/diabetes/own-targets,b=64",
-        "Where the flow itself misses, on the diabetes table with its own noisy targets, its next-order correction is "
-        "what is missing in the mean-square sharpness.",
-        "no prediction: stated as 2 %, it was 1.4 % (and 19 % without) in our first run, with an interval across 2 %",
-        METHOD.split(";")[0]
-        + "; ratio of the averages of (η/2)Q_b over the last two thirds, the flow's times 1 plus its "
-        "next-order correction",
-        TOLERANCE,
-        _next_order,
-        "open",
-    )
+    for experiment in (*DIABETES_MEAN, replace(PERCEPTRON, follow="solutions"), STRONG):
+        small = experiment in DIABETES_MEAN[1:]
+        _add(
+            registry,
+            f"flow-next-order/{_name(experiment)}",
+            "Where the flow itself misses, its next order is what is missing in the mean-square sharpness.",
+            "within 10 %: a coordinate dies, and is not Gaussian while it does" if small else "equal within 2 %",
+            METHOD.split(";")[0]
+            + "; ratio of the averages of (η/2)Q_b over the last two thirds, the flow's times 1 plus its "
+            "next-order correction",
+            0.1 if small else TOLERANCE,
+            partial(_next_order, experiment, 0.1 if small else TOLERANCE),
+        )
+    for experiment in (*GRID, *OTHERS, *WIDER, *PERCEPTRONS, *HEAVY_BALL):
+        _add(
+            registry,
+            f"flow-batch-sharpness/{_name(experiment)}",
+            f"On a rising step size the batch sharpness of SGD is that of the stochastic central flow "
+            f"({_words(experiment)}).",
+            "equal within 2 %; whether these runs can tell is open, it fluctuates more than the others",
+            "the same runs; ratio of the averages over the last two thirds, t-interval over the runs",
+            TOLERANCE,
+            partial(_one_batch_sharpness, experiment),
+            "open",
+        )
     _add(
         registry,
         "flow-batch-sharpness/all",
@@ -114,16 +126,27 @@ def register(registry: Registry) -> None:
     )
 
 
-def _add_agreement(registry: Registry, experiment: FlowExperiment, expected: Expectation, words: str) -> None:
+def _name(experiment: FlowExperiment) -> str:
     setting = experiment.setting + (f"-depth-{experiment.depth}" if experiment.depth > 2 else "")
-    noise = "own targets" if experiment.own_targets else f"label noise {experiment.label_noise:g}"
+    noise = "own-targets" if experiment.own_targets else f"label-noise-{experiment.label_noise:g}"
+    momentum = f",momentum={experiment.momentum:g}" if experiment.momentum else ""
+    leading = ",leading-order" if experiment.follow == "solutions" and "x5" in experiment.setting else ""
+    return f"{setting}/{noise},b={experiment.batch_size}{momentum}{leading}"
+
+
+def _words(experiment: FlowExperiment) -> str:
+    return _name(experiment).replace("/", ", ").replace(",b=", ", b = ").replace(",", ", ").replace(",  ", ", ")
+
+
+def _add_agreement(registry: Registry, experiment: FlowExperiment, expected: Expectation, words: str) -> None:
+    flow_of = "next order of the stochastic central flow" if experiment.follow == "mean" else "stochastic central flow"
     _add(
         registry,
-        f"flow-levels/{setting}/{noise.replace(' ', '-')},b={experiment.batch_size}",
-        f"On a rising step size the mean-square sharpness and MiniBS of SGD are those of the stochastic central flow "
-        f"({setting}, {noise}, b = {experiment.batch_size}).",
+        f"flow-levels/{_name(experiment)}",
+        f"On a rising step size the mean-square sharpness and MiniBS of SGD are those of the {flow_of} "
+        f"({_words(experiment)}).",
         words,
-        METHOD,
+        METHOD.replace("300,000", f"{experiment.n_steps:,}").replace("8 runs", f"{experiment.n_replicas} runs"),
         TOLERANCE,
         lambda quick: _agreement(experiment.quick() if quick else experiment),
         expected,
@@ -191,7 +214,7 @@ def _agreement(experiment: FlowExperiment) -> Measurement:
 
 
 def _batch_sharpness(quick: bool) -> Measurement:
-    experiments = [run.quick() if quick else run for run in (*GRID, *OTHERS)]
+    experiments = [run.quick() if quick else run for run in (*GRID, *OTHERS, *WIDER)]
     rows: list[Row] = []
     for run in experiments:
         levels, predicted, _ = _levels(run, "batch_sharpness")
@@ -206,8 +229,16 @@ def _batch_sharpness(quick: bool) -> Measurement:
     )
 
 
-def _next_order(quick: bool) -> Measurement:
-    experiment = NEXT_ORDER.quick() if quick else NEXT_ORDER
+def _one_batch_sharpness(setting: FlowExperiment, quick: bool) -> Measurement:
+    runs, predicted, rows = _levels(setting.quick() if quick else setting, "batch_sharpness")
+    value, low, high = _ratio(runs, predicted)
+    reason = f"batch sharpness: SGD {runs.mean():.4f}, flow {predicted:.4f}"
+    verdict = _verdict(low, high, 1 - TOLERANCE, 1 + TOLERANCE)
+    return Measurement(verdict, reason, value, (low, high), float(len(runs)), rows)
+
+
+def _next_order(setting: FlowExperiment, tolerance: float, quick: bool) -> Measurement:
+    experiment = setting.quick() if quick else setting
     runs, plain, rows = _levels(experiment, "mean_square_sharpness")
     predicted = run_flow(experiment)
     late = predicted["step"].values >= experiment.n_steps / 3
@@ -215,14 +246,8 @@ def _next_order(quick: bool) -> Measurement:
     corrected = float(curve.values[late].mean())
     value, low, high = _ratio(runs, corrected)
     reason = f"SGD {runs.mean():.4f}, flow {plain:.4f}, with the next order {corrected:.4f}"
-    return Measurement(
-        _verdict(low, high, 1 - TOLERANCE, 1 + TOLERANCE),
-        reason,
-        value,
-        (low, high),
-        float(len(runs)),
-        rows,
-    )
+    verdict = _verdict(low, high, 1 - tolerance, 1 + tolerance)
+    return Measurement(verdict, reason, value, (low, high), float(len(runs)), rows)
 
 
 def _offset_of_sgd(quick: bool) -> Measurement:

@@ -114,9 +114,13 @@ def taught_perceptron(activation: Literal["tanh", "gelu"], n: int, d: int) -> Pe
     return Perceptron(inputs, np.tanh(inputs @ teacher.T) @ rng.standard_normal(3), WIDTH, activation=activation)
 
 
-@cache
 def run_sgd(experiment: FlowExperiment) -> xarray.Dataset:
     """The ensemble of SGD; once a process. Of perceptrons with Gauss–Newton Hessians throughout, as on the flow."""
+    return _run_sgd(replace(experiment, follow="solutions"))
+
+
+@cache
+def _run_sgd(experiment: FlowExperiment) -> xarray.Dataset:
     gauss_newton = isinstance(experiment.problem, Perceptron)
     names = (STATISTICS["mean_square_sharpness"],) if gauss_newton else tuple(STATISTICS.values())
     trace = simulate(

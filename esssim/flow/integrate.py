@@ -45,6 +45,7 @@ def integrate(law: Law, start: FloatArray, steps: IntArray) -> tuple[FloatArray,
         stuck = solver.status == "failed" or (solver.step_size or 0.0) < SHORTEST_STEP * solver.t
         if stuck and solver.t < steps[-1]:
             return thetas, math.ceil(solver.t)
+        law.accept(solver.y)
         interpolant = solver.dense_output()
         while done < len(steps) and steps[done] <= solver.t:
             corrected = law.settle(np.asarray(interpolant(float(steps[done]))))

@@ -73,6 +73,9 @@ class Law:
         """How many of the top eigenvectors of K at most; None for all."""
         return None
 
+    def accept(self, theta: FloatArray) -> None:
+        """The solver has come to theta, and will not go back behind it."""
+
     def settle(self, theta: FloatArray) -> FloatArray | None:
         """The point next to theta where the flow really is: a solution; None if there is none."""
         return nearest_solution(self.problem, theta)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from esssim._validate import FloatArray
-from esssim.flow.fast import FastMotion
 from esssim.flow.law import Law, at_the_wall
 from esssim.flow.slow import mean_velocity, push
 from esssim.problems import NonlinearLeastSquares
 from esssim.sampling import Sampling
 from esssim.simulation.schedule import Ramp
+from esssim.statistics.perron import PerronMatrix
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class MeanLaw(Law):
     """
 
     modes: list[int] = field(default_factory=list, repr=False)
+    dead: list[FloatArray] = field(default_factory=list, repr=False)
 
     @classmethod
     def of(
@@ -44,15 +45,27 @@ class MeanLaw(Law):
     def mean_residuals(self, theta: FloatArray) -> FloatArray:
         return np.asarray(self.problem.residuals(theta, np.arange(self.problem.n_samples)))
 
-    def fast(self, step: float, theta: FloatArray) -> FastMotion:
-        fast = super().fast(step, theta)
-        self.modes[:] = [len(fast.perron.eigenvalues)]
-        return fast
-
     def followed_modes(self) -> int | None:
-        # A mode that has died (u = v = 0 in a diagonal network) stays dead: counted again at every evaluation, it would
-        # be in and out of the range of K without end, and no solver gets past that.
         return self.modes[0] if self.modes else None
+
+    def accept(self, theta: FloatArray) -> None:
+        """A mode of J that has died (u = v = 0 in a diagonal network) stays dead, and the parameters along it stay.
+
+        Counted again at every evaluation it would be in and out of the range of K without end; and without its noise,
+        which is what killed it, the gradient would raise it again.
+        """
+        jacobians = np.asarray(self.problem.sample_jacobians(theta, np.arange(self.problem.n_samples)))
+        alive = len(PerronMatrix.of(jacobians, 0.0).eigenvalues)
+        if self.modes and alive < self.modes[0]:
+            _, _, right = np.linalg.svd(jacobians, full_matrices=False)
+            self.dead[:] = [np.linalg.qr(np.column_stack((*self.dead, right[alive : self.modes[0]].T)))[0]]
+        self.modes[:] = [min([alive, *self.modes])]
+
+    def alive(self, vectors: FloatArray) -> FloatArray:
+        """Vectors (p,) or the columns of (p, m) without their part along dead modes."""
+        for directions in self.dead:
+            vectors = vectors - directions @ (directions.T @ vectors)
+        return vectors
 
     def settle(self, theta: FloatArray) -> FloatArray:
         return theta
@@ -62,7 +75,7 @@ class MeanLaw(Law):
         if np.isfinite(theta).all():
             fast = self.fast(step, theta)
             if fast.noise is not None:
-                return mean_velocity(self.problem, theta, fast, self.mean_residuals(theta))
+                return self.alive(mean_velocity(self.problem, theta, fast, self.mean_residuals(theta)))
         return np.full_like(theta, np.nan)
 
     def stiff_jacobian(self, step: float, theta: FloatArray) -> FloatArray | None:
@@ -72,4 +85,5 @@ class MeanLaw(Law):
             return None
         rate = fast.slow_step / self.problem.n_samples
         reached = fast.perron.eigenvectors.T @ fast.jacobians
-        return at_the_wall(-rate * push(self.problem, theta, fast), self, theta, fast) - rate * (reached.T @ reached)
+        wall = at_the_wall(-rate * push(self.problem, theta, fast), self, theta, fast)
+        return self.alive(wall - rate * (reached.T @ reached))
