@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class TorchCurvature(OperatorCurvature):
-    """H_Bv for all batches at once: by hand for fully connected networks, otherwise forward over reverse."""
+    """H_Bv for all batches at once: by hand for fully connected networks, otherwise by reverse over reverse mode."""
 
     def __init__(self, problem: TorchProblem, theta: FloatArray) -> None:
         self.n_samples, self.n_params = problem.n_samples, problem.n_params
