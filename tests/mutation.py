@@ -96,6 +96,9 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ),
     ("_kernels/secular.py", r"# (step > .* → step >= |4\.0 \* EPS \* tau → 4\.0 \* EPS / tau|4\.0 → 8\.0)", TOLERANCE),
     ("_kernels/secular.py", r"<= 1e-8 # (1e-08 → |abs\(mu - 1\.0\) <= 1e-08 → abs\(mu - 1\.0\) < )", TOLERANCE),
+    ("_kernels/secular.py", r"^projection\[k\] \+= .* → projection\[k\] -= ", "its sign is lost in the square"),
+    ("_kernels/eigenvalue.py", r"^LANES = ", "speed only: how many matrices lie side by side"),
+    ("_kernels/eigenvalue.py", r"→ smallest\[lane\] >= 0\.0|→ b < p ", BOUNDARY),
     ("_kernels/lyapunov.py", r"^SMALLEST, LARGEST = ", TOLERANCE),
     (
         "_kernels/lyapunov.py",
@@ -121,6 +124,8 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
         "the cap keeps the exponent small: weights below 2⁻⁶⁰⁰ count for nothing",
     ),
     ("spectra/gram.py", r"# b > |^elif _gram_pays|^return shape\[0\] \*\* 2 .* # (?!1 → 2)", ROUTES),
+    ("spectra/gram.py", r"> LARGEST_IN_LANES → .* >= LARGEST_IN_LANES", ROUTES),
+    ("spectra/lanczos.py", r"^size = operator\.shape\[0\] # 0 → 1", "the operator is square"),
     ("spectra/gram.py", r"matrices\.shape\[-1\] == 2: # (-1 → 1|1 → 2)", "the matrices are square"),
     ("spectra/lanczos.py", r"seed: int = 0, # 0 → 1", "any seed"),
     (
@@ -132,7 +137,7 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ("spectra/lanczos.py", r"size <= 3: .*# (size <= 3 → size < 3|3 → 6)", ROUTES),
     (
         "spectra/lanczos.py",
-        r"ncv=min\(size, 40\)\) # (min|40) ",
+        r"ncv=min\(size, (40|12)\).*# (min|40|12|8) ",
         "speed only: the number of Lanczos vectors, which scipy limits to the size",
     ),
     ("spectra/lanczos.py", r"residual <= .* → residual < ", BOUNDARY),
