@@ -143,6 +143,7 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ),
     ("stability/linearised.py", r"^(NEGATIVE|NOISE)_TOLERANCE = ", TOLERANCE),
     ("stability/linearised.py", r"→ noise < NOISE_TOLERANCE", BOUNDARY),
+    ("stability/lyapunov.py", r"→ lower / WALK", "where the walk begins: it passes the start again on its way up"),
     (
         "stability/lyapunov.py",
         r"^LOWEST_RATE = .* # 100",
