@@ -143,6 +143,11 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ),
     ("stability/linearised.py", r"^(NEGATIVE|NOISE)_TOLERANCE = ", TOLERANCE),
     ("stability/linearised.py", r"→ noise < NOISE_TOLERANCE", BOUNDARY),
+    (
+        "stability/published.py",
+        r"^lower = below .* # 2 → 3|# (1e-300|4e-15) → ",
+        "where the search begins and ends: the root is the same",
+    ),
     ("stability/lyapunov.py", r"→ lower / WALK", "where the walk begins: it passes the start again on its way up"),
     (
         "stability/lyapunov.py",
