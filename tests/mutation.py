@@ -148,6 +148,11 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
         r"^lower = below .* # 2 → 3|# (1e-300|4e-15) → ",
         "where the search begins and ends: the root is the same",
     ),
+    (
+        "stability/published.py",
+        r"np\.empty\(\(0, 0\)\) # 0 → 1",
+        "never read: the other approximations need no squares",
+    ),
     ("stability/lyapunov.py", r"→ lower / WALK", "where the walk begins: it passes the start again on its way up"),
     (
         "stability/lyapunov.py",

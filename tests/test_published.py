@@ -186,6 +186,24 @@ def test_noise_kernel_of_a_network_uses_the_hessian_asked_for() -> None:
     assert found == pytest.approx(noise_kernel_step_size(fitted, theta, sampling), rel=1e-8)
 
 
+def test_noise_kernel_of_a_network_with_residuals() -> None:
+    """Samples that are diagonal plus rank one, at a minimum that does not interpolate: every entry counts."""
+    inputs, theta = rng.standard_normal((5, 2)), np.concatenate((rng.uniform(0.4, 0.6, 2), rng.uniform(1.4, 1.6, 2)))
+    unfitted = es.DiagonalLinearNetwork(inputs, np.zeros(5), form="difference")
+    residuals = np.linalg.lstsq(inputs.T / 5, np.full(2, 0.1), rcond=None)[0] + 0.01 * rng.standard_normal(5)
+    targets = unfitted.residuals(theta, np.arange(5)) - residuals
+    problem = es.DiagonalLinearNetwork(inputs, targets, form="difference")
+    hessians = problem.sample_hessians(theta, np.arange(5))
+    dense = es.Quadratic(hessians, np.zeros((5, 4)))
+    for sampling in (es.WithoutReplacement(2), es.WithReplacement(1)):
+        eta = 0.5 * noise_kernel_step_size(dense, np.zeros(4), sampling)
+        operator, values = restricted_operator(dense, sampling, eta)
+        deterministic = (1 - eta * values) ** 2
+        kernel = (operator - np.diag(deterministic)) / (1 - deterministic)[:, None]
+        expected = np.abs(np.linalg.eigvals(kernel)).max()
+        assert noise_kernel_norm(problem, theta, sampling, eta) == pytest.approx(expected, rel=1e-9)
+
+
 def test_self_stabilisation_from_finite_differences_of_the_sharpness() -> None:
     inputs = rng.standard_normal((8, 3))
     targets = inputs @ np.ones(3) + 0.1 * rng.standard_normal(8)
