@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.special import expit
 
 import esssim as es
 from esssim.stability import (
@@ -241,6 +245,23 @@ def test_self_stabilisation_from_finite_differences_of_the_sharpness() -> None:
             there = self_stabilisation(problem, theta, sampling, found.step_size)
             assert there.gap == pytest.approx(2 / found.step_size - found.sharpness, rel=1e-9)
     assert rising >= 6
+
+
+def test_self_stabilisation_of_a_loss_that_is_no_polynomial() -> None:
+    """Logistic regression where most labels are wrong: ∇S = mean w′(m)·y x (x·u)², w = σ(m)σ(−m)."""
+    logistic = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "examples" / "logistic_regression.py"))
+    inputs, theta = np.random.default_rng(3).standard_normal((12, 3)), np.array([0.6, -0.4, 0.2])
+    labels = -np.sign(inputs @ theta)
+    problem, sampling = logistic["LogisticRegression"](inputs, labels), es.WithReplacement(2)
+    sigma = expit(labels * (inputs @ theta))
+    top = np.linalg.eigh(problem.hessian(theta))[1][:, -1]
+    slopes = sigma * (1 - sigma) * (1 - 2 * sigma) * labels * (inputs @ top) ** 2
+    rise = slopes @ inputs / 12
+    alpha = -problem.gradient(theta) @ rise
+    assert 0 < alpha < 1
+    found = self_stabilisation(problem, theta, sampling, 0.1)
+    assert found.sharpening_rate == pytest.approx(alpha, rel=1e-5)
+    assert found.strength == pytest.approx(rise @ rise - (rise @ top) ** 2, rel=1e-5)
 
 
 def test_self_stabilisation_has_nothing_to_say_on_a_quadratic() -> None:
