@@ -172,6 +172,7 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
         "where the search begins: the root is the same",
     ),
     ("stability/mean_square.py", r"→ log_radius\(lower\) >= 0|→ log_radius\(upper\) <= 0", BOUNDARY),
+    ("stability/mean_square.py", r"^if beta == 0\.0: # 0\.0 → 1", ROUTES),
     ("stability/mean_square.py", r"rank <= 3: # (rank <= 3 → rank < 3|3 → 6)", ROUTES),
     ("statistics/estimate.py", r"^ENUMERATION_LIMIT = ", "a budget of seconds, not a formula"),
     ("statistics/mean_square.py", r"^RANK_TOLERANCE = |# RANK_TOLERANCE \* top → |→ eigenvalues >= ", TOLERANCE),

@@ -271,6 +271,14 @@ def test_self_stabilisation_has_nothing_to_say_on_a_quadratic() -> None:
         )
 
 
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_the_rounding_of_a_quadratic_is_not_taken_for_a_rising_sharpness(unit: float) -> None:
+    inputs, targets = unit * rng.standard_normal((6, 3)), unit * rng.standard_normal(6)
+    for theta in rng.standard_normal((40, 3)) * np.logspace(-1, 2, 40)[:, None]:
+        with pytest.raises(ValueError, match="its rate −∇L·∇S is"):
+            self_stabilisation(es.LinearRegression(inputs, targets), theta, es.WithReplacement(1), 0.1 / unit**2)
+
+
 def test_heavy_ball_ends_are_the_edges_of_their_paper() -> None:
     small, large = heavy_ball_ends(4.0, 0.9)
     assert small == pytest.approx(0.05, rel=1e-14)
