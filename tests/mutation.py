@@ -431,7 +431,7 @@ class Sandbox:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
-        for name in ("esssim", "tests", "docs"):
+        for name in ("esssim", "tests", "docs", "theory"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", folder)
 
