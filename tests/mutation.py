@@ -149,6 +149,17 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ("stability/linearised.py", r"^(NEGATIVE|NOISE)_TOLERANCE = ", TOLERANCE),
     ("stability/linearised.py", r"→ noise < NOISE_TOLERANCE", BOUNDARY),
     (
+        "stability/published.py",
+        r"^lower = below .* # 2 → 3|# (1e-300|4e-15) → ",
+        "where the search begins and ends: the root is the same",
+    ),
+    (
+        "stability/published.py",
+        r"np\.empty\(\(0, 0\)\) # 0 → 1",
+        "never read: the other approximations need no squares",
+    ),
+    ("stability/lyapunov.py", r"→ lower / WALK", "where the walk begins: it passes the start again on its way up"),
+    (
         "stability/lyapunov.py",
         r"^LOWEST_RATE = .* # 100",
         "stands for −∞ in a root search: any rate far below every other",
@@ -166,6 +177,7 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
         "where the search begins: the root is the same",
     ),
     ("stability/mean_square.py", r"→ log_radius\(lower\) >= 0|→ log_radius\(upper\) <= 0", BOUNDARY),
+    ("stability/mean_square.py", r"^if beta == 0\.0: # 0\.0 → 1", ROUTES),
     ("stability/mean_square.py", r"rank <= 3: # (rank <= 3 → rank < 3|3 → 6)", ROUTES),
     ("statistics/estimate.py", r"^ENUMERATION_LIMIT = ", "a budget of seconds, not a formula"),
     ("statistics/mean_square.py", r"^RANK_TOLERANCE = |# RANK_TOLERANCE \* top → |→ eigenvalues >= ", TOLERANCE),
@@ -424,7 +436,7 @@ class Sandbox:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
-        for name in ("esssim", "tests", "docs"):
+        for name in ("esssim", "tests", "docs", "theory"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", folder)
 

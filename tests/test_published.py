@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.special import expit
 
 import esssim as es
 from esssim.stability import (
@@ -186,6 +190,24 @@ def test_noise_kernel_of_a_network_uses_the_hessian_asked_for() -> None:
     assert found == pytest.approx(noise_kernel_step_size(fitted, theta, sampling), rel=1e-8)
 
 
+def test_noise_kernel_of_a_network_with_residuals() -> None:
+    """Samples that are diagonal plus rank one, at a minimum that does not interpolate: every entry counts."""
+    inputs, theta = rng.standard_normal((5, 2)), np.concatenate((rng.uniform(0.4, 0.6, 2), rng.uniform(1.4, 1.6, 2)))
+    unfitted = es.DiagonalLinearNetwork(inputs, np.zeros(5), form="difference")
+    residuals = np.linalg.lstsq(inputs.T / 5, np.full(2, 0.1), rcond=None)[0] + 0.01 * rng.standard_normal(5)
+    targets = unfitted.residuals(theta, np.arange(5)) - residuals
+    problem = es.DiagonalLinearNetwork(inputs, targets, form="difference")
+    hessians = problem.sample_hessians(theta, np.arange(5))
+    dense = es.Quadratic(hessians, np.zeros((5, 4)))
+    for sampling in (es.WithoutReplacement(2), es.WithReplacement(1)):
+        eta = 0.5 * noise_kernel_step_size(dense, np.zeros(4), sampling)
+        operator, values = restricted_operator(dense, sampling, eta)
+        deterministic = (1 - eta * values) ** 2
+        kernel = (operator - np.diag(deterministic)) / (1 - deterministic)[:, None]
+        expected = np.abs(np.linalg.eigvals(kernel)).max()
+        assert noise_kernel_norm(problem, theta, sampling, eta) == pytest.approx(expected, rel=1e-9)
+
+
 def test_self_stabilisation_from_finite_differences_of_the_sharpness() -> None:
     inputs = rng.standard_normal((8, 3))
     targets = inputs @ np.ones(3) + 0.1 * rng.standard_normal(8)
@@ -225,11 +247,36 @@ def test_self_stabilisation_from_finite_differences_of_the_sharpness() -> None:
     assert rising >= 6
 
 
+def test_self_stabilisation_of_a_loss_that_is_no_polynomial() -> None:
+    """Logistic regression where most labels are wrong: ∇S = mean w′(m)·y x (x·u)², w = σ(m)σ(−m)."""
+    logistic = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "examples" / "logistic_regression.py"))
+    inputs, theta = np.random.default_rng(3).standard_normal((12, 3)), np.array([0.6, -0.4, 0.2])
+    labels = -np.sign(inputs @ theta)
+    problem, sampling = logistic["LogisticRegression"](inputs, labels), es.WithReplacement(2)
+    sigma = expit(labels * (inputs @ theta))
+    top = np.linalg.eigh(problem.hessian(theta))[1][:, -1]
+    slopes = sigma * (1 - sigma) * (1 - 2 * sigma) * labels * (inputs @ top) ** 2
+    rise = slopes @ inputs / 12
+    alpha = -problem.gradient(theta) @ rise
+    assert 0 < alpha < 1
+    found = self_stabilisation(problem, theta, sampling, 0.1)
+    assert found.sharpening_rate == pytest.approx(alpha, rel=1e-5)
+    assert found.strength == pytest.approx(rise @ rise - (rise @ top) ** 2, rel=1e-5)
+
+
 def test_self_stabilisation_has_nothing_to_say_on_a_quadratic() -> None:
     with pytest.raises(ValueError, match="its rate −∇L·∇S is"):
         self_stabilisation(
             es.LinearRegression([[1.0, 0.0], [0.0, 2.0]], [0.0, 0.0]), [1.0, 1.0], es.WithReplacement(1), 0.1
         )
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_the_rounding_of_a_quadratic_is_not_taken_for_a_rising_sharpness(unit: float) -> None:
+    inputs, targets = unit * rng.standard_normal((6, 3)), unit * rng.standard_normal(6)
+    for theta in rng.standard_normal((40, 3)) * np.logspace(-1, 2, 40)[:, None]:
+        with pytest.raises(ValueError, match="its rate −∇L·∇S is"):
+            self_stabilisation(es.LinearRegression(inputs, targets), theta, es.WithReplacement(1), 0.1 / unit**2)
 
 
 def test_heavy_ball_ends_are_the_edges_of_their_paper() -> None:
