@@ -177,9 +177,7 @@ def _levels(experiment: FlowExperiment, statistic: str) -> tuple[FloatArray, flo
     runs = trace[STATISTICS[statistic]].values[trace["diverged_at"].values < 0] * half_step
     curve = predicted[statistic].values * half_step
     error = runs.std(axis=0, ddof=1) / np.sqrt(len(runs))
-    columns = zip(
-        trace["step"].values, runs.mean(axis=0), error, curve, predicted["error_estimate"].values, strict=True
-    )
+    columns = zip(trace["step"].values, runs.mean(axis=0), error, curve, strict=True)
     rows: list[Row] = [
         {
             "statistic": statistic,
@@ -187,29 +185,33 @@ def _levels(experiment: FlowExperiment, statistic: str) -> tuple[FloatArray, flo
             "sgd": float(mean),
             "standard_error": float(sd),
             "flow": float(value),
-            "error_estimate": float(estimate),
         }
-        for step, mean, sd, value, estimate in columns
+        for step, mean, sd, value in columns
     ]
+    if "error_estimate" in predicted:
+        for row, estimate in zip(rows, predicted["error_estimate"].values, strict=True):
+            row["error_estimate"] = float(estimate)
     late = trace["step"].values >= experiment.n_steps / 3
     return runs[:, late].mean(axis=1), float(curve[late].mean()), rows
 
 
 def _agreement(experiment: FlowExperiment) -> Measurement:
+    if int(run_flow(experiment)["diverged_at"]) >= 0:
+        return Measurement("inconclusive", "the flow meets a wall that it cannot leave")
     rows: list[Row] = []
     ratios: dict[str, tuple[float, float, float]] = {}
     for statistic in NAMES:
         runs, predicted, curves = _levels(experiment, statistic)
         rows += curves
-        if not np.isfinite(predicted):
-            return Measurement("inconclusive", "the flow meets a wall that it cannot leave", rows=rows)
         ratios[statistic] = _ratio(runs, predicted)
     verdicts = {_verdict(low, high, 1 - TOLERANCE, 1 + TOLERANCE) for _, low, high in ratios.values()}
     verdict: Outcome = "refuted" if "refuted" in verdicts else "inconclusive" if len(verdicts) > 1 else verdicts.pop()
     value, low, high = max(ratios.values(), key=lambda ratio: abs(ratio[0] - 1))
     words = ", ".join(f"{NAMES[name]} {ratio:.4f}" for name, (ratio, _, _) in ratios.items())
-    estimate = 100 * float(run_flow(experiment)["error_estimate"].mean())
-    reason = f"SGD over flow: {words}; the flow's own error estimate is {estimate:.2g} %"
+    reason = f"SGD over flow: {words}"
+    if experiment.needs_next_order:
+        estimate = 100 * float(run_flow(experiment)["error_estimate"].mean())
+        reason += f"; the flow's own error estimate is {estimate:.2g} %"
     return Measurement(verdict, reason, value, (low, high), float(experiment.n_replicas), rows)
 
 

@@ -18,7 +18,7 @@ WIDER = [
     *(FlowExperiment("gaussian-40x20", b, 0.03) for b in (4, 16)),
     *(FlowExperiment("gaussian-40x20", b, 0.003, n_replicas=16) for b in (4, 16, 40)),
     *(FlowExperiment("gaussian-20x40", b, 0.03) for b in (1, 2, 8, 16, 20)),
-    FlowExperiment("spiked-40x20", 8, 0.03),
+    FlowExperiment("spiked-40x20", 8, 0.03, n_replicas=32),
     FlowExperiment("two-clusters-40x20", 8, 0.03),
     FlowExperiment("gaussian-40x20", 2, 0.03, depth=3),
     FlowExperiment("gaussian-40x20", 8, 0.03, depth=4),
