@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -13,6 +14,7 @@ from esssim import flow
 from esssim._validate import FloatArray
 from esssim.claims.flow_runs import STATISTICS, FlowExperiment, run_flow, run_sgd
 from esssim.claims.flow_settings import (
+    AT_THE_WALL,
     BIAS,
     DIABETES,
     DIABETES_MEAN,
@@ -29,7 +31,10 @@ from esssim.claims.flow_settings import (
 )
 from esssim.claims.model import Claim, Expectation, Measurement, Outcome, Registry, Row
 from esssim.claims.sources import OURS
-from esssim.problems import DiagonalLinearNetwork
+from esssim.problems import DiagonalLinearNetwork, Perceptron
+from esssim.sampling import WithoutReplacement
+from esssim.simulation import simulate
+from esssim.statistics import mean_square_sharpness
 
 TOLERANCE = 0.02
 METHOD = (
@@ -50,6 +55,10 @@ def register(registry: Registry) -> None:
     _add_agreement(registry, STRONG, "open", strong)
     weak = "no prediction: escapes over the wall make the level of SGD fluctuate"
     _add_agreement(registry, WEAK, "open", weak)
+    wall = (
+        "no prediction: stated as 2 %, our first run was 2.7 % above the flow, 3 % below the wall and partly beyond it"
+    )
+    _add_agreement(registry, AT_THE_WALL, "open", wall)
     beyond = "the flow is too high: coordinates of the solution are smaller than their fluctuation"
     _add_agreement(registry, DIABETES, "refuted", beyond)
     for experiment in (*DIABETES_MEAN, replace(PERCEPTRON, follow="solutions"), STRONG):
@@ -77,6 +86,16 @@ def register(registry: Registry) -> None:
             partial(_one_batch_sharpness, experiment),
             "open",
         )
+    _add(
+        registry,
+        "flow-training/tanh-60x5",
+        "At a constant step size, from a random initialisation, the mean-square sharpness of SGD takes the course of the "
+        "next order of the stochastic central flow (progressive sharpening of a tanh network, b = 4, targets ±1).",
+        "equal within 10 %; prototypes: within 5 % at each of these steps",
+        "20,000 steps at η = 0.3·2/Q_b(θ₀), no label noise, 16 runs of SGD; ratio of the averages of (η/2)Q_b over 41 records",
+        0.1,
+        _training,
+    )
     _add(
         registry,
         "flow-batch-sharpness/all",
@@ -177,9 +196,7 @@ def _levels(experiment: FlowExperiment, statistic: str) -> tuple[FloatArray, flo
     runs = trace[STATISTICS[statistic]].values[trace["diverged_at"].values < 0] * half_step
     curve = predicted[statistic].values * half_step
     error = runs.std(axis=0, ddof=1) / np.sqrt(len(runs))
-    columns = zip(
-        trace["step"].values, runs.mean(axis=0), error, curve, predicted["error_estimate"].values, strict=True
-    )
+    columns = zip(trace["step"].values, runs.mean(axis=0), error, curve, strict=True)
     rows: list[Row] = [
         {
             "statistic": statistic,
@@ -187,29 +204,33 @@ def _levels(experiment: FlowExperiment, statistic: str) -> tuple[FloatArray, flo
             "sgd": float(mean),
             "standard_error": float(sd),
             "flow": float(value),
-            "error_estimate": float(estimate),
         }
-        for step, mean, sd, value, estimate in columns
+        for step, mean, sd, value in columns
     ]
+    if "error_estimate" in predicted:
+        for row, estimate in zip(rows, predicted["error_estimate"].values, strict=True):
+            row["error_estimate"] = float(estimate)
     late = trace["step"].values >= experiment.n_steps / 3
     return runs[:, late].mean(axis=1), float(curve[late].mean()), rows
 
 
 def _agreement(experiment: FlowExperiment) -> Measurement:
+    if int(run_flow(experiment)["diverged_at"]) >= 0:
+        return Measurement("inconclusive", "the flow meets a wall that it cannot leave")
     rows: list[Row] = []
     ratios: dict[str, tuple[float, float, float]] = {}
     for statistic in NAMES:
         runs, predicted, curves = _levels(experiment, statistic)
         rows += curves
-        if not np.isfinite(predicted):
-            return Measurement("inconclusive", "the flow meets a wall that it cannot leave", rows=rows)
         ratios[statistic] = _ratio(runs, predicted)
     verdicts = {_verdict(low, high, 1 - TOLERANCE, 1 + TOLERANCE) for _, low, high in ratios.values()}
     verdict: Outcome = "refuted" if "refuted" in verdicts else "inconclusive" if len(verdicts) > 1 else verdicts.pop()
     value, low, high = max(ratios.values(), key=lambda ratio: abs(ratio[0] - 1))
     words = ", ".join(f"{NAMES[name]} {ratio:.4f}" for name, (ratio, _, _) in ratios.items())
-    estimate = 100 * float(run_flow(experiment)["error_estimate"].mean())
-    reason = f"SGD over flow: {words}; the flow's own error estimate is {estimate:.2g} %"
+    reason = f"SGD over flow: {words}"
+    if experiment.needs_next_order:
+        estimate = 100 * float(run_flow(experiment)["error_estimate"].mean())
+        reason += f"; the flow's own error estimate is {estimate:.2g} %"
     return Measurement(verdict, reason, value, (low, high), float(experiment.n_replicas), rows)
 
 
@@ -248,6 +269,46 @@ def _next_order(setting: FlowExperiment, tolerance: float, quick: bool) -> Measu
     reason = f"SGD {runs.mean():.4f}, flow {plain:.4f}, with the next order {corrected:.4f}"
     verdict = _verdict(low, high, 1 - tolerance, 1 + tolerance)
     return Measurement(verdict, reason, value, (low, high), float(len(runs)), rows)
+
+
+def _training(quick: bool) -> Measurement:
+    rng = np.random.default_rng(0)
+    problem = Perceptron(rng.standard_normal((60, 5)), np.sign(rng.standard_normal(60)), 20)
+    theta, sampling = problem.random_start(seed=1), WithoutReplacement(4)
+    step_size = 0.6 / mean_square_sharpness(problem, theta, sampling, hessian="gauss_newton")
+    name = STATISTICS["mean_square_sharpness"]
+    trace = simulate(
+        problem,
+        theta,
+        step_size=step_size,
+        sampling=sampling,
+        n_steps=20_000,
+        n_records=41,
+        n_replicas=16,
+        record=(name,),
+        n_workers=os.cpu_count() or 1,
+        seed=20261124,
+    )
+    predicted = flow.solve(
+        problem,
+        theta,
+        step_size=step_size,
+        sampling=sampling,
+        n_steps=20_000,
+        n_records=41,
+        follow="mean",
+        record=("mean_square_sharpness", "next_order_correction"),
+    )
+    curve = (predicted["mean_square_sharpness"] * (1 + predicted["next_order_correction"])).values * step_size / 2
+    runs = trace[name].values * step_size / 2
+    value, low, high = _ratio(runs.mean(axis=1), float(curve.mean()))
+    rows: list[Row] = [
+        {"step": int(step), "sgd": float(sgd), "flow": float(mean)}
+        for step, sgd, mean in zip(trace["step"].values, runs.mean(axis=0), curve, strict=True)
+    ]
+    worst = float(np.abs(runs.mean(axis=0) / curve - 1).max())
+    reason = f"SGD over flow {value:.3f} on average, {100 * worst:.1f} % apart at the worst record"
+    return Measurement(_verdict(low, high, 0.9, 1.1), reason, value, (low, high), float(len(runs)), rows)
 
 
 def _offset_of_sgd(quick: bool) -> Measurement:

@@ -18,7 +18,7 @@ WIDER = [
     *(FlowExperiment("gaussian-40x20", b, 0.03) for b in (4, 16)),
     *(FlowExperiment("gaussian-40x20", b, 0.003, n_replicas=16) for b in (4, 16, 40)),
     *(FlowExperiment("gaussian-20x40", b, 0.03) for b in (1, 2, 8, 16, 20)),
-    FlowExperiment("spiked-40x20", 8, 0.03),
+    FlowExperiment("spiked-40x20", 8, 0.1),
     FlowExperiment("two-clusters-40x20", 8, 0.03),
     FlowExperiment("gaussian-40x20", 2, 0.03, depth=3),
     FlowExperiment("gaussian-40x20", 8, 0.03, depth=4),
@@ -43,7 +43,9 @@ HEAVY_BALL = [
 ]
 QUICK = {FlowExperiment("gaussian-40x20", 2, 0.03), FlowExperiment("gaussian-20x40", 4, 0.03)}
 STRONG = FlowExperiment("gaussian-40x20", 2, 0.2)
-WEAK = FlowExperiment("gaussian-40x20", 2, 0.001)
+WEAK = FlowExperiment("gaussian-40x20", 2, 0.001, n_replicas=48)
+# Within 3 % of the wall all the way up.
+AT_THE_WALL = FlowExperiment("spiked-40x20", 8, 0.03, n_replicas=16)
 DIABETES = FlowExperiment("diabetes", 1, 0.0, own_targets=True)
 DIABETES_MEAN = [FlowExperiment("diabetes", b, 0.0, own_targets=True, follow="mean") for b in (64, 1)]
 WALL = FlowExperiment("gaussian-40x20", 8, 0.01)
