@@ -9,7 +9,7 @@ CLAIM ?= imbalance
 VERIFY := .venv/verify
 TEST := .venv/test
 EXTRAS_verify :=
-EXTRAS_test := [test,lint]
+EXTRAS_test := [test,lint,bridge]
 
 # Two test workers on two cores: threads inside numpy would only fight over them.
 test wheel-check: export OMP_NUM_THREADS := 1

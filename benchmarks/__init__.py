@@ -15,6 +15,11 @@ ROWS = {
     "replicas": ("replicas", "rows", "256 replicas in one call against single runs, two cores against one"),
     "minibs-regression": ("minibs", "regression_rows", "MiniBS of linear regression against dense and sparse solvers"),
     "minibs-network": ("minibs", "network_rows", "MiniBS of the diagonal network against a dense solver"),
+    "minibs-torch": (
+        "bridge",
+        "rows",
+        "MiniBS of a torch network against curvlinops and double backward (extra bridge)",
+    ),
     "mean-square": ("mean_square", "rows", "mean-square sharpness against the dense pencil"),
     "enumeration": ("enumeration", "rows", "every batch of C(20, 6) against a loop over combinations"),
     "batch-sharpness": ("batch_sharpness", "rows", "batch sharpness, both averages, against a numpy loop"),

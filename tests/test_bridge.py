@@ -22,6 +22,7 @@ from esssim.bridge import problem as bridge_problem
 from esssim.bridge.curvature import TorchCurvature
 from esssim.problems import BlockCurvature, LowRankCurvature
 from esssim.spectra import lanczos_top_pairs, largest_eigenvalues
+from esssim.statistics.block_perron import BlockPerron
 from tests import battery, oracles
 from tests.battery import CASE_CHECKS, MONTE_CARLO_CHECKS, SAMPLING_CHECKS, Case
 from tests.bridge_cases import layer_norm, linear_pairs, perceptron, six_networks
@@ -312,6 +313,19 @@ class TestMeanSquareSharpness:
         assert found.lower <= exact * (1 + 1e-13)
         assert exact * (1 - 1e-13) <= found.upper
         assert found.upper - found.lower <= 1e-8 * exact
+
+    def test_enclosure_holds_for_any_positive_blocks(self) -> None:
+        """Far from the answer in either direction and with poor blocks, it is wide and still true."""
+        problem, c = small("squared", 3), es.WithoutReplacement(2).variance_coefficient(5)
+        curvature = problem.gauss_newton_curvature(problem.theta0)
+        perron = BlockPerron.of_blocks(curvature.factors, c)
+        exact, _ = perron.edge()
+        rows = np.random.default_rng(0).standard_normal((5, 3, 6))
+        crude = (rows @ rows.transpose(0, 2, 1)).ravel()
+        for guess in (0.9 * exact, exact, 1.2 * exact):
+            lower, upper = perron.enclosure(guess, crude)
+            assert lower <= exact * (1 + 1e-12)
+            assert exact * (1 - 1e-12) <= upper
 
     @pytest.mark.parametrize("loss", ["squared", "cross_entropy"])
     def test_full_hessians_against_the_dense_pencil(self, loss: str) -> None:

@@ -16,6 +16,9 @@ MAX_PRODUCTS = 3000
 # Ritz values are looked at when a basis has so many vectors, and then after a sixth more each time: a look at k vectors
 # costs as much as several steps. That a batch stops at one of them does not depend on its neighbours.
 FIRST_LOOK = 9
+# A pass that leaves less than this fraction is followed by another one, three in all.
+ALMOST_ALL = 0.7
+MAX_PASSES = 3
 PILOT_SAMPLES = 64
 PILOT_TOLERANCE = 0.03
 EPS = float(np.finfo(np.float64).eps)
@@ -40,10 +43,9 @@ def lanczos_top_pairs(
     """The largest eigenvalue of every H_B and its vector, batches (m, b), by Lanczos on all batches at once.
 
     Full reorthogonalisation; a batch stops when its residual, which is computed in the end and not only estimated, is at
-    most tolerance·|λ|: the error of λ is at most that, and of the order of its square over the gap. start: first vectors
-    (p,) or (m, p), warm (that of the curvature if None); they are mixed with a random direction, so that none is
-    orthogonal to the top by structure.
-    tolerance: that of the curvature if None. Raises RuntimeError, naming the batch, where the residual stays larger.
+    most tolerance·|λ| (or rounding in H_B): an eigenvalue is that close to λ, and its error of the order of the square
+    over the gap. start: first vectors (p,) or (m, p), warm (that of the curvature if None); they are mixed with a random
+    direction, so that none is orthogonal to the top by structure. tolerance: that of the curvature if None. Raises RuntimeError, naming the batch, where the residual stays larger.
     Source: Lanczos 1950; thick restart, Wu & Simon 2000.
     """
     limit = curvature.tolerance if tolerance is None else tolerance
@@ -54,13 +56,14 @@ def lanczos_top_pairs(
     while len(active):
         run.extend()
         values, vectors, estimates = run.top()
-        done = np.flatnonzero(estimates <= 0.5 * limit * np.abs(values))
+        rounding = 8 * EPS * np.sqrt(p) * run.sizes()
+        done = np.flatnonzero(estimates <= 0.5 * limit * np.abs(values) + rounding)
         if len(done):
             ritz = run.combine(vectors, done)
             images = curvature.bound(batches[active[done]])(ritz)
             quotients = (images * ritz).sum(axis=1)
             residuals = np.linalg.norm(images - quotients[:, None] * ritz, axis=1)
-            sure = residuals <= limit * np.abs(quotients)
+            sure = residuals <= limit * np.abs(quotients) + 4 * rounding[done]
             where = active[done[sure]]
             found.values[where], found.vectors[where], found.residuals[where] = (
                 quotients[sure],
@@ -126,17 +129,23 @@ class _Lanczos:
         for m, (basis, image) in enumerate(zip(self._bases, images, strict=True)):
             basis[k] = self._next[m]
             self._projection[m, k, : k + 1], self._beta[m] = _orthogonalise(image, basis[: k + 1])
+            if self._beta[m] > 0.0:
+                image /= self._beta[m]
+            elif self.size < self._p:
+                # The basis spans an invariant subspace, whose Ritz pairs are exact; on in its complement.
+                image[:] = _direction_beside(basis[: k + 1])
         self._projection[:, : k + 1, k] = self._projection[:, k, : k + 1]
-        # An invariant subspace is complete: its Ritz pairs are exact, and zeros keep the shapes.
-        norms = np.abs(self._projection[:, : k + 1, : k + 1]).max(axis=(1, 2))
-        self._beta[self._beta <= EPS * self._p * norms] = 0.0
-        scales = np.where(self._beta > 0.0, 1.0 / np.where(self._beta > 0.0, self._beta, 1.0), 0.0)
-        self._next = images * scales[:, None]
+        self._next = images
 
     def top(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """The top Ritz values (m,), their coordinates (m, k) and residuals (m,)."""
         values, vectors = np.linalg.eigh(self._projection[:, : self.size, : self.size])
-        return values[:, -1], vectors[:, :, -1], self._beta * np.abs(vectors[:, -1, -1])
+        estimates = np.zeros(len(values)) if self.is_complete else self._beta * np.abs(vectors[:, -1, -1])
+        return values[:, -1], vectors[:, :, -1], estimates
+
+    def sizes(self) -> FloatArray:
+        """A measure of ‖H_B‖ for each batch: the largest entry of T."""
+        return np.asarray(np.abs(self._projection[:, : self.size, : self.size]).max(axis=(1, 2)))
 
     def combine(self, coordinates: FloatArray, which: IntArray) -> FloatArray:
         """Unit vectors (len(which), p) of those coordinates in the bases."""
@@ -163,18 +172,35 @@ class _Lanczos:
 def _orthogonalise(image: FloatArray, basis: FloatArray) -> tuple[FloatArray, float]:
     """Takes the part of a vector (p,) in the span of orthonormal rows (k, p) away; its coordinates, and what is left.
 
-    Again where cancellation has cost more than a digit: twice is enough (Kahan and Parlett).
+    The last two rows first, where almost all of it lies, so that one pass over all of them is as good as two; again where
+    it is not, by the rule of Daniel, Gragg, Kaufman and Stewart; 0 where nothing but rounding is left.
     """
-    before = float(np.linalg.norm(image))
-    coordinates = basis @ image
-    image -= coordinates @ basis
+    whole = float(np.linalg.norm(image))
+    coordinates = np.zeros(len(basis))
+    last = basis[-2:]
+    coordinates[-2:] = last @ image
+    image -= coordinates[-2:] @ last
     left = float(np.linalg.norm(image))
-    if left < 0.1 * before:
-        again = basis @ image
-        image -= again @ basis
-        coordinates += again
+    for _ in range(MAX_PASSES):
+        before = left
+        part = basis @ image
+        image -= part @ basis
+        coordinates += part
         left = float(np.linalg.norm(image))
+        if left <= EPS * len(image) * whole:
+            return coordinates, 0.0
+        if left > ALMOST_ALL * before:
+            break
     return coordinates, left
+
+
+def _direction_beside(basis: FloatArray) -> FloatArray:
+    """A unit vector (p,) orthogonal to the rows (k, p), k < p, always the same one."""
+    vector = np.asarray(np.random.default_rng(len(basis)).standard_normal(basis.shape[1]))
+    for _ in range(MAX_PASSES):
+        vector -= (basis @ vector) @ basis
+        vector /= np.linalg.norm(vector)
+    return vector
 
 
 def _first_vectors(start: FloatArray | None, m: int, p: int, seed: int) -> FloatArray:
