@@ -35,7 +35,7 @@ ALT = (
 )
 CAPTION = (
     "Published edges as step sizes over the exact mean-square critical step size, linear regression on {n_ensembles} "
-    "ensembles, b = {sizes} and n; edges that depend on the gradient are averaged over points around the minimum. "
+    "ensembles, b = {sizes}; edges that depend on the gradient are averaged over points around the minimum. "
     "{verdict}: of {n_cases} cases with b < n {wins}; the farthest is {farthest}, {worst:.3g} times the "
     "exact step size."
 )
@@ -56,8 +56,8 @@ def _ensembles(rows: Sequence[Row]) -> list[str]:
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
-    """Batch sizes of the table, the full batch last under one name."""
-    return [*map(str, sorted({int(row["b"]) for row in rows if row["closest"] != ALL})), "n"]
+    """Batch sizes below n: with the full batch all edges but one are the exact one."""
+    return [str(b) for b in sorted({int(row["b"]) for row in rows if row["closest"] != ALL})]
 
 
 def numbers(rows: Sequence[Row], configuration: dict[str, Any]) -> dict[str, object]:
@@ -72,7 +72,7 @@ def numbers(rows: Sequence[Row], configuration: dict[str, Any]) -> dict[str, obj
         if max(wins.values()) == len(stochastic)
         else "None is closest everywhere",
         "n_ensembles": len(_ensembles(rows)),
-        "sizes": ", ".join(_columns(rows)[:-1]),
+        "sizes": ", ".join(_columns(rows)),
         "n_cases": len(stochastic),
         "wins": listed,
         "farthest": farthest,
@@ -84,8 +84,8 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
     narrow = page.width < 4.5
     figure, _, _ = page.figure(1, aspect=1.35 if narrow else 0.47)
     shape = (2, 1) if narrow else (1, 2)
-    left, right = figure.subplots(*shape, **({} if narrow else {"width_ratios": [1, 1.05]}))
-    sizes = [int(b) for b in _columns(rows)[:-1]]
+    left, right = figure.subplots(*shape)
+    sizes = [int(b) for b in _columns(rows)]
     for rank, edge in enumerate(NAMES):
         for row in rows:
             if row["closest"] == ALL:
@@ -97,6 +97,10 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
             )  # fmt: skip
     left.axvline(1, color=GREY, linewidth=0.8, zorder=0)
     left.set_xscale("log")
+    left.set_xticks([0.2, 0.5, 1, 2, 5, 10, 20], ["0.2", "0.5", "1", "2", "5", "10", "20"])
+    left.set_xticks([], minor=True)
+    ratios = [float(row[edge]) for row in rows for edge in NAMES]
+    left.set_xlim(0.85 * min(ratios), 1.18 * max(ratios))
     left.set_yticks(range(len(NAMES)), [label for label, _ in reversed(NAMES.values())])
     left.tick_params(axis="y", length=0)
     left.set_xlabel("published / exact critical step size")
@@ -113,32 +117,31 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
 
 def _draw_table(axes: Axes, rows: Sequence[Row], narrow: bool) -> None:
     ensembles, columns = _ensembles(rows), _columns(rows)
-    n = {str(row["ensemble"]): int(row["b"]) for row in rows if row["closest"] == ALL}
     for row in rows:
-        name, closest = str(row["ensemble"]), str(row["closest"])
-        x = columns.index("n" if closest == ALL else str(row["b"]))
-        y = len(ensembles) - 1 - ensembles.index(name)
-        color, short = ("#FFFFFF", "all but Kt") if closest == ALL else (COLORS[closest], NAMES[closest][1])
-        axes.add_patch(Rectangle((x, y), 1, 1, facecolor=color, edgecolor="white", linewidth=1.5))
-        label = "=" if closest == ALL else f"{short}\n{float(row[closest]):.2f}"
-        axes.text(x + 0.5, y + 0.5, label, ha="center", va="center", fontsize=small_letters() - 1, linespacing=0.95)
+        closest = str(row["closest"])
+        if closest == ALL:
+            continue
+        x, y = columns.index(str(row["b"])), len(ensembles) - 1 - ensembles.index(str(row["ensemble"]))
+        axes.add_patch(Rectangle((x, y), 1, 1, facecolor=COLORS[closest], edgecolor="white", linewidth=1.5))
+        label = f"{NAMES[closest][1]} {float(row[closest]):.2f}"
+        axes.text(x + 0.5, y + 0.5, label, ha="center", va="center", fontsize=small_letters())
     axes.set_xlim(0, len(columns))
     axes.set_ylim(0, len(ensembles))
     axes.set_xticks(np.arange(len(columns)) + 0.5, [rf"$b={b}$" for b in columns])
-    axes.set_yticks(np.arange(len(ensembles)) + 0.5, [_short(name, n[name]) for name in reversed(ensembles)])
+    axes.set_yticks(np.arange(len(ensembles)) + 0.5, [_short(name) for name in reversed(ensembles)])
     axes.tick_params(length=0)
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
     used = dict.fromkeys(str(row["closest"]) for row in rows if row["closest"] != ALL)
-    words = "closest: " + ", ".join(f"{NAMES[name][1]} {NAMES[name][0]}" for name in used)
+    words = "closest: " + "; ".join(f"{NAMES[name][1]} = {NAMES[name][0]}" for name in used)
     axes.set_xlabel(_folded(words, 34 if narrow else 44), fontsize=small_letters(), linespacing=1.1)
 
 
-def _short(name: str, n: int) -> str:
+def _short(name: str) -> str:
     return name.replace("two-clusters", "clusters").replace("x", "×")
 
 
 def _folded(words: str, width: int) -> str:
     import textwrap
 
-    return "\n".join(textwrap.wrap(words, width))
+    return "\n".join(textwrap.wrap(words, width, break_on_hyphens=False))

@@ -141,10 +141,12 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
         for series in _series([row for row in rows if row["panel"] == name]):
             _draw_series(axes, series, sizes)
         axes.margins(y=0.12)
+        if name == "depth":
+            axes.legend(loc="lower left", borderaxespad=0, handlelength=1.2)
     for axes in panels[len(names) :]:
         axes.set_axis_off()
     figure.supxlabel(r"step size $\eta\,/\,\eta_0$", fontsize=page.letters)
-    figure.supylabel(r"$(\eta/2)\times$ mean-square sharpness", fontsize=page.letters)
+    figure.supylabel(r"$(\eta/2)\,Q_b$ (MiniBS: $(\eta/2)\,M_b$)", fontsize=page.letters)
     handles = [_handle(batch_color(b, max(sizes)), BATCH_MARKERS[k], f"$b={b}$") for k, b in enumerate(sizes)]
     handles.append(Line2D([], [], color=BLACK, linewidth=1, label="flow"))
     handles.append(Line2D([], [], color=BLACK, linestyle="", marker="o", markersize=3, label="SGD, mean (95 %)"))
@@ -158,13 +160,13 @@ def _draw_series(axes: Axes, series: Sequence[Row], sizes: list[int]) -> None:
         for key in ("relative_step_size", "sgd", "half_width", "flow")
     )
     b, depth = int(series[0]["batch_size"]), int(series[0]["depth"])
+    label = None
     if series[0]["panel"] == "depth":
-        color, marker = {2: BLACK, 3: "#6E6E6E", 4: "#A9A9A9"}[depth], "os^"[depth - 2]
-        axes.annotate(f"$D={depth}$", (x[-1], flow[-1]), (2, 0), textcoords="offset points", va="center",
-                      fontsize="small", annotation_clip=False)  # fmt: skip
+        color, marker = {2: BLACK, 3: "#707070", 4: "#ABABAB"}[depth], "os^"[depth - 2]
+        label = f"$D={depth}$"
     else:
         color, marker = batch_color(b, max(sizes)), BATCH_MARKERS[sizes.index(b)]
-    axes.plot(x, flow, color=color, linewidth=1, zorder=2)
+    axes.plot(x, flow, color=color, linewidth=1, zorder=2, label=label, marker=marker, markersize=3, markevery=[])
     shown = slice(1, None, -(-len(x) // MOST_POINTS))
     axes.errorbar(
         x[shown], sgd[shown], half[shown], fmt=marker, color=color, markersize=3, elinewidth=0.7, capsize=1.2, zorder=3,

@@ -15,7 +15,7 @@ from esssim.claims.model import Row
 from esssim.plots import BATCH_MARKERS, BLACK, GREY, Page, batch_color, legend_above
 
 N, SHARE, QUANTILE = 20, 0.35, 5.991  # step size over the critical one; 95 % of χ² with two degrees of freedom
-START = (1.5, -1.0)
+START = (0.2, 1.0)
 ENTRIES = ("mean 1", "mean 2", "variance 1", "variance 2", "covariance")
 ALT = (
     "Left and middle: means and covariances of both parameters against steps, points of the ensemble on the exact lines "
@@ -97,7 +97,7 @@ def numbers(rows: Sequence[Row], configuration: dict[str, Any]) -> dict[str, obj
     scores = [
         abs(float(row["ensemble"]) - float(row["exact"])) / float(row["standard_error"])
         for row in rows
-        if row["kind"] == "moment" and float(row["standard_error"]) > 0
+        if row["kind"] == "moment" and float(row["step"]) > 0
     ]
     sizes = configuration["batch_sizes"]
     shares = ", ".join(f"{100 * _inside(rows, b):.0f} %" for b in sizes)
@@ -161,7 +161,7 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
     for axes in (means, spreads):
         axes.set_xlabel("step")
     plane.set_xlabel(r"$\theta_1$")
-    plane.set_ylabel(r"$\theta_2$", labelpad=1)
+    plane.set_ylabel(r"$\theta_2$")
     handles = [
         Line2D([], [], color=batch_color(b, N), marker=BATCH_MARKERS[k], markersize=3, linewidth=1.2, label=f"$b={b}$")
         for k, b in enumerate(sizes)

@@ -11,146 +11,125 @@ from matplotlib.lines import Line2D
 
 import esssim as es
 from esssim.claims.model import Row
-from esssim.plots import BATCH_MARKERS, BLACK, GREY, Page, batch_color, legend_above, small_letters
+from esssim.plots import BATCH_MARKERS, BLACK, Page, batch_color, legend_above, small_letters
 
 ALT = (
-    "Plane of imbalance and sharpness: trajectories rise almost vertically from four starts to the curve of solutions or "
-    "to the wall of their batch size, a horizontal line, turn left there and slide along it to the curve of solutions; "
-    "smaller batches have lower walls."
+    "Plane of imbalance and (η/2)·sharpness: while the step size rises, trajectories climb straight up from their start "
+    "to the horizontal wall of their batch size, turn and run left along it; smaller batches have lower walls."
 )
 CAPTION = (
-    "SGD on a diagonal network of two parameters (f = uvx, n = {n}, one step size) from starts v = 0 of different "
-    "imbalance u² − v²; walls are the sharpness at which (η/2)·Q_b = 1 on the solutions, dotted lines the gradient flow. "
-    "Gradient flow keeps the imbalance and sharpens; SGD that meets its wall, at {walls} times 2/η for b = {sizes}, "
-    "slides to smaller imbalance: the {n_met} runs whose solution lies above it end at {low:.2f} to {high:.2f} of the wall."
+    "SGD with weak label noise (ε = {noise:g}) on a diagonal network of two parameters (f = uvx, n = {n}) while η rises, "
+    "from solutions of imbalance u² − v² = {starts}; thin lines: the stochastic central flow; walls: (η/2)·Q_b = 1. "
+    "Runs keep their imbalance until they meet the wall, at a sharpness of {walls} times 2/η for b = {sizes}, and "
+    "then lose it along the wall: at half of their imbalance they are at {low:.2f} to {high:.2f} of it."
 )
 
 
 def configure(quick: bool) -> dict[str, Any]:
     return {
-        "n": 16, "seed": 4, "separation": 4.0, "target_weight": 1.0, "edge": 2.9, "batch_sizes": [1, 4, 16],
-        "imbalances": [1.6, 3.4] if quick else [0.6, 1.6, 2.5, 3.4], "label_noise": 0.02,
-        "n_steps": 1000 if quick else 4000,
+        "n": 16, "seed": 4, "separation": 4.0, "batch_sizes": [1, 4, 16], "imbalances": [4.0] if quick else [4.0, 2.5],
+        "rise": 0.45, "label_noise": 0.003, "n_steps": 20_000 if quick else 200_000, "n_records": 41 if quick else 161,
     }  # fmt: skip
 
 
-def _problem(configuration: dict[str, Any]) -> es.DiagonalLinearNetwork:
-    table = es.data.two_clusters(
-        configuration["n"], 1, seed=configuration["seed"], separation=configuration["separation"]
-    )
-    inputs = table.inputs / np.sqrt((table.inputs**2).mean())  # mean square 1: the sharpness is √(m² + 4β*²)
-    return es.DiagonalLinearNetwork(inputs, configuration["target_weight"] * inputs[:, 0])
-
-
 def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[Row]:
-    """Trajectories, gradient flow and walls; sharpness in units of 2/η."""
-    problem, step_size = _problem(configuration), 2 / configuration["edge"]
+    """Runs, flows and walls; sharpness in units of 2/η."""
+    n, seed = configuration["n"], configuration["seed"]
+    table = es.data.two_clusters(n, 1, seed=seed, separation=configuration["separation"])
+    inputs = table.inputs / np.sqrt((table.inputs**2).mean())
+    problem = es.DiagonalLinearNetwork(inputs, inputs[:, 0])  # β* = 1, solutions of sharpness √(m² + 4)
     rows: list[Row] = []
-    steps = np.unique(np.geomspace(1, configuration["n_steps"], 90).astype(int) - 1).tolist()
     for b in configuration["batch_sizes"]:
         tell(f"phase: b = {b}")
         sampling = es.WithoutReplacement(b)
+
+        def edge(theta: np.ndarray, sampling: es.Sampling = sampling) -> float:
+            return 2 / es.mean_square_sharpness(problem, theta, sampling, hessian="gauss_newton")
+
         for imbalance in configuration["imbalances"]:
-            start = np.array([np.sqrt(imbalance), 0.0])
-            trace = es.simulate(
-                problem, start, step_size=step_size, sampling=sampling, n_steps=configuration["n_steps"],
-                label_noise=configuration["label_noise"], record=("sharpness", "theta"), record_steps=steps,
-                seed=configuration["seed"],
-            )  # fmt: skip
-            for k, (u, v) in enumerate(trace["theta"].values[0]):
-                rows.append(
-                    _row("SGD", b, imbalance, u**2 - v**2, float(trace["sharpness"][0, k]) * step_size / 2, steps[k])
-                )
-        solution = es.gradient_flow(problem, np.array([1.2, 0.0]))
-        ratio = es.sharpness(problem, solution) / es.mean_square_sharpness(
-            problem, solution, sampling, hessian="gauss_newton"
-        )
-        rows.append(_row("wall", b, 0.0, 0.0, ratio, 0))
-    for imbalance in np.linspace(0.0, 4.0, 41).tolist():
-        start = np.array([np.sqrt(imbalance), 0.0]) if imbalance else np.array([1e-3, 1e-3])
-        solution = es.gradient_flow(problem, start)
-        for kind, point in (("start", start), ("solution", solution)):
-            rows.append(_row(kind, 0, imbalance, imbalance, es.sharpness(problem, point) * step_size / 2, 0))
+            start = es.gradient_flow(problem, np.array([np.sqrt(imbalance), 0.0]))
+            ramp = es.Ramp(configuration["rise"] * edge(start), 0.97 * edge(np.ones(2)))
+            run = {
+                "step_size": ramp, "sampling": sampling, "n_steps": configuration["n_steps"],
+                "label_noise": configuration["label_noise"], "n_records": configuration["n_records"],
+            }  # fmt: skip
+            trace = es.simulate(problem, start, record=("sharpness", "theta"), seed=seed, **run)
+            flow = es.flow.solve(problem, start, record=("sharpness",), **run)
+            for kind, theta, sharpness in (
+                ("SGD", trace["theta"].values[0], trace["sharpness"].values[0]),
+                ("flow", flow["theta"].values, flow["sharpness"].values),
+            ):
+                for k, eta in enumerate(trace["step_size"].values):
+                    u, v = theta[k]
+                    rows.append(_row(kind, b, imbalance, u**2 - v**2, sharpness[k] * eta / 2))
+        ratio = es.sharpness(problem, np.ones(2)) * edge(np.ones(2)) / 2
+        rows.append(_row("wall", b, 0.0, 0.0, ratio))
     return rows
 
 
-def _row(kind: str, b: int, start: float, imbalance: float, sharpness: float, step: int) -> Row:
-    return {
-        "kind": kind,
-        "batch_size": b,
-        "start": start,
-        "imbalance": float(imbalance),
-        "sharpness": sharpness,
-        "step": step,
-    }
+def _row(kind: str, b: int, start: float, imbalance: float, sharpness: float) -> Row:
+    return {"kind": kind, "batch_size": b, "start": start, "imbalance": float(imbalance), "sharpness": float(sharpness)}
 
 
-def _runs(rows: Sequence[Row]) -> list[list[Row]]:
-    names = dict.fromkeys((row["batch_size"], row["start"]) for row in rows if row["kind"] == "SGD")
-    return [
-        [row for row in rows if row["kind"] == "SGD" and (row["batch_size"], row["start"]) == name] for name in names
-    ]
+def _paths(rows: Sequence[Row], kind: str) -> dict[tuple[int, float], np.ndarray]:
+    """(2, records) of imbalance and sharpness, by batch size and start."""
+    paths: dict[tuple[int, float], list[tuple[float, float]]] = {}
+    for row in rows:
+        if row["kind"] == kind:
+            name = (int(row["batch_size"]), float(row["start"]))
+            paths.setdefault(name, []).append((float(row["imbalance"]), float(row["sharpness"])))
+    return {name: np.array(path).T for name, path in paths.items()}
 
 
 def numbers(rows: Sequence[Row], configuration: dict[str, Any]) -> dict[str, object]:
-    walls = {int(row["batch_size"]): float(row["sharpness"]) for row in rows if row["kind"] == "wall"}
-    curve = [(float(row["start"]), float(row["sharpness"])) for row in rows if row["kind"] == "solution"]
-    ends = []
-    for run in _runs(rows):
-        wall = walls[int(run[0]["batch_size"])]
-        if np.interp(float(run[0]["start"]), *zip(*curve, strict=True)) > wall:
-            ends.append(float(np.mean([float(row["sharpness"]) for row in run[-8:]])) / wall)
+    walls = {b: float(path[1, 0]) for (b, _), path in _paths(rows, "wall").items()}
+    halfway = []
+    for (b, start), (imbalance, sharpness) in _paths(rows, "SGD").items():
+        near = np.abs(imbalance - start / 2) < 0.1 * start
+        if near.any():
+            halfway.append(float(sharpness[near].mean()) / walls[b])
     return {
         "n": configuration["n"],
+        "noise": configuration["label_noise"],
+        "starts": ", ".join(f"{start:g}" for start in configuration["imbalances"]),
         "sizes": ", ".join(map(str, walls)),
         "walls": ", ".join(f"{wall:.2f}" for wall in walls.values()),
-        "n_met": len(ends),
-        "low": min(ends),
-        "high": max(ends),
+        "low": min(halfway),
+        "high": max(halfway),
     }
 
 
 def draw(rows: Sequence[Row], page: Page) -> Figure:
-    figure, _, _ = page.figure(1, aspect=0.52 if page.width > 4 else 0.85)
+    figure, _, _ = page.figure(1, aspect=0.45 if page.width > 4 else 0.85)
     axes = figure.subplots()
-    curves = {
-        kind: np.array([(row["imbalance"], row["sharpness"]) for row in rows if row["kind"] == kind], dtype=float).T
-        for kind in ("start", "solution")
-    }
-    (x, start), (_, solution) = curves["start"], curves["solution"]
-    axes.fill_between(x, solution, 3, color="#F1F1F1", linewidth=0, zorder=0)
-    axes.vlines(x[4::4], start[4::4], solution[4::4], color=GREY, linewidth=0.6, linestyle=(0, (1, 2)), zorder=1)
-    axes.plot(x, solution, color=BLACK, linewidth=1.4, zorder=2)
-    sizes = sorted({int(row["batch_size"]) for row in rows if row["kind"] == "SGD"})
-    for row in rows:
-        if row["kind"] == "wall":
-            b = int(row["batch_size"])
-            axes.axhline(
-                float(row["sharpness"]), color=batch_color(b, max(sizes)), linewidth=1, linestyle=(0, (5, 2)), zorder=2
-            )
-            axes.annotate(
-                f"wall, $b={'n=' if b == max(sizes) else ''}{b}$", (1, float(row["sharpness"])), (-2, 2),
-                xycoords=("axes fraction", "data"), textcoords="offset points", ha="right", va="bottom",
-                fontsize=small_letters(), color=batch_color(b, max(sizes)),
-            )  # fmt: skip
-    for run in _runs(rows):
-        b = int(run[0]["batch_size"])
+    runs = _paths(rows, "SGD")
+    sizes = sorted({b for b, _ in runs})
+    for (b, _), wall in _paths(rows, "wall").items():
+        axes.axhline(wall[1, 0], color=batch_color(b, max(sizes)), linewidth=3, alpha=0.3, zorder=1)
+        axes.annotate(
+            f"wall of $b={'n=' if b == max(sizes) else ''}{b}$", (1, wall[1, 0]), (3, 0), xycoords=("axes fraction", "data"),
+            textcoords="offset points", va="center", fontsize=small_letters(), color=batch_color(b, max(sizes)),
+        )  # fmt: skip
+    for (b, _), path in runs.items():
         color, marker = batch_color(b, max(sizes)), BATCH_MARKERS[sizes.index(b)]
-        path = np.array([(row["imbalance"], row["sharpness"]) for row in run], dtype=float).T
-        axes.plot(*path, color=color, linewidth=0.9, zorder=3, alpha=0.9)
         axes.plot(
-            *path[:, -1], marker, color=color, markersize=5, markeredgecolor="white", markeredgewidth=0.6, zorder=5
+            *path, color=color, linewidth=1.1, zorder=3, marker=marker, markersize=3.5, markevery=(2, len(path[0]) // 6)
         )
-    axes.set_xlim(0, 4.25)
-    axes.set_ylim(0.9 * float(start.min()), 1.12 * float(solution.max()))
+        middle = len(path[0]) // 8
+        axes.annotate(
+            "", path[:, middle + 2], path[:, middle], zorder=4,
+            arrowprops={"arrowstyle": "-|>", "color": color, "linewidth": 0, "mutation_scale": 9},
+        )  # fmt: skip
+    for path in _paths(rows, "flow").values():
+        axes.plot(*path, color=BLACK, linewidth=0.6, zorder=4)
+    axes.set_xlim(0, None)
     axes.set_xlabel(r"imbalance $u^2-v^2$")
     axes.set_ylabel(r"sharpness, $(\eta/2)\,\lambda_{\max}$")
     handles = [
-        Line2D([], [], color=batch_color(b, max(sizes)), marker=BATCH_MARKERS[k], markersize=4.5, linewidth=0.9,
-               label=f"SGD, $b={b}$" if b < max(sizes) else "full batch")
+        Line2D([], [], color=batch_color(b, max(sizes)), marker=BATCH_MARKERS[k], markersize=4, linewidth=1.1,
+               label=f"SGD, $b={b}$" if b < max(sizes) else f"full batch, $b=n={b}$")
         for k, b in enumerate(sizes)
     ]  # fmt: skip
-    handles.append(Line2D([], [], color=BLACK, linewidth=1.4, label="solutions"))
-    handles.append(Line2D([], [], color=GREY, linewidth=0.6, linestyle=(0, (1, 2)), label="gradient flow"))
+    handles.append(Line2D([], [], color=BLACK, linewidth=0.6, label="stochastic central flow"))
     legend_above(figure, handles)
     return figure

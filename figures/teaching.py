@@ -17,19 +17,27 @@ from esssim.claims.model import Row
 from esssim.plots import BLACK, BLUE, GREY, ORANGE, RED, Page, legend_above
 
 CONFIGURATION: dict[str, Any] = {
-    "quadratic": {"n": 8, "b": 2, "seed": 3, "noise": 0.8, "share": 0.9, "start": [2.3, 2.2], "n_steps": 36},
-    "network": {"n": 8, "b": 2, "seed": 4, "separation": 3.0, "share": 1.0, "start": [2.3, 0.08], "n_steps": 60},
-    "seed": 1,
+    "quadratic": {
+        "n": 8,
+        "b": 2,
+        "seed": 3,
+        "noise": 0.8,
+        "share": 0.9,
+        "start": [2.3, 2.2],
+        "n_steps": 36,
+        "batch_seed": 1,
+    },
+    "network": {"n": 8, "b": 1, "seed": 1, "share": 0.85, "start": [2.2, 0.05], "n_steps": 60, "batch_seed": 2},
 }
-SHOWN_BATCHES = 6
+SHOWN_BATCHES = 4
 ALT = (
-    "Four panels with loss contours. Quadratic: the full batch zigzags into the minimum, mini-batches keep moving in a "
+    "Four panels with loss contours. Quadratic: the full batch goes into the minimum, mini-batches keep moving in a "
     "cloud around it, each step aiming at the ellipse of its own batch. Network: the full batch lands on the curve of "
-    "solutions near where it started, mini-batches move on along it to a flatter place."
+    "solutions near where it started, mini-batches jump along it to a flatter place."
 )
 CAPTION = (
-    "Iterates of full-batch and mini-batch (b = {b}) gradient descent at one step size on a regression with two "
-    "parameters, above, and on the network f = uvx, below; contours of the loss, and {shown} ellipses of batch losses. "
+    "Iterates of full-batch and mini-batch gradient descent at one step size on a regression with two parameters (b = "
+    "{b}), above, and on the network f = uvx (b = {network_b}), below; contours of the loss, and {shown} ellipses of batch losses. "
     "Around the minimum of the quadratic mini-batches stay in a cloud of radius {radius:.2f} where the full batch is "
     "within {full:.1g}; on the network they end at a sharpness of {flat:.2f}·(2/η) where the full batch ends at "
     "{sharp:.2f}·(2/η)."
@@ -47,8 +55,8 @@ def _problems(configuration: dict[str, Any]) -> dict[str, es.Problem]:
     # About its minimum, so that the picture is centred.
     quadratic = es.LinearRegression(table.inputs, table.targets - table.inputs @ minimum)
     options = configuration["network"]
-    clusters = es.data.two_clusters(options["n"], 1, seed=options["seed"], separation=options["separation"])
-    inputs = clusters.inputs / np.sqrt((clusters.inputs**2).mean())
+    table = es.data.gaussian(options["n"], 1, seed=options["seed"])
+    inputs = table.inputs / np.sqrt((table.inputs**2).mean())
     return {"quadratic": quadratic, "network": es.DiagonalLinearNetwork(inputs, inputs[:, 0])}
 
 
@@ -59,14 +67,16 @@ def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[
         options = configuration[name]
         tell(f"teaching: {name}")
         start = np.array(options["start"])
-        mean_square = es.WithoutReplacement(options["b"])
-        where = np.zeros(2) if name == "quadratic" else es.gradient_flow(problem, start)
-        eta = options["share"] * (
-            es.stability.critical_step_size(problem, where, mean_square) if name == "quadratic"
-            else 2 / es.sharpness(problem, where) * 0.95
-        )  # fmt: skip
+        solution = es.gradient_flow(problem, start)
+        # The network's step is stable for the full batch at its solution, and not for mini-batches.
+        edge = (
+            es.stability.critical_step_size(problem, solution, es.WithoutReplacement(options["b"]))
+            if name == "quadratic"
+            else 2 / es.sharpness(problem, solution)
+        )
+        eta = options["share"] * edge
         for b in (problem.n_samples, options["b"]):
-            rng = np.random.default_rng(configuration["seed"])
+            rng = np.random.default_rng(options["batch_seed"])
             batches = es.WithoutReplacement(b).draw(problem.n_samples, options["n_steps"] + 1, rng)
             theta = start
             for step, batch in enumerate(batches):
@@ -98,6 +108,7 @@ def numbers(rows: Sequence[Row], configuration: dict[str, Any]) -> dict[str, obj
 
     return {
         "b": configuration["quadratic"]["b"],
+        "network_b": configuration["network"]["b"],
         "shown": SHOWN_BATCHES,
         "radius": radius(False),
         "full": radius(True),
@@ -171,9 +182,9 @@ def _draw_contours(rows: Sequence[Row], page: Page) -> tuple[Figure, dict[tuple[
         line[0].set_ylabel(r"$\theta_2$" if name == "quadratic" else "$v$")
         for axes in line:
             axes.set_xlabel(r"$\theta_1$" if name == "quadratic" else "$u$", labelpad=1)
-    b = CONFIGURATION["quadratic"]["b"]
-    grid[0, 0].set_title("full batch")
-    grid[0, 1].set_title(f"mini-batch, $b={b}$")
+    for name, line in zip(("quadratic", "network"), grid, strict=True):
+        line[0].set_title(f"{name}, full batch")
+        line[1].set_title(f"{name}, $b={CONFIGURATION[name]['b']}$")
     handles = [
         Line2D([], [], color=BLUE, marker="o", markersize=2.5, linewidth=0.8, label="full batch"),
         Line2D([], [], color=RED, marker="o", markersize=2.5, linewidth=0.8, label="mini-batch"),
@@ -185,7 +196,7 @@ def _draw_contours(rows: Sequence[Row], page: Page) -> tuple[Figure, dict[tuple[
     return figure, panels
 
 
-def _draw_ellipse(row: Row, level: float = 0.25) -> Ellipse:
+def _draw_ellipse(row: Row, level: float = 0.05) -> Ellipse:
     """{θ: ½(θ−c)ᵀH_B(θ−c) = level} around the minimum c of the batch loss."""
     values, vectors = np.linalg.eigh(np.array([[row["xx"], row["xy"]], [row["xy"], row["yy"]]], dtype=float))
     lengths = 2 * np.sqrt(2 * level / np.maximum(values, 1e-9))

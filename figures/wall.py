@@ -24,31 +24,29 @@ NOISES = (0.001, 0.002, 0.004, 0.01, 0.03, 0.1)
 FAST_NOISE, LENGTHS = 0.001, (75_000, 150_000, 300_000, 600_000)
 ALT = (
     "Two log–log panels of the distance 1 − (η/2)Q_b to the edge for b = {sizes}: it rises as the square of the label "
-    "noise while the noise is weak and bends over, and falls in proportion to the speed of the ramp; points of SGD lie near the lines."
+    "noise while the noise is weak and bends over, and grows in proportion to the length of the ramp; points of SGD lie near the lines."
 )
 CAPTION = (
     "Distance 1 − (η/2)Q_b to the mean-square edge on the stochastic central flow (lines) and in {replicas} runs of SGD "
     "(points, 95 %), diagonal network (n = 40, d = 20), averaged over the last two thirds of a ramp; right ε = "
     "{fast_noise:g}. "
     "Its exponents at the weakest noise are {noise_low:.3f} to {noise_high:.3f} in ε and {speed_low:.3f} to "
-    "{speed_high:.3f} in the speed of the ramp: the edge is a wall, approached as ε² over the speed."
+    "{speed_high:.3f} in the length of the ramp: the edge is a wall, approached as ε² over the speed."
 )
 
 
 def configure(quick: bool) -> dict[str, Any]:
-    sgd = [run for run in GRID if run.batch_size in (SIZES[1:] if quick else SIZES)]
     if quick:
-        short = {"n_steps": 6000, "n_replicas": 3, "n_records": 13, "n_batches": 16}
-        sgd = [replace(run, **short) for run in sgd if run.label_noise == 0.03 and run.batch_size == 40]
+        short = {"n_steps": 60_000, "n_replicas": 3, "n_records": 13, "n_batches": 16}
+        return {
+            "setting": SETTING, "batch_sizes": [8], "noises": [0.01, 0.03], "fast_noise": 0.01, "lengths": [30_000, 60_000],
+            "n_steps": 60_000, "sgd": [asdict(replace(run, **short)) for run in GRID
+                                       if (run.batch_size, run.label_noise) == (8, 0.03)],
+        }  # fmt: skip
     return {
-        "setting": SETTING,
-        "batch_sizes": [8, 40] if quick else SIZES,
-        "noises": [0.001, 0.004, 0.03] if quick else NOISES,
-        "fast_noise": FAST_NOISE,
-        "lengths": LENGTHS[::2] if quick else LENGTHS,
-        "n_steps": 300_000,
-        "sgd": [asdict(run) for run in sgd],
-    }
+        "setting": SETTING, "batch_sizes": SIZES, "noises": NOISES, "fast_noise": FAST_NOISE, "lengths": LENGTHS,
+        "n_steps": 300_000, "sgd": [asdict(run) for run in GRID if run.batch_size in SIZES],
+    }  # fmt: skip
 
 
 def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[Row]:
@@ -101,7 +99,7 @@ def numbers(rows: Sequence[Row], configuration: dict[str, Any]) -> dict[str, obj
     sizes = configuration["batch_sizes"]
     noise = [float(np.diff(np.log(y[:2]))[0] / np.diff(np.log(x[:2]))[0])
              for x, y in (_curve(rows, "noise", b, "label_noise") for b in sizes)]  # fmt: skip
-    speed = [-float(np.polyfit(np.log(x), np.log(y), 1)[0])
+    speed = [float(np.polyfit(np.log(x), np.log(y), 1)[0])
              for x, y in (_curve(rows, "speed", b, "n_steps") for b in sizes)]  # fmt: skip
     return {
         "sizes": ", ".join(map(str, sizes)),
@@ -123,7 +121,7 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
         left.plot(*_curve(rows, "noise", b, "label_noise"), color=color, linewidth=1.2)
         length, distance = _curve(rows, "speed", b, "n_steps")
         right.plot(
-            1 / length, distance, color=color, linewidth=1.2, marker=marker, markersize=3.5, markerfacecolor="white"
+            length / 1000, distance, color=color, linewidth=1.2, marker=marker, markersize=3.5, markerfacecolor="white"
         )
         for row in rows:
             if row["panel"] == "SGD" and row["batch_size"] == b:
@@ -133,12 +131,16 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
                 )  # fmt: skip
     lowest = min(float(row["distance_to_edge"]) for row in rows)
     _draw_slope(left, min(float(row["label_noise"]) for row in rows), lowest / 2, 2.0, r"$\propto\varepsilon^2$")
-    _draw_slope(right, 1 / max(int(row["n_steps"]) for row in rows), lowest / 2, -1.0, r"$\propto 1/$speed")
+    lengths = sorted({int(row["n_steps"]) // 1000 for row in rows if row["panel"] == "speed"})
+    lengths = sorted({int(row["n_steps"]) // 1000 for row in rows if row["panel"] == "speed"})
+    _draw_slope(right, lengths[0], lowest / 2, 1.0, r"$\propto$ length $=1/$speed")
     for axes in (left, right):
         axes.set_xscale("log")
         axes.set_yscale("log")
+        right.set_xticks(lengths, [str(length) for length in lengths])
+    right.set_xticks([], minor=True)
     left.set_xlabel(r"label noise $\varepsilon$")
-    right.set_xlabel("speed of the ramp: 1/number of steps")
+    right.set_xlabel("length of the ramp, thousands of steps")
     for axes in {left, right} if n_rows > 1 else {left}:
         axes.set_ylabel(r"distance $1-(\eta/2)\,Q_b$")
     handles = [
@@ -153,7 +155,5 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
 
 
 def _draw_slope(axes: Axes, x: float, y: float, exponent: float, label: str) -> None:
-    end = 4.0 if exponent > 0 else 8.0
-    start = y if exponent > 0 else y * 8
-    axes.plot([x, end * x], [start, start * end**exponent], color=GREY, linewidth=0.8, linestyle=(0, (4, 2)))
-    axes.annotate(label, (x * end, start * end**exponent), (3, 0), textcoords="offset points", color=GREY, va="center")
+    axes.plot([x, 4 * x], [y, y * 4**exponent], color=GREY, linewidth=0.8, linestyle=(0, (4, 2)))
+    axes.annotate(label, (2 * x, y * 2**exponent), (4, -6), textcoords="offset points", color=GREY, va="top")
