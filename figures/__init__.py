@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from esssim import _validate, plots
 
@@ -28,6 +29,18 @@ FIGURES = {
 }
 
 
+def check(
+    name: str, width: str, formats: Sequence[str] = (), usetex: bool = False
+) -> tuple[ModuleType, tuple[str, ...]]:
+    """The script of a figure and the formats to write. Raises ValueError as `build`, before anything is computed."""
+    _validate.choice("figure", name, tuple(FIGURES))
+    _validate.choice("width", width, plots.NAMES)
+    script = import_module(f".{name}", __package__)
+    chosen = style.check_formats(script, formats)
+    style.check_usetex(usetex)
+    return script, chosen
+
+
 def build(
     name: str,
     out: Path,
@@ -45,11 +58,8 @@ def build(
     for an unknown name, width or format, with the nearest one, and for a format that this figure or machine does not
     have.
     """
-    _validate.choice("figure", name, tuple(FIGURES))
+    script, chosen = check(name, width, formats, usetex)
     page = plots.page(width)
-    script = import_module(f".{name}", __package__)
-    chosen = style.check_formats(script, formats)
-    style.check_usetex(usetex)
     configuration = script.configure(quick)
     rows = cache.rows(script, name, configuration, tell)
     words = script.numbers(rows, configuration)

@@ -133,7 +133,9 @@ def _draw_table(axes: Axes, rows: Sequence[Row], narrow: bool) -> None:
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
     used = dict.fromkeys(str(row["closest"]) for row in rows if row["closest"] != ALL)
-    words = "closest: " + "; ".join(f"{NAMES[name][1]} = {NAMES[name][0]}" for name in used)
+    words = "closest: " + "; ".join(
+        f"{NAMES[name][1]} = {NAMES[name][0]}".replace(" ", "\N{NO-BREAK SPACE}") for name in used
+    )
     axes.set_xlabel(_folded(words, 34 if narrow else 44), fontsize=small_letters(), linespacing=1.1)
 
 

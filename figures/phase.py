@@ -28,7 +28,7 @@ CAPTION = (
 def configure(quick: bool) -> dict[str, Any]:
     return {
         "n": 16, "seed": 4, "separation": 4.0, "batch_sizes": [1, 4, 16], "imbalances": [4.0] if quick else [4.0, 2.5],
-        "rise": 0.45, "label_noise": 0.003, "n_steps": 20_000 if quick else 200_000, "n_records": 41 if quick else 161,
+        "rise": 0.45, "label_noise": 0.003, "n_steps": 20_000 if quick else 60_000, "n_records": 41 if quick else 161,
     }  # fmt: skip
 
 

@@ -16,6 +16,8 @@ from esssim.plots import BLACK, BLUE, LOOKS, Page, batch_color, legend_above
 from esssim.spectra import largest_eigenvalues
 
 N_BINS = 40
+# Of a ridge, in rows: neighbours lie at other eigenvalues and do not meet.
+HEIGHT = 1.7
 # The Tracy–Widom law is drawn over this stretch, in units of its scale.
 LAW = np.linspace(-5.0, 4.0, 46)
 ALT = (
@@ -95,7 +97,7 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
     for k, b in enumerate(sizes):
         bins, law = _of(rows, "histogram", b), _of(rows, "law", b)
         (summary,) = _of(rows, "summary", b)
-        height = 0.85 / max(float(row["density"]) for row in bins + law)
+        height = HEIGHT / max(float(row["density"]) for row in bins + law)
         left = [float(row["left"]) for row in bins] + [float(bins[-1]["right"])]
         ridge = np.array([float(row["density"]) for row in bins]) * height
         axes.stairs(ridge + k, left, baseline=k, fill=True, color=batch_color(b, max(sizes)), alpha=0.75, zorder=3)
@@ -105,7 +107,7 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
         )  # fmt: skip
         axes.plot(
             [float(summary["mean"])] * 2,
-            [k, k + 0.85],
+            [k, k + HEIGHT],
             color=LOOKS["minibatch_sharpness"].color,
             linewidth=1.4,
             zorder=5,
@@ -115,7 +117,7 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
     sharpness = float(_of(rows, "summary")[0]["sharpness"])
     axes.axvline(sharpness, color=BLACK, linewidth=1.2, linestyle=(0, (1.2, 1.2)), zorder=2)
     axes.set_xscale("log")
-    axes.set_ylim(-0.12, len(sizes))
+    axes.set_ylim(-0.12, len(sizes) - 1 + HEIGHT + 0.1)
     axes.set_yticks(range(len(sizes)), [f"$b={b}$" for b in sizes])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)

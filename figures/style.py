@@ -97,7 +97,7 @@ def save_animation(animation: FuncAnimation, name: str, out: Path, formats: Sequ
     for suffix in formats:
         writer = (PillowWriter if suffix == "gif" else FFMpegWriter)(fps=FRAMES_PER_SECOND)
         with store.whole_file(out / f"{name}.{suffix}") as temporary:
-            animation.save(str(temporary), writer=writer, dpi=130)
+            animation.save(str(temporary), writer=writer, dpi=110)
         paths.append(out / f"{name}.{suffix}")
     return paths
 

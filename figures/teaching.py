@@ -165,8 +165,8 @@ def _draw_contours(rows: Sequence[Row], page: Page) -> tuple[Figure, dict[tuple[
     grid = figure.subplots(2, 2, sharex="row", sharey="row")
     panels: dict[tuple[str, bool], Axes] = {}
     for (name, problem), line in zip(_problems(CONFIGURATION).items(), grid, strict=True):
-        xs, ys = (np.linspace(-2.8, 2.8, 121),) * 2 if name == "quadratic" else (
-            np.linspace(-0.1, 2.7, 121), np.linspace(-0.7, 1.7, 121)
+        xs, ys = (np.linspace(-2.8, 2.8, 71),) * 2 if name == "quadratic" else (
+            np.linspace(-0.1, 2.7, 71), np.linspace(-0.7, 1.7, 71)
         )  # fmt: skip
         points = np.stack(np.meshgrid(xs, ys), axis=-1)
         loss = problem.loss(points) - (problem.loss(np.zeros(2)) if name == "quadratic" else 0.0)

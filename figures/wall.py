@@ -132,12 +132,11 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
     lowest = min(float(row["distance_to_edge"]) for row in rows)
     _draw_slope(left, min(float(row["label_noise"]) for row in rows), lowest / 2, 2.0, r"$\propto\varepsilon^2$")
     lengths = sorted({int(row["n_steps"]) // 1000 for row in rows if row["panel"] == "speed"})
-    lengths = sorted({int(row["n_steps"]) // 1000 for row in rows if row["panel"] == "speed"})
     _draw_slope(right, lengths[0], lowest / 2, 1.0, r"$\propto$ length $=1/$speed")
     for axes in (left, right):
         axes.set_xscale("log")
         axes.set_yscale("log")
-        right.set_xticks(lengths, [str(length) for length in lengths])
+    right.set_xticks(lengths, [str(length) for length in lengths])
     right.set_xticks([], minor=True)
     left.set_xlabel(r"label noise $\varepsilon$")
     right.set_xlabel("length of the ramp, thousands of steps")

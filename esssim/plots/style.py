@@ -126,7 +126,7 @@ def legend_above(figure: Figure, handles: Sequence[Artist]) -> Legend:
     """The legend above all panels, in reading order, in as many columns as the figure is wide enough for."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    renderer = FigureCanvasAgg(figure).get_renderer()
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     for most in range(len(handles), 0, -1):
         n_rows = -(-len(handles) // most)
         n_columns = -(-len(handles) // n_rows)
