@@ -32,7 +32,7 @@ QUICK = {"n_steps": 6000, "n_replicas": 3, "n_records": 25, "n_batches": 8}
 STARTS = "start-above-the-edge/gaussian-100x50"
 HESSIANS = ("sharpness", "minibatch_sharpness", "mean_square_sharpness")
 ALT = (
-    "Four panels of (η/2)·statistic. Strong label noise: all statistics stay below 1. Noisy targets: far below 1. A "
+    "Four panels of (η/2)·statistic. Strong label noise: mean-square sharpness stays below 1. Noisy targets: all far below 1. A "
     "quadratic: straight lines through 1, nothing settles. Starts above the edge: runs end scattered between {lowest:.2f} "
     "and {highest:.2f}."
 )
@@ -141,6 +141,6 @@ def _draw_starts(axes: Axes, rows: Sequence[Row]) -> None:
         axes.plot([place - 0.3, place + 0.3], [factor, factor], color=BLACK, linewidth=1.2)
         axes.plot(place + spread, ends, "o", color=color, markersize=2.6, alpha=0.8, markeredgewidth=0)
     axes.set_xticks(range(len(factors)), [f"{factor:g}" for factor in factors])
-    axes.set(title="starts above the edge", xlabel=r"$\eta/\eta_0$")
+    axes.set(title="above the edge", xlabel=r"$\eta/\eta_0$")
     axes.set_ylim(0, 1.75)
     axes.annotate("start", (-0.3, factors[0]), (0, 2), textcoords="offset points", fontsize=small_letters(), color=GREY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -103,8 +104,9 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
     left.set_xlim(0.85 * min(ratios), 1.18 * max(ratios))
     left.set_yticks(range(len(NAMES)), [label for label, _ in reversed(NAMES.values())])
     left.tick_params(axis="y", length=0)
-    left.set_xlabel("published / exact critical step size")
-    _draw_table(right, rows, narrow)
+    left.set_xlabel("published / exact step size")
+    _draw_table(right, rows)
+    figure.supxlabel(_key(rows, int(page.width * 150 / small_letters())), fontsize=small_letters())
     handles = [
         Line2D(
             [], [], color=batch_color(b, 100), marker=BATCH_MARKERS[k], markersize=3.5, linestyle="", label=f"$b={b}$"
@@ -115,7 +117,7 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
     return figure
 
 
-def _draw_table(axes: Axes, rows: Sequence[Row], narrow: bool) -> None:
+def _draw_table(axes: Axes, rows: Sequence[Row]) -> None:
     ensembles, columns = _ensembles(rows), _columns(rows)
     for row in rows:
         closest = str(row["closest"])
@@ -132,18 +134,14 @@ def _draw_table(axes: Axes, rows: Sequence[Row], narrow: bool) -> None:
     axes.tick_params(length=0)
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
-    used = dict.fromkeys(str(row["closest"]) for row in rows if row["closest"] != ALL)
-    words = "closest: " + "; ".join(
-        f"{NAMES[name][1]} = {NAMES[name][0]}".replace(" ", "\N{NO-BREAK SPACE}") for name in used
-    )
-    axes.set_xlabel(_folded(words, 34 if narrow else 44), fontsize=small_letters(), linespacing=1.1)
 
 
 def _short(name: str) -> str:
     return name.replace("two-clusters", "clusters").replace("x", "×")
 
 
-def _folded(words: str, width: int) -> str:
-    import textwrap
-
-    return "\n".join(textwrap.wrap(words, width, break_on_hyphens=False))
+def _key(rows: Sequence[Row], width: int) -> str:
+    """What the letters in the cells stand for, in lines of so many characters."""
+    used = dict.fromkeys(str(row["closest"]) for row in rows if row["closest"] != ALL)
+    items = [f"{NAMES[name][1]} = {NAMES[name][0]}".replace(" ", "\N{NO-BREAK SPACE}") for name in used]
+    return "\n".join(textwrap.wrap("closest: " + "; ".join(items), width, break_on_hyphens=False))

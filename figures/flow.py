@@ -33,7 +33,7 @@ ALT = (
 CAPTION = (
     "Mean of {replicas} SGD runs with 95 % intervals (points) and the stochastic central flow (lines), while η rises "
     "from 0.8η₀: diagonal networks (n = 40, d = 20; depths: n = 20, d = 40) and a tanh network (n = 30, 140 "
-    "parameters; {mlp_replicas} runs), label noise ε drawn at every step{left_out}. "
+    "parameters; {mlp_replicas} runs), label noise ε drawn at every step (0.03 where none is given){left_out}. "
     "Averaged over the last two thirds of the ramp, SGD over flow is {low:.3f} to {high:.3f} on the diagonal networks "
     "and {mlp_low:.3f} to {mlp_high:.3f} on the tanh network, with nothing fitted."
 )
@@ -133,8 +133,7 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
     figure, n_rows, n_columns = page.figure(len(names), aspect=0.7, narrowest=1.7)
     panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
     sizes = sorted({int(row["batch_size"]) for row in rows if row["panel"] != "depth"})
-    titles = {"MiniBS": r"MiniBS, $\varepsilon=0.03$", "depth": r"depth $D$, $b=4$, $\varepsilon=0.03$",
-              "tanh network": r"tanh network, $\varepsilon=0.03$"}  # fmt: skip
+    titles = {"depth": "depth $D$ ($b=4$)"}
     for axes, name in zip(panels, names, strict=False):
         draw_edge(axes)
         axes.set_title(titles.get(name, name.replace("ε = ", r"$\varepsilon=$")))

@@ -126,24 +126,25 @@ def numbers(rows: Sequence[Row], configuration: dict[str, Any]) -> dict[str, obj
 
 def draw(rows: Sequence[Row], page: Page) -> Figure:
     narrow = page.width < 4
+    short = narrow or page.is_slide
     figure, _, _ = page.figure(2 if narrow else 6, aspect=1.15 if narrow else 0.8, narrowest=1.4)
-    figure.set_figheight(min(page.tallest, page.width * (1.5 if narrow else 0.72)))
+    figure.set_figheight(page.tallest if page.is_slide else page.width * (1.5 if narrow else 0.72))
     grid = figure.subplots(2, 3, sharex=True, sharey="row", height_ratios=[1.7, 1])
     for (above, below), (name, title) in zip(grid.T, ENSEMBLES.items(), strict=True):
         _draw_gap(above, rows, name)
         _draw_exponent(below, rows, name)
-        above.set_title(title.split(" (")[0] if page.width < 6 else title)
-        n = configuration_n = int(rows[0]["n_samples"])
-        batch_axis(below, [2**k for k in range(n.bit_length()) if 2**k <= n], configuration_n)
+        above.set_title(name.replace("_", " ") if page.width < 6 else title)
+        n = int(rows[0]["n_samples"])
+        batch_axis(below, [2**k for k in range(n.bit_length()) if 2**k <= n], n)
         below.set_xlim(0.85, 1.15 * n)
-        if narrow or page.is_slide:
+        if short:
             below.set_xlabel("")
-    if narrow or page.is_slide:
+    if short:
         figure.supxlabel("batch size $b$", fontsize=page.letters)
     gaps = np.array([row["gap"] for row in rows], dtype=float)
     grid[0, 0].set_ylim(gaps.min() / 2, 3 * gaps.max())
-    grid[0, 0].set_ylabel(r"gap $(M_b-\lambda_{\max})/\lambda_{\max}$")
-    grid[1, 0].set_ylabel(r"exponent $\alpha(b)$")
+    grid[0, 0].set_ylabel(r"gap$/\lambda_{\max}$" if short else r"gap $(M_b-\lambda_{\max})/\lambda_{\max}$")
+    grid[1, 0].set_ylabel(r"$\alpha(b)$" if short else r"exponent $\alpha(b)$")
     found = [name for name in PREDICTIONS if any(np.isfinite(row[name]) for row in rows)]
     handles: list[Any] = [
         Line2D([], [], color=RED, marker="s", markersize=4, linewidth=0, label="MiniBS gap"),
@@ -186,4 +187,4 @@ def _draw_exponent(axes: Axes, rows: Sequence[Row], name: str) -> None:
     axes.plot(where, predicted[:-1], color=BLACK, linewidth=1, zorder=2)
     axes.errorbar(where, alpha, half, fmt="s", color=RED, markersize=3, elinewidth=0.7, capsize=1.2, zorder=3)
     axes.set_ylim(0, 3)
-    axes.set_yticks([0, 0.5, 1, 2, 3], ["0", "½", "1", "2", "3"])
+    axes.set_yticks([0, 1, 2, 3])

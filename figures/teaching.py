@@ -161,7 +161,7 @@ def animate(rows: Sequence[Row], page: Page) -> FuncAnimation:
 
 def _draw_contours(rows: Sequence[Row], page: Page) -> tuple[Figure, dict[tuple[str, bool], Axes]]:
     figure, _, _ = page.figure(4, aspect=0.75, narrowest=1.2 if page.width < 4 else 3.0)
-    figure.set_figheight(min(page.tallest, page.width * (1.0 if page.width < 4 else 0.78)))
+    figure.set_figheight(page.tallest if page.is_slide else page.width * (1.0 if page.width < 4 else 0.78))
     grid = figure.subplots(2, 2, sharex="row", sharey="row")
     panels: dict[tuple[str, bool], Axes] = {}
     for (name, problem), line in zip(_problems(CONFIGURATION).items(), grid, strict=True):

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
 from scipy.stats import t as student
 
 import esssim as es
@@ -136,6 +137,8 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
     for axes in (left, right):
         axes.set_xscale("log")
         axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_minor_formatter(NullFormatter())
     right.set_xticks(lengths, [str(length) for length in lengths])
     right.set_xticks([], minor=True)
     left.set_xlabel(r"label noise $\varepsilon$")

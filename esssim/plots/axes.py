@@ -90,13 +90,15 @@ def batch_axis(axes: Axes, sizes: Sequence[int], n: int) -> None:
 
 def thin_labels(figure: Figure) -> None:
     """Leave out labels of batch sizes that would touch their neighbours; b = n stays."""
-    from matplotlib.ticker import FixedFormatter
+    from matplotlib.ticker import FixedLocator
 
     figure.draw_without_rendering()
     for axes in figure.axes:
-        if not isinstance(axes.xaxis.get_major_formatter(), FixedFormatter):
+        if not isinstance(axes.xaxis.get_major_locator(), FixedLocator):
             continue
         ticks, labels = axes.get_xticks(), axes.get_xticklabels()
+        if len(ticks) != len(labels):  # without numbers of its own
+            continue
         texts, left = [label.get_text() for label in labels], np.inf
         for k in np.argsort(ticks)[::-1]:
             box = labels[k].get_window_extent()

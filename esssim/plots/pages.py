@@ -40,7 +40,7 @@ class Page:
         rows = math.ceil(n_panels / min(fits, n_panels))
         columns = math.ceil(n_panels / rows)
         height = (extra + rows * AROUND) * self.letters / 8 + rows * aspect * self.width / columns
-        return rows, columns, min(height, self.tallest)
+        return rows, columns, self.tallest if self.is_slide else height
 
     def figure(self, n_panels: int = 1, **options: float) -> tuple[Figure, int, int]:
         """(empty figure, rows, columns) of this page; options as for `grid`."""
