@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import xarray
 
-from esssim import __version__, _validate, data, store
+from esssim import _source, _validate, data, store
 from esssim._validate import FloatArray
 from esssim.problems import DiagonalLinearNetwork
 from esssim.sampling import WithoutReplacement
@@ -119,9 +119,9 @@ class RampExperiment:
         return mean_square_sharpness(self.problem, theta, self.sampling, hessian="gauss_newton")
 
     def fingerprint(self) -> str:
-        """Hash of everything that decides the run, the start and the step sizes that were computed for it included."""
-        computed = [self.problem.fingerprint, self.theta0.tolist(), asdict(self.step_size), list(LEVELS), __version__]
-        return hashlib.sha256(json.dumps([asdict(self), *computed]).encode()).hexdigest()
+        """Hash of everything that decides the run: the start and the step sizes computed for it, and the code itself."""
+        computed = [self.problem.fingerprint, self.theta0.tolist(), asdict(self.step_size), list(LEVELS)]
+        return hashlib.sha256(json.dumps([asdict(self), *computed, _source.digest()]).encode()).hexdigest()
 
 
 @cache

@@ -1,23 +1,77 @@
-"""Figures: one script each, in one style; every number comes from esssim. `python -m figures` builds them."""
+"""Figures: one script each, in one style; every number comes from esssim. `python -m figures` builds them all."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
-from esssim import _validate
+from esssim import _validate, plots
 
+from . import cache, style
+
+# In the order of the gallery.
 FIGURES = {
     "levels": "where every statistic settles, against the batch size",
     "ramp": "every statistic while the step size rises, one panel per batch size",
-    "gap": "the gap between mini-batch sharpness and sharpness, against the batch size, on three ensembles",
+    "flow": "the stochastic central flow against SGD, along the ramp, with nothing fitted",
+    "wall": "the distance that is kept to the mean-square edge, against label noise and the speed of the ramp",
+    "gap": "the gap between mini-batch sharpness and sharpness, exact and predicted, with its local exponent",
+    "spectra": "the distribution of the largest eigenvalue of mini-batch Hessians, per batch size",
     "stability": "growth rate of SGD over step size and batch size, with four thresholds",
+    "momentum": "the critical step size of heavy ball against the batch size, between its two limits",
+    "phase": "imbalance against sharpness of a diagonal network: trajectories run into the wall and slide along it",
+    "counterexamples": "where nothing settles at 2/η: strong noise, noisy targets, quadratics, starts above the edge",
+    "moments": "exact mean and covariance of SGD against an ensemble, with ellipses of the stationary covariance",
+    "edges": "every published edge against the exact critical step size, and who is closest where",
+    "teaching": "full batch against mini-batch on a quadratic and on a two-parameter network, also as an animation",
 }
 
 
-def build(name: str, out: Path, quick: bool = False) -> list[Path]:
-    """Build one figure into the folder `out`: the files written. Raises ValueError for an unknown name."""
+def check(
+    name: str, width: str, formats: Sequence[str] = (), usetex: bool = False
+) -> tuple[ModuleType, tuple[str, ...]]:
+    """The script of a figure and the formats to write. Raises ValueError as `build`, before anything is computed."""
     _validate.choice("figure", name, tuple(FIGURES))
+    _validate.choice("width", width, plots.NAMES)
+    script = import_module(f".{name}", __package__)
+    chosen = style.check_formats(script, formats)
+    style.check_usetex(usetex)
+    return script, chosen
+
+
+def build(
+    name: str,
+    out: Path,
+    *,
+    width: str = plots.DEFAULT,
+    formats: Sequence[str] = (),
+    quick: bool = False,
+    usetex: bool = False,
+    tell: Callable[[str], None] = lambda _: None,
+) -> list[Path]:
+    """Build one figure into the folder `out`: the files written.
+
+    width: a page of `esssim.plots.NAMES`; formats: of `style.FORMATS`, by default all that the figure has; quick: fewer
+    and shorter runs; usetex: LaTeX sets the text; tell: called in words with what is being computed. Raises ValueError
+    for an unknown name, width or format, with the nearest one, and for a format that this figure or machine does not
+    have.
+    """
+    script, chosen = check(name, width, formats, usetex)
+    page = plots.page(width)
+    configuration = script.configure(quick)
+    rows = cache.rows(script, name, configuration, tell)
+    words = script.numbers(rows, configuration)
     out.mkdir(parents=True, exist_ok=True)
-    paths: list[Path] = import_module(f".{name}", __package__).build(out, quick)
+    with plots.style(page, usetex):
+        figure = script.draw(rows, page)
+        paths = style.save(
+            figure, name, out, rows=rows, configuration=configuration, alt=script.ALT.format(**words),
+            caption=script.CAPTION.format(**words), formats=[f for f in chosen if f in style.STILL],
+        )  # fmt: skip
+        moving = [f for f in chosen if f in style.MOVING]
+        if moving:
+            tell(f"{name}: animation")
+            paths += style.save_animation(script.animate(rows, page), name, out, moving)
     return paths

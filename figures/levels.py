@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
 
 from esssim.claims.model import Row
-from esssim.plots import MEAN_SQUARE, level_experiments, level_rows, levels_figure
-
-from .style import save, style
+from esssim.experiments import RampExperiment
+from esssim.plots import MEAN_SQUARE, Page, level_experiments, level_rows, levels_figure
 
 ALT = (
     "Levels of six statistics against batch size, data sets: {settings}. Relative to the edge 2/η, mean-square "
@@ -22,9 +23,24 @@ CAPTION = (
     "Mean-square sharpness settles at {low:.2f}–{high:.2f} times the edge 2/η at every batch size, while mini-batch "
     "sharpness lies anywhere from {bottom:.2f} to {top:.2f} and sharpness falls to {flat:.2f} at b = {smallest}."
 )
+QUICK = [
+    RampExperiment("gaussian-100x50", b, n_steps=8000, n_replicas=3, n_records=25, n_batches=8) for b in (1, 8, 100)
+]
 
 
-def caption_numbers(rows: Sequence[Row]) -> dict[str, object]:
+def configure(quick: bool) -> dict[str, Any]:
+    return {"runs": [asdict(run) for run in (QUICK if quick else level_experiments(quick=False))]}
+
+
+def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[Row]:
+    rows: list[Row] = []
+    for options in configuration["runs"]:
+        tell(f"levels: {options['setting']}, b = {options['batch_size']}")
+        rows += level_rows([RampExperiment(**options)])
+    return rows
+
+
+def numbers(rows: Sequence[Row], configuration: dict[str, Any]) -> dict[str, object]:
     """What ALT and CAPTION quote."""
 
     def levels(statistic: str) -> list[float]:
@@ -42,17 +58,5 @@ def caption_numbers(rows: Sequence[Row]) -> dict[str, object]:
     }
 
 
-def build(out: Path, quick: bool) -> list[Path]:
-    runs = level_experiments(quick)
-    rows = level_rows(runs)
-    numbers = caption_numbers(rows)
-    with style():
-        return save(
-            levels_figure(rows),
-            "levels",
-            out,
-            rows=rows,
-            configuration={"runs": [asdict(run) for run in runs]},
-            alt=ALT.format(**numbers),
-            caption=CAPTION.format(**numbers),
-        )
+def draw(rows: Sequence[Row], page: Page) -> Figure:
+    return levels_figure(rows, page)

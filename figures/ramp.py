@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
 
 from esssim.claims.model import Row
-from esssim.experiments import FOLLOWED
-from esssim.plots import MEAN_SQUARE, panel_experiments, ramp_figure, ramp_rows
+from esssim.experiments import FOLLOWED, RampExperiment
+from esssim.plots import MEAN_SQUARE, Page, panel_experiments, ramp_figure, ramp_rows
 
-from .style import save, style
+from .levels import QUICK
 
 ALT = (
     "{panels} panels, one per batch size: six statistics times η/2 against a rising step size. Past the first edge "
@@ -24,7 +26,19 @@ CAPTION = (
 )
 
 
-def caption_numbers(rows: Sequence[Row]) -> dict[str, object]:
+def configure(quick: bool) -> dict[str, Any]:
+    return {"runs": [asdict(run) for run in (QUICK if quick else panel_experiments(quick=False))]}
+
+
+def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[Row]:
+    rows: list[Row] = []
+    for options in configuration["runs"]:
+        tell(f"ramp: b = {options['batch_size']}")
+        rows += ramp_rows([RampExperiment(**options)])
+    return rows
+
+
+def numbers(rows: Sequence[Row], configuration: dict[str, Any]) -> dict[str, object]:
     """What ALT and CAPTION quote."""
     window = [row for row in rows if row["in_window"]]
     steps = [float(row["relative_step_size"]) for row in rows]
@@ -33,23 +47,12 @@ def caption_numbers(rows: Sequence[Row]) -> dict[str, object]:
         "start": min(steps),
         "stop": max(steps),
         "followed": FOLLOWED,
+        "replicas": configuration["runs"][0]["n_replicas"],
         "low": min(float(row[MEAN_SQUARE]) for row in window),
         "high": max(float(row[MEAN_SQUARE]) for row in window),
         "top": max(float(row["minibatch_sharpness"]) for row in window),
     }
 
 
-def build(out: Path, quick: bool) -> list[Path]:
-    runs = panel_experiments(quick)
-    rows = ramp_rows(runs)
-    numbers = caption_numbers(rows) | {"replicas": runs[0].n_replicas}
-    with style():
-        return save(
-            ramp_figure(rows),
-            "ramp",
-            out,
-            rows=rows,
-            configuration={"runs": [asdict(run) for run in runs]},
-            alt=ALT.format(**numbers),
-            caption=CAPTION.format(**numbers),
-        )
+def draw(rows: Sequence[Row], page: Page) -> Figure:
+    return ramp_figure(rows, page)

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 import esssim as es
 from esssim.claims.model import Row
-from esssim.plots import BLACK, LOOKS, MEAN_SQUARE, Look, batch_axis, draw_stability, draw_threshold
-
-from .style import save, style
+from esssim.plots import (
+    BLACK,
+    LOOKS,
+    MEAN_SQUARE,
+    Look,
+    Page,
+    batch_axis,
+    draw_stability,
+    draw_threshold,
+    legend_above,
+    thin_labels,
+)
 
 N, D, SEED = 40, 10, 5
 SPAN = (0.1, 2.0)  # step sizes, in units of 2/λ_max
@@ -39,14 +49,24 @@ CAPTION = (
 )
 
 
-def collect(sizes: list[int], n_step_sizes: int, n_steps: int, n_replicas: int, n_batches: int) -> list[Row]:
+def configure(quick: bool) -> dict[str, Any]:
+    sizes = [1, 4, 16, N] if quick else [1, 2, 3, 4, 6, 8, 11, 16, 22, 30, N]
+    counts = (12, 200, 4, 500) if quick else (61, 1000, 16, 20_000)
+    names = ("n_step_sizes", "n_steps", "n_replicas", "n_batches")
+    return {"n": N, "d": D, "seed": SEED, "batch_sizes": sizes} | dict(zip(names, counts, strict=True))
+
+
+def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[Row]:
     """One row per grid point (threshold ""), then one per threshold and b with its 95 % interval; unit 2/λ_max."""
+    counts = ("n_step_sizes", "n_steps", "n_replicas", "n_batches")
+    n_step_sizes, n_steps, n_replicas, n_batches = (configuration[name] for name in counts)
     table = es.data.gaussian(N, D, seed=SEED)
     problem = es.LinearRegression(table.inputs, table.targets)
     theta = np.zeros(D)
     unit = es.stability.edge(es.sharpness(problem, theta))  # 2/λ_max
     grid, lines = list[Row](), list[Row]()
-    for b in sizes:
+    for b in configuration["batch_sizes"]:
+        tell(f"stability: b = {b}")
         sampling = es.WithoutReplacement(b)
         minibs = es.minibatch_sharpness(
             problem, theta, sampling, n_batches=None if sampling.count(N) <= 10_000 else n_batches, seed=SEED
@@ -77,9 +97,17 @@ def _row(b: int, step_size: float, **others: float | str) -> Row:
     return {"batch_size": b, "relative_step_size": step_size} | empty | others
 
 
-def draw(rows: list[Row]) -> Figure:
+def numbers(rows: Sequence[Row], configuration: dict[str, Any]) -> dict[str, object]:
+    """What CAPTION quotes."""
+    almost_sure = [row for row in rows if row["threshold"] == "almost_sure"]
+    peak = max(almost_sure, key=lambda row: float(row["relative_step_size"]))
+    at_one = {str(row["threshold"]): row["relative_step_size"] for row in rows if row["batch_size"] == 1}
+    return {"n": N, "d": D, "peak": peak["relative_step_size"], "peak_size": peak["batch_size"]} | at_one
+
+
+def draw(rows: Sequence[Row], page: Page) -> Figure:
     """Colour from the grid, lines from the thresholds."""
-    figure = Figure(figsize=(5.0, 3.3))
+    figure, _, _ = page.figure(1, aspect=0.5 if page.width > 4 else 0.75)
     axes = figure.subplots()
     grid = [row for row in rows if not row["threshold"]]
     sizes = sorted({int(row["batch_size"]) for row in grid})
@@ -97,27 +125,9 @@ def draw(rows: list[Row]) -> Figure:
     bar = figure.colorbar(
         mesh, ax=axes, extend="both", ticks=[-LIMIT, -LIMIT / 2, 0, LIMIT / 2, LIMIT], format="{x:.1f}"
     )
-    bar.set_label(r"growth rate $\gamma$ per step ($\gamma<0$: stable)")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2, columnspacing=1.6)
+    bar.set_label(
+        "growth rate per step\n($<0$: stable)" if page.width < 4 else r"growth rate $\gamma$ per step ($<0$: stable)"
+    )
+    legend_above(figure, axes.get_legend_handles_labels()[0])
+    thin_labels(figure)
     return figure
-
-
-def build(out: Path, quick: bool) -> list[Path]:
-    sizes = [1, 4, 16, N] if quick else [1, 2, 3, 4, 6, 8, 11, 16, 22, 30, N]
-    counts = (12, 200, 4, 500) if quick else (61, 1000, 16, 20_000)
-    rows = collect(sizes, *counts)
-    numbers = {str(row["threshold"]): float(row["relative_step_size"]) for row in rows if row["batch_size"] == 1}
-    almost_sure = [row for row in rows if row["threshold"] == "almost_sure"]
-    peak = max(almost_sure, key=lambda row: float(row["relative_step_size"]))
-    names = ("n_step_sizes", "n_steps", "n_replicas", "n_batches")
-    configuration = {"n": N, "d": D, "seed": SEED, "batch_sizes": sizes} | dict(zip(names, counts, strict=True))
-    with style():
-        return save(
-            draw(rows),
-            "stability",
-            out,
-            rows=rows,
-            configuration=configuration,
-            alt=ALT,
-            caption=CAPTION.format(n=N, d=D, peak=peak["relative_step_size"], peak_size=peak["batch_size"], **numbers),
-        )

@@ -1,76 +1,42 @@
-"""Figures: the pictures hold the numbers of the public interface, and can be read."""
+"""Figures: the pictures can be read, the files are whole, the cache and the command line do what they say."""
 
 from __future__ import annotations
 
-import csv
-import functools
-import importlib.util
 import itertools
 import json
 import re
-import sys
+import shutil
+import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from xml.etree import ElementTree
+from types import ModuleType
 
-import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 
 import esssim as es
 import figures
-from esssim import plots
-from esssim.claims.ramp import trajectory
-from esssim.experiments import RampExperiment, ramp_level
-from esssim.plots import ramp as ramp_plots
-from figures.__main__ import gallery, main
+from esssim import _scripts, cli, plots
+from figures import cache, style
+from figures.__main__ import main
+from figures.gallery import gallery
+from tests.figure_builds import NAMES, quick
 
-NAMES = tuple(figures.FIGURES)
-SUFFIXES = ("pdf", "svg", "png", "csv", "json", "md")
-
-
-@functools.cache
-def tiny(setting: str, b: int, quick: bool) -> RampExperiment:
-    return RampExperiment(setting, b, n_steps=4000, n_replicas=3, n_records=25, n_batches=8)
+# The narrowest page, the usual one, and the one that is wider than high.
+WIDTHS = ("neurips1", "icml2", "slides")
 
 
-@dataclass
-class Built:
-    """The folder of all four figures in quick mode, and the figures themselves."""
-
-    folder: Path
-    drawn: dict[str, Figure] = field(default_factory=dict)
-
-    def rows(self, name: str) -> list[dict[str, str]]:
-        with open(self.folder / f"{name}.csv", encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-
-
-@pytest.fixture(scope="module")
-def patched() -> Iterator[pytest.MonkeyPatch]:
+@pytest.fixture(scope="module", autouse=True)
+def shared_cache(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[None]:
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "figure-cache"
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.delenv("ESSSIM_CACHE", raising=False)
+        monkeypatch.setenv("ESSSIM_CACHE", str(folder))
         monkeypatch.setattr("os.cpu_count", lambda: 1)
-        monkeypatch.setattr(ramp_plots, "experiment", tiny)
-        yield monkeypatch
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, patched: pytest.MonkeyPatch) -> Built:
-    result = Built(tmp_path_factory.mktemp("figures"))
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        savefig = Figure.savefig
-
-        def recorded(self: Figure, path: Path, **options: object) -> None:
-            result.drawn[path.name.split(".")[1]] = self
-            savefig(self, path, **options)
-
-        monkeypatch.setattr(Figure, "savefig", recorded)
-        assert main(["--quick", "--out", str(result.folder)]) == 0
-    return result
+        yield
 
 
 def drawn_texts(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[Text]:
@@ -83,50 +49,70 @@ def drawn_texts(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[Text]:
         draw(self, *arguments, **options)
 
     monkeypatch.setattr(Text, "draw", recorded)
-    with plots.style():
-        FigureCanvasAgg(figure).draw()
+    FigureCanvasAgg(figure).draw()
     return texts
 
 
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", NAMES)
-def test_each_figure_is_written_whole(built: Built, name: str) -> None:
-    for suffix in SUFFIXES:
-        assert (built.folder / f"{name}.{suffix}").stat().st_size > 0
-    assert not list(built.folder.glob(".*"))
-    provenance = json.loads((built.folder / f"{name}.json").read_text(encoding="utf-8"))
-    assert provenance["versions"]["esssim"] == es.__version__
-    assert '"seed"' in json.dumps(provenance["configuration"])
-    assert (built.folder / f"{name}.png").stat().st_size < 150_000
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_no_text_overlaps_another_or_leaves_the_figure(
-    built: Built, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    figure = built.drawn[name]
+def test_no_text_overlaps_another_or_leaves_the_figure(name: str, width: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = quick(name).draw(width)
     texts = drawn_texts(figure, monkeypatch)
     assert len(texts) > 10
     boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
     for (one, first), (other, second) in itertools.combinations(boxes, 2):
         assert not first.padded(-0.5).overlaps(second.padded(-0.5)), (one, other)
     for text, box in boxes:
-        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1, text
-        assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1, text
+        inside = figure.bbox.padded(0.5)
+        assert inside.x0 <= box.x0 < box.x1 <= inside.x1, text
+        assert inside.y0 <= box.y0 < box.y1 <= inside.y1, text
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_pdf_embeds_truetype_fonts_only(built: Built, name: str) -> None:
-    content = (built.folder / f"{name}.pdf").read_bytes()
+def test_the_figure_has_the_width_of_its_page(name: str) -> None:
+    for width, inches in (("icml1", 3.25), ("icml2", 6.75), ("neurips2", 5.5), ("jmlr2", 6.0)):
+        assert plots.page(width).width == pytest.approx(inches)
+    slide = plots.page("slides")
+    figure = quick(name).script.draw(quick(name).rows, slide)
+    assert figure.get_figwidth() == pytest.approx(slide.width)
+    assert figure.get_figheight() <= slide.tallest + 1e-9
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_figure_is_written_whole_with_embedded_fonts(name: str, tmp_path: Path) -> None:
+    paths = figures.build(name, tmp_path, quick=True, formats=style.STILL)
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+    assert [path.suffix for path in paths] == [".pdf", ".svg", ".png", ".csv", ".json", ".md"]
+    assert all(path.stat().st_size > 0 for path in paths)
+    assert (tmp_path / f"{name}.png").stat().st_size < 200_000
+    content = (tmp_path / f"{name}.pdf").read_bytes()
     assert b"/Type3" not in content
     assert b"/CIDFontType2" in content
     fonts = set(re.findall(rb"/FontName /([\w+-]+)", content))
     assert fonts
     assert all(b"STIX" in font for font in fonts)
+    assert content.count(b"/FontFile2") == len(fonts)
+    provenance = json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8"))
+    assert provenance["versions"]["esssim"] == es.__version__
+    assert '"seed"' in json.dumps(provenance["configuration"])
+    for words in (provenance["alt"], provenance["caption"]):
+        assert not re.search(r"\{\w*\}|\bnan\b|\binf\b", words)
+    # Two sentences, setting and finding, and numbers in both texts or at least in the caption.
+    assert len(re.findall(r"[.] [A-Z(]", provenance["caption"])) == 1
+    assert re.search(r"\d", provenance["caption"].split(". ")[-1])
+
+
+def test_provenance_names_the_commit(tmp_path: Path) -> None:
+    if not (Path(figures.__file__).parents[1] / ".git").exists() or shutil.which("git") is None:
+        assert style.commit() is None
+        return
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    assert style.commit() in (head, head + "+")
 
 
 @pytest.mark.parametrize("name", ["levels", "ramp"])
-def test_the_edge_is_drawn_and_named_in_every_panel(built: Built, name: str) -> None:
-    panels = [axes for axes in built.drawn[name].axes if axes.axison]
+def test_the_edge_is_drawn_and_named_in_every_panel(name: str) -> None:
+    panels = [axes for axes in quick(name).draw("icml2").axes if axes.axison]
     assert panels
     for axes in panels:
         (edge,) = (line for line in axes.lines if line.get_label() == "_edge")
@@ -136,138 +122,162 @@ def test_the_edge_is_drawn_and_named_in_every_panel(built: Built, name: str) -> 
         assert low < 1 < high
 
 
-def test_levels_are_those_of_the_experiments(built: Built) -> None:
-    rows = built.rows("levels")
-    assert {row["batch_size"] for row in rows} == {"1", "8", "100"}
-    assert len(rows) == 3 * len(plots.LOOKS)
-    for row in rows:
-        level = ramp_level(tiny(row["setting"], int(row["batch_size"]), True), row["statistic"])
-        drawn = [float(row[key]) for key in ("level", "lower", "upper", "ess")]
-        np.testing.assert_allclose(drawn, [level.value, *level.interval, level.ess], rtol=1e-8)
-        assert row["verdict"] == level.verdict
-
-
-def test_ramp_is_that_of_the_experiments(built: Built) -> None:
-    for b in (1, 8, 100):
-        mine = [row for row in built.rows("ramp") if row["batch_size"] == str(b)]
-        run = tiny(ramp_plots.RAMP_SETTING, b, True)
-        for name in plots.LOOKS:
-            points = trajectory(run, name)
-            np.testing.assert_allclose([float(row[name]) for row in mine], [p["level"] for p in points], rtol=1e-8)
-            for row in mine:
-                assert float(row[f"{name}_lowest"]) <= float(row[name]) <= float(row[f"{name}_highest"])
-        ratios = [p["step_size"] / run.first_edge for p in points]
-        np.testing.assert_allclose([float(row["relative_step_size"]) for row in mine], ratios, rtol=1e-8)
-
-
-def test_gap_is_minibatch_sharpness_minus_sharpness(built: Built) -> None:
-    rows = built.rows("gap")
-    assert {row["ensemble"] for row in rows} == {"gaussian", "spiked", "power_law"}
-    for row in rows:
-        n, d, b = (int(row[key]) for key in ("n_samples", "n_features", "batch_size"))
-        table = getattr(es.data, row["ensemble"])(n, d, seed=11)
-        problem, theta = es.LinearRegression(table.inputs, table.targets), np.zeros(d)
-        n_batches = None if row["exact"] == "True" else int(row["n_batches"])
-        minibs = es.minibatch_sharpness(problem, theta, es.WithoutReplacement(b), n_batches=n_batches, seed=11)
-        sharpness = es.sharpness(problem, theta)
-        np.testing.assert_allclose(float(row["gap"]), minibs.value / sharpness - 1, rtol=1e-6)
-        deviations = problem.sample_hessians(theta, np.arange(n)) - problem.hessian(theta)
-        bound = np.sqrt((n - b) / (b * (n - 1)) * (deviations**2).sum(axis=(1, 2)).mean()) / sharpness
-        np.testing.assert_allclose(float(row["bound"]), bound, rtol=1e-7)
-        assert 0 <= float(row["gap"]) <= bound
-        if b in (1, n - 1):
-            assert row["exact"] == "True"
-
-
-def test_stability_diagram_is_that_of_the_public_functions(built: Built) -> None:
-    from figures.stability import SEED, D, N
-
-    table = es.data.gaussian(N, D, seed=SEED)
-    problem, theta = es.LinearRegression(table.inputs, table.targets), np.zeros(D)
-    unit = 2 / es.sharpness(problem, theta)
-    rows = built.rows("stability")
-    for row in rows:
-        sampling, ratio = es.WithoutReplacement(int(row["batch_size"])), float(row["relative_step_size"])
-        if row["threshold"] == "mean_square":
-            np.testing.assert_allclose(ratio * unit, es.stability.critical_step_size(problem, theta, sampling))
-        if row["threshold"] == "sharpness":
-            assert ratio == 1.0
-        if row["threshold"] == "almost_sure":
-            assert float(row["lower"]) <= ratio <= float(row["upper"])
-        if not row["threshold"] and row["batch_size"] == str(N):
-            modes = np.linalg.eigvalsh(problem.hessian(theta))
-            rate = np.log(np.abs(1 - ratio * unit * modes).max())
-            np.testing.assert_allclose(float(row["growth_rate"]), rate, atol=1e-7)
-
-
-def test_an_inconclusive_level_is_drawn_open() -> None:
-    rows = [
-        {"setting": "diabetes", "n_samples": 442, "batch_size": b, "statistic": name, "level": 1.0, "lower": 0.9}
-        | {"upper": 1.1, "verdict": "inconclusive" if b == 1 else "settles", "tolerance": 0.05}
-        for b in (1, 442)
-        for name in plots.LOOKS
-    ]
+def test_batch_sizes_that_would_touch_are_left_out() -> None:
     with plots.style():
-        figure = plots.levels_figure(rows)
-    lines = {line.get_label(): line for line in figure.axes[0].lines}
-    for name, look in plots.LOOKS.items():
-        opened, decided = lines[f"_{name} open"], lines[f"_{name} decided"]
-        assert (list(opened.get_xdata()), opened.get_markerfacecolor()) == ([1.0], plots.CASING)
-        assert (list(decided.get_xdata()), decided.get_markerfacecolor()) == ([442.0], look.color)
+        figure = Figure(figsize=(1.6, 1.5))
+        axes = figure.subplots()
+        plots.batch_axis(axes, [1, 2, 4, 8, 16, 32, 50], 50)
+        axes.set_xlim(0.9, 55)
+        plots.thin_labels(figure)
+    shown = [label.get_text() for label in axes.get_xticklabels() if label.get_text()]
+    assert shown[-1] == "$n=50$"
+    assert "32" not in shown
+    assert len(axes.get_xticks()) == 7
 
 
-def test_statistics_differ_in_colour_marker_and_line() -> None:
-    looks = plots.LOOKS.values()
-    for aspect in ("label", "color", "marker"):
-        assert len({getattr(look, aspect) for look in looks}) == len(looks)
-    assert len({(look.line, look.main) for look in looks}) == len(looks)
+def test_animation_has_a_frame_per_step(tmp_path: Path) -> None:
+    figures.build("teaching", tmp_path, width="icml1", quick=True, formats=("gif",))
+    with Image.open(tmp_path / "teaching.gif") as picture:
+        assert picture.n_frames == 1 + max(row["step"] for row in quick("teaching").rows)
 
 
-def test_report_pictures_are_self_contained(patched: pytest.MonkeyPatch) -> None:
-    pictures = plots.report_pictures(quick=True)
-    assert len(pictures) == 2
-    page = "<div>" + "".join(pictures.values()) + "</div>"
-    assert not re.search(r"http|xlink|<!DOCTYPE|<\?xml|<metadata", page)
-    ids = [element.get("id") for element in ElementTree.fromstring(page).iter() if element.get("id")]
-    assert len(ids) == len(set(ids))
-    used = set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', page))
-    assert {first or second for first, second in used} <= set(ids)
-    assert pictures == plots.report_pictures(quick=True)
+def test_rows_are_computed_once_for_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ESSSIM_CACHE", str(tmp_path / "cache"))
+    script, calls = ModuleType("counting"), []
+
+    def collect(configuration: dict[str, int], tell: object) -> list[dict[str, float]]:
+        calls.append(configuration)
+        return [{"x": 0.1 + configuration["n"]}]
+
+    script.collect = collect  # type: ignore[attr-defined]
+    monkeypatch.setattr(cache, "_computing", lambda _: "source")
+    for n in (1, 1, 2):
+        assert cache.rows(script, "counting", {"n": n}, print) == [{"x": 0.1 + n}]
+    assert [call["n"] for call in calls] == [1, 2]
+    for path in (tmp_path / "cache").iterdir():
+        path.write_text("damaged", encoding="utf-8")
+    cache.rows(script, "counting", {"n": 1}, print)
+    shutil.rmtree(tmp_path / "cache")
+    cache.rows(script, "counting", {"n": 1}, print)
+    assert len(calls) == 4
+    (tmp_path / "cache" / "file").write_text("", encoding="utf-8")
+    monkeypatch.setenv("ESSSIM_CACHE", str(tmp_path / "cache" / "file"))
+    assert cache.rows(script, "counting", {"n": 1}, print) == [{"x": 1.1}]
 
 
-def test_report_pictures_draw_only_what_was_verified(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ramp_plots, "run_ramp", pytest.fail)
-    monkeypatch.setattr(ramp_plots, "ramp_level", pytest.fail)
-    assert plots.report_pictures(True, ["imbalance", "minibs-settles/diabetes/b=16"]) == {}
+def test_a_new_look_keeps_the_rows_and_a_new_computation_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = (
+        "import os\nALT = 'a'\nN = 1\ndef collect():\n    return N\ndef draw():\n    pass\ndef numbers():\n    pass\n"
+    )
+
+    def key(text: str) -> str:
+        monkeypatch.setattr(cache.inspect, "getsource", lambda _: text)
+        return cache.key(ModuleType("any"), {})
+
+    before = key(source)
+    assert key(source.replace("'a'", "'b'").replace("draw():\n    pass", "draw():\n    return 1")) == before
+    assert key(source.replace("N = 1", "N = 2")) != before
+    monkeypatch.setattr(cache._source, "digest", lambda: "other code")
+    assert key(source) != before
 
 
-def test_gallery_shows_every_figure(built: Built) -> None:
-    page = (built.folder / "README.md").read_text(encoding="utf-8")
-    for name in NAMES:
-        assert f"]({name}.png)" in page
-        assert f"]({name}.csv)" in page
-    assert not re.search(r"\{\w*\}|\bnan\b|\binf\b", page)
-    assert "](output/gap.png)" in gallery(built.folder, "output/")
+def test_command_builds_a_figure_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["figure", "teaching", "--quick", "--format", "svg", "--width", "jmlr1", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["files"] == ["teaching.svg", "teaching.csv", "teaching.json", "teaching.md"]
+    assert all((tmp_path / name).is_file() for name in answer["files"])
+    assert cli.run(["figure", "teaching", "--quick", "--format", "png", "--out", "new/folder"]) == 0
+    assert capsys.readouterr().out.split() == [f"new/folder/teaching.{end}" for end in ("png", "csv", "json", "md")]
 
 
-def test_an_unknown_figure_is_one_line_with_the_nearest(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main(["gap", "levles", "--out", str(tmp_path / "none")]) == 2
+def test_list_says_a_sentence_of_each(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["figure", "--list"]) == 0
+    listed = capsys.readouterr().out
+    assert cli.run(["figure", "--list", "--json"]) == 0
+    entries = json.loads(capsys.readouterr().out)["figures"]
+    assert [entry["name"] for entry in entries] == list(NAMES)
+    for entry in entries:
+        assert entry["name"] in listed
+        assert " ".join(entry["shows"].split()[:4]) in listed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["levles"], "did you mean 'levels'?"),
+        (["levels", "--width", "icml3"], "got 'icml3'; did you mean 'icml2'?"),
+        (["levels", "--format", "pfd"], "got 'pfd'; did you mean 'pdf'?"),
+        (
+            ["levels", "--format", "gif"],
+            "format must be one of pdf, svg, png for a figure that does not move, got 'gif'",
+        ),
+        ([], "figure must be named, got none; `esssim figure --list` shows them"),
+    ],
+)
+def test_bad_input_is_one_line_before_any_work(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("figures.cache.rows", pytest.fail)
+    assert cli.run(["figure", *arguments, "--out", str(tmp_path / "none")]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == (
-        "error: figure must be one of 'levels', 'ramp', 'gap', 'stability', got 'levles'; did you mean 'levels'?\n"
-    )
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("error: ")
+    assert message in captured.err
     assert not (tmp_path / "none").exists()
+    names = [word for word in arguments if word not in ("--width", "--format")]
+    if names == ["levles"]:
+        assert main([*names, "--out", str(tmp_path / "none")]) == 2
+        assert message in capsys.readouterr().err
 
 
-def test_scripts_work_under_another_package_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = Path(figures.__file__)
-    spec = importlib.util.spec_from_file_location("elsewhere", source, submodule_search_locations=[str(source.parent)])
-    assert spec is not None
-    assert spec.loader is not None
-    package = importlib.util.module_from_spec(spec)
-    for name in ("elsewhere", "elsewhere.gap", "elsewhere.style"):
-        monkeypatch.setitem(sys.modules, name, package)
-    del sys.modules["elsewhere.gap"], sys.modules["elsewhere.style"]
-    spec.loader.exec_module(package)
-    assert [path.name for path in package.build("gap", tmp_path, True)] == [f"gap.{suffix}" for suffix in SUFFIXES]
+def test_programs_that_are_not_there_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    with pytest.raises(ValueError, match="mp4 needs the program ffmpeg"):
+        figures.check("teaching", "icml2", ["mp4"])
+    with pytest.raises(ValueError, match="usetex needs the programs latex and dvipng"):
+        figures.check("levels", "icml2", usetex=True)
+    assert figures.check("teaching", "icml2")[1] == ("pdf", "svg", "png", "gif")
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    assert figures.check("teaching", "icml2")[1] == ("pdf", "svg", "png", "gif", "mp4")
+
+
+def test_text_is_escaped_for_latex_outside_of_formulas() -> None:
+    with plots.style(usetex=True):
+        figure = Figure()
+        text = figure.text(0, 0, "mean (95 %), 1–2, $a–%$")
+        style._escape_for_tex(figure)
+    assert text.get_text() == r"mean (95 \%), 1--2, $a–%$"
+
+
+def test_gallery_shows_every_figure(tmp_path: Path) -> None:
+    for name in NAMES:
+        (tmp_path / f"{name}.md").write_text(f"![alt]({name}.png)\n\ncaption of {name}\n", encoding="utf-8")
+    (tmp_path / "teaching.gif").touch()
+    page = gallery(tmp_path, "output/")
+    for name in NAMES:
+        assert f"](output/{name}.png)" in page
+        assert f"](output/{name}.csv)" in page
+        assert f"caption of {name}" in page
+    assert "](output/teaching.gif)" in page
+
+
+def test_committed_gallery_is_that_of_the_committed_figures() -> None:
+    folder = Path(figures.__file__).parent
+    assert (folder / "README.md").read_text(encoding="utf-8") == gallery(folder / "output", "output/")
+    for name in NAMES:
+        assert (folder / "output" / f"{name}.png").is_file(), name
+
+
+def test_scripts_have_one_name_wherever_they_lie() -> None:
+    package = _scripts.scripts()
+    assert package.__name__ == "esssim.figures"
+    assert package is _scripts.scripts()
+    assert package.FIGURES == figures.FIGURES

@@ -7,6 +7,7 @@ from esssim.gap.model import Bound, Bounds, Prediction
 from esssim.gap.perturbation import second_order, third_order
 from esssim.gap.predict import predict, predictions, scaling_exponents
 from esssim.gap.random_matrix import additive_noise, marchenko_pastur, outlier, spectral_edge, spike
+from esssim.gap.tracy_widom import tracy_widom_density
 
 __all__ = [
     "Bound",
@@ -28,4 +29,5 @@ __all__ = [
     "spike",
     "third_order",
     "top_eigenvalue_variance_bound",
+    "tracy_widom_density",
 ]

@@ -1,6 +1,15 @@
 """Pictures: one style, what is drawn onto axes, and the figures of the ramp."""
 
-from esssim.plots.axes import batch_axis, draw_edge, draw_gap, draw_levels, draw_ramp, draw_stability, draw_threshold
+from esssim.plots.axes import (
+    batch_axis,
+    draw_edge,
+    draw_levels,
+    draw_ramp,
+    draw_stability,
+    draw_threshold,
+    thin_labels,
+)
+from esssim.plots.pages import DEFAULT, NAMES, REPORT, Page, page
 from esssim.plots.ramp import (
     level_experiments,
     level_rows,
@@ -15,6 +24,7 @@ from esssim.plots.ramp import (
     svg_text,
 )
 from esssim.plots.style import (
+    BATCH_MARKERS,
     BLACK,
     BLUE,
     CASING,
@@ -27,41 +37,53 @@ from esssim.plots.style import (
     PURPLE,
     RED,
     Look,
+    batch_color,
+    legend_above,
+    small_letters,
     statistics_legend,
     style,
 )
 
 __all__ = [
+    "BATCH_MARKERS",
     "BLACK",
     "BLUE",
     "CASING",
+    "DEFAULT",
     "GREEN",
     "GREY",
     "LOOKS",
     "MEAN_SQUARE",
+    "NAMES",
     "ORANGE",
     "PAGE_WIDTH",
     "PURPLE",
     "RED",
+    "REPORT",
     "Look",
+    "Page",
     "batch_axis",
+    "batch_color",
     "draw_edge",
-    "draw_gap",
     "draw_levels",
     "draw_ramp",
     "draw_stability",
     "draw_threshold",
+    "legend_above",
     "level_experiments",
     "level_rows",
     "levels_figure",
     "levels_svg",
+    "page",
     "panel_experiments",
     "ramp_experiments",
     "ramp_figure",
     "ramp_rows",
     "ramp_svg",
     "report_pictures",
+    "small_letters",
     "statistics_legend",
     "style",
     "svg_text",
+    "thin_labels",
 ]

@@ -10,11 +10,12 @@ import numpy.typing as npt
 
 from esssim.claims.model import Row
 from esssim.experiments import FOLLOWED
-from esssim.plots.style import BLACK, CASING, GREY, LOOKS, Look
+from esssim.plots.style import CASING, GREY, LOOKS, Look, small_letters
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import QuadMesh
+    from matplotlib.figure import Figure
 
 
 def draw_edge(axes: Axes, label: str | None = r"$2/\eta$", tolerance: float | None = None) -> None:
@@ -29,10 +30,10 @@ def draw_edge(axes: Axes, label: str | None = r"$2/\eta$", tolerance: float | No
         )  # fmt: skip
 
 
-def draw_ramp(axes: Axes, rows: Sequence[Row]) -> None:
+def draw_ramp(axes: Axes, rows: Sequence[Row], label: str | None = r"$2/\eta$") -> None:
     """The rows of one run (`ramp_rows`): (η/2)·statistic against η/η₀, mean and range of the replicas."""
     x = _column(rows, "relative_step_size")
-    draw_edge(axes)
+    draw_edge(axes, label)
     axes.axvline(FOLLOWED, color=GREY, linewidth=0.6, linestyle=(0, (1, 2)), zorder=1)
     for rank, (name, look) in enumerate(reversed(LOOKS.items())):
         low, high = _column(rows, f"{name}_lowest"), _column(rows, f"{name}_highest")
@@ -73,7 +74,7 @@ def _name_farthest(
         above = level[k] > 1
         axes.annotate(
             f"{level[k]:.2f}", (b[k], level[k]), (0, 5) if above else (6, -7), textcoords="offset points",
-            ha="center" if above else "left", va="bottom" if above else "center", fontsize=8.5, color=color,
+            ha="center" if above else "left", va="bottom" if above else "center", fontsize=small_letters(), color=color,
         )  # fmt: skip
 
 
@@ -87,30 +88,26 @@ def batch_axis(axes: Axes, sizes: Sequence[int], n: int) -> None:
     axes.set_xlabel("batch size $b$")
 
 
-def draw_gap(axes: Axes, rows: Sequence[Row]) -> None:
-    """The MiniBS gap of one ensemble over λ_max against b, log–log, below its bound, with the slopes 1/b and 1/√b.
+def thin_labels(figure: Figure) -> None:
+    """Leave out labels of batch sizes that would touch their neighbours; b = n stays."""
+    from matplotlib.ticker import FixedLocator
 
-    rows: batch_size, gap, standard_error, exact, bound, second_order (∝ c), slow (∝ √c), all over λ_max.
-    """
-    look = LOOKS["minibatch_sharpness"]
-    b, gap, error = _column(rows, "batch_size"), _column(rows, "gap"), _column(rows, "standard_error")
-    bound = _column(rows, "bound")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.fill_between(b, bound, 100 * bound.max(), color="#E4E4E4", linewidth=0, zorder=0)
-    for name, dashes, label in (
-        ("slow", (0, (4, 2)), r"$\propto\sqrt{c}\sim 1/\sqrt{b}$"),
-        ("second_order", (0, (1, 1.5)), r"$\propto c\sim 1/b$ (second order)"),
-    ):
-        axes.plot(b, _column(rows, name), color=GREY, linewidth=0.8, linestyle=dashes, zorder=1, label=label)
-    axes.plot(b, bound, color=BLACK, linewidth=0.9, zorder=2, label="upper bound (Jensen–Frobenius)")
-    exact = np.array([bool(row["exact"]) for row in rows])
-    axes.plot(b, gap, color=look.color, linewidth=0.8, zorder=3)
-    axes.plot(b[exact], gap[exact], look.marker, color=look.color, markersize=4.2, zorder=4, label="MiniBS gap, exact")
-    axes.errorbar(
-        b[~exact], gap[~exact], 1.96 * error[~exact], fmt=look.marker, color=look.color, markersize=3.8,
-        markerfacecolor=CASING, elinewidth=0.8, capsize=1.5, zorder=4, label="MiniBS gap, sampled (95 %)",
-    )  # fmt: skip
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        if not isinstance(axes.xaxis.get_major_locator(), FixedLocator):
+            continue
+        ticks, labels = axes.get_xticks(), axes.get_xticklabels()
+        if len(ticks) != len(labels):  # without numbers of its own
+            continue
+        texts, left = [label.get_text() for label in labels], np.inf
+        for k in np.argsort(ticks)[::-1]:
+            box = labels[k].get_window_extent()
+            if box.x1 > left - 0.35 * box.height and texts[k]:
+                texts[k] = ""
+            elif texts[k]:
+                left = box.x0
+        if texts != [label.get_text() for label in labels]:
+            axes.set_xticks(ticks, texts)
 
 
 def draw_stability(

@@ -13,17 +13,18 @@ import numpy as np
 from esssim.claims.model import Row
 from esssim.claims.ramp import BATCH_SIZES, QUICK, SAMPLES, TOLERANCE, experiment, trajectory
 from esssim.experiments import FOLLOWED, LEVELS, RampExperiment, ramp_level, run_ramp
-from esssim.plots.axes import draw_levels, draw_ramp
-from esssim.plots.style import GREY, LOOKS, PAGE_WIDTH, statistics_legend, style
+from esssim.plots.axes import draw_levels, draw_ramp, thin_labels
+from esssim.plots.pages import REPORT, Page
+from esssim.plots.style import GREY, LOOKS, small_letters, statistics_legend, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RAMP_SETTING = "gaussian-100x50"
 TITLES = {
-    "gaussian-100x50": "Gaussian, $n=100$, $d=50$",
-    "gaussian-50x100": "Gaussian, $n=50$, $d=100$",
-    "diabetes": "diabetes table, $n=442$, $d=10$",
+    "gaussian-100x50": "Gaussian, $d=50$",
+    "gaussian-50x100": "Gaussian, $d=100$",
+    "diabetes": "diabetes table, $d=10$",
 }
 
 
@@ -89,14 +90,10 @@ def level_rows(experiments: Iterable[RampExperiment]) -> list[Row]:
     return rows
 
 
-def ramp_figure(rows: Sequence[Row]) -> Figure:
+def ramp_figure(rows: Sequence[Row], page: Page = REPORT) -> Figure:
     """Every statistic along the ramp, one panel per batch size of `ramp_rows`. Call within `style`."""
-    from matplotlib.figure import Figure
-
     sizes = list(dict.fromkeys(int(row["batch_size"]) for row in rows))
-    n_columns = min(3, len(sizes))
-    n_rows = -(-len(sizes) // n_columns)
-    figure = Figure(figsize=(PAGE_WIDTH, 0.8 + 1.75 * n_rows))
+    figure, n_rows, n_columns = page.figure(len(sizes), aspect=0.65, narrowest=1.5)
     grid = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
     panels = list(grid.flat)
     n = SAMPLES[str(rows[0]["setting"])]
@@ -104,43 +101,47 @@ def ramp_figure(rows: Sequence[Row]) -> Figure:
         draw_ramp(axes, [row for row in rows if row["batch_size"] == b])
         axes.set_title(f"$b=n={b}$" if b == n else f"$b={b}$")
     panels[0].annotate(
-        "levels are averages from here on", (FOLLOWED, 0.97), (3, 0), xycoords=("data", "axes fraction"),
-        textcoords="offset points", fontsize=7.5, color=GREY, va="top",
+        "averaged →", (FOLLOWED, 0.97), (3, 0), xycoords=("data", "axes fraction"),
+        textcoords="offset points", fontsize=small_letters(), color=GREY, va="top",
     )  # fmt: skip
     # Shared by all panels: only now is the highest known.
     panels[0].set_ylim(0, None)
     for axes in panels[len(sizes) :]:
         axes.set_axis_off()
     for axes in panels[max(0, len(sizes) - n_columns) : len(sizes)]:
-        axes.set_xlabel(r"step size $\eta\,/\,\eta_0$")
         axes.tick_params(labelbottom=True)
-    for axes in grid[:, 0]:
-        axes.set_ylabel(r"$(\eta/2)\times$ statistic")
+    figure.supxlabel(r"step size $\eta\,/\,\eta_0$", fontsize=page.letters)
+    figure.supylabel(r"$(\eta/2)\times$ statistic", fontsize=page.letters)
     statistics_legend(figure)
     return figure
 
 
-def levels_figure(rows: Sequence[Row]) -> Figure:
+def levels_figure(rows: Sequence[Row], page: Page = REPORT) -> Figure:
     """Where every statistic settles against b, one panel per setting of `level_rows`. Call within `style`."""
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MultipleLocator
 
     settings = list(dict.fromkeys(str(row["setting"]) for row in rows))
-    figure = Figure(figsize=(PAGE_WIDTH, 2.9))
-    grid = figure.subplots(1, len(settings), sharey=True, squeeze=False)[0]
-    for axes, setting in zip(grid, settings, strict=True):
+    figure, n_rows, n_columns = page.figure(len(settings), aspect=0.85, narrowest=1.7)
+    grid = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False)
+    panels = list(grid.flat)
+    for axes, setting in zip(panels, settings, strict=False):
         draw_levels(axes, [row for row in rows if row["setting"] == setting])
         axes.set_title(TITLES[setting])
-    low, high = grid[0].get_ylim()
+    for axes in panels[len(settings) :]:
+        axes.set_axis_off()
+    low, high = panels[0].get_ylim()
     # Room for the number above the highest point.
-    grid[0].set_ylim(0, high + 0.06 * (high - low))
-    grid[0].yaxis.set_major_locator(MultipleLocator(0.5))
-    grid[0].set_ylabel(r"level: $(\eta/2)\times$ statistic")
+    panels[0].set_ylim(0, high + 0.1 * (high - low))
+    panels[0].yaxis.set_major_locator(MultipleLocator(0.5))
+    for axes in grid[:, 0]:
+        axes.set_ylabel(r"level: $(\eta/2)\times$ statistic")
     if any(row["verdict"] == "inconclusive" for row in rows):
-        grid[0].annotate(
-            "open: inconclusive", (0.03, 0.97), xycoords="axes fraction", fontsize=7.5, color=GREY, va="top"
-        )
+        panels[-1 if len(settings) == len(panels) else 0].annotate(
+            "open: inconclusive", (0.97, 0.03), xycoords="axes fraction", fontsize=small_letters(), color=GREY,
+            ha="right", va="bottom",
+        )  # fmt: skip
     statistics_legend(figure)
+    thin_labels(figure)
     return figure
 
 

@@ -1,20 +1,26 @@
-"""One style for every picture; matplotlib is imported on first use.
+"""One style for every picture: fonts, colours, legends; matplotlib is imported on first use.
 
 One colour, marker and line per statistic, the same in every picture; they differ in grey too. Colours are those of
-Okabe & Ito (2008), told apart by every kind of colour vision.
+Okabe & Ito (2008), told apart by every kind of colour vision. Batch sizes go from dark to light along one map.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+import numpy as np
 
-PAGE_WIDTH = 7.0  # inches, two columns
+from esssim.plots.pages import REPORT, Page
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
+
+PAGE_WIDTH = REPORT.width
 MEAN_SQUARE = "mean_square_sharpness_gauss_newton"
 BLACK, BLUE, GREEN, ORANGE, PURPLE, RED = "#000000", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#D55E00"
 GREY = "#666666"
@@ -51,22 +57,36 @@ LOOKS = {
 }
 
 
+# Markers of curves that are told apart by batch size, in the order of the sizes: they differ in grey too.
+BATCH_MARKERS = "osD^vPX*"
+
+
+def batch_color(b: int, n: int) -> tuple[float, float, float, float]:
+    """The colour of batch size b of n samples: viridis by log b, dark at 1, without its yellow end."""
+    from matplotlib import colormaps
+
+    r, g, blue, alpha = colormaps["viridis"](0.85 * float(np.log(b) / np.log(max(n, 2))))
+    return (r, g, blue, alpha)
+
+
 @contextmanager
-def style() -> Iterator[None]:
-    """Draw and save inside this: STIX fonts, embedded as TrueType in PDF and as outlines in SVG, thin axes."""
+def style(page: Page = REPORT, usetex: bool = False) -> Iterator[None]:
+    """Draw and save inside this: STIX fonts, embedded as TrueType in PDF and as outlines in SVG, thin axes; letters and
+    numbers of the page's size. usetex: LaTeX sets the text, in its own Times."""
     from matplotlib import rc_context
 
+    small = page.letters - 1
     settings: dict[Any, Any] = {
         "font.family": "STIXGeneral",
         "mathtext.fontset": "stix",
-        "font.size": 9,
-        "axes.titlesize": 9,
-        "axes.labelsize": 9,
-        "xtick.labelsize": 8,
-        "ytick.labelsize": 8,
-        "legend.fontsize": 8.5,
+        "font.size": page.letters,
+        "axes.titlesize": page.letters,
+        "axes.labelsize": page.letters,
+        "xtick.labelsize": small,
+        "ytick.labelsize": small,
+        "legend.fontsize": small,
         "legend.frameon": False,
-        "legend.handlelength": 2.6,
+        "legend.handlelength": 2.4,
         "axes.linewidth": 0.6,
         "axes.spines.top": False,
         "axes.spines.right": False,
@@ -84,22 +104,53 @@ def style() -> Iterator[None]:
         "svg.hashsalt": "esssim",
         "savefig.dpi": 300,
     }
+    if usetex:
+        settings |= {
+            "text.usetex": True,
+            "font.family": "serif",
+            "font.serif": ["Times"],
+            "text.latex.preamble": r"\usepackage{amsmath,amssymb,textcomp}\usepackage{newtxtext,newtxmath}",
+        }
     with rc_context(settings):
         yield
 
 
+def small_letters() -> float:
+    """The size of numbers at the axes, in points."""
+    from matplotlib import rcParams
+
+    return float(rcParams["xtick.labelsize"])
+
+
+def legend_above(figure: Figure, handles: Sequence[Artist]) -> Legend:
+    """The legend above all panels, in reading order, in as many columns as the figure is wide enough for."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    for most in range(len(handles), 0, -1):
+        n_rows = -(-len(handles) // most)
+        n_columns = -(-len(handles) // n_rows)
+        # A legend fills column by column, with the longer columns first.
+        rows = [handles[k * n_columns : (k + 1) * n_columns] for k in range(n_rows)]
+        ordered = [row[column] for column in range(n_columns) for row in rows if column < len(row)]
+        legend = figure.legend(
+            handles=ordered, loc="outside upper center", ncols=n_columns, columnspacing=1.1, borderaxespad=0.2
+        )
+        if legend.get_window_extent(renderer).width <= figure.bbox.width or most == 1:
+            break
+        legend.remove()
+    return legend
+
+
 def statistics_legend(figure: Figure) -> None:
-    """The statistics above the figure, the main ones in the first row."""
+    """The statistics above the figure, the main ones first."""
     from matplotlib.lines import Line2D
 
-    looks = list(LOOKS.values())
-    # A legend fills column by column; this order puts the first three side by side.
-    ordered = [look for column in range(3) for look in (looks[column], looks[column + 3])]
     handles = [
         Line2D(
             [], [], color=look.color, linestyle=look.line, linewidth=look.width, marker=look.marker,
             markersize=look.size, label=look.label,
         )
-        for look in ordered
+        for look in LOOKS.values()
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside upper center", ncols=3, columnspacing=1.6)
+    legend_above(figure, handles)

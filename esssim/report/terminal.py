@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from rich import progress as bars
 from rich.box import SIMPLE_HEAD
@@ -126,6 +126,16 @@ def show_claims(claims: list[Claim]) -> None:
         table.add_column(heading, overflow="fold")
     for claim in claims:
         table.add_row(Text(claim.id), EXPECTED[claim.expected], Text(claim.statement))
+    output().print(table)
+
+
+def show_figures(figures: Mapping[str, str]) -> None:
+    """The list of figures: name and what it shows."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("figure", "shows"):
+        table.add_column(heading, overflow="fold")
+    for name, sentence in figures.items():
+        table.add_row(Text(name), Text(sentence))
     output().print(table)
 
 

@@ -1,0 +1,73 @@
+"""Computed rows on disk, under the hash of everything that decides them. The folder can be deleted at any time."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import inspect
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+
+from esssim import _source, store
+from esssim.claims.model import Row
+
+
+def folder() -> Path:
+    """ESSSIM_CACHE, or esssim in the user's folder of caches."""
+    named = os.environ.get("ESSSIM_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "esssim"
+
+
+def rows(script: ModuleType, name: str, configuration: Mapping[str, object], tell: Callable[[str], None]) -> list[Row]:
+    """What the script's `collect` gives for a configuration; from the cache if it is there."""
+    path = folder() / f"{name}-{key(script, configuration)[:24]}.json"
+    with contextlib.suppress(OSError, ValueError):  # none yet, or damaged
+        kept: list[Row] = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        return kept
+    with _runs_are_kept():
+        found = {"configuration": configuration, "rows": script.collect(configuration, tell)}
+        text = json.dumps(found, default=lambda number: number.item())  # numpy has its own kinds of numbers
+    with contextlib.suppress(OSError, ValueError):  # a folder that cannot be written to costs time, no more
+        path.parent.mkdir(parents=True, exist_ok=True)
+        store.write_text(path, text)
+    fresh: list[Row] = json.loads(text)["rows"]
+    return fresh
+
+
+def key(script: ModuleType, configuration: Mapping[str, object]) -> str:
+    """Hash of the configuration, of esssim and of what the script computes: a new look costs no new computation."""
+    content = [configuration, _source.digest(), _computing(script)]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _computing(script: ModuleType) -> str:
+    """The source of a script without its `draw…`, `animate` and `numbers`, and without its words."""
+    tree = ast.parse(inspect.getsource(script))
+
+    def draws(node: ast.stmt) -> bool:
+        if isinstance(node, ast.FunctionDef):
+            return node.name.lstrip("_").startswith(("draw", "animate", "numbers"))
+        names = [target.id for target in getattr(node, "targets", []) if isinstance(target, ast.Name)]
+        return names in (["ALT"], ["CAPTION"]) or isinstance(node, ast.Import | ast.ImportFrom)
+
+    return "\n".join(ast.unparse(node) for node in tree.body if not draws(node))
+
+
+@contextlib.contextmanager
+def _runs_are_kept() -> Iterator[None]:
+    """The runs that several figures share (`esssim.experiments`) are kept in the same folder."""
+    before = os.environ.get("ESSSIM_CACHE")
+    with contextlib.suppress(OSError):
+        folder().mkdir(parents=True, exist_ok=True)
+        os.environ["ESSSIM_CACHE"] = str(folder())
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("ESSSIM_CACHE", None)
