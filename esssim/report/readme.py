@@ -11,13 +11,13 @@ from esssim import store
 from esssim.report.words import TONES, spoken, tone
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-MARKS = {"holds": "✓", "refuted": "✗", "inconclusive": "?"}
+MARKS = {"holds": "✓", "refuted": "✗", "inconclusive": "?", "skipped": "–"}
 Entry = Mapping[str, Any]
 
 
 def markdown_table(results: Mapping[str, Any]) -> str:
     """The README's account of a results.json: levels by statistic and batch size, then every other claim in words."""
-    claims: Sequence[Entry] = results["claims"]
+    claims: Sequence[Entry] = [entry for entry in results["claims"] if entry.get("extra") is None]
     levels = [(place, entry) for entry in claims if (place := _batch_size_of(entry["id"])) is not None]
     parts = [_headline(claims, results["environment"])]
     for setting in dict.fromkeys(place[1] for place, _ in levels):
