@@ -18,7 +18,19 @@ from esssim.claims.model import Claim, Measurement, Registry, Verdict
 from esssim.claims.verify import EXTRAS, Progress, exit_code, missing, verify_claims
 
 registry = Registry()
-for module in (identities, gap, ramp, thresholds, momentum, moments, published, self_stabilisation, flow, networks):
+for module in (
+    identities,
+    gap,
+    ramp,
+    thresholds,
+    momentum,
+    moments,
+    published,
+    self_stabilisation,
+    flow,
+    networks,
+    network_flow,
+):
     module.register(registry)
 
 __all__ = ["EXTRAS", "Claim", "Measurement", "Registry", "Verdict", "exit_code", "missing", "registry", "verify"]

@@ -108,6 +108,7 @@ def _legend(verdicts: Sequence[Verdict]) -> str:
     items = [
         f'<tr><td class="n">{tones.count(name)}</td><td><span class="badge {name}">{escape(words)}</span></td></tr>'
         for name, words in TONES.items()
+        if name != "skipped" or name in tones
     ]
     return (
         f"<table>{''.join(items)}</table>"
