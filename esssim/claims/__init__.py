@@ -8,6 +8,7 @@ from esssim.claims import (
     identities,
     moments,
     momentum,
+    network_flow,
     networks,
     published,
     ramp,
