@@ -63,7 +63,7 @@ def sampled_interaction_aware_sharpness(
 
     def parts(batches: IntArray) -> FloatArray:
         gradients = problem.gradient(theta, batches)
-        products = np.stack([problem.hessian_products(theta, everyone, gradient) for gradient in gradients])
+        products = problem.hessian_products(theta, np.broadcast_to(everyone, (len(batches), len(everyone))), gradients)
         return np.stack(((gradients * products).sum(axis=1), (gradients**2).sum(axis=1)), axis=1)
 
     full = sampling.count(problem.n_samples) <= n_batches

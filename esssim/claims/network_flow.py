@@ -45,8 +45,8 @@ class NetworkFlow:
     label_noise: float = 0.03
     n_samples: int = 30
     n_inputs: int = 5
-    rise: float = 2.0
-    n_steps: int = 200_000
+    rise: float = 1.5
+    n_steps: int = 100_000
     n_replicas: int = 4
     n_records: int = 19
     n_batches: int = 128
