@@ -15,8 +15,8 @@ from esssim.sampling import Sampling
 
 torch = pytest.importorskip("torch", reason="the bridge needs PyTorch")
 
-from esssim import bridge  # noqa: E402
 from esssim.bridge import Piecewise, TorchProblem, data, mlp, networks, train  # noqa: E402
+from esssim.bridge.leading import leading_mean_square_sharpness  # noqa: E402
 from esssim.bridge.recording import sampled_interaction_aware_sharpness  # noqa: E402
 
 
@@ -212,7 +212,7 @@ class TestSubspace:
         scheme = es.WithoutReplacement(3)
         exact = es.mean_square_sharpness(problem, problem.theta0, scheme, hessian="gauss_newton")
         ranks = (1, 4, 16, problem.n_params)
-        found = [bridge.mean_square_sharpness_in_subspace(problem, problem.theta0, scheme, rank=r).value for r in ranks]
+        found = [leading_mean_square_sharpness(problem, problem.theta0, scheme, rank=r) for r in ranks]
         assert all(low <= high * (1 + 1e-9) for low, high in pairwise(found))
         assert found[-1] == pytest.approx(exact, rel=1e-5)
         assert found[0] < 0.999 * exact
@@ -222,8 +222,8 @@ class TestSubspace:
         problem = network_problem(loss=loss)
         scheme = es.WithoutReplacement(problem.n_samples)
         top = np.linalg.eigvalsh(problem.gauss_newton_curvature(problem.theta0).mean())[-1]
-        found = bridge.mean_square_sharpness_in_subspace(problem, problem.theta0, scheme, rank=20)
-        assert found.value == pytest.approx(top, rel=1e-6)
+        found = leading_mean_square_sharpness(problem, problem.theta0, scheme, rank=20)
+        assert found == pytest.approx(top, rel=1e-6)
 
 
 class TestCheckpoint:

@@ -14,12 +14,13 @@ from esssim.bridge.checkpoint import Checkpoint, load_checkpoint, save_checkpoin
 from esssim.bridge.networks import mlp
 from esssim.bridge.problem import TorchProblem
 from esssim.bridge.schedule import Piecewise
-from esssim.bridge.subspace import mean_square_sharpness_in_subspace
+from esssim.bridge.subspace import SubspaceSharpness, mean_square_sharpness_in_subspace
 from esssim.bridge.train import train
 
 __all__ = [
     "Checkpoint",
     "Piecewise",
+    "SubspaceSharpness",
     "TorchProblem",
     "data",
     "load_checkpoint",

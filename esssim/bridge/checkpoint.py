@@ -62,7 +62,7 @@ def load_checkpoint(path: str | os.PathLike[str], *, fingerprint: str | None = N
     if not target.is_file():
         raise ValueError(f"path must name a checkpoint, there is no file {str(target)!r}")
     try:
-        with np.load(target, allow_pickle=False) as arrays:
+        with open(target, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             header = json.loads(arrays["header"].tobytes())
             found = {name: arrays[name] for name in arrays.files}
         known = header["format"] == FORMAT

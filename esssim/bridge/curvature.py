@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from esssim._validate import FloatArray, IntArray
+from esssim.bridge.perceptron import Perceptron, layers_of
 from esssim.problems.operators import OperatorCurvature
 
 if TYPE_CHECKING:
@@ -15,17 +17,34 @@ if TYPE_CHECKING:
 
 
 class TorchCurvature(OperatorCurvature):
-    """H_Bv forward over reverse, for all batches at once."""
+    """H_Bv for all batches at once: by hand for fully connected networks, otherwise by reverse over reverse mode."""
 
     def __init__(self, problem: TorchProblem, theta: FloatArray) -> None:
-        self._problem, self._theta = problem, theta
         self.n_samples, self.n_params = problem.n_samples, problem.n_params
         self.tolerance = problem.tolerance
+        self._problem, self._theta = problem, theta
+        self._perceptron: Perceptron | None = None
+        layers = layers_of(problem.module)
+        if layers is not None and problem.loss_name in ("squared", "cross_entropy"):
+            x, y = problem.tensors
+            point = torch.as_tensor(theta, dtype=x.dtype)
+            with torch.no_grad():
+                self._perceptron = Perceptron(layers, point, x, y, problem.loss_name)
 
     def bound(self, batches: IntArray) -> Callable[[FloatArray], FloatArray]:
-        return lambda vectors: self._problem.hessian_products(self._theta, batches, vectors)
+        if self._perceptron is None:
+            return lambda vectors: self._problem.hessian_products(self._theta, batches, vectors)
+        with torch.no_grad():
+            product = self._perceptron.bound(torch.tensor(batches))
+        kind = self._problem.tensors[0].dtype
+
+        def apply(vectors: FloatArray) -> FloatArray:
+            own = np.ascontiguousarray(vectors) if vectors.flags.writeable else np.array(vectors)
+            with torch.no_grad():
+                return product(torch.as_tensor(own, dtype=kind)).numpy().astype(np.float64, copy=False)
+
+        return apply
 
     def images(self, vectors: FloatArray) -> FloatArray:
         alone = np.arange(self.n_samples)[:, None]
-        own = np.broadcast_to(vectors, (self.n_samples, self.n_params))
-        return self._problem.hessian_products(self._theta, alone, own)
+        return self.bound(alone)(np.broadcast_to(vectors, (self.n_samples, self.n_params)))

@@ -1,15 +1,16 @@
-"""A module as a function of one parameter vector: outputs, gradients, Jacobians and Hessian products of samples."""
+"""A module as a function of one parameter vector: outputs, gradients, Jacobians and Hessian products of samples.
+
+Second derivatives are reverse over reverse: forward over reverse would be faster, but through `nn.LayerNorm` torch 2.13
+gives wrong numbers for it in silence (tests/test_bridge.py has a network with one).
+"""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, hessian, jacrev, jvp, vmap
+from torch.func import functional_call, grad, jacrev, vmap
 
 from esssim.bridge.losses import SampleLoss
 
@@ -66,7 +67,7 @@ class Functional:
 
     def sample_hessians(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """∇²ℓᵢ, (n, p, p)."""
-        found: Tensor = vmap(hessian(self.sample_loss), (None, 0, 0))(theta, x, y)
+        found: Tensor = vmap(_hessian(self.sample_loss), (None, 0, 0))(theta, x, y)
         return found
 
     def jacobians(self, theta: Tensor, x: Tensor) -> Tensor:
@@ -76,11 +77,10 @@ class Functional:
 
     def hessian(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """The Hessian of the mean loss, (p, p)."""
-        found: Tensor = hessian(self.mean_loss)(theta, x, y)
-        return found
+        return _hessian(self.mean_loss)(theta, x, y)
 
     def product(self, theta: Tensor, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
-        """The Hessian of the mean loss times v (p,), forward over reverse: (p,)."""
+        """The Hessian of the mean loss times v (p,): (p,)."""
         return _directional(lambda t: grad(self.mean_loss)(t, x, y), theta, v)
 
     def sample_products(self, theta: Tensor, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
@@ -102,14 +102,12 @@ class Functional:
         return found
 
 
-@cache
-def prepare_forward_mode() -> None:
-    """torch loads its forward-mode rules at the first use, by a function of its own that it warns of."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        jvp(torch.sin, (torch.zeros(1),), (torch.zeros(1),))
+def _directional(gradient: Callable[[Tensor], Tensor], theta: Tensor, v: Tensor) -> Tensor:
+    """The symmetric derivative of a gradient times v, as the gradient of ⟨gradient, v⟩."""
+    found: Tensor = grad(lambda t: torch.dot(gradient(t), v))(theta)
+    return found
 
 
-def _directional(function: Callable[[Tensor], Any], theta: Tensor, v: Tensor) -> Tensor:
-    tangent: Tensor = jvp(function, (theta,), (v,))[1]
-    return tangent
+def _hessian(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    found: Callable[..., Tensor] = jacrev(grad(function))
+    return found

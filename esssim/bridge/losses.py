@@ -46,7 +46,7 @@ def numerical_root(loss: SampleLoss) -> Callable[[Tensor, Tensor], Tensor]:
     """RᵢRᵢᵀ = ∇²_f ℓᵢ of any loss that is convex in the outputs: (n, c) -> (n, c, c)."""
 
     def root(outputs: Tensor, targets: Tensor) -> Tensor:
-        hessians: Any = torch.func.vmap(torch.func.hessian(loss))(outputs, targets)
+        hessians: Any = torch.func.vmap(torch.func.jacrev(torch.func.grad(loss)))(outputs, targets)
         values, vectors = torch.linalg.eigh(hessians)
         scale = values.abs().amax(dim=-1, keepdim=True)
         if bool((values < -1e-10 * scale).any()):

@@ -17,7 +17,7 @@ from esssim import _validate
 from esssim._validate import FloatArray, IntArray
 from esssim.bridge import checks, losses
 from esssim.bridge.curvature import TorchCurvature
-from esssim.bridge.functional import Functional, prepare_forward_mode
+from esssim.bridge.functional import Functional
 from esssim.problems import Curvature, DenseCurvature, LowRankCurvature, NonlinearLeastSquares, Problem
 from esssim.problems.operators import BlockCurvature
 
@@ -124,6 +124,11 @@ class TorchProblem(Problem):
         return flat.numpy().astype(np.float64)
 
     @property
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """Inputs and targets as the module and the loss take them."""
+        return self._x, self._y
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over the architecture, the buffers, the loss and the data, not over the module's own parameters."""
         digest = hashlib.sha256(f"TorchProblem {self.loss_name} {self.dtype} {self.module}".encode())
@@ -222,7 +227,6 @@ class TorchProblem(Problem):
         vectors: (..., p), or (..., b, p) per_sample. copies: numbers per sample and parameter in the largest array of
         one call, which with `CHUNK_NUMBERS` bounds the memory.
         """
-        prepare_forward_mode()
         p, b = self.n_params, indices.shape[-1]
         own = (b, p) if per_sample else (p,)
         beside = () if vectors is None else vectors.shape[: vectors.ndim - len(own)]

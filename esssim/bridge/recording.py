@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from esssim._validate import FloatArray, IntArray
+from esssim.bridge.leading import RANK, leading_mean_square_sharpness
 from esssim.bridge.problem import DENSE_PARAMS, TorchProblem
-from esssim.bridge.subspace import RANK, mean_square_sharpness_in_subspace
 from esssim.sampling import Sampling
 from esssim.simulation import recorder
 from esssim.simulation.recorder import GAUSS_NEWTON
@@ -51,7 +51,7 @@ def measure(
     elif IAS in record:
         row[f"{IAS}_standard_error"] = 0.0
     if GAUSS_NEWTON in own & set(record):
-        row[GAUSS_NEWTON] = mean_square_sharpness_in_subspace(problem, theta, sampling, rank=rank).value
+        row[GAUSS_NEWTON] = leading_mean_square_sharpness(problem, theta, sampling, rank=rank)
     return row
 
 

@@ -1,102 +1,102 @@
-"""Mean-square sharpness of a network from below: per-sample Gauss–Newton blocks on the leading directions alone."""
+"""Mean-square sharpness of networks with too many outputs for the exact route: on growing eigenspaces, from below."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
+import numpy.typing as npt
+import scipy.linalg
 
 from esssim import _validate
 from esssim._validate import FloatArray
 from esssim.bridge.problem import TorchProblem
-from esssim.problems import BlockCurvature
+from esssim.problems import BlockCurvature, LowRankCurvature
 from esssim.sampling import Sampling, check_sampling
-from esssim.spectra import lanczos_largest_eigenvalue
+from esssim.statistics.mean_square import top_of_pencil
 
-RANK = 64
-OVERSAMPLING = 8
-ITERATIONS = 4
+ITERATIONS = 3
 
 
-class SubspaceValue(NamedTuple):
-    """Q_b on a subspace of dimension `rank`, which is at most Q_b."""
+class SubspaceSharpness(NamedTuple):
+    """Q_b on the top `rank` eigenvectors; `increment` is what the last doubling of the rank added, relative to it.
+
+    ranks and values: every rank that was tried, and Q_b there. complete: whether the last one holds the whole range, so
+    that the value is Q_b itself.
+    """
 
     value: float
     rank: int
+    increment: float
+    ranks: tuple[int, ...]
+    values: tuple[float, ...]
+    complete: bool
 
 
 def mean_square_sharpness_in_subspace(
-    problem: TorchProblem, theta: FloatArray, sampling: Sampling, *, rank: int = RANK
-) -> SubspaceValue:
-    """Q_b of the compressed Gauss–Newton blocks VᵀHᵢV, V (p, r) orthonormal and near the r leading eigenvectors of H.
+    problem: TorchProblem,
+    theta: npt.ArrayLike,
+    sampling: Sampling,
+    *,
+    first_rank: int = 50,
+    tolerance: float = 1e-3,
+    max_rank: int = 800,
+) -> SubspaceSharpness:
+    """Mean-square sharpness with Gauss–Newton blocks JᵢᵀSᵢJᵢ, on the top r eigenvectors of their mean.
 
-    The pencil of `mean_square_sharpness` restricted to matrices VMVᵀ: its top is a lower bound on Q_b for every V, and
-    rises with r. V comes from a few block power steps of products with J and Jᵀ, J never formed: O(r) gradients of all
-    samples, whatever p. theta: (p,); rank: r, at most p. The same theta gives the same bits.
+    max ⟨M, D(M)⟩/⟨M, C(M)⟩ over M = VNVᵀ, V (p, r): a lower bound on Q_b that grows with r, which is doubled from
+    first_rank until a doubling adds at most `tolerance` of the value. One application of D costs O(n·c·r²).
+
+    theta: (p,). Raises ValueError for bad arguments, RuntimeError where max_rank is not enough, with the values so far.
+    Source: Mulayoff & Michaeli, COLT 2024, arXiv 2306.07850 (D and C).
     """
+    _validate.instance("problem", problem, TorchProblem, "TorchProblem(module, inputs, targets)")
+    point = problem.check_point(theta)
     check_sampling(sampling, problem.n_samples)
-    r = min(_validate.integer("rank", rank, 1), problem.n_params)
-    point = torch.as_tensor(problem.check_point(theta), dtype=problem._kind)
-    forward, backward = _products(problem, point)
-    generator = torch.Generator().manual_seed(0)
-    size = min(r + OVERSAMPLING, problem.n_params)
-    basis = torch.linalg.qr(torch.randn(problem.n_params, size, generator=generator, dtype=problem._kind))[0]
-    for _ in range(ITERATIONS):
-        basis = torch.linalg.qr(backward(forward(basis)))[0]
-    compressed = forward(basis)
-    rows = compressed.reshape(-1, size)
-    _, vectors = torch.linalg.eigh(rows.T @ rows)
-    blocks = (compressed @ vectors[:, -r:]).numpy().astype(np.float64)
+    rank = _validate.integer("first_rank", first_rank, 1)
+    _validate.real("tolerance", tolerance, above=0.0, below=1.0)
+    _validate.integer("max_rank", max_rank, rank)
+    curvature = problem.gauss_newton_curvature(point)
+    blocks = BlockCurvature(curvature.factors[:, None]) if isinstance(curvature, LowRankCurvature) else curvature
+    assert isinstance(blocks, BlockCurvature)
     c = sampling.variance_coefficient(problem.n_samples)
-    return SubspaceValue(_top_of_pencil(np.ascontiguousarray(blocks), c), r)
+    largest = min(blocks.rows().shape)
+    basis = np.empty((problem.n_params, 0))
+    ranks: list[int] = []
+    values: list[float] = []
+    while True:
+        rank = min(rank, largest)
+        basis = _top_subspace(blocks.rows(), rank, basis)
+        ranks.append(rank)
+        values.append(top_of_pencil(blocks.in_basis(basis), c).value)
+        increment = 1.0 - values[-2] / values[-1] if len(values) > 1 else np.inf
+        complete = rank == largest
+        if complete or increment <= tolerance:
+            return SubspaceSharpness(values[-1], rank, max(increment, 0.0), tuple(ranks), tuple(values), complete)
+        if 2 * rank > max_rank:
+            tried = ", ".join(f"{value:.6g} (r = {r})" for r, value in zip(ranks, values, strict=True))
+            raise RuntimeError(
+                f"mean_square_sharpness_in_subspace did not converge to tolerance = {tolerance:g} "
+                f"within max_rank = {max_rank}: {tried}"
+            )
+        rank *= 2
 
 
-def _top_of_pencil(blocks: FloatArray, c: float) -> float:
-    """The top of the pencil of Hᵢ = AᵢᵀAᵢ, Aᵢ = blocks[i], whose mean is diagonal; as `statistics.mean_square`, to 1e-6."""
-    r = blocks.shape[2]
-    values = (blocks**2).sum(axis=(0, 1)) / len(blocks)
-    if c == 0.0:
-        return float(values.max())
-    kept = values > 1e-12 * values.max()
-    curvature, values = BlockCurvature(np.ascontiguousarray(blocks[:, :, kept])), values[kept]
-    weight = 1.0 / np.sqrt((values[:, None] + values) / 2)
-    r = len(values)
+def _top_subspace(rows: FloatArray, rank: int, start: FloatArray) -> FloatArray:
+    """Orthonormal (p, r) next to the top r eigenvectors of AᵀA, rows A (m, p): subspace iteration from `start` (p, s).
 
-    def symmetrised(vector: FloatArray) -> FloatArray:
-        matrix = weight * vector.reshape(r, r)
-        matrix = (matrix + matrix.T) / 2
-        second = (1 - c) * values[:, None] * matrix * values + c * curvature.mean_conjugation(matrix)
-        return np.asarray(weight * second).ravel()
-
-    return lanczos_largest_eigenvalue(symmetrised, r * r, start=np.eye(r).ravel(), tolerance=1e-4)[0]
-
-
-Map = Callable[[Tensor], Tensor]
-
-
-def _products(problem: TorchProblem, point: Tensor) -> tuple[Map, Map]:
-    """(V (p, r) ↦ RᵢᵀJᵢV (n, c, r), and its transpose)."""
-    function = problem._functional
-
-    def model(theta: Tensor) -> Tensor:
-        return function.outputs(theta, problem._x)
-
-    found: Any = torch.func.vjp(model, point)
-    outputs, transposed = found
-    roots = problem._root(outputs.detach(), problem._y)
-    along = torch.func.vmap(lambda direction: torch.func.jvp(model, (point,), (direction,))[1])
-    back = torch.func.vmap(lambda covector: transposed(covector)[0])
-
-    def forward(basis: Tensor) -> Tensor:
-        images = along(basis.T.contiguous()).detach()
-        return torch.einsum("nck,rnc->nkr", roots, images)
-
-    def backward(blocks: Tensor) -> Tensor:
-        covectors = torch.einsum("nck,nkr->rnc", roots, blocks)
-        gradients: Tensor = back(covectors).detach().T
-        return gradients
-
-    return forward, backward
+    Any orthonormal V gives a lower bound, so that what the iteration leaves is part of the increment of the next rank.
+    Source: Halko, Martinsson & Tropp, SIAM Review 2011.
+    """
+    p = rows.shape[1]
+    width = min(*rows.shape, rank + max(10, rank // 10))
+    if 2 * width >= p:
+        _, vectors = scipy.linalg.eigh(rows.T @ rows, driver="evd")
+        return np.ascontiguousarray(vectors[:, : -rank - 1 : -1])
+    random = np.random.default_rng(0).standard_normal((p, width - start.shape[1]))
+    basis = np.hstack((start, random))
+    for _ in range(ITERATIONS):
+        basis = np.linalg.qr(rows.T @ (rows @ basis))[0]
+    images = rows @ basis
+    _, vectors = np.linalg.eigh(images.T @ images)
+    return np.asarray(basis @ vectors[:, : -rank - 1 : -1])

@@ -21,11 +21,11 @@ from threadpoolctl import threadpool_limits
 from esssim import _validate
 from esssim._validate import FloatArray, IntArray
 from esssim.bridge.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from esssim.bridge.leading import RANK
 from esssim.bridge.loops import Optimiser, Run
 from esssim.bridge.problem import TorchProblem
 from esssim.bridge.recording import measure, variables
 from esssim.bridge.schedule import Batches, StepSize, sampling_pieces, step_size_function
-from esssim.bridge.subspace import RANK
 from esssim.simulation.recorder import check_names
 from esssim.simulation.schedule import steps_to_record
 from esssim.stability.edges import check_momentum

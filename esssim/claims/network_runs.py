@@ -52,7 +52,7 @@ class NetworkExperiment:
     batch_size: int
     step_size: float = 0.0
     n_steps: int = 20_000
-    after: int = 10_000
+    after: int = 5_000
     data: str = "digits"
     n_samples: int = 128
     hidden: tuple[int, ...] = (16,)
@@ -66,7 +66,7 @@ class NetworkExperiment:
     eta_factor: float = 1.0
     later_batch_size: int = 0
     n_replicas: int = 4
-    n_records: int = 36
+    n_records: int = 48
     n_batches: int = 8
     rank: int = 32
     seed: int = 20261124
@@ -101,10 +101,10 @@ class NetworkExperiment:
         """η at step 0."""
         if self.step_size > 0:
             return self.step_size
-        from esssim.bridge.subspace import mean_square_sharpness_in_subspace as mean_square
+        from esssim.bridge.leading import leading_mean_square_sharpness as mean_square
 
         sampling = WithoutReplacement(self.batch_size)
-        return START * 2 / mean_square(self.problem, self.problem.theta0, sampling, rank=self.rank).value
+        return START * 2 / mean_square(self.problem, self.problem.theta0, sampling, rank=self.rank)
 
     @cached_property
     def record_steps(self) -> list[int]:

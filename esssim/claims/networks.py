@@ -76,8 +76,8 @@ def experiment(setting: str, b: int) -> NetworkExperiment:
     """The run behind the levels of a setting."""
     if setting == MAIN:
         eta, n_steps = DIGITS[b]
-        return NetworkExperiment(b, eta, n_steps, n_steps // 2, n_samples=512, hidden=(32,))
-    full = {"n_steps": 8000, "after": 4000} if b == 128 else {}
+        return NetworkExperiment(b, eta, n_steps, n_steps // 4, n_samples=512, hidden=(32,))
+    full = {"n_steps": 8000, "after": 2000} if b == 128 else {}
     return NetworkExperiment(b, **OTHERS[setting], **full)  # type: ignore[arg-type]
 
 
@@ -216,7 +216,7 @@ def _register_momentum(registry: Registry) -> None:
     )
     for words, b, eta, target, statistic, source, expected in cases:
         n_steps = 8000 if b == 128 else 20_000
-        run = NetworkExperiment(b, eta, n_steps, n_steps // 2, momentum=beta)
+        run = NetworkExperiment(b, eta, n_steps, n_steps // 4, momentum=beta)
         formula = "2(1+β)/η" if target > 1 else "2(1−β)/η"
         registry.add(
             Claim(

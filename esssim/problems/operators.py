@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 
@@ -18,13 +20,14 @@ MATRIX_NUMBERS = 5000**2
 class OperatorCurvature(ABC):
     """Hᵢ known by its products alone: memory O(p), the algorithms are Lanczos and sums of products.
 
-    A subclass gives `batch_products` and `images`. n_samples, n_params: n and p. tolerance: the relative residual
-    ‖H_Bx − λx‖/|λ| that every eigenvalue computed from it must reach.
+    A subclass gives `bound` and `images`. n_samples, n_params: n and p. tolerance: the relative residual
+    ‖H_Bx − λx‖/|λ| that every eigenvalue computed from it must reach. start: (p,), where Lanczos may start, warm.
     """
 
     n_samples: int
     n_params: int
     tolerance: float
+    start: FloatArray | None = None
 
     @abstractmethod
     def bound(self, batches: IntArray) -> Callable[[FloatArray], FloatArray]:
@@ -37,6 +40,12 @@ class OperatorCurvature(ABC):
     def to_basis(self, vectors: FloatArray) -> FloatArray:
         """The basis is that of the parameters."""
         return vectors
+
+    def starting_from(self, start: FloatArray) -> OperatorCurvature:
+        """The same with a start."""
+        warm = copy.copy(self)
+        warm.start = start
+        return warm
 
     def scale(self) -> float:
         """1: products are not rescaled."""
@@ -60,6 +69,11 @@ class OperatorCurvature(ABC):
         everyone = np.arange(self.n_samples)[None]
         product = self.bound(everyone)
         return np.concatenate([product(vector[None]) for vector in vectors])
+
+    def mean_quadratic_forms(self, vectors: FloatArray) -> FloatArray:
+        """vᵀHv for each row v of `vectors`, (m,), one product at a time."""
+        product = self.bound(np.arange(self.n_samples)[None])
+        return np.array([float(vector @ product(vector[None])[0]) for vector in vectors])
 
     def quadratic_forms(self, vectors: FloatArray) -> FloatArray:
         """vᵀHᵢv for each sample i and its own vector v = vectors[i] (n, p) or one vector (p,) for all: (n,)."""
@@ -105,17 +119,21 @@ class OperatorCurvature(ABC):
         """The curvature on the span of all samples where that is known by structure: never here."""
         return self
 
-    def mean_conjugation(self, matrix: FloatArray) -> FloatArray:
-        """(1/n) Σᵢ Hᵢ M Hᵢ needs all per-sample Hessians: refused."""
+    def refuse_conjugations(self) -> NoReturn:
+        """ValueError: M ↦ mean HᵢMHᵢ needs all per-sample Hessians."""
         raise ValueError(
-            f"the problem is too large for the mean of HᵢMHᵢ with full Hessians: it takes n_samples·n_params³ = "
-            f"{self.n_samples:,}·{self.n_params:,}³ multiplications; hessian='gauss_newton' does without"
+            "the problem is too large for mean-square quantities of full Hessians: all n_samples·n_params² = "
+            f"{self.n_samples * self.n_params**2:,} entries of the per-sample Hessians would be needed; "
+            "hessian='gauss_newton' does without them"
         )
 
+    def mean_conjugation(self, matrix: FloatArray) -> FloatArray:
+        """(1/n) Σᵢ Hᵢ M Hᵢ, refused."""
+        self.refuse_conjugations()
+
     def conjugation_in(self, basis: FloatArray) -> Callable[[FloatArray], FloatArray]:
-        """M ↦ Vᵀ[(1/n) Σᵢ Hᵢ VMVᵀ Hᵢ]V needs all per-sample Hessians: refused."""
-        self.mean_conjugation(basis)
-        raise AssertionError("unreachable")
+        """M ↦ Vᵀ[(1/n) Σᵢ Hᵢ VMVᵀ Hᵢ]V, refused."""
+        self.refuse_conjugations()
 
     def _affordable(self, what: str, numbers: int) -> None:
         if numbers > MATRIX_NUMBERS:
@@ -155,6 +173,10 @@ class BlockCurvature:
         """All rows of all samples, (n·c, p)."""
         return self.factors.reshape(-1, self.n_params)
 
+    def in_basis(self, basis: FloatArray) -> BlockCurvature:
+        """The blocks AᵢV, so that Hᵢ becomes VᵀHᵢV: V = `basis` (p, r)."""
+        return BlockCurvature((self.rows() @ basis).reshape(*self.factors.shape[:2], -1))
+
     def mean(self) -> FloatArray:
         """H = (1/n) Σᵢ Hᵢ, (p, p)."""
         return np.asarray(self.rows().T @ (self.rows() / self.n_samples))
@@ -189,7 +211,7 @@ class BlockCurvature:
 
     def compressed(self, basis: FloatArray) -> FloatArray:
         """VᵀHᵢV for V = `basis` (p, r), (n, r, r)."""
-        projected = self.factors @ basis
+        projected = self.in_basis(basis).factors
         return np.asarray(projected.transpose(0, 2, 1) @ projected)
 
     def without_null_space(self) -> BlockCurvature:
@@ -223,7 +245,7 @@ class BlockCurvature:
 
     def conjugation_in(self, basis: FloatArray) -> Callable[[FloatArray], FloatArray]:
         """M ↦ Vᵀ[(1/n) Σᵢ Hᵢ VMVᵀ Hᵢ]V on symmetric (r, r) matrices, V = `basis` (p, r) with orthonormal columns."""
-        return BlockCurvature(self.factors @ basis).mean_conjugation
+        return self.in_basis(basis).mean_conjugation
 
     def scale(self) -> float:
         """A power of two near the largest entry of any Hᵢ (1 when all are zero)."""

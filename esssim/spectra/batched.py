@@ -12,10 +12,12 @@ from esssim.problems.operators import OperatorCurvature
 # A basis of so many vectors is restarted from its best Ritz vectors, which are kept.
 LARGEST_BASIS = 96
 KEPT_AT_RESTART = 12
-BASIS_AT_FIRST = 32
 MAX_PRODUCTS = 3000
-# Steps between looks at the Ritz values: a look costs about as much as a step.
-STRIDE = 3
+# Ritz values are looked at when a basis has so many vectors, and then after a sixth more each time: a look at k vectors
+# costs as much as several steps. That a batch stops at one of them does not depend on its neighbours.
+FIRST_LOOK = 9
+PILOT_SAMPLES = 64
+PILOT_TOLERANCE = 0.03
 EPS = float(np.finfo(np.float64).eps)
 
 
@@ -39,7 +41,8 @@ def lanczos_top_pairs(
 
     Full reorthogonalisation; a batch stops when its residual, which is computed in the end and not only estimated, is at
     most tolerance·|λ|: the error of λ is at most that, and of the order of its square over the gap. start: first vectors
-    (p,) or (m, p), warm; they are mixed with a random direction, so that none is orthogonal to the top by structure.
+    (p,) or (m, p), warm (that of the curvature if None); they are mixed with a random direction, so that none is
+    orthogonal to the top by structure.
     tolerance: that of the curvature if None. Raises RuntimeError, naming the batch, where the residual stays larger.
     Source: Lanczos 1950; thick restart, Wu & Simon 2000.
     """
@@ -47,9 +50,9 @@ def lanczos_top_pairs(
     m, p = len(batches), curvature.n_params
     found = TopPairs(np.empty(m), np.empty((m, p)), np.empty(m))
     active = np.arange(m)
-    run = _Lanczos(curvature, batches, _first_vectors(start, m, p, seed))
+    run = _Lanczos(curvature, batches, _first_vectors(curvature.start if start is None else start, m, p, seed))
     while len(active):
-        run.extend(min(STRIDE, p - run.size) if run.size < p else 0)
+        run.extend()
         values, vectors, estimates = run.top()
         done = np.flatnonzero(estimates <= 0.5 * limit * np.abs(values))
         if len(done):
@@ -64,12 +67,11 @@ def lanczos_top_pairs(
                 ritz[sure],
                 residuals[sure],
             )
-            keep = np.setdiff1d(np.arange(len(active)), done[sure])
-            active = active[keep]
+            left = np.setdiff1d(np.arange(len(active)), done[sure])
+            active, values, estimates = active[left], values[left], estimates[left]
             if len(active):
-                run = run.restricted(keep, batches[active])
-                values, estimates = values[keep], estimates[keep]
-        if len(active) and (run.products >= MAX_PRODUCTS or run.is_stuck):
+                run.keep(left, batches[active])
+        if len(active) and (run.products >= MAX_PRODUCTS or run.is_complete):
             worst = int(np.argmax(estimates / np.maximum(np.abs(values), EPS)))
             raise RuntimeError(
                 f"Lanczos left a residual of {estimates[worst]:.2g} at λ = {values[worst]:.6g} of batch "
@@ -78,87 +80,101 @@ def lanczos_top_pairs(
     return found
 
 
+def pilot(curvature: OperatorCurvature, batch_size: int) -> OperatorCurvature:
+    """The curvature with a warm start: the top vector, to a few per cent, of one batch of samples from all over."""
+    n = curvature.n_samples
+    some = np.linspace(0, n - 1, min(n, max(PILOT_SAMPLES, batch_size))).round().astype(np.int64)
+    return curvature.starting_from(lanczos_top_pairs(curvature, some[None], tolerance=PILOT_TOLERANCE).vectors[0])
+
+
 class _Lanczos:
-    """Bases Q (m, k, p) and projections T = QHQᵀ (m, k, k) of the batches that have not converged."""
+    """Bases Q (k, p) and projections T = QHQᵀ (m, k, k) of the batches that have not converged.
+
+    The bases are an array for each batch: the four passes of a reorthogonalisation then find theirs in the cache.
+    """
 
     def __init__(self, curvature: OperatorCurvature, batches: IntArray, first: FloatArray) -> None:
         self._curvature = curvature
         self._product = curvature.bound(batches)
-        self._m, self._p = first.shape
-        capacity = min(self._p, LARGEST_BASIS)
-        self._basis = np.empty((self._m, min(capacity, BASIS_AT_FIRST), self._p))
-        self._projection = np.zeros((self._m, capacity + 1, capacity + 1))
-        self._capacity = capacity
+        m, self._p = first.shape
+        self._capacity = min(self._p, LARGEST_BASIS)
+        self._bases = [np.empty((self._capacity, self._p)) for _ in range(m)]  # memory is used as it is filled
+        self._projection = np.zeros((m, self._capacity, self._capacity))
         self._next = first
-        self._beta = np.zeros(self._m)
+        self._beta = np.zeros(m)
         self.size = 0
         self.products = 0
-        self.is_stuck = False
 
-    def extend(self, steps: int) -> None:
-        """So many more vectors in every basis."""
-        for _ in range(steps):
-            if self.size == self._capacity and self.size < self._p:
+    @property
+    def is_complete(self) -> bool:
+        """Whether the bases span the whole space: nothing is left to be gained."""
+        return self.size == self._p
+
+    def extend(self) -> None:
+        """More vectors in every basis, up to the next look or as many as there are."""
+        stride = max(3, self.size // 6) if self.size else FIRST_LOOK
+        for _ in range(min(stride, self._p - self.size)):
+            if self.size == self._capacity:
                 self._restart()
             self._step()
 
     def _step(self) -> None:
         k = self.size
-        if k == self._basis.shape[1]:
-            larger = np.empty((self._m, min(2 * k, self._capacity), self._p))
-            larger[:, :k] = self._basis
-            self._basis = larger
-        self._basis[:, k] = self._next
         self.size += 1
         self.products += 1
         images = self._product(self._next)
-        basis = self._basis[:, : self.size]
-        coefficients = np.matmul(basis, images[:, :, None])
-        images = images - np.matmul(coefficients.transpose(0, 2, 1), basis)[:, 0]
-        # Twice is enough (Kahan and Parlett), and what the second pass finds belongs to the projection as well.
-        again = np.matmul(basis, images[:, :, None])
-        images -= np.matmul(again.transpose(0, 2, 1), basis)[:, 0]
-        column = (coefficients + again)[:, :, 0]
-        self._projection[:, k, : k + 1] = self._projection[:, : k + 1, k] = column
-        self._beta = np.linalg.norm(images, axis=1)
+        for m, (basis, image) in enumerate(zip(self._bases, images, strict=True)):
+            basis[k] = self._next[m]
+            self._projection[m, k, : k + 1], self._beta[m] = _orthogonalise(image, basis[: k + 1])
+        self._projection[:, : k + 1, k] = self._projection[:, k, : k + 1]
         # An invariant subspace is complete: its Ritz pairs are exact, and zeros keep the shapes.
-        size = np.abs(self._projection[:, : k + 1, : k + 1]).max(axis=(1, 2))
-        ended = self._beta <= EPS * self._p * size
-        self._beta[ended] = 0.0
-        self._next = np.where(ended[:, None], 0.0, images / np.where(ended, 1.0, self._beta)[:, None])
+        norms = np.abs(self._projection[:, : k + 1, : k + 1]).max(axis=(1, 2))
+        self._beta[self._beta <= EPS * self._p * norms] = 0.0
+        scales = np.where(self._beta > 0.0, 1.0 / np.where(self._beta > 0.0, self._beta, 1.0), 0.0)
+        self._next = images * scales[:, None]
 
     def top(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """The top Ritz values (m,), their coordinates (m, k) and residuals (m,)."""
         values, vectors = np.linalg.eigh(self._projection[:, : self.size, : self.size])
-        self.is_stuck = self.size >= self._p
         return values[:, -1], vectors[:, :, -1], self._beta * np.abs(vectors[:, -1, -1])
 
     def combine(self, coordinates: FloatArray, which: IntArray) -> FloatArray:
         """Unit vectors (len(which), p) of those coordinates in the bases."""
-        combined = np.matmul(coordinates[which, None], self._basis[which, : self.size])[:, 0]
+        combined = np.stack([coordinates[m] @ self._bases[m][: self.size] for m in which])
         return np.asarray(combined / np.linalg.norm(combined, axis=1, keepdims=True))
 
-    def restricted(self, keep: IntArray, batches: IntArray) -> _Lanczos:
-        """The same for some of the batches."""
-        rest = object.__new__(_Lanczos)
-        rest.__dict__ = self.__dict__ | {
-            "_m": len(keep),
-            "_product": self._curvature.bound(batches),
-            "_basis": self._basis[keep],
-            "_projection": self._projection[keep],
-            "_next": self._next[keep],
-            "_beta": self._beta[keep],
-        }
-        return rest
+    def keep(self, which: IntArray, batches: IntArray) -> None:
+        """Go on with some of the batches only."""
+        self._product = self._curvature.bound(batches)
+        self._bases = [self._bases[m] for m in which]
+        self._projection, self._next, self._beta = self._projection[which], self._next[which], self._beta[which]
 
     def _restart(self) -> None:
-        values, vectors = np.linalg.eigh(self._projection[:, : self.size, : self.size])
-        kept = vectors[:, :, -KEPT_AT_RESTART:]
-        self._basis[:, :KEPT_AT_RESTART] = np.matmul(kept.transpose(0, 2, 1), self._basis[:, : self.size])
+        values, vectors = np.linalg.eigh(self._projection)
+        kept = vectors[:, :, -KEPT_AT_RESTART:].transpose(0, 2, 1)
+        for basis, coordinates in zip(self._bases, kept, strict=True):
+            basis[:KEPT_AT_RESTART] = coordinates @ basis
         self._projection[:] = 0.0
         index = np.arange(KEPT_AT_RESTART)
         self._projection[:, index, index] = values[:, -KEPT_AT_RESTART:]
         self.size = KEPT_AT_RESTART
+
+
+def _orthogonalise(image: FloatArray, basis: FloatArray) -> tuple[FloatArray, float]:
+    """Takes the part of a vector (p,) in the span of orthonormal rows (k, p) away; its coordinates, and what is left.
+
+    Again where cancellation has cost more than a digit: twice is enough (Kahan and Parlett).
+    """
+    before = float(np.linalg.norm(image))
+    coordinates = basis @ image
+    image -= coordinates @ basis
+    left = float(np.linalg.norm(image))
+    if left < 0.1 * before:
+        again = basis @ image
+        image -= again @ basis
+        coordinates += again
+        left = float(np.linalg.norm(image))
+    return coordinates, left
 
 
 def _first_vectors(start: FloatArray | None, m: int, p: int, seed: int) -> FloatArray:

@@ -12,9 +12,10 @@ import scipy.linalg
 
 from esssim import _validate
 from esssim._validate import FloatArray
-from esssim.problems import Curvature, LowRankCurvature, Problem, check_problem
+from esssim.problems import BlockCurvature, Curvature, LowRankCurvature, OperatorCurvature, Problem, check_problem
 from esssim.sampling import Sampling, check_sampling
 from esssim.spectra import lanczos_largest_eigenvalue
+from esssim.statistics.block_perron import LARGEST_GRAM, BlockPerron
 from esssim.statistics.perron import RANK_TOLERANCE, PerronMatrix
 
 
@@ -78,16 +79,26 @@ def mean_square_sharpness(
 
 def top_of_pencil(curvature: Curvature, c: float, *, certify: bool = False) -> Enclosure:
     """λ_max(C⁺D) of a curvature for a scheme of variance coefficient c; without `certify` the bounds are infinite."""
+    if isinstance(curvature, OperatorCurvature):
+        curvature.refuse_conjugations()
     scale = curvature.scale()
     scaled = curvature.scaled(scale)
-    perron = None
+    perron: PerronMatrix | None = None
+    if c > 0.0 and isinstance(scaled, BlockCurvature) and scaled.factors.any():
+        n_blocks, n_params = len(scaled.rows()), scaled.n_params
+        if min(n_blocks, n_params) > LARGEST_GRAM:
+            raise ValueError(
+                f"the problem is too large for an exact mean-square sharpness: n_samples·n_outputs = {n_blocks:,} and "
+                f"n_params = {n_params:,}, one of them at most {LARGEST_GRAM:,}; "
+                "esssim.bridge.mean_square_sharpness_in_subspace converges to it from below"
+            )
+        if n_blocks <= LARGEST_GRAM:
+            return _edge(BlockPerron.of_blocks(scaled.factors, c), scale, certify)
     if c > 0.0 and isinstance(scaled, LowRankCurvature) and scaled.diagonals is None and scaled.factors.any():
         perron = PerronMatrix.of(scaled.factors, c)
         # Both maps cost O(n r²) an application; the one with the shorter vectors has the cheaper Krylov space.
         if perron.n_samples <= len(perron.eigenvalues) ** 2:
-            value, vector = perron.edge()
-            bounds = perron.enclosure(value, vector) if certify else (-np.inf, np.inf)
-            return Enclosure(value * scale, bounds[0] * scale, bounds[1] * scale)
+            return _edge(perron, scale, certify)
     pencil = Pencil.of(scaled)
     if pencil is None:
         return Enclosure(0.0, 0.0, 0.0)
@@ -115,6 +126,12 @@ def top_of_pencil(curvature: Curvature, c: float, *, certify: bool = False) -> E
     rounding = float(8 * np.finfo(np.float64).eps * scaled.n_params * eigenvalues[-1] / eigenvalues[0])
     lower, upper = lower * max(1 - rounding, 0.0), upper * (1 + rounding)
     return Enclosure(value * scale, min(lower, value) * scale, max(upper, value) * scale)
+
+
+def _edge(perron: PerronMatrix, scale: float, certify: bool) -> Enclosure:
+    value, vector = perron.edge()
+    bounds = perron.enclosure(value, vector) if certify else (-np.inf, np.inf)
+    return Enclosure(value * scale, bounds[0] * scale, bounds[1] * scale)
 
 
 @dataclass(frozen=True)

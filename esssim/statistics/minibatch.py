@@ -17,6 +17,8 @@ from esssim.sampling import Sampling
 from esssim.spectra import largest_eigenvalues, prepare
 from esssim.statistics.estimate import Estimate, expectation, number_of_batches
 
+# Numbers in the gradients that are held at a time: 256 MB.
+GRADIENT_NUMBERS = 2**25
 SEPARABLE = (LinearRegression, DiagonalLinearNetwork)
 Forms = Callable[[IntArray], tuple[FloatArray, FloatArray]]
 Seed = int | np.random.SeedSequence | None
@@ -109,7 +111,9 @@ def _compiled_forms(problem: Problem, theta: FloatArray, average: str) -> Forms 
 def _plain_forms(problem: Problem, theta: FloatArray, average: str) -> Forms:
     """The same for any problem, from its gradients and its curvature."""
     curvature = problem.curvature(theta)
-    largest = _checked_scale(float(np.abs(problem.sample_gradients(theta, np.arange(problem.n_samples))).max()))
+    everyone = np.arange(problem.n_samples)
+    stretches = np.array_split(everyone, max(1, problem.n_samples * problem.n_params // GRADIENT_NUMBERS))
+    largest = _checked_scale(max(float(np.abs(problem.sample_gradients(theta, some)).max()) for some in stretches))
 
     def forms(batches: IntArray) -> tuple[FloatArray, FloatArray]:
         gradients = np.asarray(curvature.to_basis(problem.gradient(theta, batches))) / largest
@@ -118,7 +122,12 @@ def _plain_forms(problem: Problem, theta: FloatArray, average: str) -> Forms:
             gradients = gradients / np.where(own > 0, own, 1.0)
         return curvature.batch_quadratic_forms(batches, gradients), np.asarray((gradients**2).sum(axis=1))
 
-    return forms
+    def forms_in_stretches(batches: IntArray) -> tuple[FloatArray, FloatArray]:
+        parts = max(1, len(batches) * problem.n_params // GRADIENT_NUMBERS)
+        quadratic, squared_norm = zip(*(forms(some) for some in np.array_split(batches, parts)), strict=True)
+        return np.concatenate(quadratic), np.concatenate(squared_norm)
+
+    return forms_in_stretches
 
 
 def _checked_scale(largest: float) -> float:

@@ -85,11 +85,13 @@ class PerronMatrix:
         Ψ is symmetric, so that the Rayleigh functional Q(x), the root of κ₂xᵀΨ(2/Q)x = xᵀx, is stationary at the
         Perron vector: alternating the two converges quadratically.
         """
-        vector = np.ones(self.n_samples)
+        vector = self.first_vector()
         value = self._rayleigh_functional(vector)
-        for _ in range(MAX_ITERATIONS):
-            _, vector = lanczos_largest_eigenvalue(self.at(2.0 / value), self.n_samples, start=vector, tolerance=1e-10)
-            vector = np.abs(vector)
+        for k in range(MAX_ITERATIONS):
+            _, vector = lanczos_largest_eigenvalue(
+                self.at(2.0 / value), len(vector), start=vector, tolerance=self.inner_tolerance(k)
+            )
+            vector = self.positive(vector)
             previous, value = value, self._rayleigh_functional(vector)
             if abs(value - previous) <= 1e-14 * value:
                 return value, vector
@@ -102,14 +104,33 @@ class PerronMatrix:
         Ψ(tη) ≥ tΨ(η) entrywise for t ≥ 1, so that a factor of the eigenvalue bounds the same factor of Q.
         """
         psi = self.at(2.0 / value)
-        rounding = 8 * np.finfo(np.float64).eps * self.n_samples
+        rounding = 8 * np.finfo(np.float64).eps * len(self.eigenvectors)
         lower = self.kappa_2 * float(vector @ psi(vector)) / float(vector @ vector)
         upper = np.inf
         for floor in (0.0, 1e-12, 1e-10, 1e-8, 1e-6, 1e-4):
-            inside = vector + floor * vector.max()
-            if inside.min() > 0:
-                upper = min(upper, self.kappa_2 * float((psi(inside) / inside).max()))
+            inside = self.raised(vector, floor)
+            upper = min(upper, self.kappa_2 * self.ratio_bound(psi(inside), inside))
         return float(value * min(1.0, lower - rounding)), float(value * max(1.0, upper + rounding))
+
+    def inner_tolerance(self, iteration: int) -> float:
+        """What the k-th eigenvector is solved to: the error of the value is its square."""
+        return 1e-10
+
+    def first_vector(self) -> FloatArray:
+        """A vector inside the cone that Ψ preserves: ones."""
+        return np.ones(self.n_samples)
+
+    def positive(self, vector: FloatArray) -> FloatArray:
+        """The Perron vector of a computed eigenvector, whose sign is arbitrary."""
+        return np.abs(vector)
+
+    def raised(self, vector: FloatArray, floor: float) -> FloatArray:
+        """A vector of the cone, moved inside by a fraction of its size."""
+        return np.asarray(vector + floor * vector.max())
+
+    def ratio_bound(self, image: FloatArray, vector: FloatArray) -> float:
+        """max (Ψx)_a/x_a, for any x > 0 a bound on the Perron eigenvalue (Collatz–Wielandt); infinite otherwise."""
+        return float((image / vector).max()) if vector.min() > 0 else np.inf
 
     def _rayleigh_functional(self, vector: FloatArray) -> float:
         """The Q at which κ₂ΣM_jk(2/Q)Y_jk² = ‖x‖², Y = Uᵀdiag(x)U.

@@ -87,7 +87,7 @@ def _mean_quadratic_forms(curvature: Curvature, vectors: FloatArray) -> FloatArr
     """vᵀHv for each row v of `vectors`, H the mean of the per-sample Hessians; no p×p matrix where n < p."""
     n, p = curvature.n_samples, curvature.n_params
     if isinstance(curvature, OperatorCurvature):
-        return np.asarray((vectors * curvature.mean_products(vectors)).sum(axis=1))
+        return curvature.mean_quadratic_forms(vectors)
     if isinstance(curvature, BlockCurvature):
         return np.asarray(((vectors @ curvature.rows().T) ** 2).sum(axis=1) / n)
     if isinstance(curvature, LowRankCurvature) and n < p:

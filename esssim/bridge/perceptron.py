@@ -1,0 +1,175 @@
+"""Hessian products of fully connected networks by hand: everything that does not depend on the vector is computed once.
+
+    z_l = W_l a_{l−1} + c_l,  a_l = φ(z_l),  f = z_L,  δ_L = ∇_f ℓ,  g_l = W_{l+1}ᵀδ_{l+1},  δ_l = φ'(z_l)∘g_l;
+    for a direction (V_l, u_l):  ż_l = W_l ȧ_{l−1} + V_l a_{l−1} + u_l,  ȧ_l = φ'∘ż_l,  δ̇_L = S ż_L,
+    δ̇_l = φ''∘ż_l∘g_l + φ'∘(W_{l+1}ᵀδ̇_{l+1} + V_{l+1}ᵀδ_{l+1}),  Hv = (mean δ̇_l a_{l−1}ᵀ + δ_l ȧ_{l−1}ᵀ, mean δ̇_l).
+
+Source: Pearlmutter, Neural Computation 1994 (the R operator); S = ∇²_f ℓ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+Derivatives = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+
+
+def _tanh(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    value = torch.tanh(z)
+    slope = 1 - value**2
+    return value, slope, -2 * value * slope
+
+
+def _sigmoid(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    value = torch.sigmoid(z)
+    slope = value * (1 - value)
+    return value, slope, slope * (1 - 2 * value)
+
+
+def _relu(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.relu(z), (z > 0).to(z.dtype), torch.zeros_like(z)
+
+
+def _gelu(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    below = torch.special.ndtr(z)
+    density = torch.exp(-(z**2) / 2) / (2 * torch.pi) ** 0.5
+    return z * below, below + z * density, (2 - z**2) * density
+
+
+def _activation(layer: nn.Module) -> Derivatives | None:
+    """(φ, φ', φ'') of a layer that is known, by its exact type: a subclass may do something else."""
+    if type(layer) is nn.GELU:
+        return _gelu if layer.approximate == "none" else None
+    return {nn.Tanh: _tanh, nn.Sigmoid: _sigmoid, nn.ReLU: _relu}.get(type(layer))
+
+
+class Layer(NamedTuple):
+    """A linear layer: its weight (d_out, d_in) and offset start there in θ; φ follows, None behind the last one."""
+
+    d_in: int
+    d_out: int
+    weight: int
+    offset: int | None
+    activation: Derivatives | None
+
+
+def layers_of(module: nn.Module) -> list[Layer] | None:
+    """The layers of a fully connected network, or None for any other module."""
+    layers: list[Layer] = []
+    start, pending = 0, False
+    for layer in _flat(module):
+        if layer._forward_hooks or layer._forward_pre_hooks:
+            return None
+        if type(layer) is nn.Linear:
+            if pending:
+                return None
+            weight = start
+            start += layer.weight.numel()
+            offset = None if layer.bias is None else start
+            start += 0 if layer.bias is None else layer.bias.numel()
+            layers.append(Layer(layer.in_features, layer.out_features, weight, offset, None))
+            pending = True
+        elif isinstance(layer, (nn.Flatten, nn.Dropout, nn.Identity)):
+            if isinstance(layer, nn.Flatten) and (layers or layer.start_dim != 1 or layer.end_dim != -1):
+                return None
+        else:
+            activation = _activation(layer)
+            if not pending or activation is None:
+                return None
+            layers[-1] = layers[-1]._replace(activation=activation)
+            pending = False
+    # Two linear layers in a row, and φ behind the last one, would each need one more rule.
+    return layers if pending and layers else None
+
+
+def _flat(module: nn.Module) -> list[nn.Module]:
+    if type(module) is nn.Sequential:
+        return [layer for child in module for layer in _flat(child)]
+    return [module]
+
+
+class Perceptron:
+    """The network at one θ on all n samples: what every product of every batch shares.
+
+    x: (n, ...), y: targets (n, c) of the loss "squared", or labels (n,) of "cross_entropy".
+    """
+
+    def __init__(self, layers: list[Layer], theta: Tensor, x: Tensor, y: Tensor, loss: str) -> None:
+        self.layers = layers
+        self._weights = [theta[k.weight : k.weight + k.d_in * k.d_out].view(k.d_out, k.d_in) for k in layers]
+        self._inputs = [x.reshape(len(x), -1)]
+        self._slopes: list[Tensor] = []
+        self._bent: list[Tensor] = []
+        bends: list[Tensor] = []
+        for layer, weight in zip(layers, self._weights, strict=True):
+            z = self._inputs[-1] @ weight.T
+            if layer.offset is not None:
+                z = z + theta[layer.offset : layer.offset + layer.d_out]
+            if layer.activation is not None:
+                value, slope, bend = layer.activation(z)
+                self._inputs.append(value)
+                self._slopes.append(slope)
+                bends.append(bend)
+        self._probabilities = None
+        if loss == "cross_entropy":
+            self._probabilities = torch.softmax(z, dim=1)
+            delta = self._probabilities - torch.nn.functional.one_hot(y, z.shape[1])
+        else:
+            delta = z - y
+        deltas = [delta]
+        for k in range(len(layers) - 2, -1, -1):
+            pulled = deltas[0] @ self._weights[k + 1]
+            self._bent.insert(0, bends[k] * pulled)
+            deltas.insert(0, self._slopes[k] * pulled)
+        self._deltas = deltas
+
+    def bound(self, batches: Tensor) -> Callable[[Tensor], Tensor]:
+        """V ↦ H_{B_m}v_m, (m, p) -> (m, p), for batches (m, b)."""
+        (m, b), layers = batches.shape, self.layers
+        last = len(layers) - 1
+        inputs = [part[batches] for part in self._inputs]
+        slopes = [part[batches] for part in self._slopes]
+        bents = [part[batches] for part in self._bent]
+        deltas = [part[batches] for part in self._deltas]
+        # A mean over the batch is wanted, and everything is linear in the two that end up in it.
+        scaled_deltas = [part.transpose(1, 2) / b for part in deltas]
+        probabilities = None if self._probabilities is None else self._probabilities[batches]
+
+        def product(vectors: Tensor) -> Tensor:
+            directions = [vectors[:, k.weight : k.weight + k.d_in * k.d_out].view(m, k.d_out, k.d_in) for k in layers]
+            moved: list[Tensor] = []  # ȧ_l
+            dots: list[Tensor] = []  # ż_l
+            for k, layer in enumerate(layers):
+                dot = torch.bmm(inputs[k], directions[k].transpose(1, 2))
+                if k > 0:
+                    dot += moved[-1] @ self._weights[k].T
+                if layer.offset is not None:
+                    dot += vectors[:, None, layer.offset : layer.offset + layer.d_out]
+                dots.append(dot)
+                if k < last:
+                    moved.append(slopes[k] * dot)
+            change = dots[last]
+            if probabilities is not None:
+                change = probabilities * (change - (probabilities * change).sum(dim=2, keepdim=True))
+            images = torch.empty_like(vectors)
+            for k in range(last, -1, -1):
+                layer = layers[k]
+                into = images[:, layer.weight : layer.weight + layer.d_in * layer.d_out].view(
+                    m, layer.d_out, layer.d_in
+                )
+                mean = change / b
+                torch.bmm(mean.transpose(1, 2), inputs[k], out=into)
+                if k > 0:
+                    into += torch.bmm(scaled_deltas[k], moved[k - 1])
+                if layer.offset is not None:
+                    images[:, layer.offset : layer.offset + layer.d_out] = mean.sum(dim=1)
+                if k > 0:
+                    pulled = change @ self._weights[k] + torch.bmm(deltas[k], directions[k])
+                    change = bents[k - 1] * dots[k - 1] + slopes[k - 1] * pulled
+            return images
+
+        return product
