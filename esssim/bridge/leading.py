@@ -83,7 +83,9 @@ def _products(problem: TorchProblem, point: Tensor) -> tuple[Map, Map]:
     found: Any = torch.func.vjp(model, point)
     outputs, transposed = found
     roots = problem._root(outputs.detach(), problem._y)
-    along = torch.func.vmap(lambda direction: torch.func.jvp(model, (point,), (direction,))[1])
+    # u ↦ Jᵀu is linear, so that its own transpose is V ↦ JV: reverse mode alone, which every layer has.
+    twice: Any = torch.func.vjp(lambda covector: transposed(covector)[0], torch.zeros_like(outputs))
+    along = torch.func.vmap(lambda direction: twice[1](direction)[0])
     back = torch.func.vmap(lambda covector: transposed(covector)[0])
 
     def forward(basis: Tensor) -> Tensor:
