@@ -51,8 +51,8 @@ class NetworkExperiment:
 
     batch_size: int
     step_size: float = 0.0
-    n_steps: int = 20_000
-    after: int = 5_000
+    n_steps: int = 60_000
+    after: int = 15_000
     data: str = "digits"
     n_samples: int = 128
     hidden: tuple[int, ...] = (16,)

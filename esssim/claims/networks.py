@@ -77,7 +77,7 @@ def experiment(setting: str, b: int) -> NetworkExperiment:
     if setting == MAIN:
         eta, n_steps = DIGITS[b]
         return NetworkExperiment(b, eta, n_steps, n_steps // 4, n_samples=512, hidden=(32,))
-    full = {"n_steps": 8000, "after": 2000} if b == 128 else {}
+    full = {"n_steps": 20_000, "after": 5000} if b == 128 else {}
     return NetworkExperiment(b, **OTHERS[setting], **full)  # type: ignore[arg-type]
 
 
@@ -215,7 +215,7 @@ def _register_momentum(registry: Registry) -> None:
         ("small-batch", 8, 0.05, 1 - beta, MEAN_SQUARE, MOMENTUM, "open"),
     )
     for words, b, eta, target, statistic, source, expected in cases:
-        n_steps = 8000 if b == 128 else 20_000
+        n_steps = 20_000 if b == 128 else 60_000
         run = NetworkExperiment(b, eta, n_steps, n_steps // 4, momentum=beta)
         formula = "2(1+β)/η" if target > 1 else "2(1−β)/η"
         registry.add(
