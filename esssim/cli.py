@@ -34,7 +34,11 @@ Examples:
 
     esssim verify mean-square-settles --out results
 
-    esssim verify minibs-settles/diabetes/b=4 --json"""
+    esssim verify minibs-settles/diabetes/b=4 --json
+
+    esssim verify --bridge --quick
+
+Claims about torch networks need the extra esssim[bridge]; without it they are skipped, and said to be."""
 
 MEASURE_HELP = """Sharpness and critical step size of a table of your own.
 
@@ -103,19 +107,26 @@ def verify(
     quick: Annotated[bool, typer.Option("--quick", help="Shorter runs, only what they can decide: a minute.")] = False,
     as_json: AsJson = False,
     out: OutFolder = None,
+    bridge: Annotated[
+        bool, typer.Option("--bridge", help="Only the claims about torch networks (extra: esssim[bridge]).")
+    ] = False,
     listed: Annotated[bool, typer.Option("--list", help="List the claims instead of measuring them.")] = False,
 ) -> None:
     from esssim import claims
 
-    selected = claims.registry.select(names or None, quick)
+    extra = "bridge" if bridge else None
+    selected = claims.registry.select(names or None, quick, extra)
     if listed:
         _list(selected, as_json)
         return
     if not selected:
         raise ValueError("there is no claim to verify")
+    absent = claims.missing(extra) if extra else None
+    if absent:
+        raise ValueError(f"--bridge needs torch: {absent}")
     if out is not None:
         _prepare_folder(out)
-    verdicts, interrupted = _measure(names or None, quick, len(selected))
+    verdicts, interrupted = _measure(names or None, quick, len(selected), extra)
     from esssim import report
     from esssim.experiments import RampExperiment
     from esssim.report.environment import environment
@@ -289,7 +300,7 @@ def run(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _measure(names: list[str] | None, quick: bool, total: int) -> tuple[list[Verdict], bool]:
+def _measure(names: list[str] | None, quick: bool, total: int, extra: str | None) -> tuple[list[Verdict], bool]:
     """The verdicts, and whether an interrupt cut them short."""
     from esssim import claims
     from esssim.report.terminal import claim_progress
@@ -303,7 +314,7 @@ def _measure(names: list[str] | None, quick: bool, total: int) -> tuple[list[Ver
             show(claim, verdict)
 
         try:
-            claims.verify(names, quick, keep)
+            claims.verify(names, quick, keep, extra)
         except KeyboardInterrupt:
             return verdicts, True
     return verdicts, False

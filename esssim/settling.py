@@ -41,14 +41,22 @@ class Level:
 
 
 def level(
-    trace: xarray.Dataset, statistic: str, *, after: int | float = 0, tolerance: float = 0.05, target: float = 1.0
+    trace: xarray.Dataset,
+    statistic: str,
+    *,
+    after: int | float = 0,
+    tolerance: float = 0.05,
+    target: float = 1.0,
+    alike: bool = True,
 ) -> Level:
     """Does (η/2)·statistic settle at `target` after step `after`?
 
     Averages over the records with step ≥ after and over the replicas that never diverged. The interval is a Student-t
     one of the mean with the standard error of the larger of (a) sd/√ess, (b) the spread of the replicas' own means.
     With 4 replicas or more, the trend that they share (their mean at each record) is not noise: it is removed before
-    the effective sample size is estimated, and reported as `drift`.
+    the effective sample size is estimated, and reported as `drift`. alike=False is for replicas that need not agree in
+    the long run (initialisations that lead to solutions of their own): the effective sample size is then the sum of each
+    replica's own, and (b) always counts, from 3 replicas on.
 
     Verdict: "settles" if the interval and all three windows' means lie within target ± tolerance and the means differ
     by no more than the tolerance; "below"/"above" if the interval lies outside; else "inconclusive", as always when the
@@ -84,14 +92,14 @@ def level(
         raise ValueError(
             f"statistic {statistic!r} must be finite from step {after:g} on, got {undefined} undefined records"
         )
-    return summarise(series, tolerance, target, n_diverged)
+    return summarise(series, tolerance, target, n_diverged, _validate.flag("alike", alike))
 
 
-def summarise(series: FloatArray, tolerance: float, target: float, n_diverged: int = 0) -> Level:
+def summarise(series: FloatArray, tolerance: float, target: float, n_diverged: int = 0, alike: bool = True) -> Level:
     """The `Level` of a (replica, record) array."""
     n_replicas, n_records = series.shape
     value = float(series.mean())
-    ess = effective_sample_size(series)
+    ess = effective_sample_size(series) if alike else sum(effective_sample_size(run[None]) for run in series)
     windows = [float(part.mean()) for part in np.array_split(series, N_WINDOWS, axis=1)]
     drift = max(windows) - min(windows)
     residual = _without_trend(series)
@@ -99,7 +107,7 @@ def summarise(series: FloatArray, tolerance: float, target: float, n_diverged: i
     freedom = series.size - (n_records if n_replicas >= REPLICAS_FOR_TREND else 1)
     standard_error = _length(residual) / math.sqrt(freedom * ess) if ess > 0 else math.inf
     degrees = max(ess - 1.0, 1.0)
-    if n_replicas >= REPLICAS_FOR_TREND:
+    if n_replicas >= (REPLICAS_FOR_TREND if alike else 3):
         means = series.mean(axis=1)
         between = _length(means - means.mean()) / math.sqrt((n_replicas - 1) * n_replicas)
         if between > standard_error:

@@ -9,15 +9,24 @@ except ModuleNotFoundError as error:
         "esssim.bridge needs PyTorch, which is not installed: pip install 'esssim[bridge]'", name="torch"
     ) from None
 
+from esssim.bridge import data, networks
 from esssim.bridge.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from esssim.bridge.networks import mlp
 from esssim.bridge.problem import TorchProblem
+from esssim.bridge.schedule import Piecewise
 from esssim.bridge.subspace import SubspaceSharpness, mean_square_sharpness_in_subspace
+from esssim.bridge.train import train
 
 __all__ = [
     "Checkpoint",
+    "Piecewise",
     "SubspaceSharpness",
     "TorchProblem",
+    "data",
     "load_checkpoint",
     "mean_square_sharpness_in_subspace",
+    "mlp",
+    "networks",
     "save_checkpoint",
+    "train",
 ]

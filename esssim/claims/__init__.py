@@ -8,6 +8,8 @@ from esssim.claims import (
     identities,
     moments,
     momentum,
+    network_flow,
+    networks,
     published,
     ramp,
     scaling,
@@ -15,18 +17,34 @@ from esssim.claims import (
     thresholds,
 )
 from esssim.claims.model import Claim, Measurement, Registry, Verdict
-from esssim.claims.verify import Progress, exit_code, verify_claims
+from esssim.claims.verify import EXTRAS, Progress, exit_code, missing, verify_claims
 
 registry = Registry()
-for module in (identities, gap, ramp, thresholds, momentum, moments, published, self_stabilisation, scaling, flow):
+for module in (
+    identities,
+    gap,
+    ramp,
+    thresholds,
+    momentum,
+    moments,
+    published,
+    self_stabilisation,
+    scaling,
+    flow,
+    networks,
+    network_flow,
+):
     module.register(registry)
 
-__all__ = ["Claim", "Measurement", "Registry", "Verdict", "exit_code", "registry", "verify"]
+__all__ = ["EXTRAS", "Claim", "Measurement", "Registry", "Verdict", "exit_code", "missing", "registry", "verify"]
 
 
-def verify(names: list[str] | None = None, quick: bool = False, progress: Progress | None = None) -> list[Verdict]:
+def verify(
+    names: list[str] | None = None, quick: bool = False, progress: Progress | None = None, extra: str | None = None
+) -> list[Verdict]:
     """Measure the named claims (ids or families; all by default) and return their verdicts.
 
-    quick: shorter runs, and only the claims that a short run can decide. Raises ValueError for an unknown name.
+    quick: shorter runs, and only the claims that a short run can decide. extra: "bridge" for
+    the claims about torch networks alone; without PyTorch their verdict is "skipped". Raises ValueError for an unknown name.
     """
-    return verify_claims(registry, names, quick, progress)
+    return verify_claims(registry, names, quick, progress, extra)

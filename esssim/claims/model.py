@@ -9,7 +9,8 @@ from typing import Literal, get_args
 
 from esssim import _validate
 
-Outcome = Literal["holds", "refuted", "inconclusive"]
+# "skipped": not measured, because what it needs is not installed; never a pass.
+Outcome = Literal["holds", "refuted", "inconclusive", "skipped"]
 Expectation = Literal["holds", "refuted", "open"]
 Row = dict[str, str | int | float | bool]
 
@@ -44,7 +45,8 @@ class Claim:
     id: "family/setting/b=4"; statement: with the formula; source: paper, version, equation; source_predicts and
     we_predict: in words, with the number; expected: the verdict that we predict ("open": none, whatever comes out is
     the result); method: how it is measured; tolerance: what still counts as equal (None where exact);
-    measure(quick) does the work.
+    measure(quick) does the work. in_quick: whether a short run can decide it; extra: the optional part of the package
+    that it needs, "bridge" for torch.
     """
 
     id: str
@@ -57,6 +59,7 @@ class Claim:
     tolerance: float | None
     measure: Measure
     in_quick: bool = True
+    extra: str | None = None
 
     def __post_init__(self) -> None:
         _validate.choice("expected", self.expected, get_args(Expectation))
@@ -80,7 +83,7 @@ class Verdict:
     @property
     def as_predicted(self) -> bool | None:
         """Whether our own prediction came out; None where we made none, or nothing could be decided."""
-        if self.claim.expected == "open" or self.measurement.verdict == "inconclusive":
+        if self.claim.expected == "open" or self.measurement.verdict in ("inconclusive", "skipped"):
             return None
         return self.measurement.verdict == self.claim.expected
 
@@ -104,6 +107,7 @@ class Verdict:
             "tolerance": self.claim.tolerance,
             "method": self.claim.method,
             "seconds": round(self.seconds, 3),
+            "extra": self.claim.extra,
         }
 
 
@@ -129,10 +133,11 @@ class Registry(Mapping[str, Claim]):
     def __len__(self) -> int:
         return len(self._claims)
 
-    def select(self, names: list[str] | None, quick: bool = False) -> list[Claim]:
+    def select(self, names: list[str] | None, quick: bool = False, extra: str | None = None) -> list[Claim]:
         """The claims named by id or by family ("mean-square-settles"), in registry order; all without names.
 
         quick: of a family, or of all, only those that a short run can decide; what is named by its id is always there.
+        extra: only the claims that need this optional part of the package.
         Raises ValueError for an unknown name, with the nearest one.
         """
         if isinstance(names, str):
@@ -144,8 +149,11 @@ class Registry(Mapping[str, Claim]):
         return [
             claim
             for claim in self.values()
-            if (names is not None and claim.id in names)
-            or ((names is None or claim.family in names) and (claim.in_quick or not quick))
+            if (extra is None or claim.extra == extra)
+            and (
+                (names is not None and claim.id in names)
+                or ((names is None or claim.family in names) and (claim.in_quick or not quick))
+            )
         ]
 
 

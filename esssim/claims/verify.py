@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 from typing import Protocol
 
 from esssim._errors import in_one_line, tracebacks_are_wanted
@@ -15,18 +16,33 @@ class Progress(Protocol):
     def __call__(self, claim: Claim, verdict: Verdict | None) -> None: ...
 
 
+# What each extra brings, by the name that is imported and the name that people know.
+EXTRAS = {"bridge": ("torch", "PyTorch")}
+
+
+def missing(extra: str) -> str | None:
+    """What to install for the claims of an extra; None where it is there."""
+    module, name = EXTRAS[extra]
+    return None if find_spec(module) else f"{name} is not installed: pip install 'esssim[{extra}]'"
+
+
 def verify_claims(
-    registry: Registry, names: list[str] | None = None, quick: bool = False, progress: Progress | None = None
+    registry: Registry,
+    names: list[str] | None = None,
+    quick: bool = False,
+    progress: Progress | None = None,
+    extra: str | None = None,
 ) -> list[Verdict]:
     """Measure the named claims (ids or families; all by default): the list of their verdicts.
 
     quick: shorter runs, and only the claims that these can decide; one named by its id that they cannot is measured in
     full. progress is called with
     (claim, None) before and (claim, verdict) after each. A claim whose measurement raises an exception has it as its
-    `error`, and the others go on. Raises ValueError for an unknown name.
+    `error`, and the others go on; one whose extra is not installed is "skipped". extra: only the claims of this optional
+    part of the package. Raises ValueError for an unknown name.
     """
     verdicts = []
-    for claim in registry.select(names, quick):
+    for claim in registry.select(names, quick, extra):
         if progress is not None:
             progress(claim, None)
         verdicts.append(_measured(claim, quick))
@@ -37,6 +53,9 @@ def verify_claims(
 
 def _measured(claim: Claim, quick: bool) -> Verdict:
     started, error = time.perf_counter(), None
+    absent = missing(claim.extra) if claim.extra else None
+    if absent:
+        return Verdict(claim, Measurement("skipped", absent), 0.0)
     try:
         measurement = claim.measure(quick and claim.in_quick)
     except Exception as caught:
@@ -50,6 +69,7 @@ def _measured(claim: Claim, quick: bool) -> Verdict:
 def exit_code(verdicts: list[Verdict]) -> int:
     """0 when everything came out as we predict, 1 when something contradicts us, 3 when something stayed undecided.
 
+    What was skipped for want of an optional package counts for nothing.
     2 when a claim could not be measured at all, with a prediction or without: that is a fault, not a finding.
     """
     if any(verdict.error is not None for verdict in verdicts):

@@ -26,10 +26,10 @@ SHOWN_ROWS = 20
 STYLE = """
 :root { color-scheme: light dark; --page: #fff; --ink: #1b1f24; --soft: #5b6470; --line: #d5dae0; --panel: #f6f8fa;
   --accent: #0b62c4; --band: #cfe8d3; --window: #eceff3; --confirmed: #1a7f37; --refuted: #0e7490;
-  --unpredicted: #4356b6; --contradiction: #c4151c; --undecided: #8a5a00; }
+  --unpredicted: #4356b6; --contradiction: #c4151c; --undecided: #8a5a00; --skipped: #5b6470; }
 @media (prefers-color-scheme: dark) { :root { --page: #14181d; --ink: #e6e9ed; --soft: #9aa5b1; --line: #343c46;
   --panel: #1c2229; --accent: #6cb2ff; --band: #1f4429; --window: #232b34; --confirmed: #57c46f; --refuted: #4cc3dc;
-  --unpredicted: #98a8ff; --contradiction: #ff7b72; --undecided: #e3b341; } }
+  --unpredicted: #98a8ff; --contradiction: #ff7b72; --undecided: #e3b341; --skipped: #9aa5b1; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1.5rem; max-width: 60rem; background: var(--page); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; }
@@ -108,6 +108,7 @@ def _legend(verdicts: Sequence[Verdict]) -> str:
     items = [
         f'<tr><td class="n">{tones.count(name)}</td><td><span class="badge {name}">{escape(words)}</span></td></tr>'
         for name, words in TONES.items()
+        if name != "skipped" or name in tones
     ]
     return (
         f"<table>{''.join(items)}</table>"

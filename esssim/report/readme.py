@@ -12,15 +12,20 @@ from esssim import store
 from esssim.report.words import TONES, spoken, tone
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-MARKS = {"holds": "✓", "refuted": "✗", "inconclusive": "?"}
+NETWORKS = ("<!-- networks:begin -->", "<!-- networks:end -->")
+Markers = tuple[str, str]
+MARKS = {"holds": "✓", "refuted": "✗", "inconclusive": "?", "skipped": "–"}
 # From so many settings on a sentence is one row.
 MANY = 4
 Entry = Mapping[str, Any]
 
 
-def markdown_table(results: Mapping[str, Any]) -> str:
-    """The README's account of a results.json: levels by statistic and batch size, then every other claim in words."""
-    claims: Sequence[Entry] = results["claims"]
+def markdown_table(results: Mapping[str, Any], extra: str | None = None) -> str:
+    """The README's account of a results.json: levels by statistic and batch size, then every other claim in words.
+
+    extra: only the claims of this optional part of the package; None for those that need none.
+    """
+    claims: Sequence[Entry] = [entry for entry in results["claims"] if entry.get("extra") == extra]
     levels = [(place, entry) for entry in claims if (place := _batch_size_of(entry["id"])) is not None]
     parts = [_headline(claims, results["environment"])]
     for setting in dict.fromkeys(place[1] for place, _ in levels):
@@ -39,26 +44,27 @@ def markdown_table(results: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def update_readme(path: Path, table: str) -> None:
+def update_readme(path: Path, table: str, markers: Markers = (BEGIN, END)) -> None:
     """Put the table between the markers of a README. Raises ValueError where it has none, or more than one pair."""
-    before, _, after = _split(path)
-    store.write_text(path, f"{before}{BEGIN}\n{table}\n{END}{after}")
+    before, _, after = _split(path, markers)
+    store.write_text(path, f"{before}{markers[0]}\n{table}\n{markers[1]}{after}")
 
 
-def check_readme(path: Path, table: str) -> bool:
+def check_readme(path: Path, table: str, markers: Markers = (BEGIN, END)) -> bool:
     """Whether a README holds exactly this table between its markers. Raises ValueError as `update_readme` does."""
-    return _split(path)[1] == f"\n{table}\n"
+    return _split(path, markers)[1] == f"\n{table}\n"
 
 
-def _split(path: Path) -> tuple[str, str, str]:
+def _split(path: Path, markers: Markers) -> tuple[str, str, str]:
+    begin, end = markers
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ValueError(f"readme must be a readable file, got {str(path)!r}: {error.strerror}") from error
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"readme must hold {BEGIN} and then {END} once, {str(path)!r} does not")
-    before, rest = text.split(BEGIN)
-    inside, after = rest.split(END)
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(f"readme must hold {begin} and then {end} once, {str(path)!r} does not")
+    before, rest = text.split(begin)
+    inside, after = rest.split(end)
     return before, inside, after
 
 

@@ -27,6 +27,7 @@ STYLES: dict[Tone, str] = {
     "unpredicted": "blue",
     "contradiction": "bold white on red",
     "undecided": "yellow",
+    "skipped": "dim",
 }
 
 

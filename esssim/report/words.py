@@ -7,7 +7,7 @@ from typing import Literal
 from esssim.claims.model import Expectation, Measurement, Outcome, Verdict
 from esssim.settling import MINIMUM_ESS
 
-Tone = Literal["confirmed", "refuted", "unpredicted", "contradiction", "undecided"]
+Tone = Literal["confirmed", "refuted", "unpredicted", "contradiction", "undecided", "skipped"]
 
 EXPECTED = {"holds": "holds", "refuted": "refuted", "open": "no prediction"}
 TONES: dict[Tone, str] = {
@@ -16,11 +16,14 @@ TONES: dict[Tone, str] = {
     "unpredicted": "decided, without a prediction of ours",
     "contradiction": "CONTRADICTING OUR PREDICTION",
     "undecided": "without a verdict",
+    "skipped": "skipped",
 }
 
 
 def tone(expected: Expectation, outcome: Outcome) -> Tone:
     """What a verdict means for our own prediction."""
+    if outcome == "skipped":
+        return "skipped"
     if outcome == "inconclusive":
         return "undecided"
     if expected == "open":
@@ -36,6 +39,8 @@ def spoken(expected: Expectation, outcome: Outcome, reason: str, n_effective: fl
         case "undecided":
             few = n_effective is not None and n_effective < MINIMUM_ESS and "effective samples" in reason
             return f"no verdict: {n_effective:.0f} effective samples" if few else f"no verdict: {reason}"
+        case "skipped":
+            return f"skipped: {reason}"
         case "unpredicted":
             return "holds (we made no prediction)" if outcome == "holds" else "REFUTED (we made no prediction)"
         case "contradiction":
@@ -62,6 +67,9 @@ def summary(verdicts: list[Verdict]) -> str:
     tones = [tone(verdict.claim.expected, verdict.measurement.verdict) for verdict in verdicts]
     seconds = sum(verdict.seconds for verdict in verdicts)
     parts = [f"{tones.count(name)} {words}" for name, words in TONES.items() if name in tones]
+    reasons = dict.fromkeys(v.measurement.reason for v in verdicts if v.measurement.verdict == "skipped")
+    if reasons:
+        parts[-1] += f" ({'; '.join(reasons)})"
     claims = "1 claim" if len(verdicts) == 1 else f"{len(verdicts)} claims"
     return f"{claims} in {duration(seconds)}: {'; '.join(parts)}"
 

@@ -1,0 +1,192 @@
+"""Runs of small torch networks that the claims of the bridge share. Nothing here imports torch before a run is made."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import xarray
+
+from esssim import __version__, store
+from esssim._validate import FloatArray
+from esssim.sampling import WithoutReplacement
+from esssim.simulation import Ramp
+
+if TYPE_CHECKING:
+    from esssim.bridge import TorchProblem
+
+# Name in a record -> name in an id, name in words.
+STATISTICS = {
+    "sharpness": ("sharpness", "Sharpness λ_max(H)"),
+    "minibatch_sharpness": ("minibs", "Mini-batch sharpness E_B λ_max(H_B)"),
+    "batch_sharpness": ("batch-sharpness", "Batch sharpness E[g_BᵀH_Bg_B/‖g_B‖²]"),
+    "batch_sharpness_parts": ("batch-sharpness-parts", "E[g_BᵀH_Bg_B]/E‖g_B‖²"),
+    "interaction_aware_sharpness": ("ias", "Interaction-aware sharpness tr(HG_b)/tr G_b"),
+    "mean_square_sharpness_gauss_newton": ("mean-square", "Mean-square sharpness Q_b (Gauss–Newton)"),
+}
+MEAN_SQUARE = "mean_square_sharpness_gauss_newton"
+# Of the eigenvalues: their own error is its square.
+TOLERANCE_OF_VECTORS = 1e-3
+# Rule of the start: (η/2)Q_b at the first initialisation, so that no step size is chosen by what it leads to.
+START = 0.7
+
+
+@dataclass(frozen=True)
+class NetworkExperiment:
+    """SGD on a perceptron from `n_replicas` initialisations (PyTorch's default times `gain`, seeds 0, 1, …).
+
+    data: a table with classes, its first n_samples rows of a fixed permutation. step_size: η; 0 stands for the η at
+    which (η/2)Q_b = 0.7 at the first initialisation. rise: the step size grows linearly by this factor over the run.
+    change_at: the step of an intervention, after which η is eta_factor·η and batches have `later_batch_size` samples
+    (0: as before). Levels are averages over n_records records from step `after` on.
+    """
+
+    batch_size: int
+    step_size: float = 0.0
+    n_steps: int = 60_000
+    after: int = 15_000
+    data: str = "digits"
+    n_samples: int = 128
+    hidden: tuple[int, ...] = (16,)
+    activation: str = "tanh"
+    loss: Literal["squared", "cross_entropy"] = "squared"
+    gain: float = 0.5
+    momentum: float = 0.0
+    label_noise: float = 0.0
+    rise: float = 1.0
+    change_at: int = 0
+    eta_factor: float = 1.0
+    later_batch_size: int = 0
+    n_replicas: int = 4
+    n_records: int = 48
+    n_batches: int = 8
+    rank: int = 32
+    seed: int = 20261124
+
+    def quick(self) -> NetworkExperiment:
+        """The same with a third of the records."""
+        return replace(self, n_records=max(8, self.n_records // 3))
+
+    @cached_property
+    def problem(self) -> TorchProblem:
+        """The network of the first initialisation with its data."""
+        return self._problem(0)
+
+    @cached_property
+    def starts(self) -> FloatArray:
+        """θ of each initialisation, (n_replicas, p)."""
+        return np.stack([self._problem(seed).theta0 for seed in range(self.n_replicas)])
+
+    def _problem(self, seed: int) -> TorchProblem:
+        from esssim.bridge import TorchProblem, data, networks
+
+        table = data.classes(self.data, self.n_samples)
+        network = networks.mlp(
+            table.n_inputs, self.hidden, table.n_outputs, activation=self.activation, gain=self.gain, seed=seed
+        )
+        return TorchProblem(
+            network, table.inputs, table.loss_targets(self.loss), self.loss, tolerance=TOLERANCE_OF_VECTORS
+        )
+
+    @cached_property
+    def first_step_size(self) -> float:
+        """η at step 0."""
+        if self.step_size > 0:
+            return self.step_size
+        from esssim.bridge.leading import leading_mean_square_sharpness as mean_square
+
+        sampling = WithoutReplacement(self.batch_size)
+        return START * 2 / mean_square(self.problem, self.problem.theta0, sampling, rank=self.rank)
+
+    @cached_property
+    def record_steps(self) -> list[int]:
+        """Those of the window, and for an intervention as many before it and the first few steps behind it."""
+        window = np.linspace(self.after, self.n_steps, self.n_records)
+        extra = [0.0]
+        if self.change_at:
+            extra += [*np.linspace(self.change_at // 2, self.change_at - 1, self.n_records // 2)]
+            extra += [self.change_at + 20 * 2**k for k in range(4)]
+        return [int(step) for step in np.unique(np.concatenate((extra, window)).round())]
+
+    @property
+    def schedule(self) -> Any:
+        """What `train` takes as its step size."""
+        from esssim.bridge import Piecewise
+
+        eta = self.first_step_size
+        if self.change_at and self.eta_factor != 1.0:
+            return Piecewise((eta, eta * self.eta_factor), (self.change_at,))
+        return Ramp(eta, self.rise * eta) if self.rise != 1.0 else eta
+
+    @property
+    def sampling(self) -> Any:
+        """What `train` takes as its sampling."""
+        from esssim.bridge import Piecewise
+
+        first = WithoutReplacement(self.batch_size)
+        if not self.later_batch_size:
+            return first
+        return Piecewise((first, WithoutReplacement(self.later_batch_size)), (self.change_at,))
+
+    def fingerprint(self) -> str:
+        """Hash of everything that decides the run."""
+        computed = [self.problem.fingerprint, self.starts.tolist(), self.first_step_size, list(STATISTICS), __version__]
+        return hashlib.sha256(json.dumps([asdict(self), *computed]).encode()).hexdigest()
+
+
+@cache
+def run_network(experiment: NetworkExperiment) -> xarray.Dataset:
+    """The run of an experiment; computed once a process, and kept on disk where ESSSIM_CACHE names a folder."""
+    folder = os.environ.get("ESSSIM_CACHE")
+    cached = Path(folder) / f"network-{experiment.fingerprint()[:24]}.nc" if folder else None
+    if cached is not None and cached.is_file():
+        with contextlib.suppress(ValueError):  # a damaged file is as good as none
+            return store.load(cached)
+    from esssim import bridge
+
+    trace = bridge.train(
+        experiment.problem,
+        experiment.starts,
+        step_size=experiment.schedule,
+        sampling=experiment.sampling,
+        n_steps=experiment.n_steps,
+        n_replicas=experiment.n_replicas,
+        momentum=experiment.momentum,
+        label_noise=experiment.label_noise,
+        record=("loss", *STATISTICS),
+        record_steps=experiment.record_steps,
+        n_batches=experiment.n_batches,
+        rank=experiment.rank,
+        n_workers=min(os.cpu_count() or 1, experiment.n_replicas),
+        seed=experiment.seed,
+    )
+    if cached is not None:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        store.save(trace, cached)
+    return trace
+
+
+def described(experiment: NetworkExperiment) -> Mapping[str, str]:
+    """Network and protocol in words."""
+    widths = "–".join(map(str, experiment.hidden))
+    layers = "one hidden layer" if len(experiment.hidden) == 1 else f"{len(experiment.hidden)} hidden layers"
+    rule = f"η = {experiment.step_size:g}" if experiment.step_size else f"η at which (η/2)Q_b = {START:g} at the start"
+    network = (
+        f"{layers} of {widths} {experiment.activation} units on {experiment.n_samples} samples of {experiment.data}, "
+        f"{experiment.loss.replace('_', '-')} loss"
+    )
+    protocol = (
+        f"{experiment.n_replicas} initialisations of PyTorch's default times {experiment.gain:g}, {rule}, "
+        f"{experiment.n_steps:,} steps; mean of (η/2)·statistic over {experiment.n_records} records from step "
+        f"{experiment.after:,} on, {experiment.n_batches} batches each, with a 95 % interval over the initialisations; Q_b in the "
+        f"{experiment.rank} leading directions"
+    )
+    return {"network": network, "protocol": protocol}

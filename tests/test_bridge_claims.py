@@ -1,0 +1,124 @@
+"""Claims about torch networks: skipped in plain words without PyTorch, never passed; their levels; the README's table."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray
+
+from esssim import claims, report
+from esssim.claims import Claim, Measurement, exit_code, network_flow, networks
+from esssim.claims.network_runs import STATISTICS
+from esssim.report.__main__ import main
+from tests.conftest import Run
+from tests.fake_claims import AS_PREDICTED, CONTRADICTION, claim, level, registry, verdicts
+
+
+def needing_torch(name: str = "network-minibs-settles/net/b=4") -> Claim:
+    return dataclasses.replace(claim(name, "holds", level(1.0, 0.01, "holds")), extra="bridge")
+
+
+@pytest.fixture
+def without_torch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def use(*items: Claim) -> None:
+        monkeypatch.setattr(claims, "registry", registry(*items))
+        monkeypatch.setattr(importlib.import_module("esssim.claims.verify"), "find_spec", lambda name: None)
+
+    return use
+
+
+class TestWithoutTorch:
+    def test_is_skipped_and_says_so(self, run: Run, without_torch: Callable[..., None]) -> None:
+        without_torch(*AS_PREDICTED, needing_torch())
+        code, out, _ = run("verify")
+        assert code == 0
+        assert "skipped: PyTorch is not installed: pip install 'esssim[bridge]'" in " ".join(out.split())
+        assert "1 skipped (PyTorch is not installed: pip install 'esssim[bridge]')" in out.splitlines()[-1]
+
+    def test_never_changes_the_exit_code(self, without_torch: Callable[..., None]) -> None:
+        for others, code in ((AS_PREDICTED, 0), ([*AS_PREDICTED, CONTRADICTION], 1)):
+            without_torch(*others, needing_torch())
+            assert exit_code(claims.verify()) == code
+
+    def test_is_no_pass(self, run: Run, without_torch: Callable[..., None]) -> None:
+        without_torch(needing_torch())
+        (entry,) = json.loads(run("verify", "--json")[1])["claims"]
+        assert (entry["verdict"], entry["as_predicted"], entry["measured"]) == ("skipped", None, None)
+
+    def test_asking_for_them_is_an_error(self, run: Run, without_torch: Callable[..., None]) -> None:
+        without_torch(*AS_PREDICTED, needing_torch())
+        code, _, err = run("verify", "--bridge")
+        assert code == 2
+        assert "pip install 'esssim[bridge]'" in err
+
+
+def test_bridge_selects_them(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.setattr(claims, "registry", registry(*AS_PREDICTED, needing_torch()))
+    entries = json.loads(run("verify", "--bridge", "--json")[1])["claims"]
+    assert [entry["id"] for entry in entries] == ["network-minibs-settles/net/b=4"]
+    assert entries[0]["verdict"] == "holds"
+
+
+class TestClaims:
+    def test_every_statistic_has_one_in_every_network(self) -> None:
+        ours = claims.registry.select(None, extra="bridge")
+        for setting in (networks.MAIN, *networks.OTHERS):
+            for short, _ in STATISTICS.values():
+                assert any(item.id.startswith(f"network-{short}-settles/{setting}/") for item in ours)
+        assert all(item.source and item.method for item in ours)
+
+    def test_prototypes_give_the_predictions(self) -> None:
+        assert networks.expectation(networks.MAIN, 64, "mean_square_sharpness_gauss_newton")[0] == "holds"
+        assert networks.expectation(networks.MAIN, 64, "minibatch_sharpness")[0] == "refuted"
+        assert networks.expectation(networks.MAIN, 8, "sharpness")[0] == "open"
+
+    @pytest.mark.parametrize(
+        ("value", "verdict"), [(1.0, "holds"), (1.3, "refuted"), (0.7, "refuted"), (1.05, "inconclusive")]
+    )
+    def test_verdict_is_that_of_the_level(self, monkeypatch: pytest.MonkeyPatch, value: float, verdict: str) -> None:
+        run = networks.experiment(networks.MAIN, 64)
+        eta, rng = 0.5, np.random.default_rng(0)
+        steps = np.linspace(run.after, run.n_steps, 60)
+        series = 2 * value / eta + 0.05 * rng.standard_normal((4, 60))
+        trace = xarray.Dataset(
+            {"minibatch_sharpness": (("replica", "record"), series), "diverged_at": ("replica", np.full(4, -1))},
+            {"step": ("record", steps), "step_size": ("record", np.full(60, eta))},
+        )
+        monkeypatch.setattr(networks, "run_network", lambda _: trace)
+        measured: Measurement = networks._settles(run, "minibatch_sharpness")(False)
+        assert measured.verdict == verdict
+        assert measured.value == pytest.approx(value, abs=0.01)
+        assert measured.n_effective is not None
+        assert measured.n_effective > 100
+
+    def test_flow_needs_every_statistic_within_the_tolerance(self) -> None:
+        assert network_flow._verdict(0.98, 1.02) == "holds"
+        assert network_flow._verdict(0.9, 0.96) == "refuted"
+        assert network_flow._verdict(0.96, 1.0) == "inconclusive"
+
+
+class TestReadme:
+    def test_networks_have_a_table_of_their_own(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        items = [*AS_PREDICTED, needing_torch()]
+        monkeypatch.setattr("esssim.report.__main__.registry", registry(*items))
+        readme = tmp_path / "README.md"
+        markers = [report.BEGIN, report.END, *report.NETWORKS]
+        readme.write_text("\n".join(markers), encoding="utf-8")
+        for name in ("results", "networks"):
+            text = report.results_json(verdicts(*items), {"esssim": "0", "date": "2026-01-01"})
+            (tmp_path / f"{name}.json").write_text(text, encoding="utf-8")
+        arguments = [str(readme), str(tmp_path / "results.json")]
+        assert main(arguments) == 0
+        first, second = readme.read_text(encoding="utf-8").split(report.NETWORKS[0])
+        assert "network-minibs" not in first
+        assert "| network-minibs-settles | 1.00 ✓ |" in second
+        assert main([*arguments, "--check"]) == 0
+        readme.write_text(readme.read_text(encoding="utf-8").replace("1.00 ✓ |", "1.01 ✓ |"), encoding="utf-8")
+        assert main([*arguments, "--check"]) == 1

@@ -1,0 +1,314 @@
+"""Training of torch networks: the compiled loop against autograd, resuming, interventions, records, bad input."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import esssim as es
+from esssim.sampling import Sampling
+
+torch = pytest.importorskip("torch", reason="the bridge needs PyTorch")
+
+from esssim.bridge import Piecewise, TorchProblem, data, mlp, networks, train  # noqa: E402
+from esssim.bridge.leading import leading_mean_square_sharpness  # noqa: E402
+from esssim.bridge.recording import sampled_interaction_aware_sharpness  # noqa: E402
+
+
+def network_problem(
+    activation: str = "tanh", hidden: tuple[int, ...] = (5,), loss: str = "squared", n: int = 24
+) -> TorchProblem:
+    table = data.classes("wine", n)
+    module = mlp(table.n_inputs, hidden, table.n_outputs, activation=activation, seed=3)
+    return TorchProblem(module, table.inputs, table.loss_targets(loss), loss)
+
+
+def by_autograd(
+    problem: TorchProblem, batches: np.ndarray, etas: np.ndarray, momentum: float = 0.0, noise: np.ndarray | None = None
+) -> np.ndarray:
+    """The same steps, as one would write them in torch."""
+    module = mlp(*_widths(problem), activation=networks.layout_of(problem.module).activation)  # type: ignore[union-attr]
+    torch.nn.utils.vector_to_parameters(torch.tensor(problem.theta0), module.parameters())
+    optimiser = torch.optim.SGD(module.parameters(), lr=1.0, momentum=momentum)
+    inputs, targets = torch.tensor(problem.inputs), torch.tensor(problem.targets)
+    for m, batch in enumerate(torch.tensor(batches)):
+        optimiser.param_groups[0]["lr"] = float(etas[m])
+        optimiser.zero_grad()
+        outputs = module(inputs[batch])
+        if problem.loss_name == "cross_entropy":
+            loss = torch.nn.functional.cross_entropy(outputs, targets[batch])
+        else:
+            wanted = targets[batch] if noise is None else targets[batch] + torch.tensor(noise[m]).view(outputs.shape)
+            loss = ((outputs - wanted) ** 2).sum(dim=1).mean() / 2
+        loss.backward()
+        optimiser.step()
+    return torch.nn.utils.parameters_to_vector(module.parameters()).detach().numpy()
+
+
+def _widths(problem: TorchProblem) -> tuple[int, list[int], int]:
+    layout = networks.layout_of(problem.module)
+    assert layout is not None
+    return layout.widths[0], list(layout.widths[1:-1]), layout.widths[-1]
+
+
+def batches_of(sampling: Sampling, n: int, steps: int, seed: int) -> np.ndarray:
+    """The batches of `simulate`: uniform numbers of the replica's stream, one per index, a permutation carried on."""
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
+    order, batches = np.arange(n), []
+    for _ in range(steps):
+        for i in range(sampling.batch_size):
+            j = i + int(rng.random() * (n - i))
+            order[i], order[j] = order[j], order[i]
+        batches.append(order[: sampling.batch_size].copy())
+    return np.array(batches)
+
+
+def final_theta(problem: TorchProblem, **options: object) -> np.ndarray:
+    settings: dict[str, object] = {"step_size": 0.1, "sampling": es.WithoutReplacement(4), "n_steps": 30, "seed": 5}
+    trace = train(problem, problem.theta0, **settings | options, record=("theta",), n_records=1)  # type: ignore[arg-type]
+    return np.asarray(trace["theta"].values[0, -1])
+
+
+class TestSteps:
+    @pytest.mark.parametrize("loss", ["squared", "cross_entropy"])
+    @pytest.mark.parametrize("hidden", [(5,), (6, 4)])
+    @pytest.mark.parametrize("activation", ["tanh", "gelu", "relu"])
+    def test_are_those_of_torch_on_the_batches_of_simulate(
+        self, activation: str, hidden: tuple[int, ...], loss: str
+    ) -> None:
+        problem = network_problem(activation, hidden, loss)
+        batches = batches_of(es.WithoutReplacement(4), problem.n_samples, 30, seed=5)
+        expected = by_autograd(problem, batches, np.full(30, 0.1))
+        assert np.abs(final_theta(problem) - expected).max() < 1e-13
+
+    def test_heavy_ball_and_ramp(self) -> None:
+        problem = network_problem()
+        batches = batches_of(es.WithoutReplacement(4), problem.n_samples, 30, seed=5)
+        expected = by_autograd(problem, batches, es.Ramp(0.02, 0.08).at(np.arange(30), 30), momentum=0.9)
+        found = final_theta(problem, step_size=es.Ramp(0.02, 0.08), momentum=0.9)
+        assert np.abs(found - expected).max() < 1e-12
+
+    def test_step_sizes_and_batch_sizes_change_when_told(self) -> None:
+        problem = network_problem()
+        first, second = es.WithoutReplacement(4), es.WithoutReplacement(9)
+        stream = np.random.default_rng(np.random.SeedSequence(5, spawn_key=(0,)))
+        order, theta = np.arange(problem.n_samples), problem.theta0
+        for step in range(30):
+            b, eta = (4, 0.1) if step < 12 else (9, 0.1)
+            eta = eta if step < 20 else 0.02
+            for i in range(b):
+                j = i + int(stream.random() * (problem.n_samples - i))
+                order[i], order[j] = order[j], order[i]
+            theta = theta - eta * problem.gradient(theta, order[:b].copy())
+        found = final_theta(
+            problem, step_size=Piecewise((0.1, 0.02), (20,)), sampling=Piecewise((first, second), (12,))
+        )
+        assert np.abs(found - theta).max() < 1e-13
+
+    def test_any_other_module_takes_the_same_steps(self) -> None:
+        class Wrapped(torch.nn.Module):
+            def __init__(self, inner: torch.nn.Module) -> None:
+                super().__init__()
+                self.inner = inner
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return self.inner(x)
+
+        plain = network_problem("gelu")
+        other = TorchProblem(Wrapped(plain.module), plain.inputs, plain.targets)
+        assert networks.layout_of(other.module) is None
+        for options in ({}, {"label_noise": 0.3, "momentum": 0.5}):
+            assert np.abs(final_theta(plain, **options) - final_theta(other, **options)).max() < 1e-13
+
+    def test_label_noise_is_that_of_simulate(self) -> None:
+        table = data.teacher(12, 3, seed=0)
+        problem = TorchProblem(mlp(3, (4,), 1, seed=0), table.inputs, table.targets)
+        options = {
+            "step_size": 0.1, "sampling": es.WithReplacement(3), "n_steps": 25, "label_noise": 0.4, "seed": 8,
+            "record": ("theta",), "n_records": 1,
+        }  # fmt: skip
+        ours = train(problem, problem.theta0, **options)  # type: ignore[arg-type]
+        theirs = es.simulate(problem, problem.theta0, **options)  # type: ignore[arg-type]
+        assert np.abs(ours["theta"].values - theirs["theta"].values).max() < 1e-13
+
+    def test_reshuffled_epochs_visit_every_sample_once(self) -> None:
+        problem = network_problem(n=24)
+        trace = train(
+            problem, problem.theta0, step_size=0.1, sampling=es.Reshuffled(6), n_steps=8, record=("theta",),
+            n_records=9, seed=2,
+        )  # fmt: skip
+        ours = trace["theta"].values
+        theirs = es.simulate(
+            problem, problem.theta0, step_size=0.1, sampling=es.Reshuffled(6), n_steps=8, record=("theta",),
+            n_records=9, seed=2,
+        )["theta"].values  # fmt: skip
+        assert np.abs(ours - theirs).max() < 1e-13
+
+
+class TestRecords:
+    def test_are_the_statistics_at_their_theta(self) -> None:
+        problem = network_problem()
+        names = ("theta", "loss", "sharpness", "minibatch_sharpness", "interaction_aware_sharpness",
+                 "mean_square_sharpness_gauss_newton")  # fmt: skip
+        scheme = es.WithoutReplacement(4)
+        trace = train(
+            problem, problem.theta0, step_size=0.1, sampling=scheme, n_steps=40, record=names, n_records=3,
+            n_batches=16, seed=1,
+        )  # fmt: skip
+        theta = trace["theta"].values[0, -1]
+        assert float(trace["loss"][0, -1]) == pytest.approx(float(problem.loss(theta)), rel=1e-12)
+        assert float(trace["sharpness"][0, -1]) == pytest.approx(es.sharpness(problem, theta), rel=1e-12)
+        key = np.random.SeedSequence(1, spawn_key=(0, 40))
+        mini = es.minibatch_sharpness(problem, theta, scheme, n_batches=16, seed=key)
+        assert float(trace["minibatch_sharpness"][0, -1]) == pytest.approx(mini.value, rel=1e-12)
+        assert float(trace["minibatch_sharpness_standard_error"][0, -1]) == pytest.approx(mini.standard_error)
+        exact = es.mean_square_sharpness(problem, theta, scheme, hessian="gauss_newton")
+        assert float(trace["mean_square_sharpness_gauss_newton"][0, -1]) == pytest.approx(exact, rel=1e-9)
+
+    def test_do_not_depend_on_replicas_workers_or_other_records(self) -> None:
+        problem = network_problem()
+        options = {"step_size": 0.1, "sampling": es.WithoutReplacement(4), "n_steps": 20, "seed": 1, "n_batches": 4}
+        starts = np.stack([problem.theta0, 0.5 * problem.theta0])
+        both = train(problem, starts, n_replicas=2, n_workers=2, record=("loss", "minibatch_sharpness"), n_records=3,
+                     **options)  # type: ignore[arg-type]  # fmt: skip
+        alone = train(problem, starts[0], record=("minibatch_sharpness",), record_steps=[7, 20], **options)  # type: ignore[arg-type]
+        assert both["minibatch_sharpness"].values[0, -1] == alone["minibatch_sharpness"].values[0, -1]
+        assert both["loss"].dims == ("replica", "record")
+        assert both["batch_size"].values.tolist() == [4, 4, 4]
+        assert es.settling.level(
+            train(problem, problem.theta0, record=("loss",), n_records=8, **options), "loss"  # type: ignore[arg-type]
+        ).n_replicas == 1  # fmt: skip
+
+    def test_a_diverged_run_is_marked_with_its_step_and_never_averaged(self) -> None:
+        problem = network_problem("relu")
+        trace = train(
+            problem, problem.theta0, step_size=1e3, sampling=es.WithoutReplacement(4), n_steps=400,
+            record=("loss", "sharpness"), n_records=5, seed=0,
+        )  # fmt: skip
+        step = int(trace["diverged_at"][0])
+        assert 0 < step <= 400
+        assert np.isnan(trace["loss"].values[0, trace["step"].values > step]).all()
+        assert np.isfinite(trace["loss"].values[0, 0])
+
+    def test_sampled_interaction_aware_sharpness_agrees_with_the_exact_one(self) -> None:
+        problem = network_problem()
+        scheme = es.WithoutReplacement(4)
+        exact = es.interaction_aware_sharpness(problem, problem.theta0, scheme)
+        found = sampled_interaction_aware_sharpness(
+            problem, problem.theta0, scheme, 300, np.random.SeedSequence(0)
+        )  # fmt: skip
+        assert abs(found.value - exact) < 4 * found.standard_error
+        assert found.standard_error < 0.1 * exact
+
+
+class TestSubspace:
+    def test_rises_with_the_rank_to_the_exact_value(self) -> None:
+        problem = network_problem(n=30)
+        scheme = es.WithoutReplacement(3)
+        exact = es.mean_square_sharpness(problem, problem.theta0, scheme, hessian="gauss_newton")
+        ranks = (1, 4, 16, problem.n_params)
+        found = [leading_mean_square_sharpness(problem, problem.theta0, scheme, rank=r) for r in ranks]
+        assert all(low <= high * (1 + 1e-9) for low, high in pairwise(found))
+        assert found[-1] == pytest.approx(exact, rel=1e-5)
+        assert found[0] < 0.999 * exact
+
+    @pytest.mark.parametrize("loss", ["squared", "cross_entropy"])
+    def test_full_batch_is_the_top_of_the_gauss_newton_matrix(self, loss: str) -> None:
+        problem = network_problem(loss=loss)
+        scheme = es.WithoutReplacement(problem.n_samples)
+        top = np.linalg.eigvalsh(problem.gauss_newton_curvature(problem.theta0).mean())[-1]
+        found = leading_mean_square_sharpness(problem, problem.theta0, scheme, rank=20)
+        assert found == pytest.approx(top, rel=1e-6)
+
+
+class TestCheckpoint:
+    class Killed(Exception):
+        pass
+
+    def test_a_killed_run_goes_on_bit_for_bit(self, tmp_path: Path) -> None:
+        problem, path = network_problem(), tmp_path / "run.npz"
+        options = {
+            "step_size": 0.1, "sampling": es.WithoutReplacement(4), "n_steps": 60, "momentum": 0.9, "seed": 4,
+            "label_noise": 0.1, "record": ("loss", "minibatch_sharpness", "theta"), "n_records": 7, "n_batches": 4,
+            "n_replicas": 2,
+        }  # fmt: skip
+        whole = train(problem, problem.theta0, **options)  # type: ignore[arg-type]
+
+        def kill(done: int, total: int) -> None:
+            if done == 10:
+                raise self.Killed
+
+        with pytest.raises(self.Killed):
+            train(problem, problem.theta0, checkpoint=path, progress=kill, **options)  # type: ignore[arg-type]
+        assert path.is_file()
+        assert (tmp_path / "run-1.npz").is_file()
+        told: list[int] = []
+        resumed = train(problem, problem.theta0, checkpoint=path, progress=lambda done, _: told.append(done), **options)  # type: ignore[arg-type]
+        assert told[0] == 7
+        assert resumed.identical(whole)
+
+    def test_of_another_run_is_refused(self, tmp_path: Path) -> None:
+        problem, path = network_problem(), tmp_path / "run.npz"
+        options = {"sampling": es.WithoutReplacement(4), "n_steps": 10, "seed": 4, "record": ("loss",), "n_records": 2}
+        train(problem, problem.theta0, step_size=0.1, checkpoint=path, **options)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="checkpoint must be a new file or belong to this very run"):
+            train(problem, problem.theta0, step_size=0.2, checkpoint=path, **options)  # type: ignore[arg-type]
+
+
+class TestNetworks:
+    def test_are_those_of_torch_times_the_gain(self) -> None:
+        torch.manual_seed(7)
+        plain = torch.nn.Linear(3, 4, dtype=torch.float64)
+        before = torch.random.get_rng_state()
+        found = mlp(3, (4,), 2, gain=0.5, seed=7)
+        assert torch.equal(found[0].weight, 0.5 * plain.weight)
+        assert torch.equal(torch.random.get_rng_state(), before)
+
+    def test_layouts_are_recognised_and_others_are_not(self) -> None:
+        assert networks.layout_of(mlp(3, (4, 5), 2, activation="gelu")) == networks.Layout((3, 4, 5, 2), "gelu")
+        linear = torch.nn.Linear
+        mixed = torch.nn.Sequential(linear(3, 4), torch.nn.Tanh(), linear(4, 4), torch.nn.ReLU(), linear(4, 1))
+        approximate = torch.nn.Sequential(linear(3, 4), torch.nn.GELU(approximate="tanh"), linear(4, 1))
+        for module in (mixed, approximate, torch.nn.Sequential(linear(3, 4, bias=False)), linear(3, 1)):
+            assert networks.layout_of(module) is None
+
+    def test_data(self) -> None:
+        digits = data.classes("digits", 50)
+        assert (digits.n_samples, digits.n_inputs, digits.n_outputs) == (50, 64, 10)
+        assert (digits.targets.argmax(axis=1) == digits.labels).all()
+        assert (data.classes("digits", 20).inputs == digits.inputs[:20]).all()
+        parity = data.sparse_parity(40, 6, order=3, seed=1)
+        assert (parity.targets[:, 0] == parity.inputs[:, 0] * parity.inputs[:, 1] * parity.inputs[:, 2]).all()
+        assert data.two_moons(30, seed=1).n_outputs == 2
+        assert data.teacher(8, 3).targets.shape == (8, 1)
+        assert data.from_table(es.data.load("diabetes")).n_outputs == 1
+
+
+BAD: list[tuple[str, Callable[[], object], str]] = [
+    ("activation", lambda: mlp(3, (4,), 1, activation="tan"), "activation must be one of 'tanh', 'gelu', 'relu', got 'tan'"),
+    ("hidden", lambda: mlp(3, (0,), 1), "hidden must be an integer of at least 1, got 0"),
+    ("gain", lambda: mlp(3, (4,), 1, gain=0.0), "gain must be a finite number above 0, got 0.0"),
+    ("table", lambda: data.classes("iris"), "name must be one of 'digits', 'wine', 'breast_cancer', got 'iris'"),
+    ("order", lambda: data.sparse_parity(4, 3, order=5), "order must be between 1 and n_inputs = 3, got 5"),
+    ("labels", lambda: data.teacher(4, 3).loss_targets("cross_entropy"), "loss 'cross_entropy' needs classes, teacher has none"),
+    ("pieces", lambda: Piecewise((0.1,), (5,)), "values must be one more than changes = 1, got 1"),
+    ("changes", lambda: Piecewise((0.1, 0.2, 0.3), (5, 5)), "changes must be increasing steps, got (5, 5)"),
+    ("late change", lambda: final_theta(network_problem(), step_size=Piecewise((0.1, 0.2), (31,))), "changes of step_size must be between 1 and n_steps = 30, got 31"),
+    ("step size", lambda: final_theta(network_problem(), step_size=-1.0), "step_size must be a finite number above 0, got -1.0"),
+    ("batch", lambda: final_theta(network_problem(n=24), sampling=es.WithoutReplacement(25)), "batch_size must be between 1 and n_samples = 24, got 25"),
+    ("noise", lambda: final_theta(network_problem(loss="cross_entropy"), label_noise=0.1), "label_noise must be 0 unless loss='squared', got 0.1 with 'cross_entropy'"),
+    ("theta0", lambda: train(network_problem(), np.zeros(3), step_size=0.1, sampling=es.WithoutReplacement(2), n_steps=1, seed=0), "theta0 must have shape (..., "),
+    ("checkpoint", lambda: final_theta(network_problem(), checkpoint="run.nc"), "checkpoint must end in .npz, got 'run.nc'"),
+    ("problem", lambda: train(es.Quadratic(np.eye(2)[None], np.zeros((1, 2))), np.zeros(2), step_size=0.1, sampling=es.WithoutReplacement(1), n_steps=1, seed=0), "problem must be a TorchProblem such as"),  # type: ignore[arg-type]
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "message"), [item[1:] for item in BAD], ids=[item[0] for item in BAD])
+def test_bad_input_is_named(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call()
