@@ -87,7 +87,7 @@ class FlowExperiment:
 
     @property
     def needs_next_order(self) -> bool:
-        """Where the flow may be off; elsewhere it is right to 0.05 %, and the next order is half of the work."""
+        """Where the flow may be off; elsewhere its own estimate is below 0.05 %, and the next order half of the work."""
         return self.setting in PERCEPTRONS or self.own_targets or self.label_noise >= 0.2
 
     @cached_property

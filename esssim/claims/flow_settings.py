@@ -28,11 +28,11 @@ WIDER = [
 PERCEPTRON = FlowExperiment("tanh-30x5", 4, 0.03, follow="mean")
 PERCEPTRONS = [
     PERCEPTRON,
-    FlowExperiment("tanh-30x5", 1, 0.03, follow="mean", n_replicas=24),
+    FlowExperiment("tanh-30x5", 1, 0.03, follow="mean", n_replicas=16),
     FlowExperiment("tanh-30x5", 4, 0.003, follow="mean"),
-    FlowExperiment("tanh-30x5", 8, 0.1, follow="mean", n_replicas=24, n_steps=100_000),
+    FlowExperiment("tanh-30x5", 8, 0.1, follow="mean", n_replicas=16, n_steps=100_000),
     FlowExperiment("tanh-30x5", 30, 0.03, follow="mean", n_steps=60_000),
-    FlowExperiment("gelu-30x5", 2, 0.01, follow="mean", n_replicas=16),
+    FlowExperiment("gelu-30x5", 2, 0.01, follow="mean"),
     FlowExperiment("gelu-30x5", 4, 0.03, follow="mean"),
     FlowExperiment("gelu-30x5", 16, 0.03, follow="mean", n_steps=100_000),
 ]
