@@ -37,7 +37,7 @@ def minibatch_sharpness(
 
     theta: (p,). n_batches=None enumerates every batch (exact) where that is affordable, otherwise batches are drawn
     from `seed`. chunk_size bounds the memory: so many batches at a time (4096 by default), beside 8 bytes for each value.
-    It changes no number. Raises ValueError for bad arguments and for too many batches to enumerate, with their number.
+    It changes no number (beyond rounding, for networks). Raises ValueError for bad arguments and for too many batches to enumerate, with their number.
     Source: Andreyev & Beneventano, arXiv 2412.20553 v1.
     """
     check_problem(problem)
