@@ -12,6 +12,7 @@ from .table import Row
 # Name, module, function, what it measures.
 ROWS = {
     "sgd": ("sgd", "rows", "a step of SGD against a numpy loop"),
+    "network-sgd": ("training", "rows", "a step of SGD on a torch network against a torch loop"),
     "replicas": ("replicas", "rows", "256 replicas in one call against single runs, two cores against one"),
     "minibs-regression": ("minibs", "regression_rows", "MiniBS of linear regression against dense and sparse solvers"),
     "minibs-network": ("minibs", "network_rows", "MiniBS of the diagonal network against a dense solver"),

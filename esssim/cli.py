@@ -52,7 +52,9 @@ Examples:
 
     esssim measure houses.csv --target price --batch-size 8 --batch-size 32
 
-    esssim measure houses.csv --target price --model network --out results"""
+    esssim measure houses.csv --target price --model network --out results
+
+    esssim measure diabetes --model mlp --batches 200"""
 
 CITE_HELP = """A claim's statement and source, and BibTeX.
 
@@ -164,7 +166,11 @@ def measure(
         list[int] | None, typer.Option(help="May be repeated; default 1, 2, 4, 8, 16, 32 and n.", show_default=False)
     ] = None,
     model: Annotated[
-        str, typer.Option(help="regression, or network: a diagonal linear network trained to interpolate.")
+        str,
+        typer.Option(
+            help="regression; network: a diagonal linear network trained to interpolate; or mlp: a torch network of tanh "
+            "units after 5000 steps (extra: esssim[bridge])."
+        ),
     ] = "regression",
     batches: Annotated[int, typer.Option(help="How many batches to sample where all are too many.")] = 2000,
     seed: Annotated[int, typer.Option(help="Of the sampled batches.")] = 0,

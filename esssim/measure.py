@@ -32,10 +32,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
-MODELS = ("regression", "network")
+MODELS = ("regression", "network", "mlp")
 INITIAL_SCALE = 2.0
 # Gradient flow decomposes a dense (2d, 2d) Hessian at each step: a minute at this many features.
 NETWORK_LIMIT = 1000
+MLP_UNITS, MLP_STEPS = 8, 5000
+# Below 300 parameters the bridge forms its Hessians, and is exact.
+MLP_PARAMS = 295
 CSV_HEADER = ("batch_size", "n_batches", "exact", "sharpness", "minibatch_sharpness", "minibatch_sharpness_lower",
               "minibatch_sharpness_upper", "gap", "gap_lower", "gap_upper", "batch_sharpness", "batch_sharpness_lower",
               "batch_sharpness_upper", "interaction_aware_sharpness", "mean_square_sharpness",
@@ -145,7 +148,8 @@ def measure_table(
 
     model: "regression", ℓᵢ = ½(xᵢᵀθ − yᵢ)² at θ = 0 (its Hessian is the same everywhere); or "network", the diagonal
     linear network β = u∘v at the solution that gradient flow reaches from u = α·1, v = 0 on the targets' own
-    least-squares fit, α = 2·max(1, √max|β*|): the start of the step-size ramp of the claims, whatever the units.
+    least-squares fit, α = 2·max(1, √max|β*|): the start of the step-size ramp of the claims, whatever the units; or "mlp",
+    a torch network of one hidden layer of tanh units (extra: esssim[bridge]) after 5000 steps of full-batch descent.
     n_batches are drawn from `seed` at each batch size; where no more exist, all are enumerated and the numbers exact.
     standardized is only reported. progress is told in words what is being done. Raises ValueError for a bad argument.
     """
@@ -247,6 +251,8 @@ def _draw(axes: Axes, rows: Sequence[BatchSizeRow]) -> None:
 
 def _prepare(table: data.Data, model: str) -> tuple[Problem, FloatArray, str]:
     """(problem, theta, theta in words)."""
+    if model == "mlp":
+        return _trained_perceptron(table)
     if model == "regression":
         regression = LinearRegression(table.inputs, table.targets)
         return regression, np.zeros(regression.n_params), "θ = 0 (matters for batch sharpness and IAS only)"
@@ -258,6 +264,26 @@ def _prepare(table: data.Data, model: str) -> tuple[Problem, FloatArray, str]:
     theta = gradient_flow(network, np.concatenate([np.full(d, alpha), np.zeros(d)]))
     words = f"the solution that gradient flow reaches from u = {alpha:.3g}, v = 0 on the targets' least-squares fit"
     return network, theta, words
+
+
+def _trained_perceptron(table: data.Data) -> tuple[Problem, FloatArray, str]:
+    try:
+        from esssim import bridge
+    except ModuleNotFoundError as error:
+        raise ValueError(f"model 'mlp' needs an extra: {error}") from error
+    width = max(2, min(MLP_UNITS, MLP_PARAMS // (table.n_features + 2)))
+    values = bridge.data.from_table(table)
+    module = bridge.mlp(table.n_features, (width,), 1, seed=0)
+    problem = bridge.TorchProblem(module, values.inputs, values.targets)
+    eta = 0.5 / sharpness(problem, problem.theta0)
+    run = bridge.train(
+        problem, problem.theta0, step_size=eta, sampling=WithoutReplacement(table.n_samples), n_steps=MLP_STEPS,
+        momentum=0.9, record=("loss", "theta"), n_records=1, seed=0,
+    )  # fmt: skip
+    if int(run["diverged_at"][0]) >= 0:
+        raise RuntimeError(f"training of the network diverged at step {int(run['diverged_at'][0])}")
+    words = f"what {MLP_STEPS:,} steps of full-batch heavy ball make of {width} tanh units (loss {float(run['loss'][0, 0]):.3g})"
+    return problem, run["theta"].values[0, 0], words
 
 
 def _row(problem: Problem, theta: FloatArray, b: int, n_batches: int, seed: int, notes: list[str]) -> BatchSizeRow:

@@ -27,6 +27,21 @@ def wine_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_a_torch_network_of_a_table(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    np.savetxt(tmp_path / "t.csv", rng.standard_normal((20, 3)), delimiter=",", header="a,b,y", comments="")
+    arguments = ("measure", tmp_path / "t.csv", "--target", "y", "--model", "mlp", "--batch-size", 20, "--json")
+    code, out, _ = run(*arguments)
+    assert code == 0
+    content = json.loads(out)
+    (row,) = content["rows"]
+    assert content["model"] == "mlp"
+    assert "8 tanh units" in content["theta"]
+    assert row["minibatch_sharpness"]["value"] == pytest.approx(row["sharpness"], rel=1e-9)
+    assert json.loads(run(*arguments)[1])["rows"] == content["rows"]
+
+
 class TestMeasure:
     def test_a_bundled_table_agrees_with_the_library(self, run: Run) -> None:
         code, out, _ = run("measure", "diabetes", "--batch-size", 8, "--batch-size", 442, "--json", "--seed", 3)

@@ -9,6 +9,7 @@ from esssim.claims import (
     moments,
     momentum,
     network_flow,
+    network_interventions,
     networks,
     published,
     ramp,
@@ -33,6 +34,7 @@ for module in (
     flow,
     networks,
     network_flow,
+    network_interventions,
 ):
     module.register(registry)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import t as student
 
 from esssim.claims.model import Claim, Expectation, Measure, Measurement, Outcome, Registry, Row
 from esssim.claims.network_runs import MEAN_SQUARE, STATISTICS, NetworkExperiment, described, run_network
@@ -234,10 +233,3 @@ def _register_momentum(registry: Registry) -> None:
                 extra=EXTRA,
             )
         )
-
-
-def ratio_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean of independent runs with the ends of its 95 % t-interval."""
-    half = float(student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    mean = float(values.mean())
-    return mean, mean - half, mean + half

@@ -1,0 +1,164 @@
+"""Claims about networks whose step size or batch size changes mid-run, and about the gap of trained networks."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from scipy.stats import t as student
+
+from esssim import gap
+from esssim._validate import FloatArray
+from esssim.claims.model import Claim, Expectation, Measure, Measurement, Outcome, Registry, Row
+from esssim.claims.network_runs import MEAN_SQUARE, STATISTICS, NetworkExperiment, described, run_network
+from esssim.claims.networks import EXTRA, SOURCES, TOLERANCE, WORDS, network_level
+from esssim.claims.sources import OURS
+from esssim.sampling import WithoutReplacement
+from esssim.settling import MINIMUM_ESS
+from esssim.statistics import minibatch_sharpness, sharpness
+
+CHANGE = 20_000
+COMMON: dict[str, Any] = {"n_steps": 60_000, "after": 30_000, "change_at": CHANGE}
+# Words for the id, what is done, the run, and which statistics we predict to return.
+INTERVENTIONS: dict[str, tuple[str, NetworkExperiment, dict[str, Expectation]]] = {
+    "raised-step-size": (
+        "the step size is raised 1.5-fold",
+        NetworkExperiment(32, eta_factor=1.5, **COMMON),
+        {MEAN_SQUARE: "holds"},
+    ),
+    "lowered-step-size": ("the step size is lowered 1.5-fold", NetworkExperiment(32, eta_factor=1 / 1.5, **COMMON), {}),
+    "raised-batch-size": (
+        "the batch size is raised from 8 to 32",
+        NetworkExperiment(8, later_batch_size=32, **COMMON),
+        {"minibatch_sharpness": "refuted"},
+    ),
+    "lowered-batch-size": (
+        "the batch size is lowered from 32 to 8",
+        NetworkExperiment(32, later_batch_size=8, **COMMON),
+        {"minibatch_sharpness": "refuted", "interaction_aware_sharpness": "refuted"},
+    ),
+}
+GAP_SIZES = (16, 32, 64)
+
+
+def _returns(run: NetworkExperiment, statistic: str) -> Measure:
+    def measure(quick: bool) -> Measurement:
+        trace = run_network(run)
+        steps, alive = trace["step"].values, trace["diverged_at"].values < 0
+        series = (trace[statistic] * trace["step_size"] / 2).values[alive]
+        if alive.sum() < 3:
+            return Measurement("inconclusive", f"{int((~alive).sum())} of {len(alive)} runs diverged")
+        before = series[:, (steps >= CHANGE // 2) & (steps < CHANGE)].mean(axis=1)
+        first = series[:, np.flatnonzero(steps >= CHANGE)[0]]
+        ratio, low, high = _interval(series[:, steps >= run.after].mean(axis=1) / before)
+        ess = network_level(run, statistic).ess
+        jump = float((first / before).mean())
+        words = f"before {before.mean():.3f}, ×{jump:.2f} twenty steps after the change, ×{ratio:.3f} in the end"
+        rows: list[Row] = [
+            {"step": int(step), "level": float(value)} for step, value in zip(steps, series.mean(axis=0), strict=True)
+        ]
+        verdict = _within(low, high, 1 - TOLERANCE, 1 + TOLERANCE)
+        if ess < MINIMUM_ESS:
+            verdict, words = "inconclusive", f"{ess:.0f} effective samples, {MINIMUM_ESS:.0f} are needed; {words}"
+        return Measurement(verdict, words, ratio, (low, high), ess, rows)
+
+    return measure
+
+
+def _interval(runs: FloatArray) -> tuple[float, float, float]:
+    """Mean of independent runs with the ends of its 95 % t-interval."""
+    half = float(student.ppf(0.975, len(runs) - 1) * runs.std(ddof=1) / np.sqrt(len(runs)))
+    return float(runs.mean()), float(runs.mean()) - half, float(runs.mean()) + half
+
+
+def _within(low: float, high: float, lower: float, upper: float) -> Outcome:
+    if lower <= low and high <= upper:
+        return "holds"
+    return "refuted" if high < lower or low > upper else "inconclusive"
+
+
+@cache
+def _trained(b: int) -> tuple[NetworkExperiment, FloatArray]:
+    """A wine network of 8 units after 20,000 steps from each of three initialisations: θ (3, p)."""
+    from esssim import bridge
+
+    run = NetworkExperiment(b, data="wine", n_samples=178, hidden=(8,), n_replicas=3, n_steps=20_000)
+    trace = bridge.train(
+        run.problem, run.starts, step_size=run.schedule, sampling=run.sampling, n_steps=run.n_steps, n_replicas=3,
+        record=("theta",), n_records=1, seed=run.seed,
+    )  # fmt: skip
+    return run, trace["theta"].values[:, -1]
+
+
+def _gap(b: int) -> Measure:
+    def measure(quick: bool) -> Measurement:
+        run, thetas = _trained(b)
+        sampling, rows, far, off = WithoutReplacement(b), [], 0.0, []
+        for seed, theta in enumerate(thetas):
+            found = minibatch_sharpness(run.problem, theta, sampling, n_batches=2000, seed=seed)
+            measured = found.value - sharpness(run.problem, theta)
+            predicted = gap.predict(run.problem, theta, sampling)
+            row: Row = {
+                "seed": seed, "gap": measured, "standard_error": found.standard_error, "predicted": predicted.value,
+                "error": predicted.error, "formula": predicted.method,
+            }  # fmt: skip
+            rows.append(row)
+            far = max(far, abs(measured - predicted.value) / (predicted.error + 3 * found.standard_error))
+            off.append(measured / predicted.value)
+        names = ", ".join(dict.fromkeys(str(row["formula"]) for row in rows))
+        words = ", ".join(f"{float(row['gap']):.3g} against {float(row['predicted']):.3g}" for row in rows)
+        verdict: Outcome = "holds" if far <= 1 else "refuted"
+        ratio = float(np.mean(off))
+        return Measurement(verdict, f"{words} ({names})", ratio, (min(off), max(off)), 2000.0, rows)
+
+    return measure
+
+
+def register(registry: Registry) -> None:
+    """Add the claims of this module."""
+    for name, (words, run, stated) in INTERVENTIONS.items():
+        for statistic in (
+            "sharpness",
+            "minibatch_sharpness",
+            "batch_sharpness",
+            "interaction_aware_sharpness",
+            MEAN_SQUARE,
+        ):
+            short, spoken = STATISTICS[statistic]
+            expected = stated.get(statistic, "open")
+            why = "returns within 5 %" if expected == "holds" else "does not return within 5 %"
+            registry.add(
+                Claim(
+                    f"network-returns/{name}/{short}",
+                    f"After {words} mid-run, {spoken} returns to its level in units of 2/η ({described(run)['network']}).",
+                    SOURCES[statistic],
+                    "ratio of the levels = 1",
+                    WORDS["open"] if expected == "open" else f"{why}, stated before the first run",
+                    expected,
+                    described(run)["protocol"] + f"; change at step {CHANGE:,}; ratio of the level at the end to that "
+                    "before the change, t-interval over the initialisations",
+                    TOLERANCE,
+                    _returns(run, statistic),
+                    in_quick=False,
+                    extra=EXTRA,
+                )
+            )
+    for b in GAP_SIZES:
+        registry.add(
+            Claim(
+                f"network-gap/wine-8/b={b}",
+                f"The gap of MiniBS over the sharpness of a trained network is what `gap.predict` says, within its own error "
+                f"(one hidden layer of 8 tanh units on wine, b = {b}).",
+                OURS,
+                "within the stated error",
+                "within the stated error of the best valid formula",
+                "holds",
+                "20,000 steps from each of three initialisations, 2000 batches; every gap within the prediction's error and "
+                "three standard errors; measured over predicted, with the range over the initialisations",
+                None,
+                _gap(b),
+                in_quick=b == 32,
+                extra=EXTRA,
+            )
+        )
