@@ -799,3 +799,16 @@ def test_predictions_scale_with_the_hessians(scale: float) -> None:
         if mine.valid:
             assert theirs.value == pytest.approx(mine.value * scale**2, rel=1e-6, abs=0.0)
             assert theirs.error == pytest.approx(mine.error * scale**2, rel=1e-6, abs=0.0)
+
+
+def test_tracy_widom_density_has_the_published_moments() -> None:
+    s = np.linspace(-8.9, 10.9, 397)
+    density = es.gap.tracy_widom_density(s)
+    moments = [float(np.sum(density * s**k) * (s[1] - s[0])) for k in range(3)]
+    # Bornemann, Math. Comp. 2010, table 10: mean and variance for β = 1.
+    assert moments[0] == pytest.approx(1, abs=1e-9)
+    assert moments[1] == pytest.approx(-1.2065335745820, abs=1e-8)
+    assert moments[2] - moments[1] ** 2 == pytest.approx(1.607781034581, abs=1e-8)
+    assert es.gap.tracy_widom_density([-20.0, 30.0]).tolist() == [0.0, 0.0]
+    with pytest.raises(ValueError, match="points must be finite"):
+        es.gap.tracy_widom_density([np.nan])
