@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
-from pathlib import Path
 
 import numpy as np
 import xarray
@@ -127,29 +125,24 @@ class RampExperiment:
 @cache
 def run_ramp(experiment: RampExperiment) -> xarray.Dataset:
     """The run of an experiment; computed once a process, and kept on disk where ESSSIM_CACHE names a folder."""
-    folder = os.environ.get("ESSSIM_CACHE")
-    cached = Path(folder) / f"ramp-{experiment.fingerprint()[:24]}.nc" if folder else None
-    if cached is not None and cached.is_file():
-        with contextlib.suppress(ValueError):  # a damaged file is as good as none
-            return store.load(cached)
-    trace = simulate(
-        experiment.problem,
-        experiment.theta0,
-        step_size=experiment.step_size,
-        sampling=experiment.sampling,
-        n_steps=experiment.n_steps,
-        n_replicas=experiment.n_replicas,
-        label_noise=experiment.label_noise,
-        record=("loss", *LEVELS),
-        n_records=experiment.n_records,
-        n_batches=experiment.n_batches,
-        n_workers=os.cpu_count() or 1,
-        seed=experiment.seed,
-    )
-    if cached is not None:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        store.save(trace, cached)
-    return trace
+
+    def run() -> xarray.Dataset:
+        return simulate(
+            experiment.problem,
+            experiment.theta0,
+            step_size=experiment.step_size,
+            sampling=experiment.sampling,
+            n_steps=experiment.n_steps,
+            n_replicas=experiment.n_replicas,
+            label_noise=experiment.label_noise,
+            record=("loss", *LEVELS),
+            n_records=experiment.n_records,
+            n_batches=experiment.n_batches,
+            n_workers=os.cpu_count() or 1,
+            seed=experiment.seed,
+        )
+
+    return store.kept(f"ramp-{experiment.fingerprint()[:24]}", run)
 
 
 def ramp_level(experiment: RampExperiment, statistic: str, tolerance: float = 0.05) -> Level:

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import xarray
@@ -73,3 +73,20 @@ def load(path: str | os.PathLike[str]) -> xarray.Dataset:
         )
     with xarray.open_dataset(target, engine="h5netcdf") as opened:
         return opened.load()
+
+
+def kept(name: str, compute: Callable[[], xarray.Dataset]) -> xarray.Dataset:
+    """compute(), or what it gave before: kept as `name`.nc in the folder that ESSSIM_CACHE names, if it names one.
+
+    name: unique to everything that decides the result.
+    """
+    folder = os.environ.get("ESSSIM_CACHE")
+    if not folder:
+        return compute()
+    path = Path(folder) / f"{name}.nc"
+    with contextlib.suppress(ValueError):  # none yet; a damaged file is as good as none
+        return load(path)
+    trace = compute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(trace, path)
+    return trace

@@ -573,6 +573,30 @@ def test_what_is_no_trace_is_refused(trace: xarray.Dataset, tmp_path: Path) -> N
         es.load(path)
 
 
+def test_a_run_is_kept_where_the_environment_names_a_folder(
+    trace: xarray.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[int] = []
+
+    def compute() -> xarray.Dataset:
+        computed.append(1)
+        return trace
+
+    monkeypatch.delenv("ESSSIM_CACHE", raising=False)
+    for _ in range(2):
+        assert store.kept("run", compute) is trace
+    assert len(computed) == 2
+    monkeypatch.setenv("ESSSIM_CACHE", str(tmp_path / "new"))
+    for _ in range(3):
+        xarray.testing.assert_identical(store.kept("run", compute), trace)
+    assert len(computed) == 3
+    store.kept("another", compute)
+    assert len(computed) == 4
+    (tmp_path / "new" / "run.nc").write_bytes(b"damaged")
+    xarray.testing.assert_identical(store.kept("run", compute), trace)
+    assert len(computed) == 5
+
+
 def test_other_readers_of_netcdf_read_a_saved_trace(trace: xarray.Dataset, tmp_path: Path) -> None:
     path = tmp_path / "trace.nc"
     es.save(trace, path)

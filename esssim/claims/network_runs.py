@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -145,33 +143,28 @@ class NetworkExperiment:
 @cache
 def run_network(experiment: NetworkExperiment) -> xarray.Dataset:
     """The run of an experiment; computed once a process, and kept on disk where ESSSIM_CACHE names a folder."""
-    folder = os.environ.get("ESSSIM_CACHE")
-    cached = Path(folder) / f"network-{experiment.fingerprint()[:24]}.nc" if folder else None
-    if cached is not None and cached.is_file():
-        with contextlib.suppress(ValueError):  # a damaged file is as good as none
-            return store.load(cached)
-    from esssim import bridge
 
-    trace = bridge.train(
-        experiment.problem,
-        experiment.starts,
-        step_size=experiment.schedule,
-        sampling=experiment.sampling,
-        n_steps=experiment.n_steps,
-        n_replicas=experiment.n_replicas,
-        momentum=experiment.momentum,
-        label_noise=experiment.label_noise,
-        record=("loss", *STATISTICS),
-        record_steps=experiment.record_steps,
-        n_batches=experiment.n_batches,
-        rank=experiment.rank,
-        n_workers=min(os.cpu_count() or 1, experiment.n_replicas),
-        seed=experiment.seed,
-    )
-    if cached is not None:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        store.save(trace, cached)
-    return trace
+    def run() -> xarray.Dataset:
+        from esssim import bridge
+
+        return bridge.train(
+            experiment.problem,
+            experiment.starts,
+            step_size=experiment.schedule,
+            sampling=experiment.sampling,
+            n_steps=experiment.n_steps,
+            n_replicas=experiment.n_replicas,
+            momentum=experiment.momentum,
+            label_noise=experiment.label_noise,
+            record=("loss", *STATISTICS),
+            record_steps=experiment.record_steps,
+            n_batches=experiment.n_batches,
+            rank=experiment.rank,
+            n_workers=min(os.cpu_count() or 1, experiment.n_replicas),
+            seed=experiment.seed,
+        )
+
+    return store.kept(f"network-{experiment.fingerprint()[:24]}", run)
 
 
 def described(experiment: NetworkExperiment) -> Mapping[str, str]:
