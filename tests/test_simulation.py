@@ -16,6 +16,7 @@ import xarray
 from numpy.testing import assert_allclose, assert_array_equal
 
 import esssim as es
+from esssim import store
 from esssim.problems import LeastSquares, NonlinearLeastSquares
 from esssim.simulation import STATISTICS
 
