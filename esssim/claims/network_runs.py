@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -68,10 +68,6 @@ class NetworkExperiment:
     n_batches: int = 8
     rank: int = 32
     seed: int = 20261124
-
-    def quick(self) -> NetworkExperiment:
-        """The same with a third of the records."""
-        return replace(self, n_records=max(8, self.n_records // 3))
 
     @cached_property
     def problem(self) -> TorchProblem:
