@@ -129,7 +129,7 @@ def numbers(rows: Sequence[Row], configuration: dict[str, Any]) -> dict[str, obj
 
 
 def draw(rows: Sequence[Row], page: Page) -> Figure:
-    names = list(dict.fromkeys(str(row["panel"]) for row in rows))
+    names = sorted(dict.fromkeys(str(row["panel"]) for row in rows), key=lambda name: not name.startswith("ε"))
     figure, n_rows, n_columns = page.figure(len(names), aspect=0.7, narrowest=1.2)
     panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
     sizes = sorted({int(row["batch_size"]) for row in rows if row["panel"] != "depth"})
@@ -142,7 +142,7 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
         axes.margins(y=0.12)
         axes.locator_params(nbins=4)
         if name == "depth":
-            axes.legend(loc="lower left", borderaxespad=0, handlelength=1.2)
+            axes.legend(loc="lower center", borderaxespad=0, handlelength=1.2)
     for axes in panels[len(names) :]:
         axes.set_axis_off()
     figure.supxlabel(r"step size $\eta\,/\,\eta_0$", fontsize=page.letters)

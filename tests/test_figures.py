@@ -73,7 +73,7 @@ def test_the_figure_has_the_width_of_its_page(name: str) -> None:
     for width, inches in (("icml1", 3.25), ("icml2", 6.75), ("neurips2", 5.5), ("jmlr2", 6.0)):
         assert plots.page(width).width == pytest.approx(inches)
     slide = plots.page("slides")
-    figure = quick(name).script.draw(quick(name).rows, slide)
+    figure = quick(name).draw("slides")
     assert figure.get_figwidth() == pytest.approx(slide.width)
     assert figure.get_figheight() <= slide.tallest + 1e-9
 
