@@ -129,8 +129,8 @@ def numbers(rows: Sequence[Row], configuration: dict[str, Any]) -> dict[str, obj
 
 
 def draw(rows: Sequence[Row], page: Page) -> Figure:
-    names = list(dict.fromkeys(str(row["panel"]) for row in rows))
-    figure, n_rows, n_columns = page.figure(len(names), aspect=0.7, narrowest=1.7)
+    names = sorted(dict.fromkeys(str(row["panel"]) for row in rows), key=lambda name: not name.startswith("ε"))
+    figure, n_rows, n_columns = page.figure(len(names), aspect=0.7, narrowest=1.2)
     panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
     sizes = sorted({int(row["batch_size"]) for row in rows if row["panel"] != "depth"})
     titles = {"depth": "depth $D$ ($b=4$)"}
@@ -140,8 +140,9 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
         for series in _series([row for row in rows if row["panel"] == name]):
             _draw_series(axes, series, sizes)
         axes.margins(y=0.12)
+        axes.locator_params(nbins=4)
         if name == "depth":
-            axes.legend(loc="lower left", borderaxespad=0, handlelength=1.2)
+            axes.legend(loc="lower center", borderaxespad=0, handlelength=1.2)
     for axes in panels[len(names) :]:
         axes.set_axis_off()
     figure.supxlabel(r"step size $\eta\,/\,\eta_0$", fontsize=page.letters)

@@ -108,7 +108,7 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
         axes.axhline(wall[1, 0], color=batch_color(b, max(sizes)), linewidth=3, alpha=0.3, zorder=1)
         axes.annotate(
             f"wall of $b={'n=' if b == max(sizes) else ''}{b}$", (1, wall[1, 0]), (3, 0), xycoords=("axes fraction", "data"),
-            textcoords="offset points", va="center", fontsize=small_letters(), color=batch_color(b, max(sizes)),
+            textcoords="offset points", va="center", fontsize=small_letters(), color=BLACK,
         )  # fmt: skip
     for (b, _), path in runs.items():
         color, marker = batch_color(b, max(sizes)), BATCH_MARKERS[sizes.index(b)]

@@ -14,7 +14,7 @@ from matplotlib.patches import Ellipse
 
 import esssim as es
 from esssim.claims.model import Row
-from esssim.plots import BLACK, BLUE, GREY, ORANGE, RED, Page, legend_above
+from esssim.plots import BLACK, BLUE, GREY, RED, Page, legend_above
 
 CONFIGURATION: dict[str, Any] = {
     "quadratic": {
@@ -30,6 +30,7 @@ CONFIGURATION: dict[str, Any] = {
     "network": {"n": 8, "b": 1, "seed": 1, "share": 0.85, "start": [2.2, 0.05], "n_steps": 60, "batch_seed": 2},
 }
 SHOWN_BATCHES = 4
+DASHES = (0, (4, 1.5))
 ALT = (
     "Four panels with loss contours. Quadratic: the full batch goes into the minimum, mini-batches keep moving in a "
     "cloud around it, each step aiming at the ellipse of its own batch. Network: the full batch lands on the curve of "
@@ -139,7 +140,7 @@ def animate(rows: Sequence[Row], page: Page) -> FuncAnimation:
         (heads[panel, full],) = axes.plot([], [], "o", color=color, markersize=5, markeredgecolor="white", zorder=6)
         if panel == "quadratic" and not full:
             ellipses[panel, full] = axes.add_patch(
-                Ellipse((0, 0), 0, 0, fill=False, color=ORANGE, linewidth=1.2, zorder=3)
+                Ellipse((0, 0), 0, 0, fill=False, color=BLACK, linewidth=1.1, linestyle=DASHES, zorder=3)
             )
 
     def show(frame: int) -> list[Any]:
@@ -188,7 +189,7 @@ def _draw_contours(rows: Sequence[Row], page: Page) -> tuple[Figure, dict[tuple[
     handles = [
         Line2D([], [], color=BLUE, marker="o", markersize=2.5, linewidth=0.8, label="full batch"),
         Line2D([], [], color=RED, marker="o", markersize=2.5, linewidth=0.8, label="mini-batch"),
-        Line2D([], [], color=ORANGE, linewidth=1, label="batch losses"),
+        Line2D([], [], color=BLACK, linewidth=0.8, linestyle=DASHES, label="batch losses"),
         Line2D([], [], color=BLACK, linewidth=1.2, label="solutions"),
         Line2D([], [], color=GREY, linewidth=0.5, label="loss contours"),
     ]
@@ -203,5 +204,5 @@ def _draw_ellipse(row: Row, level: float = 0.05) -> Ellipse:
     angle = float(np.degrees(np.arctan2(vectors[1, 0], vectors[0, 0])))
     centre = (float(row["centre_x"]), float(row["centre_y"]))
     return Ellipse(
-        centre, lengths[0], lengths[1], angle=angle, fill=False, color=ORANGE, linewidth=0.8, alpha=0.9, zorder=3
+        centre, lengths[0], lengths[1], angle=angle, fill=False, color=BLACK, linewidth=0.8, linestyle=DASHES, zorder=3
     )

@@ -61,7 +61,9 @@ def test_ramp_is_that_of_the_experiments() -> None:
         for name in plots.LOOKS:
             points = trajectory(run, name)
             np.testing.assert_allclose([row[name] for row in mine], [p["level"] for p in points], rtol=1e-12)
-            assert all(row[f"{name}_lowest"] <= row[name] <= row[f"{name}_highest"] for row in mine)
+            slack = 1 + 1e-12  # where all replicas are one, their mean is rounded
+            assert all(row[f"{name}_lowest"] <= slack * row[name] for row in mine)
+            assert all(row[name] <= slack * row[f"{name}_highest"] for row in mine)
         ratios = [p["step_size"] / run.first_edge for p in points]
         np.testing.assert_allclose([row["relative_step_size"] for row in mine], ratios, rtol=1e-12)
 

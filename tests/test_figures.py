@@ -73,7 +73,7 @@ def test_the_figure_has_the_width_of_its_page(name: str) -> None:
     for width, inches in (("icml1", 3.25), ("icml2", 6.75), ("neurips2", 5.5), ("jmlr2", 6.0)):
         assert plots.page(width).width == pytest.approx(inches)
     slide = plots.page("slides")
-    figure = quick(name).script.draw(quick(name).rows, slide)
+    figure = quick(name).draw("slides")
     assert figure.get_figwidth() == pytest.approx(slide.width)
     assert figure.get_figheight() <= slide.tallest + 1e-9
 
@@ -135,10 +135,14 @@ def test_batch_sizes_that_would_touch_are_left_out() -> None:
     assert len(axes.get_xticks()) == 7
 
 
-def test_animation_has_a_frame_per_step(tmp_path: Path) -> None:
+def test_animation_lasts_a_frame_per_step(tmp_path: Path) -> None:
     figures.build("teaching", tmp_path, width="icml1", quick=True, formats=("gif",))
+    n_steps = 1 + max(row["step"] for row in quick("teaching").rows)
     with Image.open(tmp_path / "teaching.gif") as picture:
-        assert picture.n_frames == 1 + max(row["step"] for row in quick("teaching").rows)
+        # Frames that are alike are stored once, for longer; times are stored in hundredths of a second.
+        milliseconds = [(picture.seek(k), picture.info["duration"])[1] for k in range(picture.n_frames)]
+    assert len(milliseconds) > n_steps / 2
+    assert sum(milliseconds) == pytest.approx(1000 * n_steps / style.FRAMES_PER_SECOND, rel=0.05)
 
 
 def test_rows_are_computed_once_for_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,7 @@ def level_rows(experiments: Iterable[RampExperiment]) -> list[Row]:
 def ramp_figure(rows: Sequence[Row], page: Page = REPORT) -> Figure:
     """Every statistic along the ramp, one panel per batch size of `ramp_rows`. Call within `style`."""
     sizes = list(dict.fromkeys(int(row["batch_size"]) for row in rows))
-    figure, n_rows, n_columns = page.figure(len(sizes), aspect=0.65, narrowest=1.5)
+    figure, n_rows, n_columns = page.figure(len(sizes), aspect=0.65, narrowest=1.2)
     grid = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
     panels = list(grid.flat)
     n = SAMPLES[str(rows[0]["setting"])]
@@ -104,6 +104,7 @@ def ramp_figure(rows: Sequence[Row], page: Page = REPORT) -> Figure:
         "averaged →", (FOLLOWED, 0.97), (3, 0), xycoords=("data", "axes fraction"),
         textcoords="offset points", fontsize=small_letters(), color=GREY, va="top",
     )  # fmt: skip
+    panels[0].locator_params(axis="x", nbins=4)
     # Shared by all panels: only now is the highest known.
     panels[0].set_ylim(0, None)
     for axes in panels[len(sizes) :]:

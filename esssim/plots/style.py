@@ -86,7 +86,7 @@ def style(page: Page = REPORT, usetex: bool = False) -> Iterator[None]:
         "ytick.labelsize": small,
         "legend.fontsize": small,
         "legend.frameon": False,
-        "legend.handlelength": 2.4,
+        "legend.handlelength": 2.4 if page.width > 4 else 1.9,
         "axes.linewidth": 0.6,
         "axes.spines.top": False,
         "axes.spines.right": False,
