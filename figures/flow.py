@@ -19,8 +19,6 @@ from esssim.claims.flow_runs import STATISTICS, FlowExperiment, run_flow, run_sg
 from esssim.claims.model import Row
 from esssim.plots import BATCH_MARKERS, BLACK, Page, batch_color, draw_edge, legend_above
 
-from .perceptron import trained
-
 Q, M = "mean_square_sharpness", "minibatch_sharpness"
 PERCEPTRON = {"n": 30, "d": 5, "width": 20, "seed": 0, "rise": 2.0, "label_noise": 0.03, "n_records": 21}
 DEEP = [FlowExperiment("gaussian-20x40", 4, 0.03, depth=depth) for depth in (2, 3, 4)]
@@ -63,9 +61,20 @@ def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[
     return rows + _perceptron(configuration["perceptron"], tell)
 
 
+def _taught_perceptron(n: int, d: int, width: int, seed: int) -> tuple[es.Perceptron, np.ndarray]:
+    """A network taught by three tanh units, and the solution that gradient flow reaches from a random start."""
+    rng = np.random.default_rng(seed)
+    inputs = rng.standard_normal((n, d))
+    teacher = rng.standard_normal((3, d)) / np.sqrt(d)
+    problem = es.Perceptron(inputs, np.tanh(inputs @ teacher.T) @ rng.standard_normal(3), width)
+    inner, offset, outer = rng.standard_normal((width, d)), rng.standard_normal(width), rng.standard_normal(width)
+    start = np.concatenate((inner.ravel() / np.sqrt(d), 0.1 * offset, outer / np.sqrt(width)))
+    return problem, es.gradient_flow(problem, start)
+
+
 def _perceptron(options: dict[str, Any], tell: Callable[[str], None]) -> list[Row]:
     rows: list[Row] = []
-    problem, theta = trained(*(options[name] for name in ("n", "d", "width", "seed")))
+    problem, theta = _taught_perceptron(*(options[name] for name in ("n", "d", "width", "seed")))
     for b in options["batch_sizes"]:
         tell(f"flow: tanh network, b = {b}")
         sampling = es.WithoutReplacement(b)
