@@ -38,14 +38,14 @@ QUICK = {("digits-gelu-16", 32, name) for name in ("minibatch_sharpness", "inter
 
 # Smaller networks, on a quarter of the samples.
 OTHERS: dict[str, dict[str, object]] = {
-    "digits-tanh-16-16": {"hidden": (16, 16)},
+    "digits-tanh-16-16": {"hidden": (16, 16), "step_size": 0.4},
     "digits-gelu-16": {"activation": "gelu"},
     "digits-relu-16": {"activation": "relu"},
-    "digits-cross-entropy-16": {"loss": "cross_entropy"},
+    "digits-cross-entropy-16": {"loss": "cross_entropy", "step_size": 1.0},
     "digits-wide-96": {"hidden": (96,)},
     "digits-deep-16-16-16-16": {"hidden": (16, 16, 16, 16), "gain": 1.0},
     "digits-label-noise-16": {"label_noise": 0.3},
-    "digits-ramp-16": {"rise": 2.0},
+    "digits-ramp-16": {"rise": 1.5},
 }
 SIZES: dict[str, tuple[int, ...]] = {name: (8, 32, 128) for name in OTHERS} | {
     "digits-wide-96": (32,),
@@ -53,6 +53,8 @@ SIZES: dict[str, tuple[int, ...]] = {name: (8, 32, 128) for name in OTHERS} | {
     "digits-label-noise-16": (32,),
     "digits-ramp-16": (8, 32),
 }
+# At the η of the common rule, or a rise to twice of it, these diverged or never settled: theirs was chosen after that look.
+CHOSEN_LATER = ("digits-tanh-16-16", "digits-cross-entropy-16", "digits-ramp-16")
 
 
 def _stated(usual: Expectation, **others: Expectation) -> dict[str, Expectation]:
@@ -92,7 +94,9 @@ def expectation(setting: str, b: int, statistic: str) -> tuple[Expectation, str]
         if abs(known - 1) >= 0.08 - 1e-9:
             return "refuted", f"not at the edge: {known:.2f} in prototypes"
         return "open", f"no prediction: {known:.2f} in prototypes, near the border of the tolerance"
-    if setting in ("digits-cross-entropy-16", "digits-label-noise-16"):
+    if setting in CHOSEN_LATER:
+        return "open", "no prediction: runs at the step size that was set first diverged or never settled"
+    if setting == "digits-label-noise-16":
         return "refuted", "below the edge, stated before the first run of this network"
     expected = STATED[b][statistic]
     return expected, WORDS[expected]
