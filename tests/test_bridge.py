@@ -384,7 +384,7 @@ def pair() -> tuple[es.Problem, TorchProblem, np.ndarray]:
     core = example.taught_by_three_units(8, 3, 6, "tanh", seed=0)
     module = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 1, bias=False))
     network = TorchProblem(module, core.inputs, core.targets)
-    return core, network, es.gradient_flow(core, example.random_start(core, seed=1))
+    return core, network, es.gradient_flow(core, core.random_start(seed=1))
 
 
 class TestOneOutput:

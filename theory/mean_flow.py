@@ -51,7 +51,7 @@ def spread_gradient(covariance_root: sympy.Matrix, point: dict[sympy.Symbol, sym
 
 
 def check() -> None:
-    """The expansion, the displaced point, the two parts."""
+    """The expansion, the displaced point, the two parts, the velocity of one parameter."""
     point = {x: sympy.Rational(1, 2), y: sympy.Rational(2, 3)}
     root = sympy.Matrix([[sympy.Rational(1, 3), sympy.Rational(1, 5)], [sympy.Rational(-1, 4), sympy.Rational(1, 2)]])
     spread = root * root.T
@@ -90,3 +90,10 @@ def check() -> None:
     projection = sympy.eye(2) - row.T * row / k
     balanced = -(row * push)[0] / k
     same(row.T * balanced + push, projection * push, "what is left at the balance is the push along the solutions")
+    # Step 4. One parameter, one sample: the mean gradient over δ = ±√R/J where the mean residual is r, times the slow step.
+    jump = sympy.sqrt(covariance) / slope
+    shift = sympy.Symbol("delta")
+    off = residual - curvature * jump**2 / 2 + slope * shift + curvature * shift**2 / 2
+    gradient = sympy.diff(off**2 / 2, shift)
+    mean_gradient = (gradient.subs(shift, jump) + gradient.subs(shift, -jump)) / 2
+    same(derive()["velocity of one parameter"], -eta / (1 - beta) * mean_gradient, "the velocity of one parameter")

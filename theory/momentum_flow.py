@@ -70,13 +70,14 @@ def stationary_residuals(
 
 def check() -> None:
     """The kernel, the covariance by brute force, the slow step, the potential."""
+    inverse, well = derive().values()
     # Step 1. Gradient noise enters the residuals of a mode by √λ each way, and curvatures are λ/n: R̃ = λⱼλ_k𝒦_jk Ñ, with
     # the noise Ñ = −(c/n²)R̃ + Uᵀdiag(ρ)U of the weights, E[wᵢw_j] − 1/n² = −c/n² + κ₂δᵢⱼ. Hence M.
     variance = 1 - n**2 * kappa_1
     impulse = kernel(False).subs({first: first / n, second: second / n}, simultaneous=True)
-    same(inverse_response(), 1 / (first * second * impulse) + variance / n**2, "M from the response to an impulse")
+    same(inverse, 1 / (first * second * impulse) + variance / n**2, "M from the response to an impulse")
     plain = (1 / first + 1 / second) / (n * eta) - kappa_1
-    same(inverse_response().subs(beta, 0), plain, "without momentum")
+    same(inverse.subs(beta, 0), plain, "without momentum")
     # Step 2. The stationary second moments of (r, u) over all draws, exactly, against the closed form.
     numbers = {eta: sympy.Rational(1, 9), beta: sympy.Rational(1, 3), noise: sympy.Rational(1, 2)}
     basis = sympy.Matrix([[3, -4], [4, 3]]) / 5
@@ -84,7 +85,7 @@ def check() -> None:
     for size, replacement in ((1, False), (2, True)):
         c = coefficient(2, size, replacement)
         exact = stationary_residuals(basis * sympy.diag(*values) * basis.T, 2, size, replacement, numbers)
-        closed = inverse_response().subs({n: 2, kappa_1: (1 - c) / 4, **numbers})
+        closed = inverse.subs({n: 2, kappa_1: (1 - c) / 4, **numbers})
         response = sympy.Matrix(
             2, 2, lambda j, k, closed=closed: 1 / closed.subs({first: values[j], second: values[k]})
         )
@@ -97,9 +98,9 @@ def check() -> None:
     same(eta * settled, eta / (1 - beta) * gradient, "the slow step")
     # Step 4. Full batches: κ₁ = 1/n², ρ = ε²/n², all commutes. The push is ½ΣᵢRᵢ/λᵢ dλᵢ in the eigenvalues λ of K = nH.
     value = sympy.Symbol("k", positive=True)
-    settled = (noise**2 / n**2) / inverse_response().subs({first: value, second: value, kappa_1: 1 / n**2})
+    settled = (noise**2 / n**2) / inverse.subs({first: value, second: value, kappa_1: 1 / n**2})
     push = eta / (n * (1 - beta)) * settled / value / 2
-    same(sympy.diff(potential().subs(first, value / n), value), push, "the potential of full batches")
+    same(sympy.diff(well.subs(first, value / n), value), push, "the potential of full batches")
     # Step 5. Its pole is the edge of heavy-ball gradient descent.
     edge = 2 * n * (1 + beta) / eta
-    same(inverse_response().subs({first: edge, second: edge, kappa_1: 1 / n**2}), 0, "the pole")
+    same(inverse.subs({first: edge, second: edge, kappa_1: 1 / n**2}), 0, "the pole")
