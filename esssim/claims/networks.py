@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from esssim.claims.model import Claim, Expectation, Measure, Measurement, Outcome, Registry, Row
 from esssim.claims.network_runs import MEAN_SQUARE, STATISTICS, NetworkExperiment, described, run_network
 from esssim.claims.sources import BATCH_SHARPNESS, COHEN, INTERACTION_AWARE, MINIBS, MOMENTUM, OURS
+from esssim.claims.trajectories import mean_trajectory
 from esssim.settling import Level, level
 
 TOLERANCE = 0.05
@@ -112,28 +111,16 @@ def _settles(run: NetworkExperiment, statistic: str, target: float = 1.0) -> Mea
         found = network_level(run, statistic, target)
         verdict: Outcome = {"settles": "holds", "inconclusive": "inconclusive"}.get(found.verdict, "refuted")  # type: ignore[assignment]
         words = found.reason + (f"; {found.n_diverged} diverged runs left out" if found.n_diverged else "")
-        return Measurement(verdict, words, found.value, found.interval, found.ess, trajectory(run, statistic))
+        return Measurement(
+            verdict,
+            words,
+            found.value,
+            found.interval,
+            found.ess,
+            mean_trajectory(run_network(run), statistic, run.after),
+        )
 
     return measure
-
-
-def trajectory(run: NetworkExperiment, statistic: str) -> list[Row]:
-    """The mean over runs of (η/2)·statistic at each record, with its standard error."""
-    trace = run_network(run)
-    alive = trace["diverged_at"].values < 0
-    series = (trace[statistic] * trace["step_size"] / 2).values[alive]
-    error = series.std(axis=0, ddof=1) / np.sqrt(len(series)) if len(series) > 1 else np.full(series.shape[1], np.nan)
-    columns = zip(trace["step"].values, trace["step_size"].values, series.mean(axis=0), error, strict=True)
-    return [
-        {
-            "step": int(step),
-            "step_size": float(eta),
-            "level": float(mean),
-            "standard_error": float(sd),
-            "in_window": bool(step >= run.after),
-        }
-        for step, eta, mean, sd in columns
-    ]
 
 
 def register(registry: Registry) -> None:

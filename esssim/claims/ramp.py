@@ -12,6 +12,7 @@ from scipy.stats import t as student
 from esssim.claims.model import Claim, Expectation, Measure, Measurement, Outcome, Registry, Row
 from esssim.claims.sources import BATCH_SHARPNESS as LATER
 from esssim.claims.sources import COHEN, MINIBS, OURS
+from esssim.claims.trajectories import mean_trajectory
 from esssim.experiments import FOLLOWED, LEVELS, RISE, RampExperiment, ramp_level, run_ramp
 from esssim.settling import Level
 from esssim.simulation import simulate
@@ -76,21 +77,7 @@ def _as_measurement(level: Level, verdict: Outcome, rows: list[Row]) -> Measurem
 
 def trajectory(run: RampExperiment, statistic: str) -> list[Row]:
     """The mean over replicas of (η/2)·statistic at each record, with its standard error."""
-    trace = run_ramp(run)
-    alive = trace["diverged_at"].values < 0
-    series = (trace[statistic] * trace["step_size"] / 2).values[alive]
-    error = series.std(axis=0, ddof=1) / np.sqrt(len(series)) if len(series) > 1 else np.full(series.shape[1], np.nan)
-    columns = zip(trace["step"].values, trace["step_size"].values, series.mean(axis=0), error, strict=True)
-    return [
-        {
-            "step": int(step),
-            "step_size": float(eta),
-            "level": float(mean),
-            "standard_error": float(sd),
-            "in_window": bool(step >= run.after),
-        }
-        for step, eta, mean, sd in columns
-    ]
+    return mean_trajectory(run_ramp(run), statistic, run.after)
 
 
 def _settles(setting: str, b: int, statistic: str) -> Measure:
