@@ -56,7 +56,7 @@ MODULES = {
     ),
     "statistics": Module(
         ("statistics/*.py", "_kernels/gradient_forms.py"),
-        ("tests/test_perron.py", "tests/test_fast_paths.py", "tests/test_statistics.py"),
+        ("tests/test_block_perron.py", "tests/test_perron.py", "tests/test_fast_paths.py", "tests/test_statistics.py"),
     ),
     "sampling": Module(("sampling.py", "_kernels/sampling.py"), ("tests/test_sampling.py",)),
     "stability": Module(

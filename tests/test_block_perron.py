@@ -1,0 +1,95 @@
+"""Samples of several rows: the positive map on blocks against the dense pencil, and its enclosure."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+import esssim as es
+from esssim.statistics.block_perron import BlockPerron
+from esssim.statistics.perron import PerronMatrix
+
+SHAPES = ((5, 2, 4), (4, 3, 20), (6, 1, 3), (3, 2, 2))
+SCHEMES = (es.WithoutReplacement(1), es.WithoutReplacement(2), es.WithReplacement(2))
+shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
+schemes = pytest.mark.parametrize("sampling", SCHEMES, ids=repr)
+
+
+def factors_of(shape: tuple[int, int, int]) -> np.ndarray:
+    return np.random.default_rng(3).standard_normal(shape)
+
+
+def dense_top(factors: np.ndarray, c: float) -> float:
+    hessians = factors.transpose(0, 2, 1) @ factors
+    mean = hessians.mean(axis=0)
+    values, vectors = np.linalg.eigh(mean)
+    basis = vectors[:, values > 1e-10 * values[-1]]
+    h, reduced = basis.T @ mean @ basis, basis.T @ hessians @ basis
+    d = (1 - c) * np.kron(h, h) + c * np.mean([np.kron(a, a) for a in reduced], axis=0)
+    identity = np.eye(len(h))
+    return float(scipy.linalg.eigh(d, (np.kron(h, identity) + np.kron(identity, h)) / 2, eigvals_only=True)[-1])
+
+
+@shapes
+@schemes
+def test_edge_is_the_top_of_the_dense_pencil(shape: tuple[int, int, int], sampling: es.Sampling) -> None:
+    factors, c = factors_of(shape), sampling.variance_coefficient(shape[0])
+    perron, exact = BlockPerron.of_blocks(factors, c), dense_top(factors, c)
+    value, blocks = perron.edge(tolerance=1e-13)
+    assert value == pytest.approx(exact, rel=1e-12)
+    assert perron.n_samples == shape[0]
+    # The Perron blocks are positive semidefinite, and fixed by κ₂Ψ at the edge.
+    cubes = blocks.reshape(shape[0], shape[1], shape[1])
+    assert np.linalg.eigvalsh(cubes).min() >= 0
+    np.testing.assert_allclose(perron.kappa_2 * perron.at(2 / value)(blocks), blocks, atol=1e-11 * np.abs(blocks).max())
+    lower, upper = perron.enclosure(value, blocks)
+    assert lower <= exact * (1 + 1e-13)
+    assert exact * (1 - 1e-13) <= upper
+    assert upper - lower <= 1e-9 * value
+
+
+@shapes
+@schemes
+def test_enclosure_holds_for_poor_blocks(shape: tuple[int, int, int], sampling: es.Sampling) -> None:
+    """Collatz–Wielandt: any positive definite blocks bound the edge, at any guess of it, and by the exact ratio."""
+    (n, rows, _), factors = shape, factors_of(shape)
+    c = sampling.variance_coefficient(n)
+    perron, exact = BlockPerron.of_blocks(factors, c), dense_top(factors, c)
+    roots = np.random.default_rng(4).standard_normal((n, rows, rows))
+    poor = roots @ roots.transpose(0, 2, 1) + 0.1 * np.eye(rows)
+    for guess in (0.9 * exact, exact, 1.2 * exact):
+        lower, upper = perron.enclosure(guess, poor.ravel())
+        assert lower <= exact * (1 + 1e-13)
+        assert exact * (1 - 1e-13) <= upper
+    image = perron.at(2 / exact)(poor.ravel())
+    ratios = [
+        scipy.linalg.eigh(i, x, eigvals_only=True)[-1] for i, x in zip(image.reshape(poor.shape), poor, strict=True)
+    ]
+    assert perron.ratio_bound(image, poor.ravel()) == pytest.approx(max(ratios), rel=1e-11)
+
+
+def test_blocks_on_the_border_of_the_cone_bound_nothing_until_they_are_raised() -> None:
+    perron = BlockPerron.of_blocks(factors_of((4, 2, 5)), 0.2)
+    border = np.tile(np.diag([1.0, 0.0]).ravel(), 4)
+    assert perron.ratio_bound(perron.at(0.01)(border), border) == np.inf
+    assert np.isfinite(perron.ratio_bound(perron.at(0.01)(border), 0.5 * border + 0.25 * perron.first_vector()))
+    np.testing.assert_allclose(
+        perron.raised(2 * border, 0.25).reshape(4, 2, 2), np.tile(np.diag([2.5, 0.5]), (4, 1, 1)), rtol=1e-15
+    )
+
+
+def test_positive_blocks_have_the_magnitudes_of_their_eigenvalues() -> None:
+    perron = BlockPerron.of_blocks(factors_of((2, 2, 5)), 0.2)
+    turn = np.array([[0.6, -0.8], [0.8, 0.6]])
+    given, wanted = (np.tile(turn @ np.diag(d) @ turn.T, (2, 1, 1)) for d in ((-3.0, 2.0), (3.0, 2.0)))
+    np.testing.assert_allclose(perron.positive(given.ravel()), wanted.ravel(), rtol=1e-14)
+
+
+@schemes
+def test_one_row_a_sample_is_the_perron_matrix(sampling: es.Sampling) -> None:
+    factors, c = factors_of((6, 1, 3)), sampling.variance_coefficient(6)
+    blocks, plain = BlockPerron.of_blocks(factors, c), PerronMatrix.of(factors[:, 0], c)
+    weights = np.random.default_rng(5).random(6)
+    np.testing.assert_allclose(blocks.at(0.05)(weights), plain.at(0.05)(weights), rtol=1e-12)
+    assert blocks.edge()[0] == pytest.approx(plain.edge()[0], rel=1e-13)
