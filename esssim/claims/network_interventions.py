@@ -94,6 +94,9 @@ def _trained(b: int) -> tuple[NetworkExperiment, FloatArray]:
 def _gap(b: int) -> Measure:
     def measure(quick: bool) -> Measurement:
         run, thetas = _trained(b)
+        n_diverged = int((~np.isfinite(thetas).all(axis=1)).sum())
+        if n_diverged:
+            return Measurement("inconclusive", f"{n_diverged} of {len(thetas)} runs diverged")
         sampling, rows, far, off = WithoutReplacement(b), [], 0.0, []
         for seed, theta in enumerate(thetas):
             found = minibatch_sharpness(run.problem, theta, sampling, n_batches=500, seed=seed)
