@@ -250,6 +250,17 @@ class TestReadme:
         results["claims"] = entries[:3]
         assert "| The law holds (c). | holds, as predicted |" in report.markdown_table(results).splitlines()
 
+    def test_tables_of_levels_beyond_the_third_are_folded(self) -> None:
+        entries = [
+            {"id": f"settles/setting-{k}/b=1", "statement": "It settles.", "expected": "open", "verdict": "holds",
+             "reason": "", "n_effective": None, "measured": 1.0}
+            for k in range(5)
+        ]  # fmt: skip
+        table = report.markdown_table({"claims": entries, "environment": {"esssim": "0", "date": "2026-01-01"}})
+        shown, folded = table.split("<summary>2 more settings</summary>")
+        assert [f"setting-{k}" in shown for k in range(5)] == [True] * 3 + [False] * 2
+        assert [f"setting-{k}" in folded for k in range(5)] == [False] * 3 + [True] * 2
+
     def test_cells_survive_bars_and_tags(self, results: Path) -> None:
         table = report.markdown_table(report.read_entries(results))
         (row,) = [line for line in table.splitlines() if "identity/exact" in line]

@@ -15,6 +15,8 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 NETWORKS = ("<!-- networks:begin -->", "<!-- networks:end -->")
 Markers = tuple[str, str]
 MARKS = {"holds": "✓", "refuted": "✗", "inconclusive": "?", "skipped": "–"}
+# Tables of levels that everybody sees.
+SHOWN = 3
 # From so many settings on a sentence is one row.
 MANY = 4
 Entry = Mapping[str, Any]
@@ -28,20 +30,27 @@ def markdown_table(results: Mapping[str, Any], extra: str | None = None) -> str:
     claims: Sequence[Entry] = [entry for entry in results["claims"] if entry.get("extra") == extra]
     levels = [(place, entry) for entry in claims if (place := _batch_size_of(entry["id"])) is not None]
     parts = [_headline(claims, results["environment"])]
-    for setting in dict.fromkeys(place[1] for place, _ in levels):
-        parts.append(_level_table(setting, [(p[0], p[2], entry) for p, entry in levels if p[1] == setting]))
+    tables = [
+        _level_table(setting, [(p[0], p[2], entry) for p, entry in levels if p[1] == setting])
+        for setting in dict.fromkeys(place[1] for place, _ in levels)
+    ]
+    parts += tables[:SHOWN]
     if levels:
         parts.append(
             "Each number is the measured (η/2)·statistic: 1 is the edge 2/η. ✓ it settles there, ✗ it does not, ? no "
             "verdict; **bold** contradicts our own prediction."
         )
+    if tables[SHOWN:]:
+        parts.append(_folded(f"{len(tables) - SHOWN} more settings", "\n\n".join(tables[SHOWN:])))
     others = [entry for entry in claims if _batch_size_of(entry["id"]) is None]
     if others:
-        # Folded away: a reader with five minutes opens it or not.
-        parts.append(
-            f"<details>\n<summary>The other {len(others)} claims</summary>\n\n{_other_table(others)}\n\n</details>"
-        )
+        parts.append(_folded(f"The other {len(others)} claims", _other_table(others)))
     return "\n\n".join(parts)
+
+
+def _folded(summary: str, content: str) -> str:
+    """Out of the way: a reader with five minutes opens it or not."""
+    return f"<details>\n<summary>{summary}</summary>\n\n{content}\n\n</details>"
 
 
 def update_readme(path: Path, table: str, markers: Markers = (BEGIN, END)) -> None:
