@@ -26,6 +26,7 @@ from esssim.bridge.loops import Optimiser, Run
 from esssim.bridge.problem import TorchProblem
 from esssim.bridge.recording import measure, variables
 from esssim.bridge.schedule import Batches, StepSize, sampling_pieces, step_size_function
+from esssim.simulation.ensemble import check_starts
 from esssim.simulation.recorder import check_names
 from esssim.simulation.schedule import steps_to_record
 from esssim.stability.edges import check_momentum
@@ -82,13 +83,7 @@ def train(
         raise ValueError(f"label_noise must be 0 unless loss='squared', got {label_noise!r} with {problem.loss_name!r}")
     pieces = sampling_pieces(sampling, problem.n_samples, n_steps)
     optimiser = Optimiser(step_size_function(step_size, n_steps), pieces, check_momentum(momentum), noise)
-    starts = problem.check_theta(theta0, "theta0")
-    if starts.shape not in ((problem.n_params,), (n_replicas, problem.n_params)):
-        raise ValueError(
-            f"theta0 must have shape ({problem.n_params},) or (n_replicas, n_params) = "
-            f"({n_replicas}, {problem.n_params}), got {starts.shape}"
-        )
-    starts = np.broadcast_to(starts, (n_replicas, problem.n_params))
+    starts = check_starts(problem, theta0, n_replicas)
     steps = steps_to_record(n_steps, n_records, record_steps)
     workers = min(_validate.integer("n_workers", n_workers, 1), n_replicas)
     words = {

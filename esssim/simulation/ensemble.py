@@ -76,13 +76,7 @@ def simulate(
     optimiser = Optimiser(
         Ramp.of(step_size), sampling, n_steps, check_momentum(momentum), _validate.flag("nesterov", nesterov), noise
     )
-    starts = problem.check_theta(theta0, "theta0")
-    if starts.shape not in ((problem.n_params,), (n_replicas, problem.n_params)):
-        raise ValueError(
-            f"theta0 must have shape ({problem.n_params},) or (n_replicas, n_params) = "
-            f"({n_replicas}, {problem.n_params}), got {starts.shape}"
-        )
-    starts = np.broadcast_to(starts, (n_replicas, problem.n_params))
+    starts = check_starts(problem, theta0, n_replicas)
     steps = steps_to_record(n_steps, n_records, record_steps)
     workers = min(_validate.integer("n_workers", n_workers, 1), n_replicas)
     # A few stretches of replicas per worker: enough to balance them, few enough to cost nothing.
@@ -107,6 +101,17 @@ def simulate(
     data["diverged_at"] = ("replica", np.array(diverged, dtype=np.int64))
     coords = {"step": ("record", steps), "step_size": ("record", optimiser.ramp.at(steps, n_steps))}
     return xarray.Dataset(data, coords, _provenance(problem, optimiser, starts, seed, n_batches))
+
+
+def check_starts(problem: Problem, theta0: npt.ArrayLike, n_replicas: int) -> FloatArray:
+    """A start for each replica, (n_replicas, p), from one for all or one for each."""
+    starts = problem.check_theta(theta0, "theta0")
+    if starts.shape not in ((problem.n_params,), (n_replicas, problem.n_params)):
+        raise ValueError(
+            f"theta0 must have shape ({problem.n_params},) or (n_replicas, n_params) = "
+            f"({n_replicas}, {problem.n_params}), got {starts.shape}"
+        )
+    return np.broadcast_to(starts, (n_replicas, problem.n_params))
 
 
 @contextlib.contextmanager
