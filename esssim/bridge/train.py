@@ -9,7 +9,6 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import joblib
 import numpy as np
@@ -26,13 +25,12 @@ from esssim.bridge.loops import Optimiser, Run
 from esssim.bridge.problem import TorchProblem
 from esssim.bridge.recording import measure, variables
 from esssim.bridge.schedule import Batches, StepSize, sampling_pieces, step_size_function
-from esssim.simulation.ensemble import check_starts
+from esssim.simulation.ensemble import Result, check_starts, stacked
 from esssim.simulation.recorder import check_names
 from esssim.simulation.schedule import steps_to_record
 from esssim.stability.edges import check_momentum
 
 # What one replica gives: a column per variable, its thetas, and the step at which it diverged or −1.
-_Result = tuple[dict[str, FloatArray], FloatArray, int]
 
 
 def train(
@@ -91,17 +89,11 @@ def train(
         "label_noise": noise, "n_batches": n_batches, "rank": rank, "seed": seed,
     }  # fmt: skip
     setting = _Setting(problem, optimiser, names, steps, n_batches, rank, seed, json.dumps(words), _path(checkpoint))
-    results: list[_Result] = []
+    results: list[Result] = []
     with _shown(progress, n_replicas * len(steps)) as show:
         for result in _results(setting, starts, workers, show):
             results.append(result)
-    columns, thetas, diverged = zip(*results, strict=True)
-    data: dict[str, Any] = {
-        name: (("replica", "record"), np.stack([column[name] for column in columns])) for name in variables(names)
-    }
-    if "theta" in names:
-        data["theta"] = (("replica", "record", "parameter"), np.stack(thetas))
-    data["diverged_at"] = ("replica", np.array(diverged, dtype=np.int64))
+    data = stacked(results, variables(names), "theta" in names)
     sizes = [pieces.values[pieces.piece_at(int(step))].batch_size for step in steps]
     coords = {
         "step": ("record", steps),
@@ -152,7 +144,7 @@ class _Setting:
         return base if base is None or index == 0 else base.with_name(f"{base.stem}-{index}{base.suffix}")
 
 
-def _results(setting: _Setting, starts: FloatArray, workers: int, show: Callable[[int], None]) -> Iterator[_Result]:
+def _results(setting: _Setting, starts: FloatArray, workers: int, show: Callable[[int], None]) -> Iterator[Result]:
     if workers == 1:
         for index, theta0 in enumerate(starts):
             yield _run_replica(setting, np.array(theta0), index, show)
@@ -165,7 +157,7 @@ def _results(setting: _Setting, starts: FloatArray, workers: int, show: Callable
 
 def _run_replica(
     setting: _Setting, theta0: FloatArray, index: int, show: Callable[[int], None] = lambda _: None
-) -> _Result:
+) -> Result:
     """Replica `index`: its streams depend on the seed and on its own index only."""
     problem, steps, names = setting.problem, setting.steps, setting.names
     run = Run(

@@ -28,7 +28,7 @@ from esssim.simulation.schedule import Ramp, steps_to_record
 from esssim.stability.edges import check_momentum
 
 # What one replica gives: a column per variable, its thetas, and the step at which it diverged or −1.
-_Result = tuple[dict[str, FloatArray], FloatArray, int]
+Result = tuple[dict[str, FloatArray], FloatArray, int]
 
 
 def simulate(
@@ -85,20 +85,14 @@ def simulate(
         joblib.delayed(_run_replicas)(problem, starts, optimiser, names, steps, n_batches, seed, stretch)
         for stretch in stretches
     )
-    results: list[_Result] = []
+    results: list[Result] = []
     with _workers_without_interrupts():
         stretches_done = joblib.Parallel(n_jobs=workers, return_as="generator")(jobs)
     for finished in stretches_done:
         results.extend(finished)
         if progress is not None:
             progress(len(results))
-    columns, thetas, diverged = zip(*results, strict=True)
-    data: dict[str, Any] = {
-        name: (("replica", "record"), np.stack([column[name] for column in columns])) for name in variables(names)
-    }
-    if "theta" in names:
-        data["theta"] = (("replica", "record", "parameter"), np.stack(thetas))
-    data["diverged_at"] = ("replica", np.array(diverged, dtype=np.int64))
+    data = stacked(results, variables(names), "theta" in names)
     coords = {"step": ("record", steps), "step_size": ("record", optimiser.ramp.at(steps, n_steps))}
     return xarray.Dataset(data, coords, _provenance(problem, optimiser, starts, seed, n_batches))
 
@@ -112,6 +106,18 @@ def check_starts(problem: Problem, theta0: npt.ArrayLike, n_replicas: int) -> Fl
             f"({n_replicas}, {problem.n_params}), got {starts.shape}"
         )
     return np.broadcast_to(starts, (n_replicas, problem.n_params))
+
+
+def stacked(results: Sequence[Result], scalars: Sequence[str], with_theta: bool) -> dict[str, Any]:
+    """The data variables of a run, from what each replica gave."""
+    columns, thetas, diverged = zip(*results, strict=True)
+    data: dict[str, Any] = {
+        name: (("replica", "record"), np.stack([column[name] for column in columns])) for name in scalars
+    }
+    if with_theta:
+        data["theta"] = (("replica", "record", "parameter"), np.stack(thetas))
+    data["diverged_at"] = ("replica", np.array(diverged, dtype=np.int64))
+    return data
 
 
 @contextlib.contextmanager
@@ -148,7 +154,7 @@ def _run_replicas(
     n_batches: int,
     seed: int,
     indices: IntArray,
-) -> list[_Result]:
+) -> list[Result]:
     # One BLAS thread: the same bits on any number of workers.
     with _thread_pools().limit(limits=1):
         return [_run_replica(problem, starts[i], optimiser, names, steps, n_batches, seed, int(i)) for i in indices]
@@ -163,7 +169,7 @@ def _run_replica(
     n_batches: int,
     seed: int,
     index: int,
-) -> _Result:
+) -> Result:
     """Replica `index`: its streams depend on the seed and on its own index only."""
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
     replica = Replica(problem, theta0, optimiser, rng)
