@@ -30,8 +30,6 @@ from esssim.simulation.recorder import check_names
 from esssim.simulation.schedule import steps_to_record
 from esssim.stability.edges import check_momentum
 
-# What one replica gives: a column per variable, its thetas, and the step at which it diverged or −1.
-
 
 def train(
     problem: TorchProblem,
