@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +10,7 @@ from functools import cache, cached_property
 import numpy as np
 import xarray
 
-from esssim import _source, _validate, data, store
+from esssim import _validate, data, store
 from esssim._validate import FloatArray
 from esssim.problems import DiagonalLinearNetwork
 from esssim.sampling import WithoutReplacement
@@ -117,10 +115,10 @@ class RampExperiment:
     def _mean_square(self, theta: FloatArray) -> float:
         return mean_square_sharpness(self.problem, theta, self.sampling, hessian="gauss_newton")
 
-    def fingerprint(self) -> str:
-        """Hash of everything that decides the run: the start and the step sizes computed for it, and the code itself."""
-        computed = [self.problem.fingerprint, self.theta0.tolist(), asdict(self.step_size), list(LEVELS)]
-        return hashlib.sha256(json.dumps([asdict(self), *computed, _source.digest()]).encode()).hexdigest()
+    @property
+    def decides(self) -> list[object]:
+        """Everything that decides the run, the start and the step sizes that were computed for it included."""
+        return [asdict(self), self.problem.fingerprint, self.theta0.tolist(), asdict(self.step_size), list(LEVELS)]
 
 
 @cache
@@ -143,7 +141,7 @@ def run_ramp(experiment: RampExperiment) -> xarray.Dataset:
             seed=experiment.seed,
         )
 
-    return store.kept(f"ramp-{experiment.fingerprint()[:24]}", run)
+    return store.kept("ramp", experiment.decides, run)
 
 
 def ramp_level(experiment: RampExperiment, statistic: str, tolerance: float = 0.05) -> Level:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import xarray
 
-from esssim import _validate
+from esssim import _source, _validate
 
 DIGEST_SIZE = hashlib.sha256().digest_size
 
@@ -75,15 +76,16 @@ def load(path: str | os.PathLike[str]) -> xarray.Dataset:
         return opened.load()
 
 
-def kept(name: str, compute: Callable[[], xarray.Dataset]) -> xarray.Dataset:
-    """compute(), or what it gave before: kept as `name`.nc in the folder that ESSSIM_CACHE names, if it names one.
+def kept(kind: str, decides: object, compute: Callable[[], xarray.Dataset]) -> xarray.Dataset:
+    """compute(), or what it gave before: kept in the folder that ESSSIM_CACHE names, if it names one.
 
-    name: unique to everything that decides the result.
+    decides: everything that decides the result but the code, as JSON takes it; what other code computed is not used.
     """
     folder = os.environ.get("ESSSIM_CACHE")
     if not folder:
         return compute()
-    path = Path(folder) / f"{name}.nc"
+    digest = hashlib.sha256(json.dumps([decides, _source.digest()]).encode()).hexdigest()
+    path = Path(folder) / f"{kind}-{digest[:24]}.nc"
     with contextlib.suppress(ValueError):  # none yet; a damaged file is as good as none
         return load(path)
     trace = compute()

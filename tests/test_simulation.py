@@ -585,17 +585,21 @@ def test_a_run_is_kept_where_the_environment_names_a_folder(
 
     monkeypatch.delenv("ESSSIM_CACHE", raising=False)
     for _ in range(2):
-        assert store.kept("run", compute) is trace
+        assert store.kept("run", {"seed": 1}, compute) is trace
     assert len(computed) == 2
     monkeypatch.setenv("ESSSIM_CACHE", str(tmp_path / "new"))
     for _ in range(3):
-        xarray.testing.assert_identical(store.kept("run", compute), trace)
+        xarray.testing.assert_identical(store.kept("run", {"seed": 1}, compute), trace)
     assert len(computed) == 3
-    store.kept("another", compute)
+    store.kept("run", {"seed": 2}, compute)
     assert len(computed) == 4
-    (tmp_path / "new" / "run.nc").write_bytes(b"damaged")
-    xarray.testing.assert_identical(store.kept("run", compute), trace)
+    for path in (tmp_path / "new").glob("run-*.nc"):
+        path.write_bytes(b"damaged")
+    xarray.testing.assert_identical(store.kept("run", {"seed": 1}, compute), trace)
     assert len(computed) == 5
+    monkeypatch.setattr("esssim._source.digest", lambda: "other code")
+    store.kept("run", {"seed": 1}, compute)
+    assert len(computed) == 6
 
 
 def test_other_readers_of_netcdf_read_a_saved_trace(trace: xarray.Dataset, tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +11,7 @@ from typing import Literal
 import numpy as np
 import xarray
 
-from esssim import __version__, data, flow, store
+from esssim import data, flow, store
 from esssim._validate import FloatArray
 from esssim.problems import DiagonalLinearNetwork, Perceptron
 from esssim.sampling import WithoutReplacement
@@ -110,10 +108,10 @@ class FlowExperiment:
             stop = min(stop, 0.9 * self._edge(np.concatenate(halves)))
         return Ramp(0.8 * first, stop)
 
-    def fingerprint(self) -> str:
-        """Hash of everything that decides the run."""
-        computed = [self.problem.fingerprint, self.theta0.tolist(), asdict(self.step_size), __version__]
-        return hashlib.sha256(json.dumps([asdict(self), *computed]).encode()).hexdigest()
+    @property
+    def decides(self) -> list[object]:
+        """Everything that decides the run."""
+        return [asdict(self), self.problem.fingerprint, self.theta0.tolist(), asdict(self.step_size)]
 
     def _edge(self, theta: FloatArray) -> float:
         return critical_step_size(self.problem, theta, self.sampling, momentum=self.momentum, hessian="gauss_newton")
@@ -132,7 +130,7 @@ def run_sgd(experiment: FlowExperiment) -> xarray.Dataset:
 
 @cache
 def _run_sgd(experiment: FlowExperiment) -> xarray.Dataset:
-    return store.kept(f"flow-{experiment.fingerprint()[:24]}", lambda: _measured_sgd(experiment))
+    return store.kept("flow", experiment.decides, lambda: _measured_sgd(experiment))
 
 
 def _measured_sgd(experiment: FlowExperiment) -> xarray.Dataset:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray
 
-from esssim import __version__, store
+from esssim import store
 from esssim._validate import FloatArray
 from esssim.sampling import WithoutReplacement
 from esssim.simulation import Ramp
@@ -130,10 +128,10 @@ class NetworkExperiment:
             return first
         return Piecewise((first, WithoutReplacement(self.later_batch_size)), (self.change_at,))
 
-    def fingerprint(self) -> str:
-        """Hash of everything that decides the run."""
-        computed = [self.problem.fingerprint, self.starts.tolist(), self.first_step_size, list(STATISTICS), __version__]
-        return hashlib.sha256(json.dumps([asdict(self), *computed]).encode()).hexdigest()
+    @property
+    def decides(self) -> list[object]:
+        """Everything that decides the run."""
+        return [asdict(self), self.problem.fingerprint, self.starts.tolist(), self.first_step_size, list(STATISTICS)]
 
 
 @cache
@@ -160,7 +158,7 @@ def run_network(experiment: NetworkExperiment) -> xarray.Dataset:
             seed=experiment.seed,
         )
 
-    return store.kept(f"network-{experiment.fingerprint()[:24]}", run)
+    return store.kept("network", experiment.decides, run)
 
 
 def described(experiment: NetworkExperiment) -> Mapping[str, str]:
