@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from esssim import _source, store
+from esssim._threads import one_blas_thread
 from esssim.claims.model import Row
 
 
@@ -30,7 +31,7 @@ def rows(script: ModuleType, name: str, configuration: Mapping[str, object], tel
     with contextlib.suppress(OSError, ValueError):  # none yet, or damaged
         kept: list[Row] = json.loads(path.read_text(encoding="utf-8"))["rows"]
         return kept
-    with _runs_are_kept():
+    with _runs_are_kept(), one_blas_thread():
         found = {"configuration": configuration, "rows": script.collect(configuration, tell)}
         text = json.dumps(found, default=lambda number: number.item())  # numpy has its own kinds of numbers
     with contextlib.suppress(OSError, ValueError):  # a folder that cannot be written to costs time, no more

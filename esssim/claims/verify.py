@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Protocol
 
 from esssim._errors import in_one_line, tracebacks_are_wanted
+from esssim._threads import one_blas_thread
 from esssim.claims.model import Claim, Measurement, Registry, Verdict
 
 
@@ -57,7 +58,8 @@ def _measured(claim: Claim, quick: bool) -> Verdict:
     if absent:
         return Verdict(claim, Measurement("skipped", absent), 0.0)
     try:
-        measurement = claim.measure(quick and claim.in_quick)
+        with one_blas_thread():
+            measurement = claim.measure(quick and claim.in_quick)
     except Exception as caught:
         if tracebacks_are_wanted():
             raise

@@ -16,9 +16,9 @@ import joblib
 import numpy as np
 import numpy.typing as npt
 import xarray
-from threadpoolctl import ThreadpoolController
 
 from esssim import _validate
+from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray, IntArray
 from esssim.problems import NonlinearLeastSquares, Problem, check_problem
 from esssim.sampling import Sampling, check_sampling
@@ -134,12 +134,6 @@ def _workers_without_interrupts() -> Iterator[None]:
 
 
 @functools.cache
-def _thread_pools() -> ThreadpoolController:
-    """Looked for once: that takes longer than a short run."""
-    return ThreadpoolController()
-
-
-@functools.cache
 def _versions() -> dict[str, str]:
     packages = {name: version(name) for name in ("esssim", "numpy", "scipy", "numba", "xarray")}
     return packages | {"python": platform.python_version()}
@@ -156,7 +150,7 @@ def _run_replicas(
     indices: IntArray,
 ) -> list[Result]:
     # One BLAS thread: the same bits on any number of workers.
-    with _thread_pools().limit(limits=1):
+    with one_blas_thread():
         return [_run_replica(problem, starts[i], optimiser, names, steps, n_batches, seed, int(i)) for i in indices]
 
 
