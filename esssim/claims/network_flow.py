@@ -47,9 +47,9 @@ class NetworkFlow:
     n_inputs: int = 5
     rise: float = 1.5
     n_steps: int = 300_000
-    n_replicas: int = 4
-    n_records: int = 19
-    n_batches: int = 128
+    n_replicas: int = 16
+    n_records: int = 37
+    n_batches: int = 64
     seed: int = 20261124
 
     @cached_property
@@ -133,7 +133,7 @@ def run_flow(experiment: NetworkFlow) -> xarray.Dataset:
 
 GRID = {
     "tanh-5-20-1": NetworkFlow((20,), "tanh"),
-    "tanh-5-20-1-full-batch": NetworkFlow((20,), "tanh", batch_size=30),
+    "tanh-5-20-1-full-batch": NetworkFlow((20,), "tanh", batch_size=30, n_records=73),
     "gelu-5-20-1": NetworkFlow((20,), "gelu"),
     "tanh-5-10-10-1": NetworkFlow((10, 10), "tanh"),
     "gelu-5-10-10-1": NetworkFlow((10, 10), "gelu"),
