@@ -112,7 +112,7 @@ class TestClaims:
 
     def test_directions_of_small_batches_are_more(self) -> None:
         runs = [networks.experiment("digits-gelu-16", b) for b in (8, 32, 128)]
-        assert [run.n_directions for run in runs] == [96, 32, 8]
+        assert [run.n_directions for run in runs] == [64, 16, 8]
 
     def test_the_limit_of_the_ladder(self) -> None:
         """q − a·½ᵏ, whose limit is q; and a sequence that does not settle is left as it is."""

@@ -48,7 +48,7 @@ class NetworkFlow:
     rise: float = 1.5
     n_steps: int = 300_000
     n_replicas: int = 16
-    n_records: int = 37
+    n_records: int = 19
     n_batches: int = 64
     seed: int = 20261124
 

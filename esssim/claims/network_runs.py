@@ -65,7 +65,7 @@ class NetworkExperiment:
     later_batch_size: int = 0
     n_replicas: int = 4
     n_records: int = 48
-    n_batches: int = 8
+    n_batches: int = 4
     seed: int = 20261124
 
     @cached_property
@@ -95,7 +95,9 @@ class NetworkExperiment:
         b = min(self.batch_size, self.later_batch_size or self.batch_size)
         if b == self.n_samples:
             return 8
-        return 32 if b >= 32 else 96 if self.n_samples <= 128 else 64
+        if self.n_samples > 256:
+            return 32
+        return 16 if b >= 32 else 64
 
     @cached_property
     def first_step_size(self) -> float:

@@ -105,8 +105,9 @@ def experiment(setting: str, b: int) -> NetworkExperiment:
         eta, n_steps = DIGITS[b]
         return NetworkExperiment(b, eta, n_steps=n_steps, after=n_steps // 4, n_samples=512, hidden=(32,), **options)
     options |= OTHERS[setting]
-    if b == 128 or setting == "digits-cross-entropy-16":
-        options |= {"n_steps": 20_000, "after": 5000}
+    # What is at rest stays there: longer runs would only repeat themselves.
+    n_steps = 10_000 if "cross-entropy" in setting else 20_000 if b == 128 else 30_000 if "deep" in setting else 60_000
+    options |= {"n_steps": n_steps, "after": n_steps // 4}
     if (setting, b) == ("digits-ramp-16", 8):
         options["rise"] = 1.2
     return NetworkExperiment(b, **options)
