@@ -108,7 +108,7 @@ class TestClaims:
             for b in sizes:
                 run = networks.experiment(setting, b)
                 assert (run.n_replicas, run.n_records) == networks.REPLICAS.get((setting, b), networks.USUAL)
-                assert run.n_replicas * run.n_records >= 500
+                assert run.n_replicas * run.n_records > 250
 
     def test_directions_of_small_batches_are_more(self) -> None:
         runs = [networks.experiment("digits-gelu-16", b) for b in (8, 32, 128)]

@@ -8,6 +8,8 @@ import pytest
 import esssim as es
 from esssim import plots
 from esssim.claims.flow_runs import FlowExperiment, run_flow
+from esssim.claims.network_runs import NetworkExperiment, run_network
+from esssim.claims.networks import network_level
 from esssim.claims.published import closest_table
 from esssim.claims.ramp import trajectory
 from esssim.claims.thresholds import second_moment_radius
@@ -20,7 +22,8 @@ __all__ = ["shared_cache"]
 # Of the largest number of a column. One machine gives the same numbers again; another one's rounding is carried along a
 # run of SGD and multiplied where it comes near its edge: a change of the last bits moved full runs by 0.1 %.
 TOLERANCE, SIMULATED_TOLERANCE = 1e-5, 1e-2
-SIMULATED = ("levels", "ramp", "flow", "wall", "counterexamples", "phase")
+NETWORKS = ("network_training", "network_levels", "network_changes")
+SIMULATED = ("levels", "ramp", "flow", "wall", "counterexamples", "phase", *NETWORKS)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -66,6 +69,32 @@ def test_ramp_is_that_of_the_experiments() -> None:
             assert all(row[name] <= slack * row[f"{name}_highest"] for row in mine)
         ratios = [p["step_size"] / run.first_edge for p in points]
         np.testing.assert_allclose([row["relative_step_size"] for row in mine], ratios, rtol=1e-12)
+
+
+def test_network_levels_are_those_of_the_runs() -> None:
+    data = quick("network_levels")
+    for item in data.configuration["runs"]:
+        run = NetworkExperiment(**item["run"])
+        for row in data.of(kind="level", batch_size=run.batch_size):
+            level = network_level(run, row["statistic"])
+            np.testing.assert_allclose([row["level"], row["lower"]], [level.value, level.interval[0]], rtol=1e-12)
+            assert row["verdict"] == level.verdict
+    (row,) = data.of(kind="gap", seed=0)
+    assert abs(row["gap"] - row["predicted"]) < row["error"] + 3 * row["standard_error"]
+
+
+@pytest.mark.parametrize("name", ["network_training", "network_changes"])
+def test_courses_of_networks_are_those_of_the_runs(name: str) -> None:
+    data = quick(name)
+    runs = data.configuration["runs"]
+    options = runs["lowered-batch-size"] if isinstance(runs, dict) else runs[0]
+    key = {"change": "lowered-batch-size"} if isinstance(runs, dict) else {"batch_size": options["batch_size"]}
+    trace, mine = run_network(NetworkExperiment(**options)), data.of(**key)
+    for statistic in plots.LOOKS:
+        levels = (trace[statistic] * trace["step_size"] / 2).values
+        np.testing.assert_allclose([row[statistic] for row in mine], levels.mean(axis=0), rtol=1e-12)
+        np.testing.assert_allclose([row[f"{statistic}_lowest"] for row in mine], levels.min(axis=0), rtol=1e-12)
+    assert [row["step"] for row in mine] == trace["step"].values.tolist()
 
 
 def test_flow_lines_are_those_of_the_flow() -> None:

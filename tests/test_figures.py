@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import re
@@ -240,6 +241,21 @@ def test_bad_input_is_one_line_before_any_work(
     if names == ["levles"]:
         assert main([*names, "--out", str(tmp_path / "none")]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_figures_of_networks_are_skipped_without_torch_and_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.import_module("esssim.claims.verify"), "find_spec", lambda _: None)
+    built: list[str] = []
+    monkeypatch.setattr("figures.__main__.build", lambda name, *_, **__: built.append(name) or [])
+    assert main(["--out", str(tmp_path)]) == 0
+    networks = [name for name in NAMES if name.startswith("network_")]
+    assert built == [name for name in NAMES if name not in networks]
+    skipped = [line for line in capsys.readouterr().out.splitlines() if "skipped" in line]
+    assert skipped == [f"{name}: skipped, PyTorch is not installed: pip install 'esssim[bridge]'" for name in networks]
+    assert cli.run(["figure", "network_levels", "--out", str(tmp_path / "none")]) == 2
+    assert "figure 'network_levels' cannot be built: PyTorch is not installed" in capsys.readouterr().err
 
 
 def test_programs_that_are_not_there_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

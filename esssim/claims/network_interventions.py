@@ -29,17 +29,17 @@ INTERVENTIONS: dict[str, tuple[str, NetworkExperiment, dict[str, Expectation]]] 
     ),
     "lowered-step-size": (
         "the step size is lowered 1.5-fold",
-        NetworkExperiment(32, eta_factor=1 / 1.5, n_replicas=64, **COMMON),
+        NetworkExperiment(32, eta_factor=1 / 1.5, n_replicas=48, **COMMON),
         {},
     ),
     "raised-batch-size": (
         "the batch size is raised from 8 to 32",
-        NetworkExperiment(8, later_batch_size=32, n_replicas=32, **COMMON),
+        NetworkExperiment(8, later_batch_size=32, n_replicas=24, **COMMON),
         {"minibatch_sharpness": "refuted"},
     ),
     "lowered-batch-size": (
         "the batch size is lowered from 32 to 8",
-        NetworkExperiment(32, later_batch_size=8, n_replicas=24, **COMMON),
+        NetworkExperiment(32, later_batch_size=8, n_replicas=16, **COMMON),
         {"minibatch_sharpness": "refuted", "interaction_aware_sharpness": "refuted"},
     ),
 }

@@ -40,24 +40,25 @@ QUICK = {("digits-gelu-16", 32, name) for name in ("minibatch_sharpness", "inter
 # Initialisations and records of each: of four initialisations and 48 records at first, most were no verdict for want of
 # effective samples. A run that has come to rest on a solution counts once or twice however often it is recorded, and what
 # is left is the spread between solutions. These were set from the effective samples of that first look, not its levels.
-USUAL, MANY, AT_REST = (12, 48), (32, 48), (64, 24)
+USUAL, MANY, AT_REST = (12, 24), (32, 24), (48, 24)
 REPLICAS: dict[tuple[str, int], tuple[int, int]] = {
-    ("digits-tanh-32", 4): (48, 24),
-    ("digits-tanh-32", 16): (16, 48),
-    ("digits-tanh-32", 512): (24, 48),
+    ("digits-tanh-32", 4): AT_REST,
+    ("digits-tanh-32", 8): (16, 24),
+    ("digits-tanh-32", 16): (24, 24),
+    ("digits-tanh-32", 32): (12, 48),
+    ("digits-tanh-32", 64): (12, 48),
+    ("digits-tanh-32", 512): MANY,
     ("digits-tanh-16-16", 8): AT_REST,
     ("digits-tanh-16-16", 32): AT_REST,
-    ("digits-tanh-16-16", 128): (16, 48),
-    ("digits-gelu-16", 8): (16, 48),
-    ("digits-relu-16", 8): (16, 48),
+    ("digits-tanh-16-16", 128): (24, 24),
     ("digits-relu-16", 32): MANY,
     ("digits-cross-entropy-16", 8): AT_REST,
     ("digits-cross-entropy-16", 32): AT_REST,
     ("digits-cross-entropy-16", 128): AT_REST,
     ("digits-deep-16-16-16-16", 32): AT_REST,
-    ("digits-label-noise-16", 32): (16, 48),
-    ("digits-ramp-16", 8): (48, 24),
-    ("digits-ramp-16", 32): (48, 24),
+    ("digits-label-noise-16", 32): (16, 24),
+    ("digits-ramp-16", 8): AT_REST,
+    ("digits-ramp-16", 32): AT_REST,
 }
 
 # Smaller networks, on a quarter of the samples.
@@ -238,7 +239,7 @@ def _register_momentum(registry: Registry) -> None:
     )
     for words, b, eta, target, statistic, source, expected in cases:
         n_steps = 20_000 if b == 128 else 60_000
-        run = NetworkExperiment(b, eta, n_steps=n_steps, after=n_steps // 4, momentum=beta, n_replicas=16)
+        run = NetworkExperiment(b, eta, n_steps=n_steps, after=n_steps // 4, momentum=beta, n_replicas=16, n_records=24)
         formula = "2(1+β)/η" if target > 1 else "2(1−β)/η"
         registry.add(
             Claim(
