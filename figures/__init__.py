@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from esssim import _validate, plots
+from esssim import _validate, claims, plots
 
 from . import cache, style
 
@@ -25,8 +25,17 @@ FIGURES = {
     "counterexamples": "where nothing settles at 2/η: strong noise, noisy targets, quadratics, starts above the edge",
     "moments": "exact mean and covariance of SGD against an ensemble, with ellipses of the stationary covariance",
     "edges": "every published edge against the exact critical step size, and who is closest where",
+    "network_training": "every statistic of a torch network along training, one panel per batch size",
+    "network_levels": "where every statistic settles in torch networks, and the gap of mini-batch sharpness there",
+    "network_changes": "torch networks whose step size or batch size changes mid-run: what jumps, and what comes back",
     "teaching": "full batch against mini-batch on a quadratic and on a two-parameter network, also as an animation",
 }
+
+
+def missing(name: str) -> str | None:
+    """What to install for a figure; None where it can be built."""
+    extra = getattr(import_module(f".{name}", __package__), "NEEDS", None)
+    return None if extra is None else claims.missing(extra)
 
 
 def check(
@@ -35,6 +44,9 @@ def check(
     """The script of a figure and the formats to write. Raises ValueError as `build`, before anything is computed."""
     _validate.choice("figure", name, tuple(FIGURES))
     _validate.choice("width", width, plots.NAMES)
+    absent = missing(name)
+    if absent:
+        raise ValueError(f"figure {name!r} cannot be built: {absent}")
     script = import_module(f".{name}", __package__)
     chosen = style.check_formats(script, formats)
     style.check_usetex(usetex)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from esssim import plots, store
 
-from . import FIGURES, build, check
+from . import FIGURES, build, check, missing
 from .gallery import gallery
 
 DEFAULT = Path("figures") / "output"
@@ -25,7 +25,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     out: Path = options.out or (DEFAULT / "quick" if options.quick else DEFAULT)
     try:
-        names = options.names or list(FIGURES)
+        absent = {} if options.names else {name: words for name in FIGURES if (words := missing(name))}
+        for name, words in absent.items():
+            print(f"{name}: skipped, {words}", flush=True)
+        names = options.names or [name for name in FIGURES if name not in absent]
         for name in names:
             check(name, options.width)
         for name in names:
