@@ -24,8 +24,7 @@ which is R = U[M∘(Uᵀdiag(ρ)U)]Uᵀ with K = UΛUᵀ, M_jk = 1/((1/λⱼ+1/�
 Ψ_ac = Σ_jk U_aj U_cj M_jk U_ak U_ck.
 
 Several outputs, f(θ) ∈ ℝⁿᶜ with a batch of samples and all their outputs, have the same law with K of size nc and with
-diag replaced by the c×c blocks of the samples: ρᵢ = κ₂(Rᵢᵢ + r*ᵢr*ᵢᵀ) + (ε²/(bn))I. It is proved here, and not implemented.
-Heavy ball: `theory.momentum_flow`. The next order, which leaves the solutions and needs none of (A1) at its start:
+diag replaced by the c×c blocks of the samples: ρᵢ = κ₂(Rᵢᵢ + r*ᵢr*ᵢᵀ) + (ε²/(bn))I: `theory.several_outputs`. Heavy ball: `theory.momentum_flow`. The next order, which leaves the solutions and needs none of (A1) at its start:
 `theory.mean_flow`.
 
 What is proved below, by sympy or in exact rational arithmetic: everything algebraic, that is the moments of w, that (fast)
