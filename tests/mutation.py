@@ -67,7 +67,16 @@ MODULES = {
         ("gap/*.py",), ("tests/test_gap_rounding.py", "tests/test_gap_predictions.py", "tests/test_gap_bounds.py")
     ),
     "moments": Module(("moments/*.py",), ("tests/test_moments.py",)),
-    "flow": Module(("flow/*.py",), ("tests/test_theory_flow.py", "tests/test_flow.py")),
+    "flow": Module(
+        ("flow/*.py",),
+        (
+            "tests/test_flow_corners.py",
+            "tests/test_flow_outputs.py",
+            "tests/test_flow_next_order.py",
+            "tests/test_theory_flow.py",
+            "tests/test_flow.py",
+        ),
+    ),
 }
 
 # (file, pattern in "line of source # change", reason): where an error is none. Nothing else is left out.
