@@ -88,6 +88,19 @@ class TestFirstAndLastSteps:
         with pytest.raises(ValueError, match="step_size must start below the mean-square edge 2/Q_b, got"):
             flow.solve(problem, theta, step_size=es.Ramp(1.01 * first, 0.5 * first), **run)
 
+    @pytest.mark.parametrize("scale", [1e-6, 1e6])
+    def test_has_no_scale_of_its_own(self, scale: float) -> None:
+        # θ → sθ, f → s²f, ε → s²ε, η → η/s²: the same flow, s times as large.
+        run = two_samples() | {"n_steps": 20_000, "n_records": 3, "record": ()}
+        plain = flow.solve(**run, label_noise=0.05)["theta"].values
+        inner, ramp = run["problem"], run["step_size"]
+        problem = es.DiagonalLinearNetwork(inner.inputs, scale**2 * inner.targets)
+        run |= {"problem": problem, "theta0": scale * run["theta0"]}
+        run["step_size"] = es.Ramp(ramp.start / scale**2, ramp.stop / scale**2)
+        found = flow.solve(**run, label_noise=0.05 * scale**2)["theta"].values
+        np.testing.assert_allclose(found / scale, plain, atol=1e-5)
+        assert np.linalg.norm(plain[-1] - plain[0]) > 0.05
+
     def test_defaults(self) -> None:
         def defaults(function: Any) -> dict[str, object]:
             parameters = inspect.signature(function).parameters.values()
@@ -170,7 +183,7 @@ class TestLevels:
             assert level.interval == pytest.approx((level.value - half, level.value + half), rel=1e-12)
             windows = [part.mean() for part in np.array_split(trace[name].values[late] * half_step, N_WINDOWS)]
             assert level.drift == pytest.approx(max(windows) - min(windows), rel=1e-12)
-            assert level.ess == np.inf
+            assert (level.ess, level.n_replicas, level.n_diverged) == (np.inf, 1, 0)
 
     def test_six_records_are_enough(self) -> None:
         found = flow.levels(**two_samples(), label_noise=0.02, n_records=11, n_batches=2, after=50_000)
@@ -182,6 +195,7 @@ class TestLevels:
         for level in flow.levels(**two_samples(), n_records=11).values():
             assert np.isnan([level.value, *level.interval, level.drift]).all()
             assert (level.ess, level.verdict) == (0.0, "inconclusive")
+            assert (level.n_replicas, level.n_diverged) == (0, 1)
 
     @pytest.mark.parametrize(
         ("value", "half", "windows", "verdict"),

@@ -383,13 +383,13 @@ class TestSolve:
         sampling = es.WithoutReplacement(2)
         first = edge(problem, theta, sampling)
         run = {
-            "step_size": es.Ramp(0.8 * first, 1.1 * first), "sampling": sampling, "n_steps": 8_000,
+            "step_size": es.Ramp(0.8 * first, 1.1 * first), "sampling": sampling, "n_steps": 4_000,
             "label_noise": 0.03, "n_records": 33,
         }  # fmt: skip
         name = "mean_square_sharpness_gauss_newton"
         trace = es.simulate(problem, theta, record=(name,), n_replicas=8, seed=2, **run)
         predicted = flow.solve(problem, theta, follow="mean", record=("mean_square_sharpness",), **run)
-        after = trace["step"].values > 2_000
+        after = trace["step"].values > 1_000
         runs = trace[name].values[:, after].mean(axis=1)
         level = float(predicted["mean_square_sharpness"].values[after].mean())
         error = runs.std(ddof=1) / np.sqrt(8)
