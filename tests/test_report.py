@@ -139,8 +139,10 @@ class TestPage:
         assert "The headline" in page
         assert environment(7)["python"] in page  # type: ignore[operator]
 
-    def test_families_that_come_back_have_their_own_anchor(self) -> None:
-        Structure(page_of(verdicts(AS_PREDICTED[0], UNDECIDED, AS_PREDICTED[1])))
+    def test_families_that_come_back_are_told_once(self) -> None:
+        page = page_of(verdicts(AS_PREDICTED[0], UNDECIDED, AS_PREDICTED[1]))
+        Structure(page)
+        assert page.count(f'<h2 id="family-{AS_PREDICTED[0].family}">') == 1
 
     def test_numbers_that_are_not_finite_do_not_break_it(self) -> None:
         diverged = Measurement("inconclusive", "every replica diverged", math.nan, (math.nan, math.nan), 0.0)

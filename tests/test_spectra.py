@@ -421,7 +421,7 @@ def test_unknown_structure_is_refused() -> None:
 def test_wide_batches_of_a_network_use_the_smaller_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     """b ≥ p: one p×p eigenproblem instead of several b×b ones; b < p: the secular equation."""
     used = []
-    for name in ("stacked_largest_eigenvalues", "diagonal_plus_low_rank_largest_eigenvalues"):
+    for name in ("stacked_largest_eigenvalues", "secular_largest_eigenvalues"):
         original = getattr(batches_module, name)
         monkeypatch.setattr(
             batches_module, name, lambda *a, name=name, original=original: used.append(name) or original(*a)
@@ -430,7 +430,7 @@ def test_wide_batches_of_a_network_use_the_smaller_matrix(monkeypatch: pytest.Mo
     curvature = LowRankCurvature(rng.standard_normal((9, 4)), rng.standard_normal((9, 4)))
     for batch_size in (3, 4, 5):
         assert_accurate_batches(curvature, random_batches(9, batch_size, count=2))
-    assert used == ["diagonal_plus_low_rank_largest_eigenvalues", *["stacked_largest_eigenvalues"] * 2]
+    assert used == ["secular_largest_eigenvalues", *["stacked_largest_eigenvalues"] * 2]
 
 
 class TestDenseMatrix:

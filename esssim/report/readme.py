@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from esssim import store
-from esssim.report.words import TONES, spoken, tone
+from esssim.report.words import TONES, grouped, spoken, tone
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 NETWORKS = ("<!-- networks:begin -->", "<!-- networks:end -->")
@@ -111,10 +110,8 @@ def _level(entry: Entry) -> str:
 def _other_table(entries: Sequence[Entry]) -> str:
     """A row for each claim; one for all of a family that says the same in many settings."""
     lines = ["| claim | verdict |", "|---|---|"]
-    for _, members in groupby(entries, key=lambda entry: _sentence_and_setting(entry["statement"])[0]):
-        group = list(members)
+    for sentence, group in grouped(entries, lambda entry: _sentence_and_setting(entry["statement"])[0]).items():
         if len(group) >= MANY:
-            sentence, _ = _sentence_and_setting(group[0]["statement"])
             lines.append(f"| {_plain(sentence)} ({len(group)} settings). | {_plain(_verdicts(group))} |")
         else:
             lines += [f"| {_plain(entry['statement'])} | {_plain(_words(entry))} |" for entry in group]
