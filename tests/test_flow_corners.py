@@ -34,6 +34,17 @@ class TestNoise:
             again = FastMotion.at(problem, theta, sampling, source, eta, guess, momentum)
             np.testing.assert_allclose(again.noise, expected, rtol=1e-8)
 
+    def test_found_last_is_the_first_guess(self) -> None:
+        problem, theta = solution(("product", 2), (4, 6))
+        first = edge(problem, theta, SCHEMES[1])
+        law, _ = Law.of(problem, theta, SCHEMES[1], es.Ramp(0.5 * first, 1.5 * first), 10, 0.1)
+        before = law.fast(0.0, theta)
+        assert before.guess is None
+        after = law.fast(1.0, theta)
+        assert after.guess is before.noise
+        assert law.fast(10.0, theta).noise is None  # beyond the edge: no guess comes from there
+        assert law.fast(2.0, theta).guess is after.noise
+
     @pytest.mark.parametrize("scale", [1e-60, 1e60])
     def test_has_the_scale_of_its_source(self, scale: float) -> None:
         problem, theta = solution(("product", 2), (4, 6))

@@ -50,8 +50,9 @@ class TorchProblem(Problem):
     arrays. tolerance: the relative residual of every eigenvalue that is found by iteration (1e-8; 1e-4 in float32).
 
     `module` is a copy; `theta0` (p,) its parameters, `n_outputs` c. A problem with squared loss is a
-    `NonlinearLeastSquares` (one output) or a `MultiOutputLeastSquares`, on which label noise and `esssim.flow` work. Raises ValueError for data that do not fit,
-    layers that mix samples or draw at random, tied, frozen or unused parameters, and networks that are too large.
+    `NonlinearLeastSquares` (one output) or a `MultiOutputLeastSquares`, on which label noise and `esssim.flow` work.
+    Raises ValueError for data that do not fit, layers that mix samples or draw at random, tied, frozen or unused
+    parameters, and networks that are too large.
     """
 
     def __new__(
