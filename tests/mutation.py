@@ -259,7 +259,11 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ("flow/observables.py", r"^if momentum == 0\.0: # 0\.0 → 1", ROUTES),
     ("flow/observables.py", r"^rng = .* # 1 → 2", "any stream"),
     ("flow/observables.py", r"→ frozen - ", "r and −r have the same law"),
-    ("flow/rows.py", r"(n_params|len\(batches\), -1)\) # 1 → 2", "numpy reads any negative length as the unknown one"),
+    (
+        "flow/rows.py",
+        r"(n_params|len\(batches\), -1|reshape\(-1, c)\) # 1 → 2",
+        "numpy reads any negative length as the unknown one",
+    ),
     ("flow/settled.py", r"→ .* < (min\(lower|target \+ tol)|→ (upper <|lower >)= target", BOUNDARY),
     ("flow/settled.py", r"^diverged = .* # (0 → 1|.* → .* > 0)", "a flow that is at its wall at the start is refused"),
     ("flow/solve.py", r"source\.any\(\): # 0\.0 → 1", "the source does not depend on the step"),

@@ -58,8 +58,8 @@ def squares(residuals: FloatArray, c: int) -> FloatArray:
     """r∘r (..., n), or the blocks rᵢrᵢᵀ (..., n·c²), of residuals (..., n·c)."""
     if c == 1:
         return residuals**2
-    samples = residuals.reshape(*residuals.shape[:-1], -1, c)
-    return np.asarray((samples[..., :, None] * samples[..., None, :]).reshape(*residuals.shape[:-1], -1))
+    samples = residuals.reshape(-1, c)
+    return np.asarray((samples[:, :, None] * samples[:, None, :]).reshape(*residuals.shape[:-1], -1))
 
 
 def units(n: int, c: int) -> FloatArray:
