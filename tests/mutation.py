@@ -52,7 +52,7 @@ class Module:
 MODULES = {
     "spectra": Module(
         ("spectra/*.py", "_kernels/secular.py", "_kernels/eigenvalue.py"),
-        ("tests/test_fast_paths.py", "tests/test_spectra.py"),
+        ("tests/test_batched_lanczos.py", "tests/test_fast_paths.py", "tests/test_spectra.py"),
     ),
     "statistics": Module(
         ("statistics/*.py", "_kernels/gradient_forms.py"),
@@ -98,6 +98,12 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ("_kernels/secular.py", r"<= 1e-8 # (1e-08 → |abs\(mu - 1\.0\) <= 1e-08 → abs\(mu - 1\.0\) < )", TOLERANCE),
     ("_kernels/secular.py", r"^projection\[k\] \+= .* → projection\[k\] -= ", "its sign is lost in the square"),
     ("_kernels/eigenvalue.py", r"^LANES = ", "speed only: how many matrices lie side by side"),
+    (
+        "_kernels/eigenvalue.py",
+        r"np\.empty\(\(2, size, LANES\)\).* # 2 → 3",
+        "scratch memory: what is too much is never read",
+    ),
+    ("_kernels/eigenvalue.py", r"^moving = 0\.0 # ", "speed only: idle rounds after the last lane has stopped"),
     ("_kernels/eigenvalue.py", r"→ smallest\[lane\] >= 0\.0|→ b < p ", BOUNDARY),
     ("_kernels/lyapunov.py", r"^SMALLEST, LARGEST = ", TOLERANCE),
     (
