@@ -130,6 +130,7 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
         "the cap keeps the exponent small: weights below 2⁻⁶⁰⁰ count for nothing",
     ),
     ("spectra/gram.py", r"# b > |^elif _gram_pays|^return shape\[0\] \*\* 2 .* # (?!1 → 2)", ROUTES),
+    ("spectra/gram.py", r"scaled\.shape\[0\] <= .* → scaled\.shape\[0\] < ", BOUNDARY),
     ("spectra/gram.py", r"> LARGEST_IN_LANES → .* >= LARGEST_IN_LANES", ROUTES),
     ("spectra/lanczos.py", r"^size = operator\.shape\[0\] # 0 → 1", "the operator is square"),
     ("spectra/gram.py", r"matrices\.shape\[-1\] == 2: # (-1 → 1|1 → 2)", "the matrices are square"),
