@@ -252,6 +252,20 @@ class TestReadme:
         results["claims"] = entries[:3]
         assert "| The law holds (c). | holds, as predicted |" in report.markdown_table(results).splitlines()
 
+    def test_levels_are_named_as_their_statements_name_them(self) -> None:
+        entries = [
+            {"id": f"{family}-settles/net/b={b}", "statement": f"{name} settles at 2/η (a network, b = {b}, noisy).",
+             "expected": "open", "verdict": "holds", "reason": "", "n_effective": None, "measured": 1.0}
+            for b in (4, 8) for family, name in (("q", "Q_b"), ("minibs", "MiniBS E_B λ"))
+        ]  # fmt: skip
+        table = report.markdown_table({"claims": entries, "environment": {"esssim": "0", "date": "2026-01-01"}})
+        assert table.splitlines()[2:6] == [
+            "| net: a network, noisy | b = 4 | b = 8 |",
+            "|---|---:|---:|",
+            "| Q_b | 1.00 ✓ | 1.00 ✓ |",
+            "| MiniBS E_B λ | 1.00 ✓ | 1.00 ✓ |",
+        ]
+
     def test_tables_of_levels_beyond_the_third_are_folded(self) -> None:
         entries = [
             {"id": f"settles/setting-{k}/b=1", "statement": "It settles.", "expected": "open", "verdict": "holds",

@@ -92,13 +92,21 @@ def _headline(claims: Sequence[Entry], environment: Mapping[str, Any]) -> str:
 def _level_table(setting: str, members: list[tuple[str, int, Entry]]) -> str:
     sizes = sorted({b for _, b, _ in members})
     lines = [
-        f"| {_plain(setting)} | " + " | ".join(f"b = {b}" for b in sizes) + " |",
+        f"| {_plain(_setting(setting, members[0][2]))} | " + " | ".join(f"b = {b}" for b in sizes) + " |",
         "|---|" + "---:|" * len(sizes),
     ]
-    for family in dict.fromkeys(family for family, _, _ in members):
-        cells = {b: _level(entry) for name, b, entry in members if name == family}
-        lines.append(f"| {_plain(family)} | " + " | ".join(cells.get(b, "") for b in sizes) + " |")
+    for family, group in grouped(members, lambda member: member[0]).items():
+        cells = {b: _level(entry) for _, b, entry in group}
+        statistic, settles, _ = group[0][2]["statement"].partition(" settles at ")
+        name = statistic if settles else family
+        lines.append(f"| {_plain(name)} | " + " | ".join(cells.get(b, "") for b in sizes) + " |")
     return "\n".join(lines)
+
+
+def _setting(name: str, entry: Entry) -> str:
+    """The name of a setting, and what the statement of one of its levels says of it, but for the batch size."""
+    words = re.sub(r",? b = \d+", "", _sentence_and_setting(entry["statement"])[1])
+    return words if words.startswith(name) else f"{name}: {words}" if words else name
 
 
 def _level(entry: Entry) -> str:
