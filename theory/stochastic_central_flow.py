@@ -36,7 +36,8 @@ What is asymptotic, and only tested against SGD (tests/test_flow.py and the clai
 motion may be taken at its stationary law (A2, A3); that what is left of the error is the next order, large where K has small
 eigenvalues (perceptrons: 3 to 7 % at ε = 0.03) and where a coordinate of the solution is smaller than its own fluctuation
 (the flow reports its distance to the next order as its error estimate); and the approach to the wall, where the margin of
-(A2) itself is of order ε².
+(A2) itself is of order ε², and the stationary mean square is made of bursts so rare that SGD climbs past the wall between
+them (claims flow-levels/spiked-40x20/label-noise-0.03).
 
 Run all proofs: python -m theory
 """
