@@ -196,6 +196,9 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ("stability/mean_square.py", r"^if beta == 0\.0: # 0\.0 → 1", ROUTES),
     ("stability/mean_square.py", r"rank <= 3: # (rank <= 3 → rank < 3|3 → 6)", ROUTES),
     ("statistics/estimate.py", r"^ENUMERATION_LIMIT = ", "a budget of seconds, not a formula"),
+    ("_kernels/gradient_forms.py", r"^(p[0-3]|projection) \+= .* → ", "its sign is lost in the square"),
+    ("statistics/perron.py", r"^if n <= p: # ", ROUTES),
+    ("statistics/mean_square.py", r"perron\.n_samples <= len\(perron\.eigenvalues\)", ROUTES),
     ("statistics/mean_square.py", r"^RANK_TOLERANCE = |# RANK_TOLERANCE \* top → |→ eigenvalues >= ", TOLERANCE),
     (
         "gap/concentration.py",
