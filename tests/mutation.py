@@ -250,7 +250,6 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ("flow/fast.py", r"^TOLERANCE = |maxiter=.* # (20 → 40|100 → 200|20 \* len\(right\) → )", TOLERANCE),
     ("flow/fast.py", r"→ modes <= len|→ self\.inverse_response\[-1, -1\] < 0\.0", BOUNDARY),
     ("flow/fast.py", r"^if beta == 0\.0: # 0\.0 → 1", ROUTES),
-    ("flow/fast.py", r"→ self\.guess \* size", "where an iteration begins: its end is the same"),
     (
         "flow/integrate.py",
         r"^(RELATIVE_TOLERANCE|SHORTEST_STEP) = |^atol=.* # (0\.01 → |1\.0 → |np)",

@@ -83,7 +83,8 @@ class TestFirstAndLastSteps:
         found = flow.solve(problem, theta, n_records=5, record=(), **run)
         law, start = Law.of(problem, theta, sampling, ramp, 4, noise)
         exact = solve_ivp(law.velocity, (0, 4), start, t_eval=range(5), rtol=1e-11, atol=1e-13, method="DOP853").y.T
-        np.testing.assert_allclose(found["theta"], exact, atol=1e-5)
+        # The solver is right to 1e-5 here; a flow that begins a step late is 1e-3 off.
+        np.testing.assert_allclose(found["theta"], exact, atol=1e-4)
         assert np.abs(np.diff(exact, axis=0)).max(axis=1).min() > 1e-3
         np.testing.assert_array_equal(found["theta"][0], start)
         assert found["step"].values.tolist() == [0, 1, 2, 3, 4]
