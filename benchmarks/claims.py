@@ -13,8 +13,9 @@ from .timing import Spread
 
 
 def rows(quick: bool) -> Iterator[Row]:
+    core = [claim.id for claim in claims.registry if claim.extra is None]
     started = time.perf_counter()
-    verdicts = claims.verify(quick=quick)
+    verdicts = claims.verify(core, quick=quick)
     elapsed = time.perf_counter() - started
     families: Counter[str] = Counter()
     for verdict in verdicts:

@@ -7,7 +7,10 @@ import pytest
 import scipy.linalg
 
 import esssim as es
+from esssim.problems import BlockCurvature
+from esssim.statistics import pointwise
 from esssim.statistics.block_perron import BlockPerron
+from esssim.statistics.mean_square import top_of_pencil
 from esssim.statistics.perron import PerronMatrix
 
 SHAPES = ((5, 2, 4), (4, 3, 20), (6, 1, 3), (3, 2, 2))
@@ -93,3 +96,49 @@ def test_one_row_a_sample_is_the_perron_matrix(sampling: es.Sampling) -> None:
     weights = np.random.default_rng(5).random(6)
     np.testing.assert_allclose(blocks.at(0.05)(weights), plain.at(0.05)(weights), rtol=1e-12)
     assert blocks.edge()[0] == pytest.approx(plain.edge()[0], rel=1e-13)
+
+
+def test_diagonals_and_their_cone() -> None:
+    blocks, plain = BlockPerron.of_blocks(factors_of((4, 2, 5)), 0.2), PerronMatrix.of(factors_of((4, 1, 5))[:, 0], 0.2)
+    rng = np.random.default_rng(6)
+    for perron, c in ((blocks, 2), (plain, 1)):
+        size, rank = perron.eigenvectors.shape
+        root = rng.standard_normal((size, size))
+        matrix, images = root + root.T, rng.standard_normal((size, rank))
+        cut = [slice(c * i, c * i + c) for i in range(4)]
+        np.testing.assert_array_equal(perron.diagonal(matrix), np.ravel([matrix[k, k] for k in cut]))
+        product = images @ perron.eigenvectors.T
+        expected = np.ravel([(product[k, k] + product[k, k].T) / 2 for k in cut])
+        np.testing.assert_allclose(perron.folded(images), expected, rtol=1e-12, atol=1e-14)
+        inside = perron.diagonal(root @ root.T)
+        assert perron.is_inside(inside)
+        assert perron.is_inside(1e-9 * inside)
+        assert not perron.is_inside(np.concatenate((inside[: c * c], 0 * inside[c * c :])))
+        assert not perron.is_inside(np.concatenate((inside[: c * c], -inside[c * c :])))
+    # One negative eigenvalue of one block is enough, whatever the other one is.
+    assert not blocks.is_inside(np.ravel([np.eye(2), np.eye(2), [[1.0, 2.0], [2.0, 1.0]], np.eye(2)]))
+
+
+@shapes
+def test_the_curvature_picks_its_route(shape: tuple[int, int, int]) -> None:
+    """Through `top_of_pencil`, at any scale, against the dense pencil; at c = 0 the sharpness; 0 where all is 0."""
+    factors = factors_of(shape)
+    for c in (0.0, 0.3, 1.0):
+        exact = dense_top(factors, c)
+        for scale in (1.0, 1e-60, 1e70):
+            found = top_of_pencil(BlockCurvature(factors * scale), c, certify=True)
+            assert found.value == pytest.approx(exact * scale**2, rel=1e-11)
+            assert found.lower <= found.value * (1 + 1e-13) <= found.upper * (1 + 2e-13)
+    assert dense_top(factors, 0.0) == pytest.approx(np.linalg.eigvalsh(BlockCurvature(factors).mean())[-1], rel=1e-12)
+    assert top_of_pencil(BlockCurvature(0.0 * factors), 0.3) == (0.0, 0.0, 0.0)
+
+
+@shapes
+def test_pointwise_statistics_of_samples_of_several_rows(shape: tuple[int, int, int]) -> None:
+    """λ_max(H) and vᵀHv without H, against H: more rows than parameters, and fewer."""
+    curvature = BlockCurvature(factors_of(shape))
+    hessian = np.mean([a.T @ a for a in curvature.factors], axis=0)
+    assert pointwise.full_batch_sharpness(curvature) == pytest.approx(np.linalg.eigvalsh(hessian)[-1], rel=1e-13)
+    vectors = np.random.default_rng(6).standard_normal((3, shape[2]))
+    expected = [v @ hessian @ v for v in vectors]
+    np.testing.assert_allclose(pointwise._mean_quadratic_forms(curvature, vectors), expected, rtol=1e-13)

@@ -139,8 +139,10 @@ class TestPage:
         assert "The headline" in page
         assert environment(7)["python"] in page  # type: ignore[operator]
 
-    def test_families_that_come_back_have_their_own_anchor(self) -> None:
-        Structure(page_of(verdicts(AS_PREDICTED[0], UNDECIDED, AS_PREDICTED[1])))
+    def test_families_that_come_back_are_told_once(self) -> None:
+        page = page_of(verdicts(AS_PREDICTED[0], UNDECIDED, AS_PREDICTED[1]))
+        Structure(page)
+        assert page.count(f'<h2 id="family-{AS_PREDICTED[0].family}">') == 1
 
     def test_numbers_that_are_not_finite_do_not_break_it(self) -> None:
         diverged = Measurement("inconclusive", "every replica diverged", math.nan, (math.nan, math.nan), 0.0)
@@ -249,6 +251,20 @@ class TestReadme:
         )
         results["claims"] = entries[:3]
         assert "| The law holds (c). | holds, as predicted |" in report.markdown_table(results).splitlines()
+
+    def test_levels_are_named_as_their_statements_name_them(self) -> None:
+        entries = [
+            {"id": f"{family}-settles/net/b={b}", "statement": f"{name} settles at 2/η (a network, b = {b}, noisy).",
+             "expected": "open", "verdict": "holds", "reason": "", "n_effective": None, "measured": 1.0}
+            for b in (4, 8) for family, name in (("q", "Q_b"), ("minibs", "MiniBS E_B λ"))
+        ]  # fmt: skip
+        table = report.markdown_table({"claims": entries, "environment": {"esssim": "0", "date": "2026-01-01"}})
+        assert table.splitlines()[2:6] == [
+            "| net: a network, noisy | b = 4 | b = 8 |",
+            "|---|---:|---:|",
+            "| Q_b | 1.00 ✓ | 1.00 ✓ |",
+            "| MiniBS E_B λ | 1.00 ✓ | 1.00 ✓ |",
+        ]
 
     def test_tables_of_levels_beyond_the_third_are_folded(self) -> None:
         entries = [

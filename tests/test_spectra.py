@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import esssim as es
 from esssim import spectra
 from esssim._kernels import secular as secular_kernel
-from esssim.problems import Curvature, DenseCurvature, LowRankCurvature
+from esssim.problems import BlockCurvature, Curvature, DenseCurvature, LowRankCurvature
 from esssim.spectra import batches as batches_module
 from esssim.spectra import gram as gram_module
 from esssim.spectra import lanczos as lanczos_module
@@ -410,6 +410,21 @@ class TestOneEntryPoint:
         assert spectra.largest_eigenvalues(curvature, np.empty((0, 2), dtype=np.int64)).shape == (0,)
 
 
+@pytest.mark.parametrize("shape", [(6, 2, 11), (6, 3, 4)], ids=["wide", "tall"])
+@pytest.mark.parametrize("chunk_numbers", [1, 100, 10**9])
+def test_samples_of_several_rows(shape: tuple[int, int, int], chunk_numbers: int) -> None:
+    """Hᵢ = AᵢᵀAᵢ: the smaller of the two products of the batch's rows, against the batch's Hessian itself."""
+    curvature = BlockCurvature(np.random.default_rng(0).standard_normal(shape))
+    for batch_size in (1, 2, 4):
+        batches = random_batches(6, batch_size, count=5)
+        hessians = [sum(curvature.factors[i].T @ curvature.factors[i] for i in b) / batch_size for b in batches]
+        np.testing.assert_allclose(
+            spectra.largest_eigenvalues(curvature, batches, chunk_numbers=chunk_numbers),
+            np.linalg.eigvalsh(hessians)[:, -1],
+            rtol=1e-13,
+        )
+
+
 def test_unknown_structure_is_refused() -> None:
     class Other:
         n_samples, n_params = 3, 2
@@ -421,7 +436,7 @@ def test_unknown_structure_is_refused() -> None:
 def test_wide_batches_of_a_network_use_the_smaller_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     """b ≥ p: one p×p eigenproblem instead of several b×b ones; b < p: the secular equation."""
     used = []
-    for name in ("stacked_largest_eigenvalues", "diagonal_plus_low_rank_largest_eigenvalues"):
+    for name in ("stacked_largest_eigenvalues", "secular_largest_eigenvalues"):
         original = getattr(batches_module, name)
         monkeypatch.setattr(
             batches_module, name, lambda *a, name=name, original=original: used.append(name) or original(*a)
@@ -430,7 +445,7 @@ def test_wide_batches_of_a_network_use_the_smaller_matrix(monkeypatch: pytest.Mo
     curvature = LowRankCurvature(rng.standard_normal((9, 4)), rng.standard_normal((9, 4)))
     for batch_size in (3, 4, 5):
         assert_accurate_batches(curvature, random_batches(9, batch_size, count=2))
-    assert used == ["diagonal_plus_low_rank_largest_eigenvalues", *["stacked_largest_eigenvalues"] * 2]
+    assert used == ["secular_largest_eigenvalues", *["stacked_largest_eigenvalues"] * 2]
 
 
 class TestDenseMatrix:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -13,6 +12,7 @@ from esssim.report.words import (
     TONES,
     Tone,
     duration,
+    grouped,
     interval_text,
     number,
     our_prediction,
@@ -64,19 +64,15 @@ def render_report(
 
     pictures: title -> one inline <svg> element (`plots.report_pictures`), shown on white paper.
     """
-    families = [
-        (name, list(members)) for name, members in itertools.groupby(verdicts, key=lambda verdict: verdict.claim.family)
-    ]
-    # One claim after another may come back to a family; its anchor then needs a number.
-    anchors = [f"family-{index}-{_slug(name)}" for index, (name, _) in enumerate(families)]
+    families = grouped(verdicts, lambda verdict: verdict.claim.family)
     body = "".join(
         [
             "<h1>esssim: what settles at 2/η?</h1>",
             f"<p><strong>{escape(summary(list(verdicts)))}</strong></p>",
             _legend(verdicts),
             _pictures(pictures or {}),
-            _contents(families, anchors),
-            *(_family(name, members, anchor) for (name, members), anchor in zip(families, anchors, strict=True)),
+            _contents(families),
+            *(_family(name, members) for name, members in families.items()),
             _environment(environment),
         ]
     )
@@ -99,8 +95,8 @@ def _tone(verdict: Verdict) -> Tone:
     return tone(verdict.claim.expected, verdict.measurement.verdict)
 
 
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+def _anchor(family: str) -> str:
+    return "family-" + re.sub(r"[^a-z0-9]+", "-", family.lower()).strip("-")
 
 
 def _legend(verdicts: Sequence[Verdict]) -> str:
@@ -125,21 +121,21 @@ def _pictures(pictures: Mapping[str, str]) -> str:
     )
 
 
-def _contents(families: list[tuple[str, list[Verdict]]], anchors: list[str]) -> str:
+def _contents(families: Mapping[str, list[Verdict]]) -> str:
     rows = []
-    for (name, members), anchor in zip(families, anchors, strict=True):
+    for name, members in families.items():
         tones = [_tone(verdict) for verdict in members]
         counts = ", ".join(
             f'<span class="{key}">{tones.count(key)} {escape(words)}</span>'
             for key, words in TONES.items()
             if key in tones
         )
-        rows.append(f'<tr><td><a href="#{anchor}">{escape(name)}</a></td><td>{counts}</td></tr>')
+        rows.append(f'<tr><td><a href="#{_anchor(name)}">{escape(name)}</a></td><td>{counts}</td></tr>')
     return f'<nav><h2>Claims</h2><div class="scroll"><table>{"".join(rows)}</table></div></nav>'
 
 
-def _family(name: str, members: list[Verdict], anchor: str) -> str:
-    return f'<section><h2 id="{anchor}">{escape(name)}</h2>{"".join(map(_claim, members))}</section>'
+def _family(name: str, members: list[Verdict]) -> str:
+    return f'<section><h2 id="{_anchor(name)}">{escape(name)}</h2>{"".join(map(_claim, members))}</section>'
 
 
 def _claim(verdict: Verdict) -> str:

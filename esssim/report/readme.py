@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from esssim import store
-from esssim.report.words import TONES, spoken, tone
+from esssim.report.words import TONES, grouped, spoken, tone
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 NETWORKS = ("<!-- networks:begin -->", "<!-- networks:end -->")
@@ -93,13 +92,21 @@ def _headline(claims: Sequence[Entry], environment: Mapping[str, Any]) -> str:
 def _level_table(setting: str, members: list[tuple[str, int, Entry]]) -> str:
     sizes = sorted({b for _, b, _ in members})
     lines = [
-        f"| {_plain(setting)} | " + " | ".join(f"b = {b}" for b in sizes) + " |",
+        f"| {_plain(_setting(setting, members[0][2]))} | " + " | ".join(f"b = {b}" for b in sizes) + " |",
         "|---|" + "---:|" * len(sizes),
     ]
-    for family in dict.fromkeys(family for family, _, _ in members):
-        cells = {b: _level(entry) for name, b, entry in members if name == family}
-        lines.append(f"| {_plain(family)} | " + " | ".join(cells.get(b, "") for b in sizes) + " |")
+    for family, group in grouped(members, lambda member: member[0]).items():
+        cells = {b: _level(entry) for _, b, entry in group}
+        statistic, settles, _ = group[0][2]["statement"].partition(" settles at ")
+        name = statistic if settles else family
+        lines.append(f"| {_plain(name)} | " + " | ".join(cells.get(b, "") for b in sizes) + " |")
     return "\n".join(lines)
+
+
+def _setting(name: str, entry: Entry) -> str:
+    """The name of a setting, and what the statement of one of its levels says of it, but for the batch size."""
+    words = re.sub(r",? b = \d+", "", _sentence_and_setting(entry["statement"])[1])
+    return words if words.startswith(name) else f"{name}: {words}" if words else name
 
 
 def _level(entry: Entry) -> str:
@@ -111,10 +118,8 @@ def _level(entry: Entry) -> str:
 def _other_table(entries: Sequence[Entry]) -> str:
     """A row for each claim; one for all of a family that says the same in many settings."""
     lines = ["| claim | verdict |", "|---|---|"]
-    for _, members in groupby(entries, key=lambda entry: _sentence_and_setting(entry["statement"])[0]):
-        group = list(members)
+    for sentence, group in grouped(entries, lambda entry: _sentence_and_setting(entry["statement"])[0]).items():
         if len(group) >= MANY:
-            sentence, _ = _sentence_and_setting(group[0]["statement"])
             lines.append(f"| {_plain(sentence)} ({len(group)} settings). | {_plain(_verdicts(group))} |")
         else:
             lines += [f"| {_plain(entry['statement'])} | {_plain(_words(entry))} |" for entry in group]

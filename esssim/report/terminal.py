@@ -16,7 +16,7 @@ from rich.text import Text
 from esssim.claims.model import Claim, Verdict
 from esssim.claims.verify import Progress
 from esssim.measure import TableMeasurement
-from esssim.report.words import EXPECTED, Tone, duration, interval_text, number, spoken_verdict, summary, tone
+from esssim.report.words import EXPECTED, Tone, duration, grouped, interval_text, number, spoken_verdict, summary, tone
 from esssim.statistics import Estimate
 
 # Where no terminal gives a width, lines of a table are not to be folded.
@@ -97,7 +97,7 @@ def verdict_table(verdicts: list[Verdict], width: int) -> Table:
     if wide:
         table.add_column("we expect")
     table.add_column("verdict", overflow="fold")
-    for family, members in itertools.groupby(verdicts, key=lambda verdict: verdict.claim.family):
+    for family, members in grouped(verdicts, lambda verdict: verdict.claim.family).items():
         table.add_row(Text(family, style="bold"))
         for verdict in members:
             measured, claim = verdict.measurement, verdict.claim

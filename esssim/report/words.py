@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Iterable
+from typing import Literal, TypeVar
 
 from esssim.claims.model import Expectation, Measurement, Outcome, Verdict
 from esssim.settling import MINIMUM_ESS
 
+Item = TypeVar("Item")
 Tone = Literal["confirmed", "refuted", "unpredicted", "contradiction", "undecided", "skipped"]
 
 EXPECTED = {"holds": "holds", "refuted": "refuted", "open": "no prediction"}
@@ -18,6 +20,14 @@ TONES: dict[Tone, str] = {
     "undecided": "without a verdict",
     "skipped": "skipped",
 }
+
+
+def grouped(items: Iterable[Item], name: Callable[[Item], str]) -> dict[str, list[Item]]:
+    """Items by name, names in the order in which they first appear."""
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        groups.setdefault(name(item), []).append(item)
+    return groups
 
 
 def tone(expected: Expectation, outcome: Outcome) -> Tone:

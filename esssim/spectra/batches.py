@@ -12,13 +12,14 @@ from esssim.problems.operators import BlockCurvature, Curvature, OperatorCurvatu
 from esssim.spectra.batched import LARGEST_BASIS, lanczos_top_pairs, pilot
 from esssim.spectra.dense import stacked_largest_eigenvalues
 from esssim.spectra.gram import GramSlices, product_largest_eigenvalues, slice_largest_eigenvalues, slices_pay
-from esssim.spectra.secular import diagonal_plus_low_rank_largest_eigenvalues
+from esssim.spectra.secular import SecularRows, secular_largest_eigenvalues
 
 WORTH_A_PILOT = 16
+Prepared = GramSlices | SecularRows
 
 
 def largest_eigenvalues(
-    curvature: Curvature | GramSlices, batches: IntArray, *, chunk_numbers: int = CHUNK_NUMBERS
+    curvature: Curvature | Prepared, batches: IntArray, *, chunk_numbers: int = CHUNK_NUMBERS
 ) -> FloatArray:
     """λ_max(H_B) for each batch: curvature of n samples, batches (m, b) -> (m,).
 
@@ -35,7 +36,7 @@ def largest_eigenvalues(
     return np.concatenate(chunks) if chunks else np.empty(0)
 
 
-def prepare(curvature: Curvature | GramSlices, batch_size: int, n_batches: int) -> Curvature | GramSlices:
+def prepare(curvature: Curvature | Prepared, batch_size: int, n_batches: int) -> Curvature | Prepared:
     """What `largest_eigenvalues` takes in place of the curvature, for n_batches batches over all calls.
 
     The route is chosen here once, so that the values do not depend on how the batches are cut into calls.
@@ -43,13 +44,17 @@ def prepare(curvature: Curvature | GramSlices, batch_size: int, n_batches: int) 
     if isinstance(curvature, OperatorCurvature):
         # One more batch, solved roughly, takes a fifth of the steps off all the others.
         return curvature if n_batches < WORTH_A_PILOT or curvature.start is not None else pilot(curvature, batch_size)
-    if not isinstance(curvature, LowRankCurvature) or curvature.diagonals is not None:
+    if not isinstance(curvature, LowRankCurvature):
         return curvature
+    if curvature.diagonals is not None:
+        # The secular equation works on b×b matrices a few times over; a p×p matrix no larger than b is cheaper once.
+        dense = batch_size >= curvature.n_params
+        return curvature if dense else SecularRows.of(curvature.diagonals, curvature.factors)
     pays = slices_pay(curvature.factors, (n_batches, batch_size))
     return GramSlices.of(curvature.factors) if pays else curvature
 
 
-def _numbers_per_batch(curvature: Curvature | GramSlices, b: int) -> int:
+def _numbers_per_batch(curvature: Curvature | Prepared, b: int) -> int:
     """How many numbers the algorithm of a curvature holds for each batch of b."""
     p = curvature.n_params
     if isinstance(curvature, DenseCurvature):
@@ -61,7 +66,7 @@ def _numbers_per_batch(curvature: Curvature | GramSlices, b: int) -> int:
 
 
 @singledispatch
-def _largest_eigenvalues(curvature: Curvature | GramSlices, batches: IntArray) -> FloatArray:
+def _largest_eigenvalues(curvature: Curvature | Prepared, batches: IntArray) -> FloatArray:
     raise TypeError(f"no algorithm for a curvature of type {type(curvature).__name__}")
 
 
@@ -82,10 +87,12 @@ def _(slices: GramSlices, batches: IntArray) -> FloatArray:
 def _(curvature: LowRankCurvature, batches: IntArray) -> FloatArray:
     if curvature.diagonals is None:
         return product_largest_eigenvalues(curvature.factors, batches)
-    # The secular equation works on b×b matrices a few times over; a p×p matrix no larger than b is cheaper once.
-    if batches.shape[1] >= curvature.n_params:
-        return stacked_largest_eigenvalues(curvature.batch_matrices(batches))
-    return diagonal_plus_low_rank_largest_eigenvalues(curvature.diagonals, curvature.factors, batches)
+    return stacked_largest_eigenvalues(curvature.batch_matrices(batches))
+
+
+@_largest_eigenvalues.register
+def _(rows: SecularRows, batches: IntArray) -> FloatArray:
+    return secular_largest_eigenvalues(rows, batches)
 
 
 @_largest_eigenvalues.register

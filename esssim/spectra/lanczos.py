@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from scipy.linalg.lapack import dstev
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 
 from esssim._validate import FloatArray
@@ -75,14 +76,15 @@ def lanczos_from(
     basis, diagonal, off = np.empty((size, len(start))), np.zeros(size), np.zeros(size)
     basis[0] = start / np.linalg.norm(start)
     for k in range(size):
-        image = apply(basis[k])
+        image, known = apply(basis[k]), basis[: k + 1]
         diagonal[k] = basis[k] @ image
         for _ in range(2):  # twice is enough (Parlett)
-            image = image - basis[: k + 1].T @ (basis[: k + 1] @ image)
+            image = image - (known @ image) @ known
         off[k] = np.linalg.norm(image)
-        values, vectors = np.linalg.eigh(np.diag(diagonal[: k + 1]) + np.diag(off[:k], 1) + np.diag(off[:k], -1))
+        # Straight from LAPACK: around a matrix of five rows, the wrappers cost more than all the rest of a step.
+        values, vectors, _ = dstev(diagonal[: k + 1], off[: max(k, 1)])
         if off[k] * abs(vectors[-1, -1]) <= tolerance * values[-1]:
-            return np.asarray(vectors[:, -1] @ basis[: k + 1])
+            return np.asarray(vectors[:, -1] @ known)
         if k + 1 < size:
             basis[k + 1] = image / off[k]
     return lanczos_largest_eigenvalue(apply, len(start), start=start, tolerance=max(tolerance, 1e-12))[1]

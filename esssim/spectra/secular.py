@@ -8,11 +8,34 @@ max_k (δ_k + ‖a_k‖²), the largest diagonal entry of H, is such a point.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from esssim._kernels import secular as kernels
 from esssim._validate import FloatArray, IntArray
 from esssim.spectra.dense import stacked_largest_eigenvalues
+
+
+@dataclass(frozen=True)
+class SecularRows:
+    """Diagonals and factors (n, p) of all samples, and for each the exponent of √(its largest entry)."""
+
+    diagonals: FloatArray
+    factors: FloatArray
+    exponents: IntArray
+
+    @property
+    def n_samples(self) -> int:
+        return int(self.factors.shape[0])
+
+    @property
+    def n_params(self) -> int:
+        return int(self.factors.shape[1])
+
+    @classmethod
+    def of(cls, diagonals: FloatArray, factors: FloatArray) -> SecularRows:
+        return cls(diagonals, factors, np.maximum(_exponents(factors), (_exponents(diagonals) + 1) // 2))
 
 
 def diagonal_plus_low_rank_largest_eigenvalues(
@@ -23,15 +46,19 @@ def diagonal_plus_low_rank_largest_eigenvalues(
     diagonals, factors: (n, p); batches: (m, b). Returns (m,); backward error of a few (b+p)·eps of the batch's own
     norm. Batches whose Newton iteration does not certify its root (none is known) are solved densely.
     """
+    return secular_largest_eigenvalues(SecularRows.of(diagonals, factors), batches)
+
+
+def secular_largest_eigenvalues(rows: SecularRows, batches: IntArray) -> FloatArray:
+    """λ_max for each batch, from rows whose exponents are known."""
     # Each batch has its own power of two: one of tiny samples loses nothing next to a huge sample elsewhere.
-    exponents = np.maximum(_exponents(factors), (_exponents(diagonals) + 1) // 2)
-    shifts = exponents[batches].max(axis=1)
+    shifts = rows.exponents[batches].max(axis=1)
     values = np.empty(len(batches))
-    converged = kernels.largest_eigenvalues(diagonals, factors, batches, np.ldexp(1.0, -shifts), values)
+    converged = kernels.largest_eigenvalues(rows.diagonals, rows.factors, batches, np.ldexp(1.0, -shifts), values)
     for m in np.flatnonzero(~converged):
-        rows = np.ldexp(factors[batches[m]], -shifts[m])
-        diagonal = np.ldexp(diagonals[batches[m]], -2 * shifts[m]).mean(axis=0)
-        values[m] = stacked_largest_eigenvalues((np.diag(diagonal) + rows.T @ rows / batches.shape[1])[None])[0]
+        factors = np.ldexp(rows.factors[batches[m]], -shifts[m])
+        diagonal = np.ldexp(rows.diagonals[batches[m]], -2 * shifts[m]).mean(axis=0)
+        values[m] = stacked_largest_eigenvalues((np.diag(diagonal) + factors.T @ factors / batches.shape[1])[None])[0]
     return np.ldexp(values, 2 * shifts)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -58,11 +59,28 @@ class PerronMatrix:
         """κ₂ = c/n."""
         return self.c / self.n_samples
 
+    def folded(self, images: FloatArray) -> FloatArray:
+        """diag(XUᵀ), (n,), for X (n, r)."""
+        return np.asarray((images * self.eigenvectors).sum(axis=1))
+
+    def diagonal(self, matrix: FloatArray) -> FloatArray:
+        """The diagonal of a symmetric matrix (n, n): what Ψ maps to and from, (n,)."""
+        return np.diag(matrix)
+
+    def is_inside(self, vector: FloatArray) -> bool:
+        """Whether a vector is strictly inside the cone that Ψ preserves: positive."""
+        return bool((vector > 0).all())
+
+    @cached_property
+    def slopes(self) -> FloatArray:
+        """(1/λⱼ+1/λ_k)/2n, (r, r): with Q = 2/η, 1/M = slopes·Q − κ₁ is linear in Q."""
+        inverse = 1.0 / self.eigenvalues
+        return np.asarray((inverse[:, None] + inverse) / (2 * self.n_samples))
+
     def kernel(self, step_size: float) -> FloatArray:
         """M(η), (r, r); not finite or not positive at and beyond the pole."""
-        inverse = 1.0 / self.eigenvalues
         with np.errstate(divide="ignore"):
-            return np.asarray(1.0 / ((inverse[:, None] + inverse) / (self.n_samples * step_size) - self.kappa_1))
+            return np.asarray(1.0 / (self.slopes * (2.0 / step_size) - self.kappa_1))
 
     def in_eigenbasis(self, weights: FloatArray) -> FloatArray:
         """Uᵀ diag(x) U, (r, r)."""
@@ -73,9 +91,8 @@ class PerronMatrix:
         kernel = self.kernel(step_size)
 
         def apply(weights: FloatArray) -> FloatArray:
-            return np.asarray(
-                ((self.eigenvectors @ (kernel * self.in_eigenbasis(weights))) * self.eigenvectors).sum(axis=1)
-            )
+            images = self.eigenvectors @ (kernel * self.in_eigenbasis(weights))
+            return np.asarray(np.einsum("ac,ac->a", images, self.eigenvectors))
 
         return apply
 
@@ -92,8 +109,10 @@ class PerronMatrix:
             # No more digits at first than the alternation has yet.
             enough = max(tolerance, 10.0 ** -(2 ** (iteration + 1)))
             vector = self.positive(lanczos_from(vector, self.at(2.0 / value), enough))
-            previous, value = value, self._rayleigh_functional(vector)
-            if enough == tolerance and abs(value - previous) <= 1e-14 * value:
+            # Its Rayleigh quotient is no smaller than that of the vector before, which was 1 here: nor is the root.
+            previous, value = value, self._rayleigh_functional(vector, value)
+            # The vector is as wrong as the value it belongs to was, or by `tolerance`; the new value by the square of it.
+            if enough == tolerance and abs(value - previous) <= tolerance * value:
                 return value, vector
         raise RuntimeError(f"mean_square_sharpness did not converge, it is near {value:.6g}")
 
@@ -128,23 +147,23 @@ class PerronMatrix:
         """max (Ψx)_a/x_a, for any x > 0 a bound on the Perron eigenvalue (Collatz–Wielandt); infinite otherwise."""
         return float((image / vector).max()) if vector.min() > 0 else np.inf
 
-    def _rayleigh_functional(self, vector: FloatArray) -> float:
-        """The Q at which κ₂ΣM_jk(2/Q)Y_jk² = ‖x‖², Y = Uᵀdiag(x)U.
+    def _rayleigh_functional(self, vector: FloatArray, start: float = 0.0) -> float:
+        """The Q at which κ₂ΣM_jk(2/Q)Y_jk² = ‖x‖², Y = Uᵀdiag(x)U; start: at most that.
 
         Each term of the sum is 1/(linear in Q), so that the reciprocal of the sum is concave and increasing: Newton's
         method climbs monotonically to the root from the root of the largest single term.
         """
-        inverse = 1.0 / self.eigenvalues
-        slopes = (inverse[:, None] + inverse) / (2 * self.n_samples)
+        slopes = self.slopes
         weights = self.kappa_2 * self.in_eigenbasis(vector) ** 2 / float(vector @ vector)
-        value = float(((self.kappa_1 + weights) / slopes).max())
+        value = max(start, float(((self.kappa_1 + weights) / slopes).max()))
         for _ in range(MAX_ITERATIONS):
-            terms = weights / (value * slopes - self.kappa_1)
+            distances = value * slopes - self.kappa_1
+            terms = weights / distances
             total = float(terms.sum())
             # Newton on 1/total = 1: the derivative of 1/total is Σ slope·term²/weight / total².
-            derivative = float((terms * slopes / (value * slopes - self.kappa_1)).sum())
-            step = (total - 1.0) * total / derivative
+            step = (total - 1.0) * total / float((terms * slopes / distances).sum())
             value += step
-            if abs(step) <= 1e-15 * value:
+            # The error that is left is of the order of step²/value.
+            if abs(step) <= 1e-10 * value:
                 break
         return value
