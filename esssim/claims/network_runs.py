@@ -64,7 +64,7 @@ class NetworkExperiment:
     eta_factor: float = 1.0
     later_batch_size: int = 0
     n_replicas: int = 4
-    n_records: int = 48
+    n_records: int = 24
     n_batches: int = 4
     seed: int = 20261124
 
