@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from esssim import _validate, plots
+from esssim import _validate, claims, plots
 
 from . import cache, style
 
@@ -25,8 +25,17 @@ FIGURES = {
     "counterexamples": "where nothing settles at 2/η: strong noise, noisy targets, quadratics, starts above the edge",
     "moments": "exact mean and covariance of SGD against an ensemble, with ellipses of the stationary covariance",
     "edges": "every published edge against the exact critical step size, and who is closest where",
+    "networks": "every statistic while a small torch network trains, and its level against the batch size",
+    "network_gap": "the gap of a small torch network against the batch size, before and after training, and predicted",
+    "interventions": "step size or batch size changes while a torch network trains: what jumps, and what returns",
     "teaching": "full batch against mini-batch on a quadratic and on a two-parameter network, also as an animation",
 }
+
+
+def missing(name: str) -> str | None:
+    """What a figure needs and is not installed, in words; None where everything is there."""
+    extra = getattr(import_module(f".{name}", __package__), "EXTRA", None)
+    return claims.missing(extra) if extra else None
 
 
 def check(
@@ -36,6 +45,9 @@ def check(
     _validate.choice("figure", name, tuple(FIGURES))
     _validate.choice("width", width, plots.NAMES)
     script = import_module(f".{name}", __package__)
+    absent = missing(name)
+    if absent:
+        raise ValueError(f"figure {name!r} draws torch networks, and {absent}")
     chosen = style.check_formats(script, formats)
     style.check_usetex(usetex)
     return script, chosen
@@ -55,8 +67,8 @@ def build(
 
     width: a page of `esssim.plots.NAMES`; formats: of `style.FORMATS`, by default all that the figure has; quick: fewer
     and shorter runs; usetex: LaTeX sets the text; tell: called in words with what is being computed. Raises ValueError
-    for an unknown name, width or format, with the nearest one, and for a format that this figure or machine does not
-    have.
+    for an unknown name, width or format, with the nearest one, for a format that this figure or machine does not have,
+    and for a figure of torch networks where PyTorch is not installed.
     """
     script, chosen = check(name, width, formats, usetex)
     page = plots.page(width)
@@ -69,6 +81,7 @@ def build(
         paths = style.save(
             figure, name, out, rows=rows, configuration=configuration, alt=script.ALT.format(**words),
             caption=script.CAPTION.format(**words), formats=[f for f in chosen if f in style.STILL],
+            packages=style.packages(script),
         )  # fmt: skip
         moving = [f for f in chosen if f in style.MOVING]
         if moving:

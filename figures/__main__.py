@@ -9,7 +9,7 @@ from pathlib import Path
 
 from esssim import plots, store
 
-from . import FIGURES, build, check
+from . import FIGURES, build, check, missing
 from .gallery import gallery
 
 DEFAULT = Path("figures") / "output"
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     out: Path = options.out or (DEFAULT / "quick" if options.quick else DEFAULT)
     try:
-        names = options.names or list(FIGURES)
+        names = options.names or [name for name in FIGURES if not missing(name)]
         for name in names:
             check(name, options.width)
         for name in names:
@@ -33,6 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{name}: {FIGURES[name]} ...", flush=True)
             paths = build(name, out, width=options.width, quick=options.quick, tell=_tell)
             print(f"{name}: {len(paths)} files in {out} ({time.perf_counter() - started:.1f} s)", flush=True)
+        left_out = [] if options.names else [name for name in FIGURES if name not in names]
+        if left_out:
+            print(f"not built: {', '.join(left_out)}: {missing(left_out[0])}", file=sys.stderr)
         # The committed gallery lies beside the scripts, any other beside its pictures.
         page, prefix = (out.parent / "README.md", f"{out.name}/") if out == DEFAULT else (out / "README.md", "")
         store.write_text(page, gallery(out, prefix))
