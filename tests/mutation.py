@@ -52,7 +52,7 @@ class Module:
 MODULES = {
     "spectra": Module(
         ("spectra/*.py", "_kernels/secular.py", "_kernels/eigenvalue.py"),
-        ("tests/test_fast_paths.py", "tests/test_spectra.py"),
+        ("tests/test_batched_lanczos.py", "tests/test_fast_paths.py", "tests/test_spectra.py"),
     ),
     "statistics": Module(
         ("statistics/*.py", "_kernels/gradient_forms.py"),
@@ -98,6 +98,12 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ("_kernels/secular.py", r"<= 1e-8 # (1e-08 → |abs\(mu - 1\.0\) <= 1e-08 → abs\(mu - 1\.0\) < )", TOLERANCE),
     ("_kernels/secular.py", r"^projection\[k\] \+= .* → projection\[k\] -= ", "its sign is lost in the square"),
     ("_kernels/eigenvalue.py", r"^LANES = ", "speed only: how many matrices lie side by side"),
+    (
+        "_kernels/eigenvalue.py",
+        r"np\.empty\(\(2, size, LANES\)\).* # 2 → 3",
+        "scratch memory: what is too much is never read",
+    ),
+    ("_kernels/eigenvalue.py", r"^moving = 0\.0 # ", "speed only: idle rounds after the last lane has stopped"),
     ("_kernels/eigenvalue.py", r"→ smallest\[lane\] >= 0\.0|→ b < p ", BOUNDARY),
     ("_kernels/lyapunov.py", r"^SMALLEST, LARGEST = ", TOLERANCE),
     (
@@ -124,6 +130,7 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
         "the cap keeps the exponent small: weights below 2⁻⁶⁰⁰ count for nothing",
     ),
     ("spectra/gram.py", r"# b > |^elif _gram_pays|^return shape\[0\] \*\* 2 .* # (?!1 → 2)", ROUTES),
+    ("spectra/gram.py", r"scaled\.shape\[0\] <= .* → scaled\.shape\[0\] < ", BOUNDARY),
     ("spectra/gram.py", r"> LARGEST_IN_LANES → .* >= LARGEST_IN_LANES", ROUTES),
     ("spectra/lanczos.py", r"^size = operator\.shape\[0\] # 0 → 1", "the operator is square"),
     ("spectra/gram.py", r"matrices\.shape\[-1\] == 2: # (-1 → 1|1 → 2)", "the matrices are square"),
@@ -180,6 +187,9 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ("stability/mean_square.py", r"^if beta == 0\.0: # 0\.0 → 1", ROUTES),
     ("stability/mean_square.py", r"rank <= 3: # (rank <= 3 → rank < 3|3 → 6)", ROUTES),
     ("statistics/estimate.py", r"^ENUMERATION_LIMIT = ", "a budget of seconds, not a formula"),
+    ("_kernels/gradient_forms.py", r"^(p[0-3]|projection) \+= .* → ", "its sign is lost in the square"),
+    ("statistics/perron.py", r"^if n <= p: # ", ROUTES),
+    ("statistics/mean_square.py", r"perron\.n_samples <= len\(perron\.eigenvalues\)", ROUTES),
     ("statistics/mean_square.py", r"^RANK_TOLERANCE = |# RANK_TOLERANCE \* top → |→ eigenvalues >= ", TOLERANCE),
     (
         "gap/concentration.py",

@@ -9,6 +9,7 @@ import pytest
 
 from esssim.problems import OperatorCurvature
 from esssim.spectra import batched, lanczos_top_pairs, largest_eigenvalues
+from esssim.spectra import batches as batches_module
 from esssim.spectra.batches import prepare
 
 
@@ -118,6 +119,17 @@ def test_chunks_and_the_pilot_change_no_digit_that_counts() -> None:
         for chunk_numbers in (1, 10_000, 10**9):
             found = largest_eigenvalues(prepared, batches, chunk_numbers=chunk_numbers)
             np.testing.assert_allclose(found, exact, rtol=1e-12)
+
+
+def test_a_pilot_runs_for_many_batches_without_a_start() -> None:
+    curvature = Known(with_spectrum(*np.random.default_rng(2).random((3, 30))))
+    assert prepare(curvature, 2, batches_module.WORTH_A_PILOT - 1) is curvature
+    piloted = prepare(curvature, 2, batches_module.WORTH_A_PILOT)
+    assert isinstance(piloted, OperatorCurvature)
+    top = np.linalg.eigh(curvature.matrices.mean(axis=0))[1][:, -1]
+    assert piloted.start is not None
+    assert abs(float(piloted.start @ top)) > 0.9
+    assert prepare(piloted, 2, 10**6) is piloted
 
 
 def test_structured_methods_are_those_of_the_matrices() -> None:

@@ -7,7 +7,9 @@ import pytest
 import scipy.linalg
 
 import esssim as es
+from esssim.problems import BlockCurvature
 from esssim.statistics.block_perron import BlockPerron
+from esssim.statistics.mean_square import top_of_pencil
 from esssim.statistics.perron import PerronMatrix
 
 SHAPES = ((5, 2, 4), (4, 3, 20), (6, 1, 3), (3, 2, 2))
@@ -93,3 +95,17 @@ def test_one_row_a_sample_is_the_perron_matrix(sampling: es.Sampling) -> None:
     weights = np.random.default_rng(5).random(6)
     np.testing.assert_allclose(blocks.at(0.05)(weights), plain.at(0.05)(weights), rtol=1e-12)
     assert blocks.edge()[0] == pytest.approx(plain.edge()[0], rel=1e-13)
+
+
+@shapes
+def test_the_curvature_picks_its_route(shape: tuple[int, int, int]) -> None:
+    """Through `top_of_pencil`, at any scale, against the dense pencil; at c = 0 the sharpness; 0 where all is 0."""
+    factors = factors_of(shape)
+    for c in (0.0, 0.3, 1.0):
+        exact = dense_top(factors, c)
+        for scale in (1.0, 1e-60, 1e70):
+            found = top_of_pencil(BlockCurvature(factors * scale), c, certify=True)
+            assert found.value == pytest.approx(exact * scale**2, rel=1e-11)
+            assert found.lower <= found.value * (1 + 1e-13) <= found.upper * (1 + 2e-13)
+    assert dense_top(factors, 0.0) == pytest.approx(np.linalg.eigvalsh(BlockCurvature(factors).mean())[-1], rel=1e-12)
+    assert top_of_pencil(BlockCurvature(0.0 * factors), 0.3) == (0.0, 0.0, 0.0)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import esssim as es
 from esssim import spectra
 from esssim._kernels import secular as secular_kernel
-from esssim.problems import Curvature, DenseCurvature, LowRankCurvature
+from esssim.problems import BlockCurvature, Curvature, DenseCurvature, LowRankCurvature
 from esssim.spectra import batches as batches_module
 from esssim.spectra import gram as gram_module
 from esssim.spectra import lanczos as lanczos_module
@@ -408,6 +408,21 @@ class TestOneEntryPoint:
 
     def test_no_batches(self, curvature: Curvature) -> None:
         assert spectra.largest_eigenvalues(curvature, np.empty((0, 2), dtype=np.int64)).shape == (0,)
+
+
+@pytest.mark.parametrize("shape", [(6, 2, 11), (6, 3, 4)], ids=["wide", "tall"])
+@pytest.mark.parametrize("chunk_numbers", [1, 100, 10**9])
+def test_samples_of_several_rows(shape: tuple[int, int, int], chunk_numbers: int) -> None:
+    """Hᵢ = AᵢᵀAᵢ: the smaller of the two products of the batch's rows, against the batch's Hessian itself."""
+    curvature = BlockCurvature(np.random.default_rng(0).standard_normal(shape))
+    for batch_size in (1, 2, 4):
+        batches = random_batches(6, batch_size, count=5)
+        hessians = [sum(curvature.factors[i].T @ curvature.factors[i] for i in b) / batch_size for b in batches]
+        np.testing.assert_allclose(
+            spectra.largest_eigenvalues(curvature, batches, chunk_numbers=chunk_numbers),
+            np.linalg.eigvalsh(hessians)[:, -1],
+            rtol=1e-13,
+        )
 
 
 def test_unknown_structure_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import given
 
 import esssim as es
 from esssim.problems import curvature as curvature_module
-from esssim.statistics import ENUMERATION_LIMIT, Enclosure, estimate, mean_square, pointwise
+from esssim.statistics import ENUMERATION_LIMIT, Enclosure, estimate, mean_square, minibatch, pointwise
 from esssim.statistics.mean_square import top_of_pencil
 from tests import oracles, strategies
 from tests.battery import Case
@@ -371,6 +372,28 @@ def test_standard_error_of_huge_values_among_zeros() -> None:
         for problem in problems
     ]
     assert errors[1] == pytest.approx(errors[0] * 1e300, rel=1e-12)
+
+
+def test_standard_error_of_three_batches() -> None:
+    """sd/√m with m − 1, against the standard library, of values that are no function of the batches."""
+    values = [1.5, -2.0, 7.25]
+    found = estimate.expectation(lambda batches: np.array(values), 9, es.WithoutReplacement(2), 3, seed=0)
+    assert found.value == pytest.approx(statistics.fmean(values), rel=1e-15)
+    assert found.standard_error == pytest.approx(statistics.stdev(values) / math.sqrt(3), rel=1e-15)
+
+
+def test_gradients_in_stretches_share_one_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest entry of all, wherever it stands: 1e100 in the first stretch, 1e-100 in the last."""
+    minimizers = np.array([[1e100], [1.0], [1e-100]])
+    problem = es.Quadratic(np.ones((3, 1, 1)), minimizers)
+    monkeypatch.setattr(minibatch, "GRADIENT_NUMBERS", 1)
+    for average in ("ratios", "parts"):
+        found = es.batch_sharpness(problem, np.zeros(1), es.WithoutReplacement(1), average=average)
+        assert found.value == pytest.approx(1.0, rel=1e-14)
+    flat = es.Quadratic(np.ones((3, 1, 1)), np.array([[1.0], [-1.0], [1.0]]))
+    # A batch without a gradient has no quotient of its own, and none of another's.
+    with pytest.raises(ValueError, match="0/0"):
+        es.batch_sharpness(flat, np.zeros(1), es.WithoutReplacement(2))
 
 
 Function = Callable[..., es.Estimate]
