@@ -124,16 +124,10 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
         r"# np\.abs\(matrix\)\.max → |np\.frexp\(largest\).* # (largest > 0 → |0 → 1|np|1 → 2|1\.0 → 2)",
         SCALE,
     ),
-    (
-        "spectra/gram.py",
-        r"# 600 → 1200",
-        "the cap keeps the exponent small: weights below 2⁻⁶⁰⁰ count for nothing",
-    ),
     ("spectra/gram.py", r"# b > |^elif _gram_pays|^return shape\[0\] \*\* 2 .* # (?!1 → 2)", ROUTES),
     ("spectra/gram.py", r"scaled\.shape\[0\] <= .* → scaled\.shape\[0\] < ", BOUNDARY),
     ("spectra/gram.py", r"> LARGEST_IN_LANES → .* >= LARGEST_IN_LANES", ROUTES),
     ("spectra/lanczos.py", r"^size = operator\.shape\[0\] # 0 → 1", "the operator is square"),
-    ("spectra/gram.py", r"matrices\.shape\[-1\] == 2: # (-1 → 1|1 → 2)", "the matrices are square"),
     ("spectra/lanczos.py", r"seed: int = 0, # 0 → 1", "any seed"),
     (
         "spectra/lanczos.py",
@@ -189,6 +183,11 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ("statistics/estimate.py", r"^ENUMERATION_LIMIT = ", "a budget of seconds, not a formula"),
     ("_kernels/gradient_forms.py", r"^(p[0-3]|projection) \+= .* → ", "its sign is lost in the square"),
     ("statistics/perron.py", r"^if n <= p: # ", ROUTES),
+    (
+        "statistics/perron.py",
+        r"^for floor in ",
+        "a ladder of floors: any positive one gives a valid bound, the best is kept",
+    ),
     ("statistics/mean_square.py", r"perron\.n_samples <= len\(perron\.eigenvalues\)", ROUTES),
     ("statistics/mean_square.py", r"^RANK_TOLERANCE = |# RANK_TOLERANCE \* top → |→ eigenvalues >= ", TOLERANCE),
     (
@@ -240,7 +239,11 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ),
     ("statistics/mean_square.py", r"^slack = 8 .* # 8 → 16", "a margin for rounding: a larger one is as valid"),
     ("statistics/pointwise.py", r"^DENSE_LIMIT = ", "speed only: where Lanczos takes over"),
-    ("statistics/pointwise.py", r"curvature\.diagonals is None and n < p: # (n < p → n <= p|curvature)", ROUTES),
+    (
+        "statistics/pointwise.py",
+        r"\(rank_one and n < p\): # (n < p → n <= p|isinstance)|and n < p: # n < p → n <= p",
+        ROUTES,
+    ),
     (
         "statistics/pointwise.py",
         r"or 1\.0\) # 1\.0 → 2",

@@ -8,6 +8,7 @@ import scipy.linalg
 
 import esssim as es
 from esssim.problems import BlockCurvature
+from esssim.statistics import pointwise
 from esssim.statistics.block_perron import BlockPerron
 from esssim.statistics.mean_square import top_of_pencil
 from esssim.statistics.perron import PerronMatrix
@@ -109,3 +110,14 @@ def test_the_curvature_picks_its_route(shape: tuple[int, int, int]) -> None:
             assert found.lower <= found.value * (1 + 1e-13) <= found.upper * (1 + 2e-13)
     assert dense_top(factors, 0.0) == pytest.approx(np.linalg.eigvalsh(BlockCurvature(factors).mean())[-1], rel=1e-12)
     assert top_of_pencil(BlockCurvature(0.0 * factors), 0.3) == (0.0, 0.0, 0.0)
+
+
+@shapes
+def test_pointwise_statistics_of_samples_of_several_rows(shape: tuple[int, int, int]) -> None:
+    """λ_max(H) and vᵀHv without H, against H: more rows than parameters, and fewer."""
+    curvature = BlockCurvature(factors_of(shape))
+    hessian = np.mean([a.T @ a for a in curvature.factors], axis=0)
+    assert pointwise.full_batch_sharpness(curvature) == pytest.approx(np.linalg.eigvalsh(hessian)[-1], rel=1e-13)
+    vectors = np.random.default_rng(6).standard_normal((3, shape[2]))
+    expected = [v @ hessian @ v for v in vectors]
+    np.testing.assert_allclose(pointwise._mean_quadratic_forms(curvature, vectors), expected, rtol=1e-13)

@@ -149,8 +149,11 @@ class TestAgainstEveryBatch:
         assert parts.exact
         assert ratios == es.batch_sharpness(case.problem, case.theta, sampling, average="ratios")
 
-    def test_gradient_noise_interaction_and_interaction_aware_sharpness(self, kind: str, sampling: es.Sampling) -> None:
-        case = some_problem(kind)
+    @pytest.mark.parametrize("d", [2, 7], ids=["n > p", "n < p"])
+    def test_gradient_noise_interaction_and_interaction_aware_sharpness(
+        self, kind: str, sampling: es.Sampling, d: int
+    ) -> None:
+        case = some_problem(kind, d=d)
         probabilities, g, _ = batch_quantities(case, sampling)
         full, hessian = probabilities @ g, case.hessians.mean(axis=0)
         forms = probabilities @ np.einsum("mi,ij,mj->m", g, hessian, g)
