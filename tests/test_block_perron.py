@@ -98,6 +98,27 @@ def test_one_row_a_sample_is_the_perron_matrix(sampling: es.Sampling) -> None:
     assert blocks.edge()[0] == pytest.approx(plain.edge()[0], rel=1e-13)
 
 
+def test_diagonals_and_their_cone() -> None:
+    blocks, plain = BlockPerron.of_blocks(factors_of((4, 2, 5)), 0.2), PerronMatrix.of(factors_of((4, 1, 5))[:, 0], 0.2)
+    rng = np.random.default_rng(6)
+    for perron, c in ((blocks, 2), (plain, 1)):
+        size, rank = perron.eigenvectors.shape
+        root = rng.standard_normal((size, size))
+        matrix, images = root + root.T, rng.standard_normal((size, rank))
+        cut = [slice(c * i, c * i + c) for i in range(4)]
+        np.testing.assert_array_equal(perron.diagonal(matrix), np.ravel([matrix[k, k] for k in cut]))
+        product = images @ perron.eigenvectors.T
+        expected = np.ravel([(product[k, k] + product[k, k].T) / 2 for k in cut])
+        np.testing.assert_allclose(perron.folded(images), expected, rtol=1e-12, atol=1e-14)
+        inside = perron.diagonal(root @ root.T)
+        assert perron.is_inside(inside)
+        assert perron.is_inside(1e-9 * inside)
+        assert not perron.is_inside(np.concatenate((inside[: c * c], 0 * inside[c * c :])))
+        assert not perron.is_inside(np.concatenate((inside[: c * c], -inside[c * c :])))
+    # One negative eigenvalue of one block is enough, whatever the other one is.
+    assert not blocks.is_inside(np.ravel([np.eye(2), np.eye(2), [[1.0, 2.0], [2.0, 1.0]], np.eye(2)]))
+
+
 @shapes
 def test_the_curvature_picks_its_route(shape: tuple[int, int, int]) -> None:
     """Through `top_of_pencil`, at any scale, against the dense pencil; at c = 0 the sharpness; 0 where all is 0."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
+import runpy
 import sys
 from pathlib import Path
 
@@ -17,10 +18,10 @@ import torch
 from torch import nn
 
 import esssim as es
-from esssim.bridge import TorchProblem, mean_square_sharpness_in_subspace
+from esssim.bridge import TorchProblem, mean_square_sharpness_in_subspace, train
 from esssim.bridge import problem as bridge_problem
 from esssim.bridge.curvature import TorchCurvature
-from esssim.problems import BlockCurvature, LowRankCurvature
+from esssim.problems import BlockCurvature, LowRankCurvature, MultiOutputLeastSquares
 from esssim.spectra import lanczos_top_pairs, largest_eigenvalues
 from esssim.statistics.block_perron import BlockPerron
 from tests import battery, oracles
@@ -32,6 +33,7 @@ SIX = six_networks()
 NETWORKS = SIX | {"layer norm": layer_norm()}
 SCHEMES = (es.WithoutReplacement(2), es.WithReplacement(3), es.WithoutReplacement(4))
 EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "perceptron.py"
+SEVERAL_OUTPUTS = EXAMPLE.with_name("several_outputs.py")
 
 each_pair = pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
 each_scheme = pytest.mark.parametrize("sampling", SCHEMES, ids=str)
@@ -416,6 +418,64 @@ class TestOneOutput:
         ours, theirs = (es.simulate(q, theta, **run) for q in (network, core))
         for name in run["record"]:
             np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-8, atol=1e-10)
+
+
+@pytest.fixture(scope="module")
+def outputs() -> tuple[es.Problem, TorchProblem, np.ndarray]:
+    """A tanh network of two outputs by hand, the same in torch, and a solution of both."""
+    by_hand = runpy.run_path(str(SEVERAL_OUTPUTS))["TanhNetwork"]
+    rng = np.random.default_rng(2)
+    inputs = rng.standard_normal((5, 3))
+    module = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2, bias=False))
+    theta = rng.standard_normal(24)
+    targets = by_hand(inputs, np.zeros((5, 2)), 4).residuals(theta, np.arange(5))
+    return by_hand(inputs, targets, 4), TorchProblem(module, inputs, targets), theta
+
+
+class TestSeveralOutputs:
+    def test_residuals_and_derivatives(self, outputs: tuple[es.Problem, TorchProblem, np.ndarray]) -> None:
+        core, network, theta = outputs
+        everyone, point = np.arange(5), theta + 0.1
+        vectors = np.random.default_rng(0).standard_normal((3, 5, 2, 24))
+        assert isinstance(network, MultiOutputLeastSquares)
+        for name, extra in (("residuals", ()), ("sample_jacobians", ()), ("model_hessian_products", (vectors,))):
+            ours, theirs = (getattr(problem, name)(point, everyone, *extra) for problem in (network, core))
+            assert ours.shape == theirs.shape
+            np.testing.assert_allclose(ours, theirs, atol=1e-12)
+        batches = np.array([[0, 1], [2, 2]])
+        points = np.stack([theta, point])
+        ours, theirs = (
+            problem.model_hessian_products(points, batches, vectors[0, None, :2]) for problem in (network, core)
+        )
+        np.testing.assert_allclose(ours, theirs, atol=1e-12)
+
+    def test_the_flow_and_label_noise(self, outputs: tuple[es.Problem, TorchProblem, np.ndarray]) -> None:
+        core, network, theta = outputs
+        sampling = es.WithoutReplacement(2)
+        edge = 2 / es.mean_square_sharpness(core, theta, sampling, hessian="gauss_newton")
+        run = {"step_size": 0.8 * edge, "sampling": sampling, "n_steps": 200, "label_noise": 0.02, "n_records": 3}
+        names = ("mean_square_sharpness", "sharpness", "error_estimate")
+        for follow in ("solutions", "mean"):
+            ours, theirs = (es.flow.solve(q, theta, record=names, follow=follow, **run) for q in (network, core))
+            for name in ("theta", *names):
+                np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5, atol=1e-8)
+        run |= {"n_steps": 50, "seed": 0, "record": ("loss", "theta", "mean_square_sharpness_gauss_newton")}
+        ours, theirs = (es.simulate(q, theta, **run) for q in (network, core))
+        trained = train(network, theta, **run)
+        for name in run["record"]:
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-8, atol=1e-10)
+            np.testing.assert_allclose(trained[name], theirs[name], rtol=1e-8, atol=1e-10)
+
+    def test_other_losses_have_no_residuals(self) -> None:
+        problem = small("cross_entropy", 2)
+        assert not isinstance(problem, MultiOutputLeastSquares)
+        with pytest.raises(ValueError, match="problem must have squared loss"):
+            es.flow.solve(problem, problem.theta0, step_size=0.1, sampling=es.WithoutReplacement(2), n_steps=1)
+
+    def test_survives_a_pickle(self, outputs: tuple[es.Problem, TorchProblem, np.ndarray]) -> None:
+        _, network, theta = outputs
+        again = pickle.loads(pickle.dumps(network))
+        np.testing.assert_array_equal(again.residuals(theta, np.arange(5)), network.residuals(theta, np.arange(5)))
 
 
 class TestPrecisionAndSize:

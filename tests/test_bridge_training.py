@@ -285,7 +285,9 @@ class TestNetworks:
         parity = data.sparse_parity(40, 6, order=3, seed=1)
         assert (parity.targets[:, 0] == parity.inputs[:, 0] * parity.inputs[:, 1] * parity.inputs[:, 2]).all()
         assert data.two_moons(30, seed=1).n_outputs == 2
-        assert data.teacher(8, 3).targets.shape == (8, 1)
+        one, two = data.teacher(8, 3).targets, data.teacher(8, 3, n_outputs=2).targets
+        assert (one.shape, two.shape) == ((8, 1), (8, 2))
+        np.testing.assert_array_equal(two[:, :1], one)
         assert data.from_table(es.data.load("diabetes")).n_outputs == 1
 
 

@@ -444,6 +444,11 @@ class TestSolve:
             ({"record": ("sharpnes",)}, "did you mean 'sharpness'"),
             ({"record": "sharpness"}, "record must be a sequence of names"),
             ({"label_noise": -1.0}, "label_noise must be a finite number at least 0"),
+            ({"record": None}, "record must be a sequence of names, got None"),
+            ({"theta0": np.ones(3)}, r"theta0 must have shape \(10,\), got \(3,\)"),
+            ({"theta0": np.zeros(10)}, "theta0 must be a point where the model depends on it to first order"),
+            ({"theta0": np.zeros(10), "follow": "mean"}, "theta0 must be a point where the model depends on it"),
+            ({"sampling": 2}, "sampling must be"),
         ],
     )
     def test_refuses(self, change: dict[str, Any], message: str) -> None:
@@ -452,7 +457,7 @@ class TestSolve:
 
     def test_refuses_problems_without_residuals(self) -> None:
         problem = es.Quadratic(np.eye(2)[None], np.zeros((1, 2)))
-        with pytest.raises(ValueError, match="problem must be a NonlinearLeastSquares, got Quadratic"):
+        with pytest.raises(ValueError, match=r"problem must have squared loss, .*, got Quadratic"):
             flow.solve(problem, np.zeros(2), step_size=0.1, sampling=es.WithoutReplacement(1), n_steps=10)
 
 

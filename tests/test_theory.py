@@ -17,14 +17,17 @@ import sympy
 import esssim as es
 import theory
 from esssim.flow.fast import FastMotion
+from esssim.flow.law import Law
 from esssim.flow.slow import mean_velocity
 from esssim.problems import LowRankCurvature
 from esssim.spectra import largest_eigenvalues
 from esssim.stability import critical_step_size, interaction_aware_step_size, noise_kernel_norm, self_stabilisation
 from esssim.stability.mean_square import response_kernel
+from esssim.statistics.block_perron import BlockPerron
 from esssim.statistics.mean_square import Pencil
 from esssim.statistics.perron import PerronMatrix
 from tests import oracles
+from tests.several_outputs import Bilinear
 from theory import __main__ as command
 from theory import _exact
 
@@ -365,6 +368,24 @@ def match_mean_flow(rng: np.random.Generator) -> None:
     close(mean_velocity(problem, theta, fast, np.array([0.1])), [expected, 0.0])
 
 
+def match_several_outputs(rng: np.random.Generator) -> None:
+    found, eta, noise, b = theory.results("several_outputs"), 0.01, 0.3, 2
+    problem = Bilinear(rng.standard_normal((3, 2)), rng.standard_normal((3, 2)), 3)
+    theta, frozen, c = rng.standard_normal(problem.n_params), rng.standard_normal((3, 2)), 0.25
+    law = Law(problem, es.WithoutReplacement(b), es.Ramp.of(eta), 1, 0.0, noise**2 / (b * 3), frozen.ravel())
+    fast = law.fast(0.0, theta)
+    block = fast.residual_covariance[2:4, 2:4]
+    values = {"kappa_2": c / 3, "n": 3, "b": b, "epsilon": noise, "r1": frozen[1, 0], "r2": frozen[1, 1]}
+    values |= {"R11": block[0, 0], "R12": block[0, 1]}
+    expected = [number(found[f"noise of one sample, entry {entry}"], **values) for entry in ("11", "12")]
+    # Solved by iteration, to 1e-11 of the largest entry of all samples.
+    np.testing.assert_allclose(fast.noise.reshape(3, 2, 2)[1, 0], expected, atol=1e-9 * np.abs(fast.noise).max())
+    perron, mixed = BlockPerron(np.array([0.5, 2.0]), np.eye(2), c, 2), rng.standard_normal()
+    image = perron.at(eta)(np.array([1.0, mixed, mixed, 2.0])).reshape(2, 2)
+    values = {"eta": eta, "n": 1, "kappa_1": perron.kappa_1, "lambda_1": 0.5, "lambda_2": 2.0, "X12": mixed}
+    close(image[0, 1], number(found["image of a block of a diagonal K, entry 12"], **values))
+
+
 MATCHES: dict[str, Callable[[np.random.Generator], None]] = {
     "moment_identity": match_moment_identity,
     "third_moment": match_third_moment,
@@ -384,6 +405,7 @@ MATCHES: dict[str, Callable[[np.random.Generator], None]] = {
     "self_stabilisation_gap": match_self_stabilisation_gap,
     "momentum_flow": match_momentum_flow,
     "mean_flow": match_mean_flow,
+    "several_outputs": match_several_outputs,
 }
 
 
@@ -446,6 +468,7 @@ WRONG = {
     "self_stabilisation_gap": ("stationary_variance", lambda: sympy.Symbol("Delta", positive=True)),
     "momentum_flow": ("coefficient", lambda n, b, replacement: sympy.Rational(1, b + 1)),
     "mean_flow": ("spread_gradient", lambda root, point: sympy.ones(2, 1)),
+    "several_outputs": ("blocks_of", lambda matrix: sympy.diag(*matrix.diagonal())),
 }
 
 

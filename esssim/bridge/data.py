@@ -62,14 +62,15 @@ def classes(name: str = "digits", n_samples: int | None = None) -> NetworkData:
     return _one_hot(inputs[rows], labels[rows], name)
 
 
-def teacher(n_samples: int, n_inputs: int, *, units: int = 3, seed: int = 0) -> NetworkData:
-    """Targets f(x) = Σⱼ vⱼ tanh(wⱼᵀx) of a random network on standard normal inputs, wⱼ ~ N(0, I/d), vⱼ ~ N(0, 1)."""
+def teacher(n_samples: int, n_inputs: int, *, units: int = 3, n_outputs: int = 1, seed: int = 0) -> NetworkData:
+    """Targets f(x) = Σⱼ vⱼ tanh(wⱼᵀx) of a random network on standard normal inputs, wⱼ ~ N(0, I/d), vⱼ ~ N(0, I_c)."""
     n, d = _validate.integer("n_samples", n_samples, 1), _validate.integer("n_inputs", n_inputs, 1)
     rng = np.random.default_rng(_validate.integer("seed", seed, 0))
     inputs = rng.standard_normal((n, d))
     weights = rng.standard_normal((_validate.integer("units", units, 1), d)) / np.sqrt(d)
-    targets = np.tanh(inputs @ weights.T) @ rng.standard_normal(len(weights))
-    return NetworkData(inputs, targets[:, None], "teacher")
+    hidden = np.tanh(inputs @ weights.T)
+    outer = rng.standard_normal((_validate.integer("n_outputs", n_outputs, 1), len(weights)))
+    return NetworkData(inputs, np.column_stack([hidden @ row for row in outer]), "teacher")
 
 
 def two_moons(n_samples: int, *, noise: float = 0.1, seed: int = 0) -> NetworkData:

@@ -101,6 +101,19 @@ class Functional:
         found: Tensor = vmap(one)(x, v)
         return found
 
+    def model_products_of_outputs(self, theta: Tensor, x: Tensor, v: Tensor) -> Tensor:
+        """∇²fᵢₐ vᵢₐ of every output with a vector each, v (n, c, p): (n, c, p)."""
+
+        def one(x: Tensor, v: Tensor) -> Tensor:
+            def of(unit: Tensor, v: Tensor) -> Tensor:
+                return _directional(lambda t: grad(lambda s: torch.dot(self.output(s, x), unit))(t), theta, v)
+
+            products: Tensor = vmap(of)(torch.eye(len(v), dtype=v.dtype), v)
+            return products
+
+        found: Tensor = vmap(one)(x, v)
+        return found
+
 
 def _directional(gradient: Callable[[Tensor], Tensor], theta: Tensor, v: Tensor) -> Tensor:
     """The symmetric derivative of a gradient times v, as the gradient of ⟨gradient, v⟩."""

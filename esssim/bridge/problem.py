@@ -18,7 +18,14 @@ from esssim._validate import FloatArray, IntArray
 from esssim.bridge import checks, losses
 from esssim.bridge.curvature import TorchCurvature
 from esssim.bridge.functional import Functional
-from esssim.problems import Curvature, DenseCurvature, LowRankCurvature, NonlinearLeastSquares, Problem
+from esssim.problems import (
+    Curvature,
+    DenseCurvature,
+    LowRankCurvature,
+    MultiOutputLeastSquares,
+    NonlinearLeastSquares,
+    Problem,
+)
 from esssim.problems.operators import BlockCurvature
 
 LARGEST_NETWORK = 100_000
@@ -42,9 +49,10 @@ class TorchProblem(Problem):
     class labels (n,) for cross-entropy. dtype: that of the computation in torch; theta and all results are float64
     arrays. tolerance: the relative residual of every eigenvalue that is found by iteration (1e-8; 1e-4 in float32).
 
-    `module` is a copy; `theta0` (p,) its parameters, `n_outputs` c. A problem with one output and squared loss is a
-    `NonlinearLeastSquares`, on which label noise and `esssim.flow` work. Raises ValueError for data that do not fit,
-    layers that mix samples or draw at random, tied, frozen or unused parameters, and networks that are too large.
+    `module` is a copy; `theta0` (p,) its parameters, `n_outputs` c. A problem with squared loss is a
+    `NonlinearLeastSquares` (one output) or a `MultiOutputLeastSquares`, on which label noise and `esssim.flow` work.
+    Raises ValueError for data that do not fit, layers that mix samples or draw at random, tied, frozen or unused
+    parameters, and networks that are too large.
     """
 
     def __new__(
@@ -57,11 +65,10 @@ class TorchProblem(Problem):
         *,
         tolerance: float | None = None,
     ) -> TorchProblem:
-        """The subclass for a single output where the targets say so; without arguments, as pickle calls it."""
-        scalar = (
-            cls is TorchProblem and isinstance(loss, str) and loss == "squared" and np.shape(targets)[1:] in ((), (1,))
-        )
-        return super().__new__(_ScalarTorchProblem if scalar and targets is not None else cls)
+        """The subclass with residuals for squared loss, by the targets' shape; without arguments, as pickle calls it."""
+        if cls is not TorchProblem or targets is None or not (isinstance(loss, str) and loss == "squared"):
+            return super().__new__(cls)
+        return super().__new__(_ScalarTorchProblem if np.shape(targets)[1:] in ((), (1,)) else _MultiOutputTorchProblem)
 
     def __init__(
         self,
@@ -220,15 +227,15 @@ class TorchProblem(Problem):
         *,
         copies: int = 1,
         vectors: FloatArray | None = None,
-        per_sample: bool = False,
+        per_sample: tuple[int, ...] | None = None,
     ) -> FloatArray:
         """`function` of each (θ, batch[, vectors]) of the broadcast leading axes; one θ is shared, not repeated.
 
-        vectors: (..., p), or (..., b, p) per_sample. copies: numbers per sample and parameter in the largest array of
+        vectors: (..., p), or (..., b, *per_sample, p). copies: numbers per sample and parameter in the largest array of
         one call, which with `CHUNK_NUMBERS` bounds the memory.
         """
         p, b = self.n_params, indices.shape[-1]
-        own = (b, p) if per_sample else (p,)
+        own = (p,) if per_sample is None else (b, *per_sample, p)
         beside = () if vectors is None else vectors.shape[: vectors.ndim - len(own)]
         axes = np.broadcast_shapes(theta.shape[:-1], indices.shape[:-1], beside)
         shared = theta.size == p
@@ -277,13 +284,30 @@ class _ScalarTorchProblem(TorchProblem, NonlinearLeastSquares):
             theta,
             indices,
             vectors=vectors,
-            per_sample=True,
+            per_sample=(),
         )
 
     def gauss_newton_curvature(self, theta: FloatArray) -> LowRankCurvature:
         found = super().gauss_newton_curvature(theta)
         assert isinstance(found, LowRankCurvature)
         return found
+
+
+class _MultiOutputTorchProblem(TorchProblem, MultiOutputLeastSquares):
+    """Several outputs and squared loss: ℓᵢ = ½‖rᵢ‖²."""
+
+    def residuals(self, theta: FloatArray, indices: IntArray) -> FloatArray:
+        return self._over(lambda t, i: self._functional.outputs(t, self._x[i]) - self._y[i], theta, indices)
+
+    def model_hessian_products(self, theta: FloatArray, indices: IntArray, vectors: FloatArray) -> FloatArray:
+        return self._over(
+            lambda t, i, v: self._functional.model_products_of_outputs(t, self._x[i], v),
+            theta,
+            indices,
+            vectors=vectors,
+            per_sample=(self.n_outputs,),
+            copies=self.n_outputs,
+        )
 
 
 def _writable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -44,8 +44,10 @@ HEAVY_BALL = [
 QUICK = {FlowExperiment("gaussian-40x20", 2, 0.03), FlowExperiment("gaussian-20x40", 4, 0.03)}
 STRONG = FlowExperiment("gaussian-40x20", 2, 0.2)
 WEAK = FlowExperiment("gaussian-40x20", 2, 0.001, n_replicas=48)
-# Within 3 % of the wall all the way up.
+# Within 3 % of the wall all the way up; within 1 % on a steeper ramp, 6 % away from it on a slower one.
 AT_THE_WALL = FlowExperiment("spiked-40x20", 8, 0.03, n_replicas=16)
+STEEPER = FlowExperiment("spiked-40x20", 8, 0.03, n_replicas=16, n_steps=100_000)
+SLOWER = FlowExperiment("spiked-40x20", 8, 0.03, n_steps=900_000)
 DIABETES = FlowExperiment("diabetes", 1, 0.0, own_targets=True)
 DIABETES_MEAN = [FlowExperiment("diabetes", b, 0.0, own_targets=True, follow="mean") for b in (64, 1)]
 WALL = FlowExperiment("gaussian-40x20", 8, 0.01)

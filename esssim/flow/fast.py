@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, cg
 
 from esssim._validate import FloatArray
-from esssim.problems import NonlinearLeastSquares
+from esssim.flow import rows
+from esssim.flow.rows import LeastSquaresProblem
 from esssim.sampling import Sampling
 from esssim.statistics.perron import PerronMatrix
 
@@ -29,8 +30,11 @@ class FastMotion:
 
         1/M_jk = (1−β)(1/λⱼ + 1/λ_k)/(nη) − κ₁ + [2β/(1+β) + β(λⱼ−λ_k)²/((1−β²)λⱼλ_k)]/n².
 
-    jacobians: J (n, p); source: the right-hand side (n,); step_size: η; momentum: β. All at one point of the set of
-    solutions. guess: ρ at a point nearby, from which the iterative solution then starts.
+    With c outputs a sample J, K and R have n·c rows, diag takes the c×c blocks of the samples, and ρ, r*∘r* and ε²/(bn)
+    are blocks too, r*ᵢr*ᵢᵀ and (ε²/(bn))I (theory/several_outputs.py).
+
+    jacobians: J (n·c, p); source: the right-hand side (n,), or blocks (n·c²,); step_size: η; momentum: β. All at one
+    point of the set of solutions. guess: ρ at a point nearby, from which the iterative solution then starts.
     """
 
     perron: PerronMatrix
@@ -43,7 +47,7 @@ class FastMotion:
     @classmethod
     def at(
         cls,
-        problem: NonlinearLeastSquares,
+        problem: LeastSquaresProblem,
         theta: FloatArray,
         sampling: Sampling,
         source: FloatArray,
@@ -53,11 +57,18 @@ class FastMotion:
         modes: int | None = None,
     ) -> FastMotion:
         """At theta (p,), in the given number of top eigenvectors of K, or in all of its range."""
-        jacobians = np.asarray(problem.sample_jacobians(theta, np.arange(problem.n_samples)))
-        perron = PerronMatrix.of(jacobians, sampling.variance_coefficient(problem.n_samples))
+        jacobians = rows.jacobians(problem, theta)
+        perron = rows.perron(jacobians, rows.n_outputs(problem), sampling.variance_coefficient(problem.n_samples))
         if modes is not None and modes < len(perron.eigenvalues):
-            perron = PerronMatrix(perron.eigenvalues[-modes:], perron.eigenvectors[:, -modes:], perron.c)
+            perron = replace(
+                perron, eigenvalues=perron.eigenvalues[-modes:], eigenvectors=perron.eigenvectors[:, -modes:]
+            )
         return cls(perron, jacobians, source, step_size, guess, momentum)
+
+    @property
+    def n_outputs(self) -> int:
+        """c."""
+        return len(self.jacobians) // self.perron.n_samples
 
     @property
     def slow_step(self) -> float:
@@ -76,21 +87,21 @@ class FastMotion:
         return np.asarray(plain + (2 * beta / (1 + beta) + beta / (1 - beta**2) * (ratio + ratio.T - 2)) / n**2)
 
     def respond(self, weights: FloatArray) -> FloatArray:
-        """M∘(Uᵀdiag(x)U), (r, r), for x (n,)."""
+        """M∘(Uᵀdiag(x)U), (r, r), for x (n,) or blocks (n·c²,)."""
         return np.asarray(self.perron.in_eigenbasis(weights) / self.inverse_response)
 
     def feed_back(self, weights: FloatArray) -> FloatArray:
-        """Ψx = diag(U[M∘(Uᵀdiag(x)U)]Uᵀ), (n,)."""
-        basis = self.perron.eigenvectors
-        return np.asarray(((basis @ self.respond(weights)) * basis).sum(axis=1))
+        """Ψx = diag(U[M∘(Uᵀdiag(x)U)]Uᵀ), of the shape of x."""
+        return self.perron.folded(self.perron.eigenvectors @ self.respond(weights))
 
     @cached_property
     def noise(self) -> FloatArray | None:
-        """ρ (n,), or None at and beyond the mean-square edge, where no stationary covariance exists.
+        """ρ (n,) or blocks (n·c²,), or None at and beyond the mean-square edge, where no stationary covariance exists.
 
         A positive solution of (I − κ₂Ψ)ρ = source > 0 is its own certificate of stability: (κ₂Ψρ)_a/ρ_a < 1 for every
-        a bounds the Perron eigenvalue (Collatz–Wielandt). Beyond the edge no solution is positive. With momentum Ψ need
-        not be entrywise positive: the same test is then a test, and no certificate.
+        a bounds the Perron eigenvalue (Collatz–Wielandt). Beyond the edge no solution is positive. Blocks are positive
+        if they are positive definite. With momentum Ψ need not be positive: the same test is then a test, and no
+        certificate.
         """
         perron = self.perron
         if self.inverse_response[-1, -1] <= 0.0:
@@ -99,7 +110,7 @@ class FastMotion:
             return self.source
         # Without any noise the edge is still where it is: a unit source finds it.
         silent = not self.source.any()
-        right = np.ones(perron.n_samples) if silent else self.source
+        right = perron.first_vector() if silent else self.source
         size = float(right.max())
         operator = LinearOperator(
             (len(right),) * 2, matvec=lambda x: x - perron.kappa_2 * self.feed_back(x), dtype=np.float64
@@ -107,7 +118,7 @@ class FastMotion:
         start = None if self.guess is None or silent else self.guess / size
         # The identity minus a positive semidefinite matrix of fast decay: a few dozen products at most.
         solution, failed = cg(operator, right / size, x0=start, rtol=TOLERANCE, maxiter=20 * len(right) + 100)
-        if failed or not (solution > 0).all():
+        if failed or not perron.is_inside(solution):
             return None
         return self.source if silent else size * solution
 
@@ -120,7 +131,7 @@ class FastMotion:
 
     @cached_property
     def residual_covariance(self) -> FloatArray:
-        """R (n, n)."""
+        """R (n·c, n·c)."""
         basis = self.perron.eigenvectors
         return np.asarray(basis @ self.rotated @ basis.T)
 
@@ -130,7 +141,7 @@ class FastMotion:
         return np.asarray(self.jacobians.T @ (self.perron.eigenvectors / self.perron.eigenvalues))
 
     def draw(self, normal: FloatArray) -> FloatArray:
-        """Residuals ~ N(0, R), (m, n), from standard normals (m, r)."""
+        """Residuals ~ N(0, R), (m, n·c), from standard normals (m, r)."""
         values, vectors = np.linalg.eigh(self.rotated)
         root = self.perron.eigenvectors @ (vectors * np.sqrt(np.maximum(values, 0.0)))
         return np.asarray(normal @ root.T)

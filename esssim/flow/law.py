@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from esssim._validate import FloatArray
+from esssim.flow import rows
 from esssim.flow.fast import FastMotion
+from esssim.flow.rows import LeastSquaresProblem
 from esssim.flow.slow import stiffness, velocity
-from esssim.problems import NonlinearLeastSquares
 from esssim.sampling import Sampling
 from esssim.simulation.schedule import Ramp
 from esssim.statistics.perron import PerronMatrix
@@ -21,9 +22,12 @@ CORRECTIONS = 20
 
 @dataclass(frozen=True)
 class Law:
-    """dθ/dt on the solutions of a problem under a scheme and a ramp of n_steps, with noise of source κ₂ r*∘r* + ε²/(bn)."""
+    """dθ/dt on the solutions of a problem under a scheme and a ramp of n_steps, with noise of source κ₂ r*∘r* + ε²/(bn).
 
-    problem: NonlinearLeastSquares
+    frozen_residuals: r* (n·c,), sample by sample.
+    """
+
+    problem: LeastSquaresProblem
     sampling: Sampling
     ramp: Ramp
     n_steps: int
@@ -35,7 +39,7 @@ class Law:
     @classmethod
     def of(
         cls,
-        problem: NonlinearLeastSquares,
+        problem: LeastSquaresProblem,
         theta0: FloatArray,
         sampling: Sampling,
         ramp: Ramp,
@@ -53,13 +57,15 @@ class Law:
         return cls(problem, sampling, ramp, n_steps, momentum, fresh, frozen), theta
 
     def mean_residuals(self, theta: FloatArray) -> FloatArray:
-        """The mean of the residuals of SGD (n,): here r*, whatever theta."""
+        """The mean of the residuals of SGD (n·c,): here r*, whatever theta."""
         return self.frozen_residuals
 
     def fast(self, step: float, theta: FloatArray) -> FastMotion:
         """The fast motion at a step; the noise found last is the first guess for the next."""
         n = self.problem.n_samples
-        source = self.sampling.variance_coefficient(n) / n * self.mean_residuals(theta) ** 2 + self.fresh
+        c = rows.n_outputs(self.problem)
+        kappa_2 = self.sampling.variance_coefficient(n) / n
+        source = kappa_2 * rows.squares(self.mean_residuals(theta), c) + self.fresh * rows.units(n, c)
         step_size = float(self.ramp.at(step, self.n_steps))
         guess = self.last_noise[0] if self.last_noise else None
         fast = FastMotion.at(
@@ -101,14 +107,12 @@ def at_the_wall(driven: FloatArray, law: Law, theta: FloatArray, fast: FastMotio
     return np.outer(driven, stiffness(law.problem, theta, fast))
 
 
-def nearest_solution(problem: NonlinearLeastSquares, theta: FloatArray) -> FloatArray | None:
+def nearest_solution(problem: LeastSquaresProblem, theta: FloatArray) -> FloatArray | None:
     """The minimum next to theta (p,): Gauss–Newton on the part of the residual that J can reach; None if that fails."""
-    everyone = np.arange(problem.n_samples)
     for _ in range(CORRECTIONS):
-        residuals = problem.residuals(theta, everyone)
-        jacobians = np.asarray(problem.sample_jacobians(theta, everyone))
+        jacobians = rows.jacobians(problem, theta)
         perron = PerronMatrix.of(jacobians, 0.0)
-        coefficients = (perron.eigenvectors.T @ residuals) / perron.eigenvalues
+        coefficients = (perron.eigenvectors.T @ rows.residuals(problem, theta)) / perron.eigenvalues
         step = jacobians.T @ (perron.eigenvectors @ coefficients)
         theta = theta - step
         if not np.isfinite(theta).all():
@@ -118,21 +122,20 @@ def nearest_solution(problem: NonlinearLeastSquares, theta: FloatArray) -> Float
     return None
 
 
-def _unreachable_part(problem: NonlinearLeastSquares, theta: FloatArray) -> FloatArray:
-    """r* = r − UUᵀr at a minimum (n,): what no change of θ can fit; exactly zero where J has full row rank."""
-    everyone = np.arange(problem.n_samples)
-    basis = PerronMatrix.of(np.asarray(problem.sample_jacobians(theta, everyone)), 0.0).eigenvectors
-    residuals = problem.residuals(theta, everyone)
+def _unreachable_part(problem: LeastSquaresProblem, theta: FloatArray) -> FloatArray:
+    """r* = r − UUᵀr at a minimum (n·c,): what no change of θ can fit; exactly zero where J has full row rank."""
+    basis = PerronMatrix.of(rows.jacobians(problem, theta), 0.0).eigenvectors
+    residuals = rows.residuals(problem, theta)
     if basis.shape[0] == basis.shape[1]:
         return np.zeros_like(residuals)
     return np.asarray(residuals - basis @ (basis.T @ residuals))
 
 
-def _refuse_bent_minimum(problem: NonlinearLeastSquares, theta: FloatArray, frozen: FloatArray) -> None:
+def _refuse_bent_minimum(problem: LeastSquaresProblem, theta: FloatArray, frozen: FloatArray) -> None:
     """The law with frozen noise needs Σᵢ r*ᵢ∇²fᵢ = 0: the Hessian of the loss is then the Gauss–Newton matrix."""
-    probe = np.random.default_rng(0).standard_normal((problem.n_samples, problem.n_params))
+    probe = np.random.default_rng(0).standard_normal((len(frozen), problem.n_params))
     probe[:] = probe[0]
-    products = frozen[:, None] * problem.model_hessian_products(theta, np.arange(problem.n_samples), probe)
+    products = frozen[:, None] * rows.hessian_products(problem, theta, probe)
     if np.linalg.norm(products.sum(axis=0)) > 1e-6 * np.linalg.norm(np.abs(products).sum(axis=0)):
         raise ValueError(
             "theta0 must be a minimum whose residuals r* satisfy Σ r*ᵢ∇²fᵢ = 0 (targets that the model can fit, or a "

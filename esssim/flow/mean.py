@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from esssim._validate import FloatArray
+from esssim.flow import rows
 from esssim.flow.law import Law, at_the_wall
+from esssim.flow.rows import LeastSquaresProblem
 from esssim.flow.slow import mean_velocity, push
-from esssim.problems import NonlinearLeastSquares
 from esssim.sampling import Sampling
 from esssim.simulation.schedule import Ramp
 from esssim.statistics.perron import PerronMatrix
@@ -30,7 +31,7 @@ class MeanLaw(Law):
     @classmethod
     def of(
         cls,
-        problem: NonlinearLeastSquares,
+        problem: LeastSquaresProblem,
         theta0: FloatArray,
         sampling: Sampling,
         ramp: Ramp,
@@ -43,7 +44,7 @@ class MeanLaw(Law):
         return cls(problem, sampling, ramp, n_steps, momentum, fresh, np.empty(0)), theta0
 
     def mean_residuals(self, theta: FloatArray) -> FloatArray:
-        return np.asarray(self.problem.residuals(theta, np.arange(self.problem.n_samples)))
+        return rows.residuals(self.problem, theta)
 
     def followed_modes(self) -> int | None:
         return self.modes[0] if self.modes else None
@@ -54,7 +55,7 @@ class MeanLaw(Law):
         Counted again at every evaluation it would be in and out of the range of K without end; and without its noise,
         which is what killed it, the gradient would raise it again.
         """
-        jacobians = np.asarray(self.problem.sample_jacobians(theta, np.arange(self.problem.n_samples)))
+        jacobians = rows.jacobians(self.problem, theta)
         alive = len(PerronMatrix.of(jacobians, 0.0).eigenvalues)
         if self.modes and alive < self.modes[0]:
             _, _, right = np.linalg.svd(jacobians, full_matrices=False)

@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 
 from esssim._validate import FloatArray, IntArray
+from esssim.flow import rows
 from esssim.flow.fast import FastMotion
-from esssim.problems import LowRankCurvature
+from esssim.problems import BlockCurvature, LowRankCurvature
 from esssim.sampling import Sampling
 from esssim.spectra import largest_eigenvalues
 from esssim.stability.linearised import Linearised
@@ -32,7 +33,7 @@ def observe(
 ) -> dict[str, float]:
     """The named statistics, sampled ones with their standard error, at one point of the flow."""
     row: dict[str, float] = {}
-    curvature = LowRankCurvature(fast.jacobians)
+    curvature = rows.curvature(fast.jacobians, fast.n_outputs)
     n, c = fast.perron.n_samples, fast.perron.c
     if "loss" in names:
         row["loss"] = float(np.trace(fast.rotated) + frozen @ frozen) / (2 * n)
@@ -59,7 +60,9 @@ def observe(
     return {name: value for name, value in row.items() if name.removesuffix("_standard_error") in names}
 
 
-def critical_step_size(curvature: LowRankCurvature, mean_square: float, c: float, momentum: float) -> float:
+def critical_step_size(
+    curvature: LowRankCurvature | BlockCurvature, mean_square: float, c: float, momentum: float
+) -> float:
     """2/Q_b, or where the second moments of heavy ball lose their stationary state."""
     if momentum == 0.0:
         return 2.0 / mean_square
@@ -76,7 +79,7 @@ def _rayleigh_quotients(
     """g_BᵀH_Bg_B over ‖g_B‖² or over E_B‖g_B‖², for batches that meet residuals r* + r each, r ~ N(0, R).
 
     With k = K_BB, g_B = J_Bᵀr_B/b and H_B = J_BᵀJ_B/b: ‖g_B‖² = r_Bᵀkr_B/b² and g_BᵀH_Bg_B = ‖kr_B‖²/b³. At given
-    residuals E_B‖g_B‖² = κ₁rᵀKr + κ₂ΣrᵢK_iirᵢ.
+    residuals E_B‖g_B‖² = κ₁rᵀKr + κ₂ΣrᵢᵀK_iirᵢ.
     """
     perron = fast.perron
     rng = np.random.default_rng(np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, 1)))
@@ -85,13 +88,14 @@ def _rayleigh_quotients(
     def quotients(batches: IntArray) -> FloatArray:
         b = batches.shape[1]
         residuals = frozen + fast.draw(rng.standard_normal((len(batches), len(perron.eigenvalues))))
-        rows = np.take_along_axis(residuals, batches, axis=1)
-        image = np.einsum("mij,mj->mi", gram[batches[:, :, None], batches[:, None, :]], rows)
+        members = rows.of_batches(batches, fast.n_outputs)
+        seen = np.take_along_axis(residuals, members, axis=1)
+        image = np.einsum("mij,mj->mi", gram[members[:, :, None], members[:, None, :]], seen)
         forms = (image**2).sum(axis=1) / b**3
         if average == "ratios":
-            return np.asarray(forms / ((rows * image).sum(axis=1) / b**2))
+            return np.asarray(forms / ((seen * image).sum(axis=1) / b**2))
         means = perron.kappa_1 * ((residuals @ gram) * residuals).sum(axis=1) + perron.kappa_2 * (
-            residuals**2 @ np.diag(gram)
+            rows.squares(residuals, fast.n_outputs) @ perron.diagonal(gram)
         )
         return np.asarray(forms / means)
 

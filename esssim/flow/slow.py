@@ -5,24 +5,25 @@ from __future__ import annotations
 import numpy as np
 
 from esssim._validate import FloatArray
+from esssim.flow import rows
 from esssim.flow.fast import FastMotion
-from esssim.problems import NonlinearLeastSquares
+from esssim.flow.rows import LeastSquaresProblem
 
 
-def push(problem: NonlinearLeastSquares, theta: FloatArray, fast: FastMotion) -> FloatArray:
+def push(problem: LeastSquaresProblem, theta: FloatArray, fast: FastMotion) -> FloatArray:
     """Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ], (p,): −n(1−β)/η times the mean change of θ in a step, before the gradient answers."""
     return _curvature_sum(problem, theta, _lifted(fast, fast.rotated / fast.perron.eigenvalues[:, None]))
 
 
-def velocity(problem: NonlinearLeastSquares, theta: FloatArray, fast: FastMotion) -> FloatArray:
+def velocity(problem: LeastSquaresProblem, theta: FloatArray, fast: FastMotion) -> FloatArray:
     """dθ/dt = −(η/(n(1−β))) P Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ], P the projection on ker J, t in steps: (p,)."""
     return -fast.slow_step / fast.perron.n_samples * project(fast, push(problem, theta, fast))
 
 
 def mean_velocity(
-    problem: NonlinearLeastSquares, theta: FloatArray, fast: FastMotion, residuals: FloatArray
+    problem: LeastSquaresProblem, theta: FloatArray, fast: FastMotion, residuals: FloatArray
 ) -> FloatArray:
-    """dθ/dt = −(η/(n(1−β))) [JᵀUUᵀr + Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ]], r = f(θ) − y the residuals (n,): (p,).
+    """dθ/dt = −(η/(n(1−β))) [JᵀUUᵀr + Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ]], r = f(θ) − y the residuals (n·c,): (p,).
 
     UUᵀr = r up to what no change of θ can fit, and what only modes beyond the ones that are followed could.
     """
@@ -31,7 +32,7 @@ def mean_velocity(
     return -fast.slow_step / fast.perron.n_samples * (descent + push(problem, theta, fast))
 
 
-def stiffness(problem: NonlinearLeastSquares, theta: FloatArray, fast: FastMotion) -> FloatArray:
+def stiffness(problem: LeastSquaresProblem, theta: FloatArray, fast: FastMotion) -> FloatArray:
     """The gradient (p,) of log⟨source, diag R⟩ with respect to θ.
 
     With 𝓛 the operator of the Lyapunov equation 𝓛R = η diag(source), self-adjoint, d⟨source, diag R⟩ = −⟨R, d𝓛R⟩/η and
@@ -41,7 +42,7 @@ def stiffness(problem: NonlinearLeastSquares, theta: FloatArray, fast: FastMotio
     """
     inverse = 1.0 / fast.perron.eigenvalues
     square = inverse[:, None] * (fast.rotated @ fast.rotated) * inverse
-    functional = fast.slow_step * float(fast.source @ np.diag(fast.residual_covariance))
+    functional = fast.slow_step * float(fast.source @ fast.perron.diagonal(fast.residual_covariance))
     return 4.0 / fast.perron.n_samples * _curvature_sum(problem, theta, _lifted(fast, square)) / functional
 
 
@@ -52,10 +53,10 @@ def project(fast: FastMotion, vector: FloatArray) -> FloatArray:
 
 
 def _lifted(fast: FastMotion, rotated: FloatArray) -> FloatArray:
-    """The vectors JᵀU X Uᵀeᵢ, (n, p), of a matrix X (r, r) in the eigenbasis of K."""
+    """The vectors JᵀU X Uᵀeᵢ, (n·c, p), of a matrix X (r, r) in the eigenbasis of K."""
     basis = fast.perron.eigenvectors
     return np.asarray(basis @ (rotated.T @ (basis.T @ fast.jacobians)))
 
 
-def _curvature_sum(problem: NonlinearLeastSquares, theta: FloatArray, vectors: FloatArray) -> FloatArray:
-    return np.asarray(problem.model_hessian_products(theta, np.arange(problem.n_samples), vectors).sum(axis=0))
+def _curvature_sum(problem: LeastSquaresProblem, theta: FloatArray, vectors: FloatArray) -> FloatArray:
+    return np.asarray(rows.hessian_products(problem, theta, vectors).sum(axis=0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -15,13 +15,15 @@ import xarray
 
 from esssim import _validate
 from esssim._validate import FloatArray, IntArray
+from esssim.flow import rows
 from esssim.flow.integrate import integrate
 from esssim.flow.law import Law
 from esssim.flow.mean import MeanLaw
 from esssim.flow.observables import EXACT, SAMPLED, observe
+from esssim.flow.rows import LeastSquaresProblem
 from esssim.flow.validity import sharpness, spread_correction
-from esssim.problems import NonlinearLeastSquares, Problem
-from esssim.sampling import Reshuffled, Sampling
+from esssim.problems import MultiOutputLeastSquares, NonlinearLeastSquares, Problem
+from esssim.sampling import Reshuffled, Sampling, check_sampling
 from esssim.simulation.schedule import Ramp
 from esssim.stability.edges import check_momentum
 
@@ -51,7 +53,8 @@ def solve(
     exactly at the mean-square edge ηQ_b = 2: a wall, which the flow follows at a distance that shrinks as ε². Heavy ball
     (momentum β) has its own R, the step η/(1−β), and its wall at its own mean-square edge.
 
-    problem: any `NonlinearLeastSquares`; theta0: (p,), a minimum of the loss. The other arguments are those of `simulate`:
+    problem: any `NonlinearLeastSquares` or `MultiOutputLeastSquares` (c outputs a sample, each with its own label noise);
+    theta0: (p,), a minimum of the loss. The other arguments are those of `simulate`:
     step_size η or a `Ramp`, label_noise ε, momentum β. Residuals r* that are left at theta0 (targets that no θ fits) act
     as noise that is frozen in the targets. record: names from `STATISTICS`; n_batches: batches per record for sampled
     statistics, drawn from `seed`, each with its own r ~ N(0, R); MiniBS enumerates where there are no more.
@@ -67,27 +70,31 @@ def solve(
     the statistics of `esssim.statistics` with Gauss–Newton Hessians (sampled ones with their standard error);
     distance_to_edge = 1 − η/η_c, η_c the mean-square edge (2/Q_b without momentum); next_order_correction, the relative
     change of Q_b to its mean over the spread of SGD about the mean flow (from this flow, or from the mean flow itself),
-    and error_estimate, its absolute value, infinite where the mean flow ends before; `diverged_at`, the step at which no
+    and error_estimate, its absolute value, infinite where the mean flow ends before (it does not see that within a few per
+    cent of the edge the noise comes in rare bursts, between which SGD climbs past it); `diverged_at`, the step at which no
     stable solution is left in reach, −1 for none, and NaN from there on. Raises ValueError for bad arguments, for a
     theta0 that is no minimum (unless the mean is followed) or already beyond the edge. Source: esssim, theory/stochastic_central_flow.py; after Damian, Ma & Lee,
     NeurIPS 2021 (b = n) and Cohen et al., ICLR 2025 (central flow).
     """
-    if not isinstance(problem, NonlinearLeastSquares):
-        raise ValueError(f"problem must be a NonlinearLeastSquares, got {type(problem).__name__}")
-    sampling.check(problem.n_samples)
+    if not isinstance(problem, (NonlinearLeastSquares, MultiOutputLeastSquares)):
+        raise ValueError(
+            "problem must have squared loss, a NonlinearLeastSquares or MultiOutputLeastSquares, "
+            f"got {type(problem).__name__}"
+        )
+    check_sampling(sampling, problem.n_samples)
     if isinstance(sampling, Reshuffled):
         raise ValueError("sampling must draw independent batches, the batches of a reshuffled epoch are dependent")
     n_steps = _validate.integer("n_steps", n_steps, 1)
     n_records = _validate.integer("n_records", n_records, 2)
     n_batches = _validate.integer("n_batches", n_batches, 2)
     seed = _validate.integer("seed", seed, 0)
-    if isinstance(record, str):
-        raise ValueError(f"record must be a sequence of names, got the string {record!r}")
+    if isinstance(record, str) or not isinstance(record, Iterable):
+        raise ValueError(f"record must be a sequence of names, got {_validate.shown(record)}")
     noise = _validate.real("label_noise", label_noise, at_least=0.0)
     names = tuple(_validate.choice("record", name, STATISTICS) for name in record)
     on_solutions = _validate.choice("follow", follow, ("solutions", "mean")) == "solutions"
     setting = (sampling, Ramp.of(step_size), n_steps, noise, check_momentum(momentum))
-    law, start = (Law if on_solutions else MeanLaw).of(problem, problem.check_point(theta0), *setting)
+    law, start = (Law if on_solutions else MeanLaw).of(problem, _moving_point(problem, theta0), *setting)
     if law.fast(0.0, start).noise is None:
         raise ValueError(f"step_size must start below the mean-square edge 2/Q_b, got {law.ramp.start:g}")
     steps = np.unique(np.linspace(0, n_steps, n_records).round().astype(np.int64))
@@ -110,6 +117,16 @@ def solve(
     data["diverged_at"] = ((), diverged_at)
     coords = {"step": ("record", steps), "step_size": ("record", law.ramp.at(steps, n_steps))}
     return xarray.Dataset(data, coords, _provenance(law, start, noise, n_batches, seed))
+
+
+def _moving_point(problem: LeastSquaresProblem, theta0: npt.ArrayLike) -> FloatArray:
+    """theta0 (p,), where the model answers to a change of θ."""
+    point = problem.check_point(theta0, "theta0")
+    if not rows.jacobians(problem, point).any():
+        raise ValueError(
+            "theta0 must be a point where the model depends on it to first order, all gradients of f vanish"
+        )
+    return point
 
 
 def _next_order(law: Law, thetas: FloatArray, steps: IntArray) -> FloatArray:
@@ -142,6 +159,7 @@ def _provenance(law: Law, start: FloatArray, label_noise: float, n_batches: int,
         "theta0_fingerprint": joblib.hash(start),
         "n_samples": law.problem.n_samples,
         "n_params": law.problem.n_params,
+        "n_outputs": rows.n_outputs(law.problem),
         "scheme": type(law.sampling).__name__,
         "batch_size": law.sampling.batch_size,
         "step_size_start": law.ramp.start,

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from esssim._validate import FloatArray
+from esssim.flow import rows
 from esssim.flow.fast import FastMotion
-from esssim.problems import LowRankCurvature, NonlinearLeastSquares
+from esssim.flow.rows import LeastSquaresProblem
 from esssim.statistics.mean_square import top_of_pencil
 
 N_PAIRS = 4
 
 
-def spread_correction(problem: NonlinearLeastSquares, theta: FloatArray, fast: FastMotion) -> float:
+def spread_correction(problem: LeastSquaresProblem, theta: FloatArray, fast: FastMotion) -> float:
     """E[Q_b(θ + δ)]/Q_b(θ) − 1 with δ = JᵀK⁺r, r ~ N(0, R), the fast motion: a mean over four fixed pairs ±δ.
 
     Of order ε², as is the displacement of the mean that `esssim.flow.mean` follows.
@@ -26,8 +27,12 @@ def spread_correction(problem: NonlinearLeastSquares, theta: FloatArray, fast: F
     return float(around) / sharpness(problem, theta, fast.perron.c) - 1.0
 
 
-def sharpness(problem: NonlinearLeastSquares, theta: FloatArray, c: float) -> float:
+def sharpness(problem: LeastSquaresProblem, theta: FloatArray, c: float) -> float:
     """Q_b of the Gauss–Newton Hessians at theta (p,); infinite where these overflow."""
     with np.errstate(over="ignore", invalid="ignore"):
-        jacobians = np.asarray(problem.sample_jacobians(theta, np.arange(problem.n_samples)))
-    return top_of_pencil(LowRankCurvature(jacobians), c).value if np.isfinite(jacobians).all() else np.inf
+        jacobians = rows.jacobians(problem, theta)
+    return (
+        top_of_pencil(rows.curvature(jacobians, rows.n_outputs(problem)), c).value
+        if np.isfinite(jacobians).all()
+        else np.inf
+    )

@@ -7,7 +7,7 @@ from esssim.problems.operators import BlockCurvature, Curvature, OperatorCurvatu
 from esssim.problems.perceptron import Perceptron
 from esssim.problems.quadratic import Quadratic
 from esssim.problems.regression import LeastSquares, LinearRegression
-from esssim.problems.residual import NonlinearLeastSquares
+from esssim.problems.residual import MultiOutputLeastSquares, NonlinearLeastSquares
 
 __all__ = [
     "BlockCurvature",
@@ -17,6 +17,7 @@ __all__ = [
     "LeastSquares",
     "LinearRegression",
     "LowRankCurvature",
+    "MultiOutputLeastSquares",
     "NonlinearLeastSquares",
     "OperatorCurvature",
     "Perceptron",

@@ -1,4 +1,4 @@
-"""Nonlinear least squares: what a scalar model has to offer so that everything here knows its losses and its flow."""
+"""Nonlinear least squares: what a model has to offer so that everything here knows its losses and its flow."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from esssim._validate import FloatArray, IntArray
 from esssim.problems.base import Problem
 from esssim.problems.curvature import LowRankCurvature
+from esssim.problems.operators import BlockCurvature, Curvature
 
 
 class NonlinearLeastSquares(Problem):
@@ -50,3 +51,46 @@ class NonlinearLeastSquares(Problem):
 
     def gauss_newton_curvature(self, theta: FloatArray) -> LowRankCurvature:
         return LowRankCurvature(self.sample_jacobians(theta, np.arange(self.n_samples)))
+
+
+class MultiOutputLeastSquares(Problem):
+    """ℓᵢ(θ) = ½‖rᵢ(θ)‖², rᵢ = fᵢ(θ) − yᵢ ∈ ℝᶜ, Jᵢ = ∂fᵢ/∂θ (c, p): ∇ℓᵢ = Jᵢᵀrᵢ and ∇²ℓᵢ = JᵢᵀJᵢ + Σₐ rᵢₐ∇²fᵢₐ.
+
+    To add a model, subclass, set ``n_outputs`` = c in ``__init__``, and write ``residuals``, ``sample_jacobians`` and
+    ``model_hessian_products``. `simulate` then adds label noise to every output, and `esssim.flow` solves its stochastic
+    central flow.
+
+    Shapes: theta (..., p) and indices (..., b), whose leading axes broadcast.
+    """
+
+    n_outputs: int
+
+    @abstractmethod
+    def residuals(self, theta: FloatArray, indices: IntArray) -> FloatArray:
+        """rᵢ = fᵢ(θ) − yᵢ for each index: (..., b, c)."""
+
+    @abstractmethod
+    def sample_jacobians(self, theta: FloatArray, indices: IntArray) -> FloatArray:
+        """Jᵢ = ∂fᵢ/∂θ for each index: (..., b, c, p)."""
+
+    @abstractmethod
+    def model_hessian_products(self, theta: FloatArray, indices: IntArray, vectors: FloatArray) -> FloatArray:
+        """∇²fᵢₐ(θ)vᵢₐ for each output a of each index i and its own vector: vectors (..., b, c, p) -> (..., b, c, p)."""
+
+    def sample_losses(self, theta: FloatArray, indices: IntArray) -> FloatArray:
+        return np.asarray((self.residuals(theta, indices) ** 2).sum(axis=-1) / 2)
+
+    def sample_gradients(self, theta: FloatArray, indices: IntArray) -> FloatArray:
+        weighted = self.residuals(theta, indices)[..., None] * self.sample_jacobians(theta, indices)
+        return np.asarray(weighted.sum(axis=-2))
+
+    def sample_hessians(self, theta: FloatArray, indices: IntArray) -> FloatArray:
+        jacobians = self.sample_jacobians(theta, indices)
+        p = self.n_params
+        units = np.broadcast_to(np.eye(p)[:, None, None, :], (p, 1, self.n_outputs, p))
+        columns = self.model_hessian_products(theta[..., None, :], indices[..., None, :], units)
+        curvatures = (self.residuals(theta, indices)[..., None, :, :, None] * columns).sum(axis=-2)
+        return np.asarray(np.swapaxes(jacobians, -1, -2) @ jacobians + np.moveaxis(curvatures, -3, -1))
+
+    def gauss_newton_curvature(self, theta: FloatArray) -> Curvature:
+        return BlockCurvature(self.sample_jacobians(theta, np.arange(self.n_samples)))

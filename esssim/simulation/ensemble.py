@@ -20,7 +20,7 @@ import xarray
 from esssim import _validate
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray, IntArray
-from esssim.problems import NonlinearLeastSquares, Problem, check_problem
+from esssim.problems import MultiOutputLeastSquares, NonlinearLeastSquares, Problem, check_problem
 from esssim.sampling import Sampling, check_sampling
 from esssim.simulation.recorder import check_names, measure, variables
 from esssim.simulation.runner import Optimiser, Replica
@@ -70,7 +70,7 @@ def simulate(
     n_batches = _validate.integer("n_batches", n_batches, 2)
     names = check_names(record, problem)
     noise = _validate.real("label_noise", label_noise, at_least=0.0)
-    if noise > 0 and not isinstance(problem, NonlinearLeastSquares):
+    if noise > 0 and not isinstance(problem, (NonlinearLeastSquares, MultiOutputLeastSquares)):
         raise ValueError(f"label_noise must be 0 without targets ({type(problem).__name__}), got {label_noise!r}")
     check_sampling(sampling, problem.n_samples)
     optimiser = Optimiser(

@@ -13,6 +13,7 @@ from esssim._validate import FloatArray, IntArray
 from esssim.problems import (
     DiagonalLinearNetwork,
     LinearRegression,
+    MultiOutputLeastSquares,
     NonlinearLeastSquares,
     Perceptron,
     Problem,
@@ -42,6 +43,7 @@ class Replica:
 
     def __init__(self, problem: Problem, theta0: FloatArray, optimiser: Optimiser, rng: np.random.Generator) -> None:
         self.problem, self.optimiser, self.rng = problem, optimiser, rng
+        self.n_outputs = problem.n_outputs if isinstance(problem, MultiOutputLeastSquares) else 1
         self._loop = _loop_for(problem, theta0)
         self.order = np.arange(problem.n_samples)
         self.step = 0
@@ -71,7 +73,7 @@ class Replica:
         return not (largest <= sgd.DIVERGENCE_LIMIT and np.isfinite(losses).all())
 
     def _draw(self, first: int, last: int) -> tuple[IntArray, FloatArray]:
-        """Batches (m, b) of the steps first … last−1 and what their targets are off, (m, b), or (0, 0) without noise.
+        """Batches (m, b) of the steps first … last−1 and what their targets are off, (m, b·c), or (0, 0) without noise.
 
         The stream does not depend on where stretches begin: each step takes its uniform numbers, then its normal ones.
         """
@@ -79,7 +81,7 @@ class Replica:
         b, scheme = o.sampling.batch_size, scheme_code(o.sampling)
         counts = kernels.counts_of_numbers(scheme, n, b, first, last)
         if o.label_noise > 0:
-            uniforms, normals = np.empty(counts.sum()), np.empty((last - first, b))
+            uniforms, normals = np.empty(counts.sum()), np.empty((last - first, b * self.n_outputs))
             kernels.draw_numbers(self.rng, counts, uniforms, normals)
         else:
             uniforms, normals = self.rng.random(counts.sum()), np.empty((0, 0))
@@ -162,6 +164,9 @@ class _PlainLoop:
                 gradient = np.array(self._problem.sample_gradients(self.theta, batch).mean(axis=0))
                 if len(noise) and isinstance(self._problem, NonlinearLeastSquares):
                     gradient -= noise[m] @ self._problem.sample_jacobians(self.theta, batch) / len(batch)
+                elif len(noise) and isinstance(self._problem, MultiOutputLeastSquares):
+                    rows = self._problem.sample_jacobians(self.theta, batch).reshape(-1, self._problem.n_params)
+                    gradient -= noise[m] @ rows / len(batch)
             if not np.abs(gradient).max() <= sgd.DIVERGENCE_LIMIT:
                 return first + m
             eta = float(o.ramp.at(first + m, o.n_steps))

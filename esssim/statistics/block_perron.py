@@ -58,11 +58,23 @@ class BlockPerron(PerronMatrix):
         kernel = self.kernel(step_size)
 
         def apply(weights: FloatArray) -> FloatArray:
-            images = self.eigenvectors @ (kernel * self.in_eigenbasis(weights))
-            blocks = images.reshape(self.n_samples, self.n_rows, -1) @ self._rows().transpose(0, 2, 1)
-            return np.asarray((blocks + blocks.transpose(0, 2, 1)) / 2).ravel()
+            return self.folded(self.eigenvectors @ (kernel * self.in_eigenbasis(weights)))
 
         return apply
+
+    def folded(self, images: FloatArray) -> FloatArray:
+        """The symmetric part of block-diag(XUᵀ), (n·c²,), for X (n·c, r)."""
+        blocks = images.reshape(self.n_samples, self.n_rows, -1) @ self._rows().transpose(0, 2, 1)
+        return self._blocks(blocks).ravel()
+
+    def diagonal(self, matrix: FloatArray) -> FloatArray:
+        """The blocks on the diagonal of a symmetric matrix (n·c, n·c): (n·c²,)."""
+        every = np.arange(self.n_samples)
+        return matrix.reshape(self.n_samples, self.n_rows, self.n_samples, self.n_rows)[every, :, every].ravel()
+
+    def is_inside(self, vector: FloatArray) -> bool:
+        """Whether every block is positive definite."""
+        return bool(np.linalg.eigvalsh(self._blocks(vector)).min() > 0)
 
     def ratio_bound(self, image: FloatArray, blocks: FloatArray) -> float:
         """The largest eigenvalue of Xᵢ^{−½}(ΨX)ᵢXᵢ^{−½} over the samples: Collatz–Wielandt for the cone of blocks."""

@@ -59,6 +59,18 @@ class PerronMatrix:
         """κ₂ = c/n."""
         return self.c / self.n_samples
 
+    def folded(self, images: FloatArray) -> FloatArray:
+        """diag(XUᵀ), (n,), for X (n, r)."""
+        return np.asarray((images * self.eigenvectors).sum(axis=1))
+
+    def diagonal(self, matrix: FloatArray) -> FloatArray:
+        """The diagonal of a symmetric matrix (n, n): what Ψ maps to and from, (n,)."""
+        return np.diag(matrix)
+
+    def is_inside(self, vector: FloatArray) -> bool:
+        """Whether a vector is strictly inside the cone that Ψ preserves: positive."""
+        return bool((vector > 0).all())
+
     @cached_property
     def slopes(self) -> FloatArray:
         """(1/λⱼ+1/λ_k)/2n, (r, r): with Q = 2/η, 1/M = slopes·Q − κ₁ is linear in Q."""

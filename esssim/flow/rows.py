@@ -1,0 +1,72 @@
+"""A least-squares problem as the flow sees it: every output of every sample is a row of one long vector of residuals.
+
+With one output a sample (`NonlinearLeastSquares`) there are n rows, with c outputs (`MultiOutputLeastSquares`) n·c, sample by
+sample, and a c×c block for every sample where there was a number.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from esssim._validate import FloatArray, IntArray
+from esssim.problems import BlockCurvature, LowRankCurvature, MultiOutputLeastSquares, NonlinearLeastSquares
+from esssim.statistics.block_perron import BlockPerron
+from esssim.statistics.perron import PerronMatrix
+
+LeastSquaresProblem = NonlinearLeastSquares | MultiOutputLeastSquares
+
+
+def n_outputs(problem: LeastSquaresProblem) -> int:
+    """c."""
+    return problem.n_outputs if isinstance(problem, MultiOutputLeastSquares) else 1
+
+
+def residuals(problem: LeastSquaresProblem, theta: FloatArray) -> FloatArray:
+    """f(θ) − y of all rows, (n·c,)."""
+    return np.asarray(problem.residuals(theta, np.arange(problem.n_samples))).ravel()
+
+
+def jacobians(problem: LeastSquaresProblem, theta: FloatArray) -> FloatArray:
+    """J (n·c, p)."""
+    found = np.asarray(problem.sample_jacobians(theta, np.arange(problem.n_samples)))
+    return found.reshape(-1, problem.n_params)
+
+
+def hessian_products(problem: LeastSquaresProblem, theta: FloatArray, vectors: FloatArray) -> FloatArray:
+    """∇²fᵢ(θ)vᵢ of each row and its own vector: (n·c, p) -> (n·c, p)."""
+    if isinstance(problem, MultiOutputLeastSquares):
+        vectors = vectors.reshape(problem.n_samples, problem.n_outputs, problem.n_params)
+    found = np.asarray(problem.model_hessian_products(theta, np.arange(problem.n_samples), vectors))
+    return found.reshape(-1, problem.n_params)
+
+
+def perron(jacobians: FloatArray, c: int, coefficient: float) -> PerronMatrix:
+    """η ↦ Ψ(η) of J (n·c, p), for a scheme of that variance coefficient."""
+    if c == 1:
+        return PerronMatrix.of(jacobians, coefficient)
+    return BlockPerron.of_blocks(jacobians.reshape(-1, c, jacobians.shape[1]), coefficient)
+
+
+def curvature(jacobians: FloatArray, c: int) -> LowRankCurvature | BlockCurvature:
+    """The Gauss–Newton Hessians JᵢᵀJᵢ of J (n·c, p)."""
+    if c == 1:
+        return LowRankCurvature(jacobians)
+    return BlockCurvature(jacobians.reshape(-1, c, jacobians.shape[1]))
+
+
+def squares(residuals: FloatArray, c: int) -> FloatArray:
+    """r∘r (..., n), or the blocks rᵢrᵢᵀ (..., n·c²), of residuals (..., n·c)."""
+    if c == 1:
+        return residuals**2
+    samples = residuals.reshape(-1, c)
+    return np.asarray((samples[:, :, None] * samples[:, None, :]).reshape(*residuals.shape[:-1], -1))
+
+
+def units(n: int, c: int) -> FloatArray:
+    """Ones (n,), or identity blocks (n·c²,)."""
+    return np.tile(np.eye(c).ravel(), n)
+
+
+def of_batches(batches: IntArray, c: int) -> IntArray:
+    """The rows of the samples of each batch: (m, b) -> (m, b·c)."""
+    return (batches[:, :, None] * c + np.arange(c)).reshape(len(batches), -1)

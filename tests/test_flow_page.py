@@ -1,0 +1,75 @@
+"""docs/flow.md: every published comparison of SGD with the flow is on it, with the numbers of the claim."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+FILES = ("flow.py", "flow.md", "results.json", "networks.json")
+
+
+def claim(name: str, verdict: str = "holds") -> dict[str, Any]:
+    reason = "SGD over flow: mean-square sharpness 1.0245, MiniBS 0.9876; the flow's own error estimate is 0.1 %"
+    return {"id": name, "verdict": verdict, "interval": [0.98, 1.03], "reason": reason, "statement": "It is so."}
+
+
+def test_the_page_is_that_of_the_published_results() -> None:
+    page = (DOCS / "flow.md").read_text(encoding="utf-8")
+    assert page == runpy.run_path(str(DOCS / "flow.py"))["markdown"]()
+    for name in ("results.json", "networks.json"):
+        for entry in json.loads((DOCS / name).read_text(encoding="utf-8"))["claims"]:
+            if entry["id"].startswith(("flow-levels/", "network-flow-levels/")) and entry["verdict"] != "skipped":
+                low, high = entry["interval"]
+                setting = entry["id"].split("/")[1]
+                ratio = entry["reason"].split("sharpness ")[1].split(",")[0]
+                ends = f"| {low:.3f} to {high:.3f} |"
+                assert any(
+                    line.startswith(f"| {setting} |") and f"| {ratio} |" in line and ends in line
+                    for line in page.splitlines()
+                )
+
+
+def test_rows() -> None:
+    scope = runpy.run_path(str(DOCS / "flow.py"))
+    found = scope["levels"](
+        [
+            claim("flow-levels/spiked-40x20/label-noise-0.03,b=8,momentum=0.9", "refuted"),
+            claim("network-flow-levels/tanh-5-20-2/b=4"),
+            claim("network-flow-levels/gelu/b=4", "skipped"),
+            claim("minibs-settles/setting/b=4"),
+            claim("imbalance"),
+        ]
+    ).splitlines()[2:]
+    assert found == [
+        "| spiked-40x20 | ε = 0.03, b = 8, momentum = 0.9 | 1.0245 | 0.9876 | 0.980 to 1.030 | refuted |",
+        "| tanh-5-20-2 | b = 4 | 1.0245 | 0.9876 | 0.980 to 1.030 | holds |",
+    ]
+    others = scope["others"](
+        [claim("flow-bias/gaussian"), claim("flow-batch-sharpness/all"), claim("flow-batch-sharpness/x/b=1")]
+    )
+    assert [line[:24] for line in others.splitlines()[2:]] == ["| It is so. (gaussian) |", "| It is so. (all) | SGD "]
+
+
+def test_the_page_is_checked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in FILES:
+        shutil.copy(DOCS / name, tmp_path / name)
+    main = runpy.run_path(str(tmp_path / "flow.py"))["main"]
+    monkeypatch.setattr("sys.argv", ["flow.py", "--check"])
+    assert main() == 0
+    page = tmp_path / "flow.md"
+    page.write_text(page.read_text(encoding="utf-8").replace("1.0245", "1.0246", 1), encoding="utf-8")
+    assert main() == 1
+    assert "is out of date: run python docs/flow.py" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["flow.py"])
+    assert main() == 0
+    assert page.read_text(encoding="utf-8") == (DOCS / "flow.md").read_text(encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["flow.py", "now"])
+    assert main() == 2
