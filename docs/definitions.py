@@ -1,11 +1,14 @@
-"""What published codes compute, and what each gives on one run: writes docs/definitions.md. Needs the extra `bridge`.
+"""What published codes compute, and what each gives on one run: python docs/definitions.py. Needs the extra `bridge`.
 
-Run it: python docs/definitions.py. Every rule below is written anew from reading the published code at the commit named
-in the table: which batches, which Hessian, which average, when it stops. Nothing of the codes themselves is copied.
+It measures anew and writes docs/definitions.json and .md; `--check` only compares the page with the rules and with the
+numbers in the JSON file. Every rule below is written anew from reading the published code at the commit named in the
+table: which batches, which Hessian, which average, when it stops. Nothing of the codes themselves is copied.
 """
 
 from __future__ import annotations
 
+import json
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +21,10 @@ from torch import nn
 
 import esssim as es
 from esssim import store
+from esssim._threads import one_blas_thread
 from esssim.bridge.curvature import TorchCurvature
+from esssim.claims.gap_tables import as_json
+from esssim.claims.model import Row
 
 SAMPLES, BATCH_SIZE, STEP_SIZE, STEPS = 512, 32, 0.5, 3000
 SEEDS = 5
@@ -198,39 +204,81 @@ RULES = (
 )  # fmt: skip
 
 
-def run() -> tuple[es.bridge.TorchProblem, dict[str, np.ndarray]]:
-    """The network and the two points."""
+def network() -> es.bridge.TorchProblem:
     digits = es.data.load("digits", standardize=False)
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10))
     labels = digits.targets[:SAMPLES].astype(int)
-    problem = es.bridge.TorchProblem(module, digits.inputs[:SAMPLES] / 16, np.eye(10)[labels])
+    return es.bridge.TorchProblem(module, digits.inputs[:SAMPLES] / 16, np.eye(10)[labels])
+
+
+def run(problem: es.bridge.TorchProblem) -> dict[str, np.ndarray]:
+    """The two points."""
     start = problem.theta0 / 2
     theta, rng = start, np.random.default_rng(0)
     for batch in SAMPLING.draw(SAMPLES, STEPS, rng):
         theta = theta - STEP_SIZE * problem.gradient(theta, batch)
-    return problem, {"at the start": start, f"after {STEPS:,} steps": theta}
+    return {"at the start": start, f"after {STEPS:,} steps": theta}
 
 
-def cell(rule: Rule, problem: es.bridge.TorchProblem, theta: np.ndarray) -> str:
-    values = [
-        STEP_SIZE / 2 * rule.run(problem, theta, np.random.default_rng(seed))
-        for seed in range(1 if rule.exact else SEEDS)
-    ]
-    number = f"{np.mean(values):.3f}"
-    return f"**{number}**" if rule.exact else f"{number} ± {np.std(values, ddof=1):.3f}"
-
-
-def markdown() -> str:
-    """The whole page."""
-    problem, points = run()
-    lines = ["| statistic | code | rule | " + " | ".join(points) + " |", "|---|---|---|" + "---:|" * len(points)]
+def measure() -> dict[str, list[Row]]:
+    """A row for each rule and point, in their order: mean over the runs, and the standard deviation of one."""
+    problem = network()
+    points = run(problem)
+    rows: list[Row] = []
     for rule in RULES:
-        cells = [cell(rule, problem, theta) for theta in points.values()]
+        for point, theta in points.items():
+            values = [
+                STEP_SIZE / 2 * rule.run(problem, theta, np.random.default_rng(seed))
+                for seed in range(1 if rule.exact else SEEDS)
+            ]
+            row: Row = {"source": rule.source, "rule": rule.rule, "point": point, "mean": float(np.mean(values))}
+            rows.append(row if rule.exact else row | {"deviation": float(np.std(values, ddof=1))})
+    return {"rules": rows}
+
+
+def cell(row: Row) -> str:
+    """Bold where it is exact."""
+    number = f"{row['mean']:.3f}"
+    return f"{number} ± {row['deviation']:.3f}" if "deviation" in row else f"**{number}**"
+
+
+def markdown(content: dict[str, list[Row]]) -> str:
+    """The whole page. ValueError where the rows are not those of the rules, point by point."""
+    rows = content["rules"]
+    points = list(dict.fromkeys(str(row["point"]) for row in rows))
+    wanted = [(rule.source, rule.rule, point) for rule in RULES for point in points]
+    if [(row["source"], row["rule"], row["point"]) for row in rows] != wanted:
+        raise ValueError("the numbers are of other rules")
+    lines = ["| statistic | code | rule | " + " | ".join(points) + " |", "|---|---|---|" + "---:|" * len(points)]
+    for k, rule in enumerate(RULES):
+        cells = [cell(row) for row in rows[k * len(points) : (k + 1) * len(points)]]
         lines.append("| " + " | ".join((rule.statistic, rule.source, rule.rule, *cells)) + " |")
     head = HEAD.format(samples=SAMPLES, steps=STEPS, eta=STEP_SIZE, b=BATCH_SIZE, seeds=SEEDS)
     return head + "\n".join(lines) + "\n" + TAIL.format(least=11)
 
 
+def main() -> int:
+    """0 done, 1 with --check where the page is out of date, 2 for anything else on the command line."""
+    page = Path(__file__).with_suffix(".md")
+    numbers = page.with_suffix(".json")
+    if sys.argv[1:] not in ([], ["--check"]):
+        print("usage: python docs/definitions.py [--check]", file=sys.stderr)
+        return 2
+    if not sys.argv[1:]:
+        with one_blas_thread():
+            content = measure()
+        store.write_text(numbers, as_json(content))
+        store.write_text(page, markdown(content))
+        return 0
+    try:
+        if page.read_text(encoding="utf-8") == markdown(json.loads(numbers.read_text(encoding="utf-8"))):
+            return 0
+    except ValueError as error:
+        print(f"error: {numbers}: {error}", file=sys.stderr)
+    print(f"error: {page} is out of date: run python docs/definitions.py", file=sys.stderr)
+    return 1
+
+
 if __name__ == "__main__":
-    store.write_text(Path(__file__).with_suffix(".md"), markdown())
+    sys.exit(main())

@@ -20,7 +20,7 @@ from torch import nn
 import esssim as es
 from esssim.bridge import TorchProblem, mean_square_sharpness_in_subspace, train
 from esssim.bridge import problem as bridge_problem
-from esssim.bridge.curvature import TorchCurvature
+from esssim.bridge.curvature import TorchCurvature, perceptron_at
 from esssim.problems import BlockCurvature, LowRankCurvature, MultiOutputLeastSquares
 from esssim.spectra import lanczos_top_pairs, largest_eigenvalues
 from esssim.statistics.block_perron import BlockPerron
@@ -203,6 +203,21 @@ class TestAgainstDenseDifferentiation:
             np.testing.assert_allclose(
                 curvature.images(vectors[0])[i], dense_hessian(problem, theta, [i]) @ vectors[0], atol=1e-11 * scale
             )
+
+    @each_network
+    def test_jacobian_products_and_gradients_by_hand(self, problem: TorchProblem) -> None:
+        theta = moved(problem)
+        curvature, perceptron = TorchCurvature(problem, theta), perceptron_at(problem, theta)
+        np.testing.assert_allclose(curvature.gradients(BATCHES), problem.gradient(theta, BATCHES), atol=1e-12)
+        if perceptron is None:
+            return
+        jacobians = TorchProblem.sample_jacobians(problem, theta, np.arange(problem.n_samples))
+        rng = np.random.default_rng(4)
+        vectors = rng.standard_normal((5, problem.n_params))
+        covectors = rng.standard_normal((problem.n_samples, 5, problem.n_outputs))
+        along, back = perceptron.along(torch.tensor(vectors)), perceptron.back(torch.tensor(covectors))
+        np.testing.assert_allclose(along, np.einsum("ncp,rp->nrc", jacobians, vectors), atol=1e-11)
+        np.testing.assert_allclose(back, np.einsum("ncp,nrc->rp", jacobians, covectors), atol=1e-11)
 
     def test_by_hand_is_used_where_it_can_be(self) -> None:
         by_hand = {

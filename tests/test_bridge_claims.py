@@ -13,8 +13,8 @@ import pytest
 import xarray
 
 from esssim import claims, report
-from esssim.claims import Claim, Measurement, exit_code, network_flow, networks
-from esssim.claims.network_runs import STATISTICS
+from esssim.claims import Claim, Measurement, exit_code, network_directions, network_flow, networks
+from esssim.claims.network_runs import STATISTICS, NetworkExperiment
 from esssim.report.__main__ import main
 from tests.conftest import Run
 from tests.fake_claims import AS_PREDICTED, CONTRADICTION, claim, level, registry, verdicts
@@ -97,6 +97,41 @@ class TestClaims:
         assert measured.value == pytest.approx(value, abs=0.01)
         assert measured.n_effective is not None
         assert measured.n_effective > 100
+
+    def test_every_level_has_a_run_of_its_own_replicas(self) -> None:
+        assert set(networks.REPLICAS) <= {
+            (setting, b)
+            for setting, sizes in ({networks.MAIN: networks.DIGITS} | networks.SIZES).items()
+            for b in sizes
+        }
+        for setting, sizes in networks.SIZES.items():
+            for b in sizes:
+                run = networks.experiment(setting, b)
+                assert (run.n_replicas, run.n_records) == networks.REPLICAS.get((setting, b), networks.USUAL)
+                assert run.n_replicas * run.n_records > 250
+
+    def test_directions_of_small_batches_are_more(self) -> None:
+        runs = [networks.experiment("digits-gelu-16", b) for b in (8, 32, 128)]
+        assert [run.n_directions for run in runs] == [64, 16, 8]
+
+    def test_the_limit_of_the_ladder(self) -> None:
+        """q − a·½ᵏ, whose limit is q; and a sequence that does not settle is left as it is."""
+        assert network_directions.limit((1 - 0.4, 1 - 0.2, 1 - 0.1)) == pytest.approx(1.0, rel=1e-14)
+        assert network_directions.limit((0.5, 0.6, 0.8)) == 0.8
+
+    def test_directions_are_compared_with_the_exact_value(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        pytest.importorskip("torch")
+        small = NetworkExperiment(4, n_steps=20, data="wine", n_samples=12, hidden=(4,))
+        monkeypatch.setattr(network_directions, "CASES", (("small", 4, True), ("small", 4, False)))
+        monkeypatch.setattr(network_directions, "experiment", lambda *_: small)
+        found = network_directions.measured(False)
+        exact, extrapolated = found.rows
+        assert found.verdict == "holds"
+        # 12 samples of 3 outputs have 36 directions at most.
+        assert exact["ratio"] == pytest.approx(1.0, abs=1e-4)
+        assert extrapolated["extrapolated"] == pytest.approx(exact["exact"], rel=1e-4)
+        monkeypatch.setattr(NetworkExperiment, "n_directions", 1)
+        assert network_directions.measured(False).verdict == "refuted"
 
     def test_flow_needs_every_statistic_within_the_tolerance(self) -> None:
         assert network_flow._verdict(0.98, 1.02) == "holds"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from itertools import pairwise
@@ -11,13 +12,16 @@ import numpy as np
 import pytest
 
 import esssim as es
+from esssim import measure
 from esssim.sampling import Sampling
+from tests.conftest import Run
 
 torch = pytest.importorskip("torch", reason="the bridge needs PyTorch")
 
 from esssim.bridge import Piecewise, TorchProblem, data, mlp, networks, train  # noqa: E402
+from esssim.bridge.curvature import perceptron_at  # noqa: E402
 from esssim.bridge.leading import leading_mean_square_sharpness  # noqa: E402
-from esssim.bridge.recording import sampled_interaction_aware_sharpness  # noqa: E402
+from esssim.bridge.recording import RATIOS, sampled_ratios  # noqa: E402
 
 
 def network_problem(
@@ -195,15 +199,27 @@ class TestRecords:
         assert np.isnan(trace["loss"].values[0, trace["step"].values > step]).all()
         assert np.isfinite(trace["loss"].values[0, 0])
 
-    def test_sampled_interaction_aware_sharpness_agrees_with_the_exact_one(self) -> None:
-        problem = network_problem()
-        scheme = es.WithoutReplacement(4)
-        exact = es.interaction_aware_sharpness(problem, problem.theta0, scheme)
-        found = sampled_interaction_aware_sharpness(
-            problem, problem.theta0, scheme, 300, np.random.SeedSequence(0)
-        )  # fmt: skip
-        assert abs(found.value - exact) < 4 * found.standard_error
-        assert found.standard_error < 0.1 * exact
+    @pytest.mark.parametrize("hidden", [(5,), (6, 4)])
+    def test_ratios_from_shared_products_are_those_of_the_core(self, hidden: tuple[int, ...]) -> None:
+        problem, scheme, seed = network_problem(hidden=hidden), es.WithoutReplacement(4), np.random.SeedSequence(0)
+        theta = problem.theta0
+        found = sampled_ratios(problem, theta, scheme, 300, seed)
+        assert tuple(found) == RATIOS
+        for name, average in zip(RATIOS, ("ratios", "parts"), strict=False):
+            core = es.batch_sharpness(problem, theta, scheme, average=average, n_batches=300, seed=seed)
+            assert found[name].value == pytest.approx(core.value, rel=1e-11)
+            assert found[name].standard_error == pytest.approx(core.standard_error, rel=1e-9)
+        exact = es.interaction_aware_sharpness(problem, theta, scheme)
+        sampled = found["interaction_aware_sharpness"]
+        assert abs(sampled.value - exact) < 4 * sampled.standard_error
+        assert sampled.standard_error < 0.1 * exact
+
+    def test_ratios_without_a_gradient_are_undefined(self) -> None:
+        """Targets that the network has: 0/0, as in the records of the core."""
+        plain = network_problem()
+        fitted = TorchProblem(plain.module, plain.inputs, plain.outputs(plain.theta0))
+        found = sampled_ratios(fitted, fitted.theta0, es.WithoutReplacement(4), 10, np.random.SeedSequence(0))
+        assert all(np.isnan(estimate.value) for estimate in found.values())
 
 
 class TestSubspace:
@@ -216,6 +232,26 @@ class TestSubspace:
         assert all(low <= high * (1 + 1e-9) for low, high in pairwise(found))
         assert found[-1] == pytest.approx(exact, rel=1e-5)
         assert found[0] < 0.999 * exact
+
+    @pytest.mark.parametrize("loss", ["squared", "cross_entropy"])
+    def test_is_the_same_for_a_module_that_is_not_recognised(self, loss: str) -> None:
+        class Wrapped(torch.nn.Module):
+            def __init__(self, inner: torch.nn.Module) -> None:
+                super().__init__()
+                self.inner = inner
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return self.inner(x)
+
+        problem = network_problem("gelu", (6, 4), loss)
+        other = TorchProblem(Wrapped(problem.module), problem.inputs, problem.targets, loss)
+        assert (perceptron_at(problem, problem.theta0) is None, perceptron_at(other, other.theta0)) == (False, None)
+        for rank in (3, 40):
+            values = [
+                leading_mean_square_sharpness(q, problem.theta0, es.WithoutReplacement(4), rank=rank)
+                for q in (problem, other)
+            ]
+            assert values[0] == pytest.approx(values[1], rel=1e-11)
 
     @pytest.mark.parametrize("loss", ["squared", "cross_entropy"])
     def test_full_batch_is_the_top_of_the_gauss_newton_matrix(self, loss: str) -> None:
@@ -289,6 +325,45 @@ class TestNetworks:
         assert (one.shape, two.shape) == ((8, 1), (8, 2))
         np.testing.assert_array_equal(two[:, :1], one)
         assert data.from_table(es.data.load("diabetes")).n_outputs == 1
+
+
+class TestOwnTable:
+    def test_is_measured_on_the_network_that_torch_trains(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """200 steps of full-batch heavy ball by torch itself, and the Hessian there by automatic differentiation."""
+        monkeypatch.setattr(measure, "MLP_STEPS", 200)
+        rng = np.random.default_rng(0)
+        x = rng.standard_normal((20, 2))
+        lines = [f"{a!r},{b!r},{a * b!r}" for a, b in x.tolist()]
+        (tmp_path / "own.csv").write_text("a,b,y\n" + "\n".join(lines) + "\n", encoding="utf-8")
+        code, out, _ = run(
+            "measure", tmp_path / "own.csv", "--target", "y", "--model", "mlp", "--batch-size", 19, "--json"
+        )
+        assert code == 0
+        (row,) = json.loads(out)["rows"]
+        table = measure.load_table(str(tmp_path / "own.csv"), "y")
+        module = mlp(2, (8,), 1, seed=0)
+        inputs, targets = torch.tensor(table.inputs), torch.tensor(table.targets)[:, None]
+        parameters = list(module.parameters())
+
+        def loss(theta: torch.Tensor) -> torch.Tensor:
+            parts = theta.split([part.numel() for part in parameters])
+            first, offset, second, top = (q.view(part.shape) for q, part in zip(parts, parameters, strict=True))
+            return ((torch.tanh(inputs @ first.T + offset) @ second.T + top - targets) ** 2).mean() / 2
+
+        start = torch.nn.utils.parameters_to_vector(parameters).detach()
+        eta = 0.5 / float(torch.linalg.eigvalsh(torch.autograd.functional.hessian(loss, start))[-1])
+        optimiser = torch.optim.SGD(parameters, lr=eta, momentum=0.9)
+        for _ in range(200):
+            optimiser.zero_grad()
+            (((module(inputs) - targets) ** 2).mean() / 2).backward()
+            optimiser.step()
+        end = torch.nn.utils.parameters_to_vector(parameters).detach()
+        top = float(torch.linalg.eigvalsh(torch.autograd.functional.hessian(loss, end))[-1])
+        assert row["sharpness"] == pytest.approx(top, rel=1e-8)
+        assert row["minibatch_sharpness"]["exact"]
+        assert row["critical_step_size"] == pytest.approx(2 / row["mean_square_sharpness"], rel=1e-9)
 
 
 BAD: list[tuple[str, Callable[[], object], str]] = [

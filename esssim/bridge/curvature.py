@@ -23,13 +23,7 @@ class TorchCurvature(OperatorCurvature):
         self.n_samples, self.n_params = problem.n_samples, problem.n_params
         self.tolerance = problem.tolerance
         self._problem, self._theta = problem, theta
-        self._perceptron: Perceptron | None = None
-        layers = layers_of(problem.module)
-        if layers is not None and problem.loss_name in ("squared", "cross_entropy"):
-            x, y = problem.tensors
-            point = torch.as_tensor(theta, dtype=x.dtype)
-            with torch.no_grad():
-                self._perceptron = Perceptron(layers, point, x, y, problem.loss_name)
+        self._perceptron = perceptron_at(problem, theta)
 
     def bound(self, batches: IntArray) -> Callable[[FloatArray], FloatArray]:
         if self._perceptron is None:
@@ -45,6 +39,23 @@ class TorchCurvature(OperatorCurvature):
 
         return apply
 
+    def gradients(self, batches: IntArray) -> FloatArray:
+        """g_B of each batch (m, b): (m, p)."""
+        if self._perceptron is None:
+            return self._problem.gradient(self._theta, batches)
+        with torch.no_grad():
+            return self._perceptron.gradients(torch.tensor(batches)).numpy().astype(np.float64, copy=False)
+
     def images(self, vectors: FloatArray) -> FloatArray:
         alone = np.arange(self.n_samples)[:, None]
         return self.bound(alone)(np.broadcast_to(vectors, (self.n_samples, self.n_params)))
+
+
+def perceptron_at(problem: TorchProblem, theta: FloatArray) -> Perceptron | None:
+    """The network at a point where it is fully connected and its loss is known, None elsewhere."""
+    layers = layers_of(problem.module)
+    if layers is None or problem.loss_name not in ("squared", "cross_entropy"):
+        return None
+    x, y = problem.tensors
+    with torch.no_grad():
+        return Perceptron(layers, torch.tensor(theta, dtype=x.dtype), x, y, problem.loss_name)

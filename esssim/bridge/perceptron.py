@@ -2,7 +2,8 @@
 
     z_l = W_l a_{l−1} + c_l,  a_l = φ(z_l),  f = z_L,  δ_L = ∇_f ℓ,  g_l = W_{l+1}ᵀδ_{l+1},  δ_l = φ'(z_l)∘g_l;
     for a direction (V_l, u_l):  ż_l = W_l ȧ_{l−1} + V_l a_{l−1} + u_l,  ȧ_l = φ'∘ż_l,  δ̇_L = S ż_L,
-    δ̇_l = φ''∘ż_l∘g_l + φ'∘(W_{l+1}ᵀδ̇_{l+1} + V_{l+1}ᵀδ_{l+1}),  Hv = (mean δ̇_l a_{l−1}ᵀ + δ_l ȧ_{l−1}ᵀ, mean δ̇_l).
+    δ̇_l = φ''∘ż_l∘g_l + φ'∘(W_{l+1}ᵀδ̇_{l+1} + V_{l+1}ᵀδ_{l+1}),  Hv = (mean δ̇_l a_{l−1}ᵀ + δ_l ȧ_{l−1}ᵀ, mean δ̇_l);
+    the Jacobian alone: Jv = ż_L, and Jᵀu = Σ (ε_l a_{l−1}ᵀ, ε_l) with ε_L = u, ε_l = φ'∘W_{l+1}ᵀε_{l+1}.
 
 Source: Pearlmutter, Neural Computation 1994 (the R operator); S = ∇²_f ℓ.
 """
@@ -114,6 +115,7 @@ class Perceptron:
                 self._inputs.append(value)
                 self._slopes.append(slope)
                 bends.append(bend)
+        self.outputs = z
         self._probabilities = None
         if loss == "cross_entropy":
             self._probabilities = torch.softmax(z, dim=1)
@@ -126,6 +128,50 @@ class Perceptron:
             self._bent.insert(0, bends[k] * pulled)
             deltas.insert(0, self._slopes[k] * pulled)
         self._deltas = deltas
+
+    def gradients(self, batches: Tensor) -> Tensor:
+        """g_B of each batch: (m, b) -> (m, p)."""
+        (m, b), layers = batches.shape, self.layers
+        images = self._weights[0].new_empty(m, sum(k.d_out * (k.d_in + (k.offset is not None)) for k in layers))
+        for k, layer in enumerate(layers):
+            delta = self._deltas[k][batches] / b
+            self._fill(images, layer, torch.bmm(delta.transpose(1, 2), self._inputs[k][batches]), delta.sum(dim=1))
+        return images
+
+    def along(self, directions: Tensor) -> Tensor:
+        """Jᵢv for every sample and direction: (r, p) -> (n, r, c)."""
+        moved = None
+        for k, layer in enumerate(self.layers):
+            rows = directions[:, layer.weight : layer.weight + layer.d_in * layer.d_out].reshape(-1, layer.d_in)
+            dot = (self._inputs[k] @ rows.T).view(-1, len(directions), layer.d_out)
+            if moved is not None:
+                dot += moved @ self._weights[k].T
+            if layer.offset is not None:
+                dot += directions[:, layer.offset : layer.offset + layer.d_out]
+            if k < len(self.layers) - 1:
+                moved = self._slopes[k][:, None, :] * dot
+        return dot
+
+    def back(self, covectors: Tensor) -> Tensor:
+        """Σᵢ Jᵢᵀuᵢ: (n, r, c) -> (r, p)."""
+        n, r, _ = covectors.shape
+        layers = self.layers
+        images = covectors.new_empty(r, sum(k.d_out * (k.d_in + (k.offset is not None)) for k in layers))
+        change = covectors
+        for k in range(len(layers) - 1, -1, -1):
+            layer = layers[k]
+            weights = change.reshape(n, -1).T @ self._inputs[k]
+            self._fill(images, layer, weights.view(r, layer.d_out, layer.d_in), change.sum(dim=0))
+            if k > 0:
+                change = self._slopes[k - 1][:, None, :] * (change @ self._weights[k])
+        return images
+
+    @staticmethod
+    def _fill(images: Tensor, layer: Layer, weights: Tensor, offsets: Tensor) -> None:
+        """The entries of one layer in vectors (m, p): weights (m, d_out, d_in), offsets (m, d_out)."""
+        images[:, layer.weight : layer.weight + layer.d_in * layer.d_out] = weights.flatten(1)
+        if layer.offset is not None:
+            images[:, layer.offset : layer.offset + layer.d_out] = offsets
 
     def bound(self, batches: Tensor) -> Callable[[Tensor], Tensor]:
         """V ↦ H_{B_m}v_m, (m, p) -> (m, p), for batches (m, b)."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 
 import numpy as np
 
 from esssim._validate import FloatArray, IntArray
+from esssim.bridge.curvature import TorchCurvature
 from esssim.bridge.leading import RANK, leading_mean_square_sharpness
 from esssim.bridge.problem import DENSE_PARAMS, TorchProblem
 from esssim.sampling import Sampling
@@ -16,6 +18,7 @@ from esssim.statistics import Estimate
 from esssim.statistics.estimate import expectation
 
 IAS = "interaction_aware_sharpness"
+RATIOS = ("batch_sharpness", "batch_sharpness_parts", IAS)
 # Up to this many rows of JᵀJ the exact n×n matrix, or the dense pencil, costs less than a second.
 EXACT_ROWS = 600
 
@@ -38,16 +41,19 @@ def measure(
 ) -> dict[str, float]:
     """All variables at one theta; batches are the same for all sampled statistics of a record.
 
-    With more than 300 parameters IAS is estimated from batches, and with more than 600 outputs of all samples the
-    Gauss–Newton mean-square sharpness is that of the `rank` leading directions.
+    With more than 300 parameters the ratios of gradients, IAS among them, are estimated from batches with three products
+    each, and with more than 600 outputs of all samples the Gauss–Newton mean-square sharpness is that of the `rank`
+    leading directions.
     """
-    own = {IAS} if problem.n_params > DENSE_PARAMS else set()
+    own = {*RATIOS} if problem.n_params > DENSE_PARAMS else set()
     if problem.n_samples * problem.n_outputs > EXACT_ROWS:
         own.add(GAUSS_NEWTON)
     row = recorder.measure(problem, theta, sampling, [name for name in record if name not in own], n_batches, seed)
-    if IAS in own & set(record):
-        estimate = sampled_interaction_aware_sharpness(problem, theta, sampling, n_batches, seed)
-        row |= {IAS: estimate.value, f"{IAS}_standard_error": estimate.standard_error}
+    wanted = [name for name in record if name in own and name in RATIOS]
+    if wanted:
+        for name, estimate in sampled_ratios(problem, theta, sampling, n_batches, seed).items():
+            if name in wanted:
+                row |= {name: estimate.value, f"{name}_standard_error": estimate.standard_error}
     elif IAS in record:
         row[f"{IAS}_standard_error"] = 0.0
     if GAUSS_NEWTON in own & set(record):
@@ -55,18 +61,43 @@ def measure(
     return row
 
 
-def sampled_interaction_aware_sharpness(
+def sampled_ratios(
     problem: TorchProblem, theta: FloatArray, sampling: Sampling, n_batches: int, seed: np.random.SeedSequence
-) -> Estimate:
-    """E_B[g_BᵀHg_B]/E_B‖g_B‖² from sampled batches, with products with H instead of n of them."""
+) -> dict[str, Estimate]:
+    """E_B[g_BᵀH_Bg_B/‖g_B‖²], E_B[g_BᵀH_Bg_B]/E_B‖g_B‖² and E_B[g_BᵀHg_B]/E_B‖g_B‖², all from the same batches.
+
+    NaN where a gradient vanishes and the ratio is 0/0.
+    """
+    curvature = TorchCurvature(problem, theta)
     everyone = np.arange(problem.n_samples)
 
-    def parts(batches: IntArray) -> FloatArray:
-        gradients = problem.gradient(theta, batches)
-        products = problem.hessian_products(theta, np.broadcast_to(everyone, (len(batches), len(everyone))), gradients)
-        return np.stack(((gradients * products).sum(axis=1), (gradients**2).sum(axis=1)), axis=1)
+    @cache
+    def forms(flat: bytes) -> FloatArray:
+        """g_BᵀH_Bg_B, g_BᵀHg_B, ‖g_B‖² in units of the largest gradient, (m, 3)."""
+        batches = np.frombuffer(flat, dtype=np.int64).reshape(-1, sampling.batch_size)
+        gradients = curvature.gradients(batches)
+        gradients = gradients / (np.abs(gradients).max() or 1.0)
+        own = curvature.bound(batches)(gradients)
+        full = curvature.bound(np.broadcast_to(everyone, (len(batches), len(everyone))))(gradients)
+        return np.stack([(gradients * other).sum(axis=1) for other in (own, full, gradients)], axis=1)
+
+    def parts(batches: IntArray, column: int) -> FloatArray:
+        return forms(np.ascontiguousarray(batches).tobytes())[:, [column, 2]]
+
+    def ratios(batches: IntArray) -> FloatArray:
+        quadratic, squared_norm = parts(batches, 0).T
+        if not squared_norm.all():
+            raise ValueError("0/0")
+        return np.asarray(quadratic / squared_norm)
 
     full = sampling.count(problem.n_samples) <= n_batches
-    return expectation(
-        parts, problem.n_samples, sampling, None if full else n_batches, None if full else seed, ratio=True
-    )
+
+    def estimate(per_batch: Callable[[IntArray], FloatArray], ratio: bool) -> Estimate:
+        count, stream = (None, None) if full else (n_batches, seed)
+        try:
+            return expectation(per_batch, problem.n_samples, sampling, count, stream, ratio=ratio)
+        except ValueError:
+            return Estimate(np.nan, np.nan, 0, False)
+
+    averages = (estimate(ratios, False), *(estimate(partial(parts, column=k), True) for k in (0, 1)))
+    return dict(zip(RATIOS, averages, strict=True))

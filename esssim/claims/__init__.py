@@ -8,6 +8,7 @@ from esssim.claims import (
     identities,
     moments,
     momentum,
+    network_directions,
     network_flow,
     network_interventions,
     networks,
@@ -33,6 +34,7 @@ for module in (
     scaling,
     flow,
     networks,
+    network_directions,
     network_flow,
     network_interventions,
 ):

@@ -31,8 +31,9 @@ STATISTICS = {
 MEAN_SQUARE = "mean_square_sharpness_gauss_newton"
 # Of the eigenvalues: their own error is its square.
 TOLERANCE_OF_VECTORS = 1e-3
-# Rule of the start: (η/2)Q_b at the first initialisation, so that no step size is chosen by what it leads to.
-START = 0.7
+# Rule of the start: (η/2)Q_b at the first initialisation, so that no step size is chosen by what it leads to; Q_b in so
+# many leading directions.
+START, START_DIRECTIONS = 0.7, 32
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,14 @@ class NetworkExperiment:
     """SGD on a perceptron from `n_replicas` initialisations (PyTorch's default times `gain`, seeds 0, 1, …).
 
     data: a table with classes, its first n_samples rows of a fixed permutation. step_size: η; 0 stands for the η at
-    which (η/2)Q_b = 0.7 at the first initialisation. rise: the step size grows linearly by this factor over the run.
+    which (η/2)Q_b = `start` at the first initialisation. rise: the step size grows linearly by this factor over the run.
     change_at: the step of an intervention, after which η is eta_factor·η and batches have `later_batch_size` samples
-    (0: as before). Levels are averages over n_records records from step `after` on.
+    (0: as before). Levels are averages over n_records records from step `after` on, those of Q_b in `n_directions`.
     """
 
     batch_size: int
     step_size: float = 0.0
+    start: float = START
     n_steps: int = 60_000
     after: int = 15_000
     data: str = "digits"
@@ -63,8 +65,7 @@ class NetworkExperiment:
     later_batch_size: int = 0
     n_replicas: int = 4
     n_records: int = 48
-    n_batches: int = 8
-    rank: int = 32
+    n_batches: int = 4
     seed: int = 20261124
 
     @cached_property
@@ -88,6 +89,16 @@ class NetworkExperiment:
             network, table.inputs, table.loss_targets(self.loss), self.loss, tolerance=TOLERANCE_OF_VECTORS
         )
 
+    @property
+    def n_directions(self) -> int:
+        """So many leading directions that Q_b has almost all of its value: the more the batch weighs, the more it takes."""
+        b = min(self.batch_size, self.later_batch_size or self.batch_size)
+        if b == self.n_samples:
+            return 8
+        if self.n_samples > 256:
+            return 32
+        return 16 if b >= 32 else 64
+
     @cached_property
     def first_step_size(self) -> float:
         """η at step 0."""
@@ -96,7 +107,7 @@ class NetworkExperiment:
         from esssim.bridge.leading import leading_mean_square_sharpness as mean_square
 
         sampling = WithoutReplacement(self.batch_size)
-        return START * 2 / mean_square(self.problem, self.problem.theta0, sampling, rank=self.rank)
+        return self.start * 2 / mean_square(self.problem, self.problem.theta0, sampling, rank=START_DIRECTIONS)
 
     @cached_property
     def record_steps(self) -> list[int]:
@@ -153,7 +164,7 @@ def run_network(experiment: NetworkExperiment) -> xarray.Dataset:
             record=("loss", *STATISTICS),
             record_steps=experiment.record_steps,
             n_batches=experiment.n_batches,
-            rank=experiment.rank,
+            rank=experiment.n_directions,
             n_workers=min(os.cpu_count() or 1, experiment.n_replicas),
             seed=experiment.seed,
         )
@@ -165,7 +176,11 @@ def described(experiment: NetworkExperiment) -> Mapping[str, str]:
     """Network and protocol in words."""
     widths = "–".join(map(str, experiment.hidden))
     layers = "one hidden layer" if len(experiment.hidden) == 1 else f"{len(experiment.hidden)} hidden layers"
-    rule = f"η = {experiment.step_size:g}" if experiment.step_size else f"η at which (η/2)Q_b = {START:g} at the start"
+    rule = (
+        f"η = {experiment.step_size:g}"
+        if experiment.step_size
+        else f"η at which (η/2)Q_b = {experiment.start:g} at the start"
+    )
     network = (
         f"{layers} of {widths} {experiment.activation} units on {experiment.n_samples} samples of {experiment.data}, "
         f"{experiment.loss.replace('_', '-')} loss"
@@ -174,6 +189,6 @@ def described(experiment: NetworkExperiment) -> Mapping[str, str]:
         f"{experiment.n_replicas} initialisations of PyTorch's default times {experiment.gain:g}, {rule}, "
         f"{experiment.n_steps:,} steps; mean of (η/2)·statistic over {experiment.n_records} records from step "
         f"{experiment.after:,} on, {experiment.n_batches} batches each, with a 95 % interval over the initialisations; Q_b in the "
-        f"{experiment.rank} leading directions"
+        f"{experiment.n_directions} leading directions"
     )
     return {"network": network, "protocol": protocol}

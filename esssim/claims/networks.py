@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from esssim.claims.model import Claim, Expectation, Measure, Measurement, Outcome, Registry, Row
 from esssim.claims.network_runs import MEAN_SQUARE, STATISTICS, NetworkExperiment, described, run_network
 from esssim.claims.sources import BATCH_SHARPNESS, COHEN, INTERACTION_AWARE, MINIBS, MOMENTUM, OURS
@@ -34,6 +36,30 @@ PROTOTYPES: dict[str, dict[int, float]] = {
 MAIN = "digits-tanh-32"
 # One run that is short as it is, and the statistics of which it holds enough independent records.
 QUICK = {("digits-gelu-16", 32, name) for name in ("minibatch_sharpness", "interaction_aware_sharpness")}
+
+# Initialisations and records of each: of four initialisations and 48 records at first, most were no verdict for want of
+# effective samples. A run that has come to rest on a solution counts once or twice however often it is recorded, and what
+# is left is the spread between solutions. These were set from the effective samples of that first look, not its levels.
+USUAL, MANY, AT_REST = (12, 24), (32, 24), (48, 24)
+REPLICAS: dict[tuple[str, int], tuple[int, int]] = {
+    ("digits-tanh-32", 4): AT_REST,
+    ("digits-tanh-32", 8): (16, 24),
+    ("digits-tanh-32", 16): (24, 24),
+    ("digits-tanh-32", 32): (12, 48),
+    ("digits-tanh-32", 64): (12, 48),
+    ("digits-tanh-32", 512): MANY,
+    ("digits-tanh-16-16", 8): AT_REST,
+    ("digits-tanh-16-16", 32): AT_REST,
+    ("digits-tanh-16-16", 128): (24, 24),
+    ("digits-relu-16", 32): MANY,
+    ("digits-cross-entropy-16", 8): AT_REST,
+    ("digits-cross-entropy-16", 32): AT_REST,
+    ("digits-cross-entropy-16", 128): AT_REST,
+    ("digits-deep-16-16-16-16", 32): AT_REST,
+    ("digits-label-noise-16", 32): (16, 24),
+    ("digits-ramp-16", 8): AT_REST,
+    ("digits-ramp-16", 32): AT_REST,
+}
 
 # Smaller networks, on a quarter of the samples.
 OTHERS: dict[str, dict[str, object]] = {
@@ -75,11 +101,17 @@ WORDS: dict[Expectation, str] = {
 
 def experiment(setting: str, b: int) -> NetworkExperiment:
     """The run behind the levels of a setting."""
+    options: dict[str, Any] = dict(zip(("n_replicas", "n_records"), REPLICAS.get((setting, b), USUAL), strict=True))
     if setting == MAIN:
         eta, n_steps = DIGITS[b]
-        return NetworkExperiment(b, eta, n_steps, n_steps // 4, n_samples=512, hidden=(32,))
-    full = {"n_steps": 20_000, "after": 5000} if b == 128 else {}
-    return NetworkExperiment(b, **OTHERS[setting], **full)  # type: ignore[arg-type]
+        return NetworkExperiment(b, eta, n_steps=n_steps, after=n_steps // 4, n_samples=512, hidden=(32,), **options)
+    options |= OTHERS[setting]
+    # What is at rest stays there: longer runs would only repeat themselves.
+    n_steps = 10_000 if "cross-entropy" in setting else 20_000 if b == 128 else 30_000 if "deep" in setting else 60_000
+    options |= {"n_steps": n_steps, "after": n_steps // 4}
+    if (setting, b) == ("digits-ramp-16", 8):
+        options["rise"] = 1.2
+    return NetworkExperiment(b, **options)
 
 
 def expectation(setting: str, b: int, statistic: str) -> tuple[Expectation, str]:
@@ -199,14 +231,15 @@ def _register_below_the_edge(registry: Registry) -> None:
 def _register_momentum(registry: Registry) -> None:
     beta = 0.9
     cases: tuple[tuple[str, int, float, float, str, str, Expectation], ...] = (
-        ("full-batch", 128, 0.8, 1 + beta, "sharpness", COHEN, "holds"),
+        # At twice this step size every run diverged.
+        ("full-batch", 128, 0.4, 1 + beta, "sharpness", COHEN, "open"),
         ("small-batch", 8, 0.05, 1 - beta, "batch_sharpness", MOMENTUM, "open"),
         ("small-batch", 8, 0.05, 1 - beta, "minibatch_sharpness", MOMENTUM, "open"),
         ("small-batch", 8, 0.05, 1 - beta, MEAN_SQUARE, MOMENTUM, "open"),
     )
     for words, b, eta, target, statistic, source, expected in cases:
         n_steps = 20_000 if b == 128 else 60_000
-        run = NetworkExperiment(b, eta, n_steps, n_steps // 4, momentum=beta)
+        run = NetworkExperiment(b, eta, n_steps=n_steps, after=n_steps // 4, momentum=beta, n_replicas=16, n_records=24)
         formula = "2(1+β)/η" if target > 1 else "2(1−β)/η"
         registry.add(
             Claim(
@@ -215,7 +248,7 @@ def _register_momentum(registry: Registry) -> None:
                 f"({described(run)['network']}, b = {b}).",
                 source,
                 f"(η/2)·statistic = {target:g}",
-                "1 + β, stated before the first run" if expected == "holds" else WORDS["open"],
+                WORDS["open"] if target < 1 else "no prediction: runs at the step size that was set first diverged",
                 expected,
                 described(run)["protocol"] + f"; the tolerance is 5 % of {target:g}",
                 TOLERANCE * target,
