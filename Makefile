@@ -32,8 +32,8 @@ verify: $(VERIFY)/.installed ## decide every claim on real input; table, results
 test: $(TEST)/.installed lint wheel-check ## everything CI checks: style, types, the installed wheel, the test suite
 	$(TEST)/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-figures: $(VERIFY)/.installed ## build every figure (PDF, SVG, PNG) with its data beside it: under ten minutes on 2 cores
-	$(VERIFY)/bin/python -m figures $(ARGS)
+figures: $(TEST)/.installed ## build every figure (PDF, SVG, PNG) with its data beside it: under ten minutes on 2 cores
+	$(TEST)/bin/python -m figures $(ARGS)
 
 bench: $(TEST)/.installed ## speed against what one would write instead, as ratios
 	$(TEST)/bin/python -m benchmarks $(ARGS)

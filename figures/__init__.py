@@ -25,17 +25,17 @@ FIGURES = {
     "counterexamples": "where nothing settles at 2/η: strong noise, noisy targets, quadratics, starts above the edge",
     "moments": "exact mean and covariance of SGD against an ensemble, with ellipses of the stationary covariance",
     "edges": "every published edge against the exact critical step size, and who is closest where",
-    "network_training": "every statistic of a torch network along training, one panel per batch size",
-    "network_levels": "where every statistic settles in torch networks, and the gap of mini-batch sharpness there",
-    "network_changes": "torch networks whose step size or batch size changes mid-run: what jumps, and what comes back",
+    "networks": "every statistic while a small torch network trains, and its level against the batch size",
+    "network_gap": "the gap of a small torch network against the batch size, before and after training, and predicted",
+    "interventions": "step size or batch size changes while a torch network trains: what jumps, and what returns",
     "teaching": "full batch against mini-batch on a quadratic and on a two-parameter network, also as an animation",
 }
 
 
 def missing(name: str) -> str | None:
-    """What to install for a figure; None where it can be built."""
-    extra = getattr(import_module(f".{name}", __package__), "NEEDS", None)
-    return None if extra is None else claims.missing(extra)
+    """What a figure needs and is not installed, in words; None where everything is there."""
+    extra = getattr(import_module(f".{name}", __package__), "EXTRA", None)
+    return claims.missing(extra) if extra else None
 
 
 def check(
@@ -44,10 +44,10 @@ def check(
     """The script of a figure and the formats to write. Raises ValueError as `build`, before anything is computed."""
     _validate.choice("figure", name, tuple(FIGURES))
     _validate.choice("width", width, plots.NAMES)
+    script = import_module(f".{name}", __package__)
     absent = missing(name)
     if absent:
-        raise ValueError(f"figure {name!r} cannot be built: {absent}")
-    script = import_module(f".{name}", __package__)
+        raise ValueError(f"figure {name!r} draws torch networks, and {absent}")
     chosen = style.check_formats(script, formats)
     style.check_usetex(usetex)
     return script, chosen
@@ -67,8 +67,8 @@ def build(
 
     width: a page of `esssim.plots.NAMES`; formats: of `style.FORMATS`, by default all that the figure has; quick: fewer
     and shorter runs; usetex: LaTeX sets the text; tell: called in words with what is being computed. Raises ValueError
-    for an unknown name, width or format, with the nearest one, and for a format that this figure or machine does not
-    have.
+    for an unknown name, width or format, with the nearest one, for a format that this figure or machine does not have,
+    and for a figure of torch networks where PyTorch is not installed.
     """
     script, chosen = check(name, width, formats, usetex)
     page = plots.page(width)
@@ -81,6 +81,7 @@ def build(
         paths = style.save(
             figure, name, out, rows=rows, configuration=configuration, alt=script.ALT.format(**words),
             caption=script.CAPTION.format(**words), formats=[f for f in chosen if f in style.STILL],
+            packages=style.packages(script),
         )  # fmt: skip
         moving = [f for f in chosen if f in style.MOVING]
         if moving:

@@ -25,10 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     out: Path = options.out or (DEFAULT / "quick" if options.quick else DEFAULT)
     try:
-        absent = {} if options.names else {name: words for name in FIGURES if (words := missing(name))}
-        for name, words in absent.items():
-            print(f"{name}: skipped, {words}", flush=True)
-        names = options.names or [name for name in FIGURES if name not in absent]
+        names = options.names or [name for name in FIGURES if not missing(name)]
         for name in names:
             check(name, options.width)
         for name in names:
@@ -36,6 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{name}: {FIGURES[name]} ...", flush=True)
             paths = build(name, out, width=options.width, quick=options.quick, tell=_tell)
             print(f"{name}: {len(paths)} files in {out} ({time.perf_counter() - started:.1f} s)", flush=True)
+        left_out = [] if options.names else [name for name in FIGURES if name not in names]
+        if left_out:
+            print(f"not built: {', '.join(left_out)}: {missing(left_out[0])}", file=sys.stderr)
         # The committed gallery lies beside the scripts, any other beside its pictures.
         page, prefix = (out.parent / "README.md", f"{out.name}/") if out == DEFAULT else (out / "README.md", "")
         store.write_text(page, gallery(out, prefix))

@@ -103,7 +103,7 @@ def numbers(rows: Sequence[Row], configuration: dict[str, Any]) -> dict[str, obj
 
 
 def draw(rows: Sequence[Row], page: Page) -> Figure:
-    figure, n_rows, n_columns = page.figure(4, aspect=0.85, narrowest=1.5)
+    figure, n_rows, n_columns = page.figure(4, aspect=0.85, narrowest=1.2, extra=page.statistics_extra)
     noise, targets, quadratic, starts = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
     for axes, panel, title in (
         (noise, "noise", r"label noise $\varepsilon=0.1$"),
@@ -111,6 +111,7 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
     ):
         draw_ramp(axes, _of(rows, panel), label=None)
         axes.set_ylim(0, 1.3)
+        axes.set_yticks([0, 0.5, 1])
         axes.set(title=title, xlabel=r"$\eta/\eta_0$")
     _draw_quadratic(quadratic, _of(rows, "quadratic"))
     _draw_starts(starts, _of(rows, "starts"))
@@ -128,10 +129,11 @@ def _draw_quadratic(axes: Axes, rows: Sequence[Row]) -> None:
                   marker=look.marker, markersize=0.8 * look.size, markevery=(3, 9))  # fmt: skip
     axes.set(title="quadratic", xlabel=r"$\eta\lambda_{\max}/2$")
     axes.set_ylim(0, 3.2)
+    axes.set_yticks([0, 1, 2, 3])
 
 
 def _draw_starts(axes: Axes, rows: Sequence[Row]) -> None:
-    draw_edge(axes, label=None)
+    draw_edge(axes)
     factors = sorted({float(row["eta_over_first_edge"]) for row in rows})
     color = LOOKS[MEAN_SQUARE].color
     for place, factor in enumerate(factors):
@@ -143,4 +145,5 @@ def _draw_starts(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_xticks(range(len(factors)), [f"{factor:g}" for factor in factors])
     axes.set(title="above the edge", xlabel=r"$\eta/\eta_0$")
     axes.set_ylim(0, 1.75)
+    axes.set_yticks([0, 0.5, 1, 1.5])
     axes.annotate("start", (-0.3, factors[0]), (0, 2), textcoords="offset points", fontsize=small_letters(), color=GREY)

@@ -105,7 +105,7 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
     left.set_yticks(range(len(NAMES)), [label for label, _ in reversed(NAMES.values())])
     left.tick_params(axis="y", length=0)
     left.set_xlabel("published / exact step size")
-    _draw_table(right, rows)
+    _draw_table(right, rows, with_numbers=not narrow and not page.is_slide)
     figure.supxlabel(_key(rows, int(page.width * 150 / small_letters())), fontsize=small_letters())
     handles = [
         Line2D(
@@ -117,7 +117,7 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
     return figure
 
 
-def _draw_table(axes: Axes, rows: Sequence[Row]) -> None:
+def _draw_table(axes: Axes, rows: Sequence[Row], with_numbers: bool) -> None:
     ensembles, columns = _ensembles(rows), _columns(rows)
     for row in rows:
         closest = str(row["closest"])
@@ -125,7 +125,7 @@ def _draw_table(axes: Axes, rows: Sequence[Row]) -> None:
             continue
         x, y = columns.index(str(row["b"])), len(ensembles) - 1 - ensembles.index(str(row["ensemble"]))
         axes.add_patch(Rectangle((x, y), 1, 1, facecolor=COLORS[closest], edgecolor="white", linewidth=1.5))
-        label = f"{NAMES[closest][1]} {float(row[closest]):.2f}"
+        label = NAMES[closest][1] + (f" {float(row[closest]):.2f}" if with_numbers else "")
         axes.text(x + 0.5, y + 0.5, label, ha="center", va="center", fontsize=small_letters())
     axes.set_xlim(0, len(columns))
     axes.set_ylim(0, len(ensembles))

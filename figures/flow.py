@@ -24,6 +24,7 @@ PERCEPTRON = {"n": 30, "d": 5, "width": 20, "seed": 0, "rise": 2.0, "label_noise
 DEEP = [FlowExperiment("gaussian-20x40", 4, 0.03, depth=depth) for depth in (2, 3, 4)]
 QUICK = {"n_steps": 6000, "n_replicas": 3, "n_records": 13, "n_batches": 16}
 MOST_POINTS = 11
+DEPTHS = {2: (BLACK, "<"), 3: ("#707070", ">"), 4: ("#ABABAB", "h")}
 ALT = (
     "{panels} panels of (η/2)·statistic against a rising step size: points of SGD lie on the lines of the flow for "
     "label noise {noises}, batch sizes {sizes}, depths 2 to 4 and a tanh network."
@@ -150,13 +151,13 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
             _draw_series(axes, series, sizes)
         axes.margins(y=0.12)
         axes.locator_params(nbins=4)
-        if name == "depth":
-            axes.legend(loc="lower center", borderaxespad=0, handlelength=1.2)
     for axes in panels[len(names) :]:
         axes.set_axis_off()
     figure.supxlabel(r"step size $\eta\,/\,\eta_0$", fontsize=page.letters)
     figure.supylabel(r"$(\eta/2)\,Q_b$ (MiniBS: $(\eta/2)\,M_b$)", fontsize=page.letters)
     handles = [_handle(batch_color(b, max(sizes)), BATCH_MARKERS[k], f"$b={b}$") for k, b in enumerate(sizes)]
+    depths = sorted({int(row["depth"]) for row in rows if row["panel"] == "depth"})
+    handles += [_handle(*DEPTHS[depth], f"$D={depth}$") for depth in depths]
     handles.append(Line2D([], [], color=BLACK, linewidth=1, label="flow"))
     handles.append(Line2D([], [], color=BLACK, linestyle="", marker="o", markersize=3, label="SGD, mean (95 %)"))
     legend_above(figure, handles)
@@ -169,13 +170,11 @@ def _draw_series(axes: Axes, series: Sequence[Row], sizes: list[int]) -> None:
         for key in ("relative_step_size", "sgd", "half_width", "flow")
     )
     b, depth = int(series[0]["batch_size"]), int(series[0]["depth"])
-    label = None
     if series[0]["panel"] == "depth":
-        color, marker = {2: BLACK, 3: "#707070", 4: "#ABABAB"}[depth], "os^"[depth - 2]
-        label = f"$D={depth}$"
+        color, marker = DEPTHS[depth]
     else:
         color, marker = batch_color(b, max(sizes)), BATCH_MARKERS[sizes.index(b)]
-    axes.plot(x, flow, color=color, linewidth=1, zorder=2, label=label, marker=marker, markersize=3, markevery=[])
+    axes.plot(x, flow, color=color, linewidth=1, zorder=2)
     shown = slice(1, None, -(-len(x) // MOST_POINTS))
     axes.errorbar(
         x[shown], sgd[shown], half[shown], fmt=marker, color=color, markersize=3, elinewidth=0.7, capsize=1.2, zorder=3,

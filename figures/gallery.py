@@ -14,7 +14,8 @@ JSON. The numbers drawn lie beside it as CSV. From an installed esssim, anywhere
     esssim figure levels --width icml1 --format pdf --out paper/figures
     esssim figure --list
 
-Widths: icml1, icml2, neurips1, neurips2, jmlr1, jmlr2, slides. Computed numbers are kept under the hash of what decides
+Widths: icml1, icml2, neurips1, neurips2, jmlr1, jmlr2, slides. Three figures train torch networks (`pip install
+"esssim[bridge]"`); without PyTorch they are left out, and said to be. Computed numbers are kept under the hash of what decides
 them (ESSSIM_CACHE, by default ~/.cache/esssim); the folder can be deleted at any time.
 """
 

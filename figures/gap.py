@@ -151,6 +151,7 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
         Line2D([], [], color=RED, marker="s", markersize=4, linewidth=0, markerfacecolor=CASING, label="sampled (95 %)"),
         *(Line2D([], [], color=color, marker=marker, markersize=3, linestyle=dashes, linewidth=1, label=name)
           for name, (color, marker, dashes) in PREDICTIONS.items() if name in found),
+        Line2D([], [], color=BLACK, linewidth=1, label=r"predicted $\alpha$"),
         Patch(color="#E4E4E4", label="outside the bounds"),
     ]  # fmt: skip
     legend_above(figure, handles)

@@ -100,7 +100,7 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
         height = HEIGHT / max(float(row["density"]) for row in bins + law)
         left = [float(row["left"]) for row in bins] + [float(bins[-1]["right"])]
         ridge = np.array([float(row["density"]) for row in bins]) * height
-        axes.stairs(ridge + k, left, baseline=k, fill=True, color=batch_color(b, max(sizes)), alpha=0.75, zorder=3)
+        axes.stairs(ridge + k, left, baseline=k, fill=True, color=batch_color(b, max(sizes)), alpha=0.45, zorder=3)
         axes.plot(
             [float(row["left"]) for row in law], [k + height * float(row["density"]) for row in law], color=BLACK,
             linewidth=0.9, zorder=4,
@@ -128,7 +128,7 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
     legend_above(
         figure,
         [
-            Patch(color=batch_color(8, 64), alpha=0.75, label="sampled batches"),
+            Patch(color=batch_color(8, 64), alpha=0.45, label="sampled batches"),
             Line2D([], [], color=LOOKS["minibatch_sharpness"].color, linewidth=1.4, label="mean: MiniBS $M_b$"),
             Line2D([], [], color=BLACK, linewidth=0.9, label="Tracy–Widom law"),
             Line2D([], [], color=BLUE, linestyle="", marker="^", markersize=4.5, label="Marchenko–Pastur edge"),

@@ -126,7 +126,9 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
         mesh, ax=axes, extend="both", ticks=[-LIMIT, -LIMIT / 2, 0, LIMIT / 2, LIMIT], format="{x:.1f}"
     )
     bar.set_label(
-        "growth rate per step\n($<0$: stable)" if page.width < 4 else r"growth rate $\gamma$ per step ($<0$: stable)"
+        "growth rate per step\n(negative: stable)"
+        if page.width < 4
+        else r"growth rate $\gamma$ per step (negative: stable)"
     )
     legend_above(figure, axes.get_legend_handles_labels()[0])
     thin_labels(figure)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import logging
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -51,11 +53,15 @@ def check_formats(script: ModuleType, formats: Sequence[str]) -> tuple[str, ...]
 
 
 def check_usetex(usetex: bool) -> None:
-    """ValueError where LaTeX is asked for and not there."""
-    if usetex and (shutil.which("latex") is None or shutil.which("dvipng") is None):
-        raise ValueError(
-            "usetex needs the programs latex and dvipng, which are not there; without it no LaTeX is needed"
-        )
+    """ValueError where LaTeX is asked for and not there, naming what is missing."""
+    absent = [program for program in ("latex", "dvipng") if usetex and shutil.which(program) is None]
+    if absent:
+        raise ValueError(f"usetex needs {' and '.join(absent)}, not found on PATH; without it no LaTeX is needed")
+
+
+def packages(script: ModuleType) -> tuple[str, ...]:
+    """The packages whose versions belong to a figure's provenance."""
+    return (*PACKAGES, *(["torch"] if getattr(script, "EXTRA", None) == "bridge" else []))
 
 
 def save(
@@ -68,6 +74,7 @@ def save(
     alt: str,
     caption: str,
     formats: Sequence[str] = STILL,
+    packages: Sequence[str] = PACKAGES,
 ) -> list[Path]:
     """Write the picture, name.csv (the rows drawn), .json (provenance) and .md (caption). Call within `style`."""
     _escape_for_tex(figure)
@@ -76,7 +83,7 @@ def save(
             figure.savefig(temporary, format=suffix, metadata=METADATA[suffix])
             if suffix == "png":
                 _shrink(temporary)
-    versions = {package: version(package) for package in PACKAGES} | {"python": platform.python_version()}
+    versions = {package: version(package) for package in packages} | {"python": platform.python_version()}
     provenance = {
         "figure": name,
         "configuration": configuration,
@@ -96,10 +103,26 @@ def save_animation(animation: FuncAnimation, name: str, out: Path, formats: Sequ
     paths = []
     for suffix in formats:
         writer = (PillowWriter if suffix == "gif" else FFMpegWriter)(fps=FRAMES_PER_SECOND)
-        with store.whole_file(out / f"{name}.{suffix}") as temporary:
+        with store.whole_file(out / f"{name}.{suffix}") as temporary, _words_of_ffmpeg():
             animation.save(str(temporary), writer=writer, dpi=110)
         paths.append(out / f"{name}.{suffix}")
     return paths
+
+
+@contextlib.contextmanager
+def _words_of_ffmpeg() -> Iterator[None]:
+    """What ffmpeg says when it fails, as a ValueError and not on standard error."""
+    logger = logging.getLogger("matplotlib.animation")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode(errors="replace") if isinstance(error.stderr, bytes) else str(error.stderr or "")
+        words = " ".join(said.split()) or f"it ended with {error.returncode}"
+        raise ValueError(f"format mp4: ffmpeg failed: {words}; gif needs no ffmpeg") from error
+    finally:
+        logger.setLevel(before)
 
 
 def commit() -> str | None:

@@ -38,7 +38,7 @@ ALT = (
 )
 CAPTION = (
     "Iterates of full-batch and mini-batch gradient descent at one step size on a regression with two parameters (b = "
-    "{b}), above, and on the network f = uvx (b = {network_b}), below; contours of the loss, and {shown} ellipses of batch losses. "
+    "{b}) and on the network f = uvx (b = {network_b}); contours of the loss, and {shown} ellipses of batch losses. "
     "Around the minimum of the quadratic mini-batches stay in a cloud of radius {radius:.2f} where the full batch is "
     "within {full:.1g}; on the network they end at a sharpness of {flat:.2f}·(2/η) where the full batch ends at "
     "{sharp:.2f}·(2/η)."
@@ -162,8 +162,8 @@ def animate(rows: Sequence[Row], page: Page) -> FuncAnimation:
 
 def _draw_contours(rows: Sequence[Row], page: Page) -> tuple[Figure, dict[tuple[str, bool], Axes]]:
     figure, _, _ = page.figure(4, aspect=0.75, narrowest=1.2 if page.width < 4 else 3.0)
-    figure.set_figheight(page.tallest if page.is_slide else page.width * (1.0 if page.width < 4 else 0.78))
-    grid = figure.subplots(2, 2, sharex="row", sharey="row")
+    figure.set_figheight(page.tallest if page.is_slide else page.width * (1.3 if page.width < 4 else 0.78))
+    grid = figure.subplots(*((1, 4) if page.is_slide else (2, 2))).reshape(2, 2)
     panels: dict[tuple[str, bool], Axes] = {}
     for (name, problem), line in zip(_problems(CONFIGURATION).items(), grid, strict=True):
         xs, ys = (np.linspace(-2.8, 2.8, 71),) * 2 if name == "quadratic" else (
@@ -179,13 +179,16 @@ def _draw_contours(rows: Sequence[Row], page: Page) -> tuple[Figure, dict[tuple[
                 axes.plot(u, 1 / u, color=BLACK, linewidth=1.2, zorder=2)
             axes.set_xlim(xs[0], xs[-1])
             axes.set_ylim(ys[0], ys[-1])
+            axes.locator_params(steps=[1, 2, 5, 10], nbins=4 if page.is_slide or page.width < 4 else 7)
             panels[name, full] = axes
         line[0].set_ylabel(r"$\theta_2$" if name == "quadratic" else "$v$")
         for axes in line:
             axes.set_xlabel(r"$\theta_1$" if name == "quadratic" else "$u$", labelpad=1)
     for name, line in zip(("quadratic", "network"), grid, strict=True):
-        line[0].set_title(f"{name}, full batch")
-        line[1].set_title(f"{name}, $b={CONFIGURATION[name]['b']}$")
+        end = "\n" if page.is_slide else " "
+        line[0].set_title(f"{name},{end}full batch")
+        line[1].set_title(f"{name},{end}$b={CONFIGURATION[name]['b']}$")
+        line[1].tick_params(labelleft=False)
     handles = [
         Line2D([], [], color=BLUE, marker="o", markersize=2.5, linewidth=0.8, label="full batch"),
         Line2D([], [], color=RED, marker="o", markersize=2.5, linewidth=0.8, label="mini-batch"),

@@ -115,15 +115,14 @@ def numbers(rows: Sequence[Row], configuration: dict[str, Any]) -> dict[str, obj
 
 def draw(rows: Sequence[Row], page: Page) -> Figure:
     figure, n_rows, n_columns = page.figure(2, aspect=0.62, narrowest=2.2)
-    left, right = figure.subplots(n_rows, n_columns, sharey=True).ravel()
+    left, right = figure.subplots(n_rows, n_columns).ravel()
     sizes = sorted({int(row["batch_size"]) for row in rows})
     for k, b in enumerate(sizes):
         color, marker = batch_color(b, max(sizes)), BATCH_MARKERS[k]
-        left.plot(*_curve(rows, "noise", b, "label_noise"), color=color, linewidth=1.2)
+        flow = {"color": color, "linewidth": 1.2, "marker": marker, "markersize": 3, "markerfacecolor": "white"}
+        left.plot(*_curve(rows, "noise", b, "label_noise"), **flow)
         length, distance = _curve(rows, "speed", b, "n_steps")
-        right.plot(
-            length / 1000, distance, color=color, linewidth=1.2, marker=marker, markersize=3.5, markerfacecolor="white"
-        )
+        right.plot(length / 1000, distance, **flow)
         for row in rows:
             if row["panel"] == "SGD" and row["batch_size"] == b:
                 left.errorbar(
@@ -133,7 +132,7 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
     lowest = min(float(row["distance_to_edge"]) for row in rows)
     _draw_slope(left, min(float(row["label_noise"]) for row in rows), lowest / 2, 2.0, r"$\propto\varepsilon^2$")
     lengths = sorted({int(row["n_steps"]) // 1000 for row in rows if row["panel"] == "speed"})
-    _draw_slope(right, lengths[0], lowest / 2, 1.0, r"$\propto$ length $=1/$speed")
+    _draw_slope(right, lengths[0], lowest / 2, 1.0, r"$\propto$ length = 1/speed")
     for axes in (left, right):
         axes.set_xscale("log")
         axes.set_yscale("log")
@@ -146,11 +145,13 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
     for axes in {left, right} if n_rows > 1 else {left}:
         axes.set_ylabel(r"distance $1-(\eta/2)\,Q_b$")
     handles = [
-        Line2D([], [], color=batch_color(b, max(sizes)), marker=BATCH_MARKERS[k], markersize=4, linewidth=1.2,
+        Line2D([], [], color=batch_color(b, max(sizes)), marker=BATCH_MARKERS[k], markersize=4, linewidth=0,
                label=f"$b=n={b}$" if b == max(sizes) else f"$b={b}$")
         for k, b in enumerate(sizes)
     ]  # fmt: skip
-    handles.append(Line2D([], [], color=BLACK, linewidth=1.2, label="flow"))
+    handles.append(
+        Line2D([], [], color=BLACK, linewidth=1.2, marker="o", markersize=3, markerfacecolor="white", label="flow")
+    )
     handles.append(Line2D([], [], color=BLACK, linestyle="", marker="o", markersize=4, label="SGD (95 %)"))
     legend_above(figure, handles)
     return figure

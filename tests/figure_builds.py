@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 from dataclasses import dataclass
@@ -30,11 +31,7 @@ class Quick:
     rows: list[dict[str, Any]]
 
     def draw(self, width: str) -> Figure:
-        page = plots.page(width)
-        with plots.style(page):
-            figure = self.script.draw(self.rows, page)
-            FigureCanvasAgg(figure).draw()
-        return figure
+        return drawn(self.script, self.rows, width)
 
     def of(self, **wanted: object) -> list[dict[str, Any]]:
         """The rows in which these columns have these values."""
@@ -46,6 +43,30 @@ def quick(name: str) -> Quick:
     script = import_module(f"figures.{name}")
     configuration = script.configure(True)
     return Quick(script, configuration, cache.rows(script, name, configuration, lambda _: None))
+
+
+def drawn(script: ModuleType, rows: list[dict[str, Any]], width: str) -> Figure:
+    page = plots.page(width)
+    with plots.style(page):
+        figure: Figure = script.draw(rows, page)
+        FigureCanvasAgg(figure).draw()
+    return figure
+
+
+def draw_committed(name: str, width: str) -> Figure:
+    """The figure as it is published, from the committed data."""
+    rows = read(Path(figures.__file__).parent / "output" / f"{name}.csv")
+    typed = [{key: _typed(value) for key, value in row.items()} for row in rows]
+    return drawn(import_module(f"figures.{name}"), typed, width)
+
+
+def _typed(text: str) -> Any:
+    if text in ("True", "False"):
+        return text == "True"
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def read(path: Path) -> list[dict[str, str]]:

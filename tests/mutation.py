@@ -192,6 +192,13 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ("statistics/estimate.py", r"^ENUMERATION_LIMIT = ", "a budget of seconds, not a formula"),
     ("_kernels/gradient_forms.py", r"^(p[0-3]|projection) \+= .* → ", "its sign is lost in the square"),
     ("statistics/perron.py", r"^if n <= p: # ", ROUTES),
+    ("statistics/minibatch.py", r"^stretches = .*max\(1, .* # 1 → 2", "memory only: one stretch more"),
+    (
+        "statistics/mean_square.py",
+        r"^rounding = float\(8 .* # 8 → 16",
+        "a margin for rounding: a larger one is as valid",
+    ),
+    ("_kernels/gradient_forms.py", r"^while a \+ 4 <= b: # 4 → 8", "the rest is taken one row at a time"),
     (
         "statistics/perron.py",
         r"^for floor in ",

@@ -8,7 +8,7 @@ import scipy.linalg
 
 import esssim as es
 from esssim.problems import BlockCurvature
-from esssim.statistics import pointwise
+from esssim.statistics import mean_square, pointwise
 from esssim.statistics.block_perron import BlockPerron
 from esssim.statistics.mean_square import top_of_pencil
 from esssim.statistics.perron import PerronMatrix
@@ -142,3 +142,17 @@ def test_pointwise_statistics_of_samples_of_several_rows(shape: tuple[int, int, 
     vectors = np.random.default_rng(6).standard_normal((3, shape[2]))
     expected = [v @ hessian @ v for v in vectors]
     np.testing.assert_allclose(pointwise._mean_quadratic_forms(curvature, vectors), expected, rtol=1e-13)
+
+
+def test_either_side_may_be_large_but_not_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mean_square, "LARGEST_GRAM", 8)
+    for shape in ((5, 2, 4), (2, 2, 30)):
+        factors = factors_of(shape)
+        assert top_of_pencil(BlockCurvature(factors), 0.3).value == pytest.approx(dense_top(factors, 0.3), rel=1e-10)
+    with pytest.raises(ValueError, match="n_samples·n_outputs = 10 and n_params = 9, one of them at most 8"):
+        top_of_pencil(BlockCurvature(factors_of((5, 2, 9))), 0.3)
+
+
+def test_a_vector_is_raised_by_a_fraction_of_its_size() -> None:
+    raised = PerronMatrix.of(np.eye(3), 0.2).raised(np.array([0.0, 1.0, 4.0]), 0.25)
+    np.testing.assert_allclose(raised, [1.0, 2.0, 5.0], rtol=1e-15)

@@ -8,8 +8,7 @@ import pytest
 import esssim as es
 from esssim import plots
 from esssim.claims.flow_runs import FlowExperiment, run_flow
-from esssim.claims.network_runs import NetworkExperiment, run_network
-from esssim.claims.networks import network_level
+from esssim.claims.network_runs import NetworkExperiment
 from esssim.claims.published import closest_table
 from esssim.claims.ramp import trajectory
 from esssim.claims.thresholds import second_moment_radius
@@ -22,8 +21,9 @@ __all__ = ["shared_cache"]
 # Of the largest number of a column. One machine gives the same numbers again; another one's rounding is carried along a
 # run of SGD and multiplied where it comes near its edge: a change of the last bits moved full runs by 0.1 %.
 TOLERANCE, SIMULATED_TOLERANCE = 1e-5, 1e-2
-NETWORKS = ("network_training", "network_levels", "network_changes")
-SIMULATED = ("levels", "ramp", "flow", "wall", "counterexamples", "phase", *NETWORKS)
+SIMULATED = (
+    "levels", "ramp", "flow", "wall", "counterexamples", "phase", "networks", "network_gap", "interventions",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -69,32 +69,6 @@ def test_ramp_is_that_of_the_experiments() -> None:
             assert all(row[name] <= slack * row[f"{name}_highest"] for row in mine)
         ratios = [p["step_size"] / run.first_edge for p in points]
         np.testing.assert_allclose([row["relative_step_size"] for row in mine], ratios, rtol=1e-12)
-
-
-def test_network_levels_are_those_of_the_runs() -> None:
-    data = quick("network_levels")
-    for item in data.configuration["runs"]:
-        run = NetworkExperiment(**item["run"])
-        for row in data.of(kind="level", batch_size=run.batch_size):
-            level = network_level(run, row["statistic"])
-            np.testing.assert_allclose([row["level"], row["lower"]], [level.value, level.interval[0]], rtol=1e-12)
-            assert row["verdict"] == level.verdict
-    (row,) = data.of(kind="gap", seed=0)
-    assert abs(row["gap"] - row["predicted"]) < row["error"] + 3 * row["standard_error"]
-
-
-@pytest.mark.parametrize("name", ["network_training", "network_changes"])
-def test_courses_of_networks_are_those_of_the_runs(name: str) -> None:
-    data = quick(name)
-    runs = data.configuration["runs"]
-    options = runs["lowered-batch-size"] if isinstance(runs, dict) else runs[0]
-    key = {"change": "lowered-batch-size"} if isinstance(runs, dict) else {"batch_size": options["batch_size"]}
-    trace, mine = run_network(NetworkExperiment(**options)), data.of(**key)
-    for statistic in plots.LOOKS:
-        levels = (trace[statistic] * trace["step_size"] / 2).values
-        np.testing.assert_allclose([row[statistic] for row in mine], levels.mean(axis=0), rtol=1e-12)
-        np.testing.assert_allclose([row[f"{statistic}_lowest"] for row in mine], levels.min(axis=0), rtol=1e-12)
-    assert [row["step"] for row in mine] == trace["step"].values.tolist()
 
 
 def test_flow_lines_are_those_of_the_flow() -> None:
@@ -228,3 +202,68 @@ def test_teaching_iterates_follow_the_batches() -> None:
         centre = np.array([row["centre_x"], row["centre_y"]])
         moved = np.array([following["x"] - row["x"], following["y"] - row["y"]])
         np.testing.assert_allclose(moved, -eta * batch @ (np.array([row["x"], row["y"]]) - centre), rtol=1e-8)
+
+
+def network(options: dict[str, object]) -> NetworkExperiment:
+    return NetworkExperiment(**options | {"hidden": tuple(options["hidden"])})  # type: ignore[arg-type]
+
+
+def test_networks_start_and_settle_where_their_runs_do() -> None:
+    data = quick("networks")
+    for options in data.configuration["runs"]:
+        run = network(options)
+        first = next(row for row in data.of(kind="training", batch_size=run.batch_size) if row["step"] == 0)
+        tops = [np.linalg.eigvalsh(run.problem.hessian(theta))[-1] for theta in run.starts]
+        np.testing.assert_allclose(first["sharpness"], run.first_step_size / 2 * np.mean(tops), rtol=1e-5)
+        for name in plots.LOOKS:
+            (row,) = data.of(kind="level", batch_size=run.batch_size, statistic=name)
+            late = [
+                r[name] for r in data.of(kind="training", batch_size=run.batch_size) if r["step"] >= run.n_steps / 2
+            ]
+            np.testing.assert_allclose(row["level"], np.mean(late), rtol=1e-12)
+            assert row["lower"] < row["level"] < row["upper"]
+
+
+def test_network_gap_is_that_of_dense_hessians() -> None:
+    data = quick("network_gap")
+    run = network(data.configuration["run"])
+    for replica, theta in enumerate(run.starts):
+        hessians = np.stack([run.problem.hessian(theta, np.array([i])) for i in range(run.n_samples)])
+        top = np.linalg.eigvalsh(hessians.mean(axis=0))[-1]
+        n = run.n_samples
+        left_out = (n * hessians.mean(axis=0) - hessians) / (n - 1)
+        for b, batches in ((1, hessians), (n - 1, left_out)):
+            (row,) = data.of(point="start", replica=replica, batch_size=b)
+            gap = np.linalg.eigvalsh(batches)[:, -1].mean() / top - 1
+            np.testing.assert_allclose(row["gap"], gap, rtol=1e-5)
+            assert row["exact"]
+            assert abs(row["predicted"] - gap) <= row["error"] + 1e-6 * gap
+    trained = data.of(point="trained", batch_size=1)
+    assert all(
+        row["sharpness"] != other["sharpness"]
+        for row, other in zip(trained, data.of(point="start", batch_size=1), strict=True)
+    )
+
+
+def test_interventions_jump_at_the_parameters_of_the_change() -> None:
+    from esssim import bridge
+
+    data = quick("interventions")
+    for name, factor in (("raised step size", 1.25), ("raised batch size", 1.0)):
+        run = network(data.configuration["runs"][name])
+        trace = bridge.train(
+            run.problem, run.starts, step_size=run.first_step_size, sampling=es.WithoutReplacement(run.batch_size),
+            n_steps=run.change_at, n_replicas=run.n_replicas, record=("theta",), n_records=2, seed=run.seed,
+        )  # fmt: skip
+        tops = [np.linalg.eigvalsh(run.problem.hessian(theta))[-1] for theta in trace["theta"].values[:, -1]]
+        levels = factor * run.first_step_size / 2 * np.array(tops)
+        rows = data.of(kind="training", intervention=name)
+        (row,) = (row for row in rows if row["step"] == run.change_at)
+        found = [row[key] for key in ("sharpness_lowest", "sharpness", "sharpness_highest")]
+        np.testing.assert_allclose(found, [levels.min(), levels.mean(), levels.max()], rtol=1e-5)
+        (returned,) = data.of(kind="return", intervention=name, statistic="sharpness")
+        before = np.mean([r["sharpness"] for r in rows if r["step"] < run.change_at])
+        late = np.mean([r["sharpness"] for r in rows if r["step"] >= (run.change_at + run.n_steps) / 2])
+        # Means of ratios there, the ratio of means here.
+        assert returned["jump"] == pytest.approx(row["sharpness"] / before, rel=0.02)
+        assert returned["end"] == pytest.approx(late / before, rel=0.02)

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -24,10 +25,11 @@ from esssim import _scripts, cli, plots
 from figures import cache, style
 from figures.__main__ import main
 from figures.gallery import gallery
-from tests.figure_builds import NAMES, quick
+from tests.figure_builds import NAMES, draw_committed, quick
 
 # The narrowest page, the usual one, and the one that is wider than high.
 WIDTHS = ("neurips1", "icml2", "slides")
+NETWORKS = ("networks", "network_gap", "interventions")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,7 +59,7 @@ def drawn_texts(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[Text]:
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", NAMES)
 def test_no_text_overlaps_another_or_leaves_the_figure(name: str, width: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    figure = quick(name).draw(width)
+    figure = draw_committed(name, width)
     texts = drawn_texts(figure, monkeypatch)
     assert len(texts) > 10
     boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
@@ -144,6 +146,51 @@ def test_animation_lasts_a_frame_per_step(tmp_path: Path) -> None:
         milliseconds = [(picture.seek(k), picture.info["duration"])[1] for k in range(picture.n_frames)]
     assert len(milliseconds) > n_steps / 2
     assert sum(milliseconds) == pytest.approx(1000 * n_steps / style.FRAMES_PER_SECOND, rel=0.05)
+
+
+class TestFfmpeg:
+    @pytest.fixture(autouse=True)
+    def empty_path(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "bin").mkdir()
+        monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+
+    def run(self, tmp_path: Path) -> tuple[int, Path]:
+        out = tmp_path / "out"
+        arguments = ["figure", "teaching", "--quick", "--width", "icml1", "--format", "mp4", "--out", str(out)]
+        return cli.run(arguments), out / "teaching.mp4"
+
+    def program(self, tmp_path: Path, script: str) -> None:
+        path = tmp_path / "bin" / "ffmpeg"
+        path.write_text(f"#!{sys.executable}\n{script}", encoding="utf-8")
+        path.chmod(0o755)
+
+    def test_absent(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        code, film = self.run(tmp_path)
+        assert code == 2
+        line = "error: format mp4 needs the program ffmpeg, which is not there; gif needs nothing\n"
+        assert capsys.readouterr().err == line
+        assert not film.parent.exists()
+
+    def test_failing_says_why_in_one_line(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        self.program(tmp_path, "import sys\nsys.exit('Unknown encoder\\n  h264')")
+        code, film = self.run(tmp_path)
+        assert code == 2
+        assert "error: format mp4: ffmpeg failed: Unknown encoder h264; gif needs no ffmpeg\n" in capfd.readouterr().err
+        assert not film.exists()
+
+    def test_gets_every_frame_of_the_film(self, tmp_path: Path) -> None:
+        """A film of what it is sent: its arguments and the number of bytes."""
+        script = "import sys\nsize = len(sys.stdin.buffer.read())\nopen(sys.argv[-1], 'w').write(f'{size} {sys.argv}')"
+        self.program(tmp_path, script)
+        code, film = self.run(tmp_path)
+        assert code == 0
+        size, arguments = film.read_text(encoding="utf-8").split(maxsplit=1)
+        width, height = (int(part) for part in re.search(r"'(\d+)x(\d+)'", arguments).groups())  # type: ignore[union-attr]
+        n_frames = 1 + max(row["step"] for row in quick("teaching").rows)
+        assert int(size) == 4 * width * height * n_frames
+        # Half of the players take no film of an odd number of pixels.
+        assert (width % 2, height % 2) == (0, 0)
+        assert f"'-framerate', '{style.FRAMES_PER_SECOND}'" in arguments
 
 
 def test_rows_are_computed_once_for_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,30 +290,48 @@ def test_bad_input_is_one_line_before_any_work(
         assert message in capsys.readouterr().err
 
 
-def test_figures_of_networks_are_skipped_without_torch_and_said_to_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(importlib.import_module("esssim.claims.verify"), "find_spec", lambda _: None)
-    built: list[str] = []
-    monkeypatch.setattr("figures.__main__.build", lambda name, *_, **__: built.append(name) or [])
-    assert main(["--out", str(tmp_path)]) == 0
-    networks = [name for name in NAMES if name.startswith("network_")]
-    assert built == [name for name in NAMES if name not in networks]
-    skipped = [line for line in capsys.readouterr().out.splitlines() if "skipped" in line]
-    assert skipped == [f"{name}: skipped, PyTorch is not installed: pip install 'esssim[bridge]'" for name in networks]
-    assert cli.run(["figure", "network_levels", "--out", str(tmp_path / "none")]) == 2
-    assert "figure 'network_levels' cannot be built: PyTorch is not installed" in capsys.readouterr().err
-
-
 def test_programs_that_are_not_there_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
     with pytest.raises(ValueError, match="mp4 needs the program ffmpeg"):
         figures.check("teaching", "icml2", ["mp4"])
-    with pytest.raises(ValueError, match="usetex needs the programs latex and dvipng"):
+    with pytest.raises(ValueError, match="usetex needs latex and dvipng, not found on PATH"):
         figures.check("levels", "icml2", usetex=True)
     assert figures.check("teaching", "icml2")[1] == ("pdf", "svg", "png", "gif")
-    monkeypatch.setattr("shutil.which", lambda name: name)
+    monkeypatch.setattr("shutil.which", lambda name: None if name == "dvipng" else name)
+    with pytest.raises(ValueError, match="usetex needs dvipng, not found"):
+        figures.check("levels", "icml2", usetex=True)
     assert figures.check("teaching", "icml2")[1] == ("pdf", "svg", "png", "gif", "mp4")
+
+
+class TestWithoutTorch:
+    @pytest.fixture(autouse=True)
+    def without_torch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(importlib.import_module("esssim.claims.verify"), "find_spec", lambda name: None)
+        monkeypatch.setattr("figures.cache.rows", pytest.fail)
+
+    @pytest.mark.parametrize("name", NETWORKS)
+    def test_one_figure_says_what_to_install(
+        self, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        line = (
+            f"error: figure '{name}' draws torch networks, and PyTorch is not installed: pip install 'esssim[bridge]'\n"
+        )
+        for command in (cli.run, main):
+            arguments = [name, "--quick", "--out", str(tmp_path / "none")]
+            assert command(["figure", *arguments] if command is cli.run else arguments) == 2
+            captured = capsys.readouterr()
+            assert (captured.out, captured.err) == ("", line)
+        assert not (tmp_path / "none").exists()
+
+    def test_all_figures_go_on_with_the_rest(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        built: list[str] = []
+        monkeypatch.setattr("figures.__main__.build", lambda name, *_, **__: built.append(name) or [])
+        assert main(["--quick", "--out", str(tmp_path)]) == 0
+        assert built == [name for name in NAMES if name not in NETWORKS]
+        words = "PyTorch is not installed: pip install 'esssim[bridge]'"
+        assert capsys.readouterr().err == f"not built: {', '.join(NETWORKS)}: {words}\n"
 
 
 def test_text_is_escaped_for_latex_outside_of_formulas() -> None:

@@ -399,6 +399,17 @@ def test_gradients_in_stretches_share_one_scale(monkeypatch: pytest.MonkeyPatch)
         es.batch_sharpness(flat, np.zeros(1), es.WithoutReplacement(2))
 
 
+@pytest.mark.parametrize("size", [1e-3, 1e-90])
+def test_batch_sharpness_next_to_the_saddle(size: float) -> None:
+    """u = v → 0: g = (su, su) and H couples u and v by s = −Xᵀy/b alone, so that gᵀHg/‖g‖² = Σs³/Σs² per batch."""
+    inputs, targets = np.array([[1.0, 0.5], [0.0, -2.0], [3.0, 1.0]]), np.array([1.0, -1.0, 2.0])
+    problem, theta = es.DiagonalLinearNetwork(inputs, targets), np.full(4, size)
+    s = -inputs * targets[:, None]
+    expected = ((s**3).sum(axis=1) / (s**2).sum(axis=1)).mean()
+    found = es.batch_sharpness(problem, theta, es.WithoutReplacement(1)).value
+    assert found == pytest.approx(expected, rel=max(10 * size, 1e-14))
+
+
 Function = Callable[..., es.Estimate]
 SAMPLED: dict[str, Function] = {
     "minibatch_sharpness": es.minibatch_sharpness,

@@ -22,6 +22,7 @@ from esssim.plots.ramp import (
     ramp_svg,
     report_pictures,
     svg_text,
+    trace_rows,
 )
 from esssim.plots.style import (
     BATCH_MARKERS,
@@ -86,4 +87,5 @@ __all__ = [
     "style",
     "svg_text",
     "thin_labels",
+    "trace_rows",
 ]

@@ -30,11 +30,19 @@ def draw_edge(axes: Axes, label: str | None = r"$2/\eta$", tolerance: float | No
         )  # fmt: skip
 
 
-def draw_ramp(axes: Axes, rows: Sequence[Row], label: str | None = r"$2/\eta$") -> None:
-    """The rows of one run (`ramp_rows`): (η/2)·statistic against η/η₀, mean and range of the replicas."""
-    x = _column(rows, "relative_step_size")
+def draw_ramp(
+    axes: Axes,
+    rows: Sequence[Row],
+    label: str | None = r"$2/\eta$",
+    x_name: str = "relative_step_size",
+    since: float | None = FOLLOWED,
+) -> None:
+    """The rows of one run (`trace_rows`): (η/2)·statistic, mean and range of the replicas, against a column, by default
+    η/η₀; a dotted line at `since`, from where levels are averaged."""
+    x = _column(rows, x_name)
     draw_edge(axes, label)
-    axes.axvline(FOLLOWED, color=GREY, linewidth=0.6, linestyle=(0, (1, 2)), zorder=1)
+    if since is not None:
+        axes.axvline(since, color=GREY, linewidth=0.6, linestyle=(0, (1, 2)), zorder=1)
     for rank, (name, look) in enumerate(reversed(LOOKS.items())):
         low, high = _column(rows, f"{name}_lowest"), _column(rows, f"{name}_highest")
         axes.fill_between(x, low, high, color=look.color, alpha=0.25, linewidth=0, zorder=2 + rank)
@@ -71,10 +79,10 @@ def _name_farthest(
     """The level farthest from the edge, as a number beside its point."""
     k = int(np.argmax(np.abs(level - 1)))
     if abs(level[k] - 1) >= at_least:
-        above = level[k] > 1
+        above, first = level[k] > 1, k == 0
         axes.annotate(
-            f"{level[k]:.2f}", (b[k], level[k]), (0, 5) if above else (6, -7), textcoords="offset points",
-            ha="center" if above else "left", va="bottom" if above else "center", fontsize=small_letters(), color=color,
+            f"{level[k]:.2f}", (b[k], level[k]), (-3 if first else 0, 5 if above else -4), textcoords="offset points",
+            ha="left" if first else "center", va="bottom" if above else "top", fontsize=small_letters(), color=color,
         )  # fmt: skip
 
 

@@ -28,6 +28,11 @@ class Page:
     def is_slide(self) -> bool:
         return math.isfinite(self.tallest)
 
+    @property
+    def statistics_extra(self) -> float:
+        """Inches (at letters of 8 points) for the legend of the six statistics, which narrow pages hold in one column."""
+        return (6 if self.width < 4 else 3) * LEGEND
+
     def grid(
         self, n_panels: int, aspect: float = 0.85, narrowest: float = NARROWEST, extra: float = 3 * LEGEND
     ) -> tuple[int, int, float]:

@@ -9,9 +9,11 @@ from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray
 
 from esssim.claims.model import Row
-from esssim.claims.ramp import BATCH_SIZES, QUICK, SAMPLES, TOLERANCE, experiment, trajectory
+from esssim.claims.ramp import BATCH_SIZES, QUICK, SAMPLES, TOLERANCE, experiment
+from esssim.claims.trajectories import mean_trajectory
 from esssim.experiments import FOLLOWED, LEVELS, RampExperiment, ramp_level, run_ramp
 from esssim.plots.axes import draw_levels, draw_ramp, thin_labels
 from esssim.plots.pages import REPORT, Page
@@ -45,24 +47,30 @@ def level_experiments(quick: bool) -> list[RampExperiment]:
     return [run for group in groups if len(group) > 1 for run in group]
 
 
+def trace_rows(trace: xarray.Dataset, after: float) -> list[Row]:
+    """Per record: step, η, whether it is averaged (from step `after` on), and for every statistic the mean, lowest and
+    highest (η/2)·statistic over the replicas that never diverged."""
+    survived = trace.isel(replica=np.flatnonzero(trace["diverged_at"].values < 0))
+    rows: list[Row] = []
+    for name in LOOKS:
+        levels = survived[name] * survived["step_size"] / 2
+        lowest, highest = levels.min("replica").values, levels.max("replica").values
+        for k, point in enumerate(mean_trajectory(trace, name, after)):
+            if k == len(rows):
+                rows.append({key: point[key] for key in ("step", "step_size", "in_window")})
+            rows[k] |= {name: point["level"]}
+            rows[k] |= {f"{name}_lowest": float(lowest[k]), f"{name}_highest": float(highest[k])}
+    return rows
+
+
 def ramp_rows(experiments: Iterable[RampExperiment]) -> list[Row]:
-    """Per record of each run: η/η₀ and, for every statistic, mean, lowest and highest (η/2)·statistic over replicas."""
+    """Per record of each run: η/η₀ and the levels of `trace_rows`."""
     rows: list[Row] = []
     for run in experiments:
-        trace = run_ramp(run)
-        survived = trace.isel(replica=np.flatnonzero(trace["diverged_at"].values < 0))
-        mine: list[Row] = []
-        for name in LOOKS:
-            levels = survived[name] * survived["step_size"] / 2
-            lowest, highest = levels.min("replica").values, levels.max("replica").values
-            for k, point in enumerate(trajectory(run, name)):
-                if k == len(mine):
-                    ratio = float(point["step_size"]) / run.first_edge
-                    start: Row = {"setting": run.setting, "batch_size": run.batch_size, "step": point["step"]}
-                    mine.append(start | {"relative_step_size": ratio, "in_window": point["in_window"]})
-                mine[k] |= {name: point["level"]}
-                mine[k] |= {f"{name}_lowest": float(lowest[k]), f"{name}_highest": float(highest[k])}
-        rows += mine
+        for row in trace_rows(run_ramp(run), run.after):
+            ratio = float(row.pop("step_size")) / run.first_edge
+            start: Row = {"setting": run.setting, "batch_size": run.batch_size, "step": row.pop("step")}
+            rows.append(start | {"relative_step_size": ratio} | row)
     return rows
 
 
@@ -93,7 +101,7 @@ def level_rows(experiments: Iterable[RampExperiment]) -> list[Row]:
 def ramp_figure(rows: Sequence[Row], page: Page = REPORT) -> Figure:
     """Every statistic along the ramp, one panel per batch size of `ramp_rows`. Call within `style`."""
     sizes = list(dict.fromkeys(int(row["batch_size"]) for row in rows))
-    figure, n_rows, n_columns = page.figure(len(sizes), aspect=0.65, narrowest=1.2)
+    figure, n_rows, n_columns = page.figure(len(sizes), aspect=0.65, narrowest=1.2, extra=page.statistics_extra)
     grid = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
     panels = list(grid.flat)
     n = SAMPLES[str(rows[0]["setting"])]
@@ -122,7 +130,7 @@ def levels_figure(rows: Sequence[Row], page: Page = REPORT) -> Figure:
     from matplotlib.ticker import MultipleLocator
 
     settings = list(dict.fromkeys(str(row["setting"]) for row in rows))
-    figure, n_rows, n_columns = page.figure(len(settings), aspect=0.85, narrowest=1.7)
+    figure, n_rows, n_columns = page.figure(len(settings), aspect=0.85, narrowest=1.7, extra=page.statistics_extra)
     grid = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False)
     panels = list(grid.flat)
     for axes, setting in zip(panels, settings, strict=False):
