@@ -109,6 +109,26 @@ def test_a_warm_start_saves_products() -> None:
     assert warm.products < cold.products / 1.5
 
 
+def test_a_start_counts_by_its_direction_only() -> None:
+    matrices = with_spectrum(np.linspace(0.0, 1.0, 200) ** 3)
+    top = np.linalg.eigh(matrices[0])[1][:, -1]
+    curvatures = {size: Known(matrices) for size in (1.0, 1e-6, 1e6)}
+    for size, curvature in curvatures.items():
+        lanczos_top_pairs(curvature, np.array([[0]]), start=size * top)
+    assert len({curvature.products for curvature in curvatures.values()}) == 1
+    # Without any direction, a random one.
+    found = lanczos_top_pairs(Known(matrices), np.array([[0]]), start=np.zeros(200))
+    assert found.values[0] == pytest.approx(1.0, rel=1e-12)
+
+
+def test_the_batch_that_is_farthest_off_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batched, "MAX_PRODUCTS", 1)
+    easy, hard = np.array([1.0, *np.linspace(0.0, 0.3, 99)]), np.linspace(0.0, 1.0, 100)
+    for order, worst in (((easy, hard, easy), 1), ((hard, easy, easy), 0)):
+        with pytest.raises(RuntimeError, match=rf"of batch \[{worst}\]"):
+            lanczos_top_pairs(Known(with_spectrum(*order), tolerance=1e-12), ALONE)
+
+
 def test_chunks_and_the_pilot_change_no_digit_that_counts() -> None:
     rng = np.random.default_rng(1)
     rows = rng.standard_normal((80, 2, 60))
