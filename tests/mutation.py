@@ -137,7 +137,7 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
         SCALE,
     ),
     ("spectra/gram.py", r"# b > |^elif _gram_pays|^return shape\[0\] \*\* 2 .* # (?!1 → 2)", ROUTES),
-    ("spectra/gram.py", r"^product = scaled @ .* # (0 → 1|1 → 2|scaled\.shape\[0\] <= )", ROUTES),
+    ("spectra/gram.py", r"^product = scaled @ .* # (0 → 1|scaled\.shape\[0\] <= )", ROUTES),
     (
         "spectra/batched.py",
         r"^FIRST_LOOK = |^stride = .* # (3|6) → ",
