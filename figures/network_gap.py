@@ -135,7 +135,7 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
         above.set_title(title)
         _draw_gap(above, rows, point)
         _draw_ratio(below, rows, point)
-        batch_axis(below, [b for b in sizes if b.bit_count() == 1] + [n], n)
+        batch_axis(below, [b for b in sizes if b.bit_count() == 1] + [n - 1], n)
         below.set_xlim(0.85, 1.15 * n)
     gaps = np.array([row["gap"] for row in rows], dtype=float)
     grid[0, 0].set_ylim(gaps[gaps > 0].min() / 2, 3 * gaps.max())

@@ -87,11 +87,12 @@ def _name_farthest(
 
 
 def batch_axis(axes: Axes, sizes: Sequence[int], n: int) -> None:
-    """A logarithmic axis of batch sizes that ends with b = n."""
+    """A logarithmic axis of batch sizes that ends with b = n, or with n − 1, where nothing is left at n."""
     from matplotlib.ticker import NullLocator
 
+    ends = {n: f"$n={n}$", n - 1: f"$n-1={n - 1}$"}
     axes.set_xscale("log")
-    axes.set_xticks(list(sizes), [f"$n={b}$" if b == n else str(b) for b in sizes])
+    axes.set_xticks(list(sizes), [ends.get(b, str(b)) for b in sizes])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("batch size $b$")
 
