@@ -114,6 +114,8 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
         "scratch memory: what is too much is never read",
     ),
     ("_kernels/eigenvalue.py", r"^moving = 0\.0 # ", "speed only: idle rounds after the last lane has stopped"),
+    ("_kernels/eigenvalue.py", r"^size = matrices\.shape\[0\] # 0 → 1", "the matrices are square"),
+    ("spectra/gram.py", r"^GRAM_NUMBERS = ", "a budget of numbers, not a formula"),
     ("_kernels/eigenvalue.py", r"^v\[lane\] = v0 if .* # 0\.0 → 1", "its factor tau is zero there"),
     ("_kernels/eigenvalue.py", r"→ step >= 0\.0", BOUNDARY),
     ("_kernels/eigenvalue.py", r"→ smallest\[lane\] >= 0\.0|→ b < p ", BOUNDARY),
