@@ -14,6 +14,7 @@ import pytest
 import esssim as es
 from esssim import measure
 from esssim.sampling import Sampling
+from esssim.statistics import estimate
 from tests.conftest import Run
 
 torch = pytest.importorskip("torch", reason="the bridge needs PyTorch")
@@ -213,6 +214,16 @@ class TestRecords:
         sampled = found["interaction_aware_sharpness"]
         assert abs(sampled.value - exact) < 4 * sampled.standard_error
         assert sampled.standard_error < 0.1 * exact
+
+    def test_ratios_do_not_depend_on_how_batches_are_cut_into_calls(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        problem, scheme = network_problem(), es.WithoutReplacement(2)
+        whole, pieces = [], []
+        for found, chunk in ((whole, 4096), (pieces, 7)):
+            monkeypatch.setattr(estimate, "CHUNK", chunk)
+            found += sampled_ratios(problem, problem.theta0, scheme, 60, np.random.SeedSequence(1)).values()
+        for one, other in zip(whole, pieces, strict=True):
+            assert other.value == pytest.approx(one.value, rel=1e-12)
+            assert other.standard_error == pytest.approx(one.standard_error, rel=1e-12)
 
     def test_ratios_without_a_gradient_are_undefined(self) -> None:
         """Targets that the network has: 0/0, as in the records of the core."""

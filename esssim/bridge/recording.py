@@ -70,13 +70,14 @@ def sampled_ratios(
     """
     curvature = TorchCurvature(problem, theta)
     everyone = np.arange(problem.n_samples)
+    # One unit for all batches: however they are cut into calls, the means are of the same thing.
+    unit = float(np.abs(curvature.gradients(everyone[None])).max()) or 1.0
 
     @cache
     def forms(flat: bytes) -> FloatArray:
-        """g_BᵀH_Bg_B, g_BᵀHg_B, ‖g_B‖² in units of the largest gradient, (m, 3)."""
+        """g_BᵀH_Bg_B, g_BᵀHg_B, ‖g_B‖² for gradients in units of the full one's largest entry, (m, 3)."""
         batches = np.frombuffer(flat, dtype=np.int64).reshape(-1, sampling.batch_size)
-        gradients = curvature.gradients(batches)
-        gradients = gradients / (np.abs(gradients).max() or 1.0)
+        gradients = curvature.gradients(batches) / unit
         own = curvature.bound(batches)(gradients)
         full = curvature.bound(np.broadcast_to(everyone, (len(batches), len(everyone))))(gradients)
         return np.stack([(gradients * other).sum(axis=1) for other in (own, full, gradients)], axis=1)
