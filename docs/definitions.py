@@ -25,6 +25,7 @@ from esssim._threads import one_blas_thread
 from esssim.bridge.curvature import TorchCurvature
 from esssim.claims.gap_tables import as_json
 from esssim.claims.model import Row
+from esssim.report.pages import keep_page
 
 SAMPLES, BATCH_SIZE, STEP_SIZE, STEPS = 512, 32, 0.5, 3000
 SEEDS = 5
@@ -258,26 +259,19 @@ def markdown(content: dict[str, list[Row]]) -> str:
     return head + "\n".join(lines) + "\n" + TAIL.format(least=11)
 
 
+def stored() -> str:
+    """The page with the numbers that are kept beside it."""
+    return markdown(json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8")))
+
+
+def keep(numbers: Path) -> None:
+    """Measure, and write the numbers."""
+    with one_blas_thread():
+        store.write_text(numbers, as_json(measure()))
+
+
 def main() -> int:
-    """0 done, 1 with --check where the page is out of date, 2 for anything else on the command line."""
-    page = Path(__file__).with_suffix(".md")
-    numbers = page.with_suffix(".json")
-    if sys.argv[1:] not in ([], ["--check"]):
-        print("usage: python docs/definitions.py [--check]", file=sys.stderr)
-        return 2
-    if not sys.argv[1:]:
-        with one_blas_thread():
-            content = measure()
-        store.write_text(numbers, as_json(content))
-        store.write_text(page, markdown(content))
-        return 0
-    try:
-        if page.read_text(encoding="utf-8") == markdown(json.loads(numbers.read_text(encoding="utf-8"))):
-            return 0
-    except ValueError as error:
-        print(f"error: {numbers}: {error}", file=sys.stderr)
-    print(f"error: {page} is out of date: run python docs/definitions.py", file=sys.stderr)
-    return 1
+    return keep_page(__file__, stored, keep)
 
 
 if __name__ == "__main__":

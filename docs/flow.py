@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from esssim import store
+from esssim.report.pages import keep_page
 
 FOLDER = Path(__file__).parent
 HEAD = """# The stochastic central flow
@@ -99,18 +99,7 @@ def markdown() -> str:
 
 
 def main() -> int:
-    """0 done, 1 with --check where the page is out of date, 2 for anything else on the command line."""
-    page = FOLDER / "flow.md"
-    if sys.argv[1:] not in ([], ["--check"]):
-        print("usage: python docs/flow.py [--check]", file=sys.stderr)
-        return 2
-    if not sys.argv[1:]:
-        store.write_text(page, markdown())
-        return 0
-    if page.is_file() and page.read_text(encoding="utf-8") == markdown():
-        return 0
-    print(f"error: {page} is out of date: run python docs/flow.py", file=sys.stderr)
-    return 1
+    return keep_page(__file__, markdown)
 
 
 if __name__ == "__main__":

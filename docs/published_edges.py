@@ -14,6 +14,7 @@ from esssim import store
 from esssim.claims import published, self_stabilisation
 from esssim.claims.gap_tables import as_json
 from esssim.claims.model import Row
+from esssim.report.pages import keep_page
 
 HEAD = """# Published edges against the exact mean-square edge
 
@@ -78,22 +79,13 @@ def markdown(content: dict[str, list[Row]]) -> str:
     return "\n".join([*parts, SOURCES])
 
 
+def stored() -> str:
+    """The page with the numbers that are kept beside it."""
+    return markdown(json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8")))
+
+
 def main() -> int:
-    """0 done, 1 with --check where the page is out of date, 2 for anything else on the command line."""
-    page = Path(__file__).with_suffix(".md")
-    numbers = page.with_suffix(".json")
-    if sys.argv[1:] not in ([], ["--check"]):
-        print("usage: python docs/published_edges.py [--check]", file=sys.stderr)
-        return 2
-    if not sys.argv[1:]:
-        content = measure()
-        store.write_text(numbers, as_json(content))
-        store.write_text(page, markdown(content))
-        return 0
-    if page.read_text(encoding="utf-8") == markdown(json.loads(numbers.read_text(encoding="utf-8"))):
-        return 0
-    print(f"error: {page} is out of date: run python docs/published_edges.py", file=sys.stderr)
-    return 1
+    return keep_page(__file__, stored, lambda numbers: store.write_text(numbers, as_json(measure())))
 
 
 if __name__ == "__main__":

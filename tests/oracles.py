@@ -91,6 +91,17 @@ def dense_pencil(hessians: np.ndarray, sampling: es.Sampling) -> tuple[np.ndarra
     return d, (np.kron(h, identity) + np.kron(identity, h)) / 2
 
 
+def dense_pencil_top(hessians: np.ndarray, c: float) -> float:
+    """λ_max(C⁺D) from Kronecker products on the range of H, D by the moment identity."""
+    mean = hessians.mean(axis=0)
+    values, vectors = np.linalg.eigh(mean)
+    basis = vectors[:, values > 1e-10 * values[-1]]
+    h, reduced = basis.T @ mean @ basis, basis.T @ hessians @ basis
+    d = (1 - c) * np.kron(h, h) + c * np.mean([np.kron(a, a) for a in reduced], axis=0)
+    identity = np.eye(len(h))
+    return float(scipy.linalg.eigh(d, (np.kron(h, identity) + np.kron(identity, h)) / 2, eigvals_only=True)[-1])
+
+
 def mean_square_sharpness(problem: es.Problem, theta: np.ndarray, sampling: es.Sampling) -> float:
     """Q_b as the top of the dense r²×r² generalised eigenproblem Dx = Q Cx."""
     d, c = pencil(problem, theta, sampling)

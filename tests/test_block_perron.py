@@ -12,6 +12,7 @@ from esssim.statistics import mean_square, pointwise
 from esssim.statistics.block_perron import BlockPerron
 from esssim.statistics.mean_square import top_of_pencil
 from esssim.statistics.perron import PerronMatrix
+from tests import oracles
 
 SHAPES = ((5, 2, 4), (4, 3, 20), (6, 1, 3), (3, 2, 2))
 SCHEMES = (es.WithoutReplacement(1), es.WithoutReplacement(2), es.WithReplacement(2))
@@ -24,14 +25,7 @@ def factors_of(shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def dense_top(factors: np.ndarray, c: float) -> float:
-    hessians = factors.transpose(0, 2, 1) @ factors
-    mean = hessians.mean(axis=0)
-    values, vectors = np.linalg.eigh(mean)
-    basis = vectors[:, values > 1e-10 * values[-1]]
-    h, reduced = basis.T @ mean @ basis, basis.T @ hessians @ basis
-    d = (1 - c) * np.kron(h, h) + c * np.mean([np.kron(a, a) for a in reduced], axis=0)
-    identity = np.eye(len(h))
-    return float(scipy.linalg.eigh(d, (np.kron(h, identity) + np.kron(identity, h)) / 2, eigvals_only=True)[-1])
+    return oracles.dense_pencil_top(factors.transpose(0, 2, 1) @ factors, c)
 
 
 @shapes

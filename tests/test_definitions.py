@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import runpy
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,9 @@ import numpy as np
 import pytest
 
 import esssim as es
+from tests.pages import DOCS, check_is_kept, copied
 
 pytest.importorskip("torch", reason="the bridge needs PyTorch")
-
-DOCS = Path(__file__).parents[1] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -56,20 +54,9 @@ def test_the_numbers_of_esssim_are_those_of_the_package(script: dict[str, Any]) 
 def test_the_page_is_checked(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("definitions.py", "definitions.md", "definitions.json"):
-        shutil.copy(DOCS / name, tmp_path / name)
-    main = runpy.run_path(str(tmp_path / "definitions.py"))["main"]
-    monkeypatch.setattr("sys.argv", ["definitions.py", "--check"])
-    assert main() == 0
-    page, numbers = tmp_path / "definitions.md", tmp_path / "definitions.json"
-    whole = page.read_text(encoding="utf-8")
-    page.write_text(whole.replace("**0.911**", "**0.912**", 1), encoding="utf-8")
-    assert main() == 1
-    assert "is out of date: run python docs/definitions.py" in capsys.readouterr().err
-    page.write_text(whole, encoding="utf-8")
-    content = stored()
-    numbers.write_text(json.dumps({"rules": content["rules"][2:]}), encoding="utf-8")
-    assert main() == 1
+    run = copied("definitions", ("definitions.py", "definitions.md", "definitions.json"), tmp_path, monkeypatch)
+    check_is_kept("definitions", run, tmp_path, ("**0.911**", "**0.912**"), capsys)
+    numbers = json.dumps({"rules": stored()["rules"][2:]})
+    (tmp_path / "definitions.json").write_text(numbers, encoding="utf-8")
+    assert run("--check") == 1
     assert "the numbers are of other rules" in capsys.readouterr().err
-    monkeypatch.setattr("sys.argv", ["definitions.py", "now"])
-    assert main() == 2

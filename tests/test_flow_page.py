@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import runpy
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-DOCS = Path(__file__).parents[1] / "docs"
+from tests.pages import DOCS, check_is_kept, copied
+
 FILES = ("flow.py", "flow.md", "results.json", "networks.json")
 
 
@@ -59,17 +59,9 @@ def test_rows() -> None:
 def test_the_page_is_checked(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in FILES:
-        shutil.copy(DOCS / name, tmp_path / name)
-    main = runpy.run_path(str(tmp_path / "flow.py"))["main"]
-    monkeypatch.setattr("sys.argv", ["flow.py", "--check"])
-    assert main() == 0
-    page = tmp_path / "flow.md"
-    page.write_text(page.read_text(encoding="utf-8").replace("1.0245", "1.0246", 1), encoding="utf-8")
-    assert main() == 1
-    assert "is out of date: run python docs/flow.py" in capsys.readouterr().err
-    monkeypatch.setattr("sys.argv", ["flow.py"])
-    assert main() == 0
-    assert page.read_text(encoding="utf-8") == (DOCS / "flow.md").read_text(encoding="utf-8")
-    monkeypatch.setattr("sys.argv", ["flow.py", "now"])
-    assert main() == 2
+    run = copied("flow", FILES, tmp_path, monkeypatch)
+    check_is_kept("flow", run, tmp_path, ("1.0245", "1.0246"), capsys)
+    (tmp_path / "flow.md").unlink()
+    assert run("--check") == 1
+    assert run() == 0
+    assert (tmp_path / "flow.md").read_text(encoding="utf-8") == (DOCS / "flow.md").read_text(encoding="utf-8")

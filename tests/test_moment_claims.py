@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import runpy
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import esssim as es
 from esssim import claims
 from esssim.claims import moments, published, self_stabilisation
 from esssim.claims.model import Measurement
+from tests.pages import DOCS, check_is_kept, copied
 
 FAMILIES = (
     "moments",
@@ -101,9 +101,6 @@ def test_the_table_of_published_edges_names_the_closest() -> None:
             assert row["b"] < (40 if "40x20" in str(row["ensemble"]) else 20)
 
 
-DOCS = Path(__file__).parents[1] / "docs"
-
-
 def script() -> dict[str, Any]:
     return runpy.run_path(str(DOCS / "published_edges.py"))
 
@@ -144,17 +141,9 @@ def test_the_stored_edges_are_those_of_the_package() -> None:
 def test_the_page_of_published_edges_is_checked(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("published_edges.py", "published_edges.md", "published_edges.json"):
-        shutil.copy(DOCS / name, tmp_path / name)
-    main = runpy.run_path(str(tmp_path / "published_edges.py"))["main"]
-    monkeypatch.setattr("sys.argv", ["published_edges.py", "--check"])
-    assert main() == 0
-    page = tmp_path / "published_edges.md"
-    page.write_text(page.read_text(encoding="utf-8").replace("1.11", "1.12", 1), encoding="utf-8")
-    assert main() == 1
-    assert "is out of date: run python docs/published_edges.py" in capsys.readouterr().err
-    monkeypatch.setattr("sys.argv", ["published_edges.py", "now"])
-    assert main() == 2
+    files = ("published_edges.py", "published_edges.md", "published_edges.json")
+    run = copied("published_edges", files, tmp_path, monkeypatch)
+    check_is_kept("published_edges", run, tmp_path, ("1.11", "1.12"), capsys)
 
 
 def test_the_dynamics_of_self_stabilisation_against_a_loop_in_their_own_variables() -> None:

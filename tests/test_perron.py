@@ -28,15 +28,7 @@ def rows(n: int, p: int, seed: int = 0) -> np.ndarray:
 
 
 def dense_pencil_top(factors: np.ndarray, c: float) -> float:
-    """λ_max(C⁺D) from Kronecker products on the range of H, D by the moment identity."""
-    hessians = factors[:, :, None] * factors[:, None, :]
-    mean = hessians.mean(axis=0)
-    values, vectors = np.linalg.eigh(mean)
-    basis = vectors[:, values > 1e-10 * values[-1]]
-    h, reduced = basis.T @ mean @ basis, basis.T @ hessians @ basis
-    d = (1 - c) * np.kron(h, h) + c * np.mean([np.kron(a, a) for a in reduced], axis=0)
-    identity = np.eye(len(h))
-    return float(scipy.linalg.eigh(d, (np.kron(h, identity) + np.kron(identity, h)) / 2, eigvals_only=True)[-1])
+    return oracles.dense_pencil_top(factors[:, :, None] * factors[:, None, :], c)
 
 
 def lanczos_top(factors: np.ndarray, c: float, monkeypatch: pytest.MonkeyPatch) -> float:

@@ -100,7 +100,7 @@ class Perceptron:
     """
 
     def __init__(self, layers: list[Layer], theta: Tensor, x: Tensor, y: Tensor, loss: str) -> None:
-        self.layers = layers
+        self.layers, self.n_params = layers, len(theta)
         self._weights = [theta[k.weight : k.weight + k.d_in * k.d_out].view(k.d_out, k.d_in) for k in layers]
         self._inputs = [x.reshape(len(x), -1)]
         self._slopes: list[Tensor] = []
@@ -132,7 +132,7 @@ class Perceptron:
     def gradients(self, batches: Tensor) -> Tensor:
         """g_B of each batch: (m, b) -> (m, p)."""
         (m, b), layers = batches.shape, self.layers
-        images = self._weights[0].new_empty(m, sum(k.d_out * (k.d_in + (k.offset is not None)) for k in layers))
+        images = self._weights[0].new_empty(m, self.n_params)
         for k, layer in enumerate(layers):
             delta = self._deltas[k][batches] / b
             self._fill(images, layer, torch.bmm(delta.transpose(1, 2), self._inputs[k][batches]), delta.sum(dim=1))
@@ -156,7 +156,7 @@ class Perceptron:
         """Σᵢ Jᵢᵀuᵢ: (n, r, c) -> (r, p)."""
         n, r, _ = covectors.shape
         layers = self.layers
-        images = covectors.new_empty(r, sum(k.d_out * (k.d_in + (k.offset is not None)) for k in layers))
+        images = covectors.new_empty(r, self.n_params)
         change = covectors
         for k in range(len(layers) - 1, -1, -1):
             layer = layers[k]

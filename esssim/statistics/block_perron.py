@@ -11,7 +11,6 @@ of positive semidefinite blocks; ηQ_b = 2 exactly where the spectral radius of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,15 +51,6 @@ class BlockPerron(PerronMatrix):
         """Uᵀ block-diag(X) U, (r, r)."""
         applied = self._blocks(weights) @ self._rows()
         return np.asarray(self.eigenvectors.T @ applied.reshape(self.eigenvectors.shape))
-
-    def at(self, step_size: float) -> Callable[[FloatArray], FloatArray]:
-        """X ↦ Ψ(η)X on blocks flattened to (n·c²,), symmetric ones, in O(n c r²)."""
-        kernel = self.kernel(step_size)
-
-        def apply(weights: FloatArray) -> FloatArray:
-            return self.folded(self.eigenvectors @ (kernel * self.in_eigenbasis(weights)))
-
-        return apply
 
     def folded(self, images: FloatArray) -> FloatArray:
         """The symmetric part of block-diag(XUᵀ), (n·c²,), for X (n·c, r)."""

@@ -61,7 +61,7 @@ class PerronMatrix:
 
     def folded(self, images: FloatArray) -> FloatArray:
         """diag(XUᵀ), (n,), for X (n, r)."""
-        return np.asarray((images * self.eigenvectors).sum(axis=1))
+        return np.asarray(np.einsum("ac,ac->a", images, self.eigenvectors))
 
     def diagonal(self, matrix: FloatArray) -> FloatArray:
         """The diagonal of a symmetric matrix (n, n): what Ψ maps to and from, (n,)."""
@@ -87,12 +87,11 @@ class PerronMatrix:
         return np.asarray(self.eigenvectors.T @ (weights[:, None] * self.eigenvectors))
 
     def at(self, step_size: float) -> Callable[[FloatArray], FloatArray]:
-        """x ↦ Ψ(η)x = diag(U(M∘(Uᵀdiag(x)U))Uᵀ), in O(n r²)."""
+        """x ↦ Ψ(η)x = diag(U(M∘(Uᵀdiag(x)U))Uᵀ), in O(n r²), or of blocks, in O(n c r²)."""
         kernel = self.kernel(step_size)
 
         def apply(weights: FloatArray) -> FloatArray:
-            images = self.eigenvectors @ (kernel * self.in_eigenbasis(weights))
-            return np.asarray(np.einsum("ac,ac->a", images, self.eigenvectors))
+            return self.folded(self.eigenvectors @ (kernel * self.in_eigenbasis(weights)))
 
         return apply
 

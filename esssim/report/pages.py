@@ -1,0 +1,34 @@
+"""The pages in docs/ that a script writes from numbers, and the check that they still say what the numbers say."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from esssim import store
+
+
+def keep_page(script: str, markdown: Callable[[], str], measure: Callable[[Path], None] | None = None) -> int:
+    """The command line of docs/NAME.py, which keeps NAME.md: 0 done, 1 out of date, 2 for anything unknown.
+
+    Without arguments the numbers are measured anew, by `measure` with the path of NAME.json, and the page is written;
+    --check only compares it with `markdown`, which reads the numbers.
+    """
+    page = Path(script).with_suffix(".md")
+    command = f"python docs/{Path(script).name}"
+    if sys.argv[1:] not in ([], ["--check"]):
+        print(f"usage: {command} [--check]", file=sys.stderr)
+        return 2
+    if not sys.argv[1:]:
+        if measure is not None:
+            measure(page.with_suffix(".json"))
+        store.write_text(page, markdown())
+        return 0
+    try:
+        if page.is_file() and page.read_text(encoding="utf-8") == markdown():
+            return 0
+    except ValueError as error:
+        print(f"error: {page}: {error}", file=sys.stderr)
+    print(f"error: {page} is out of date: run {command}", file=sys.stderr)
+    return 1
