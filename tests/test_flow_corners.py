@@ -63,15 +63,6 @@ class TestNoise:
         np.testing.assert_array_equal(below, np.ones(4))
         assert above is None
 
-    def test_followed_modes_are_the_top_ones(self) -> None:
-        problem, theta = solution(("product", 2), (4, 6))
-        eta = 0.5 * edge(problem, theta, SCHEMES[1])
-        every = FastMotion.at(problem, theta, SCHEMES[1], np.ones(4), eta).perron
-        for modes, kept in ((1, 1), (3, 3), (4, 4), (9, 4)):
-            found = FastMotion.at(problem, theta, SCHEMES[1], np.ones(4), eta, modes=modes).perron
-            np.testing.assert_array_equal(found.eigenvalues, every.eigenvalues[-kept:])
-            np.testing.assert_array_equal(found.eigenvectors, every.eigenvectors[:, -kept:])
-
 
 class TestFirstAndLastSteps:
     def test_a_flow_of_a_few_steps_begins_at_step_zero(self) -> None:

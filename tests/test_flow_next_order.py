@@ -258,7 +258,7 @@ class TestStiffJacobian:
         fast = law.fast(0.0, theta)
         descent = -eta / 4 * fast.jacobians.T @ fast.jacobians
         wall = np.outer(-eta / 4 * push(problem, theta, fast), stiffness(problem, theta, fast))
-        np.testing.assert_allclose(law.stiff_jacobian(0.0, theta), descent + wall, rtol=1e-9, atol=1e-15)
+        np.testing.assert_allclose(law.stiff_jacobian(0.0, theta).dense(), descent + wall, rtol=1e-9, atol=1e-15)
 
     def test_none_beyond_the_edge(self) -> None:
         problem, theta = solution(("difference", 3), (4, 6))
@@ -305,8 +305,8 @@ class TestNextOrderCorrection:
         module = sys.modules["esssim.flow.solve"]  # the package exports the function under this name
         integrate = module.integrate
 
-        def ends_at_once(law: Law, start: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, int]:
-            thetas, diverged_at = integrate(law, start, steps)
+        def ends_at_once(law: Law, start: np.ndarray, steps: np.ndarray, *tell: Any) -> tuple[np.ndarray, int]:
+            thetas, diverged_at = integrate(law, start, steps, *tell)
             if isinstance(law, MeanLaw):
                 thetas[1:], diverged_at = np.nan, 1
             return thetas, diverged_at

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import platform
@@ -18,6 +17,7 @@ import xarray
 from threadpoolctl import threadpool_limits
 
 from esssim import _validate
+from esssim._progress import Progress, shown
 from esssim._validate import FloatArray, IntArray
 from esssim.bridge.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from esssim.bridge.leading import RANK
@@ -48,7 +48,7 @@ def train(
     rank: int = RANK,
     n_workers: int = 1,
     checkpoint: str | Path | None = None,
-    progress: Callable[[int, int], None] | bool = False,
+    progress: Progress = False,
     seed: int,
 ) -> xarray.Dataset:
     """Train a torch problem by SGD θ ← θ − ηg_B, or heavy ball v ← βv + g_B, θ ← θ − ηv, and record statistics.
@@ -88,7 +88,7 @@ def train(
     }  # fmt: skip
     setting = _Setting(problem, optimiser, names, steps, n_batches, rank, seed, json.dumps(words), _path(checkpoint))
     results: list[Result] = []
-    with _shown(progress, n_replicas * len(steps)) as show:
+    with shown(progress, n_replicas * len(steps), "training") as show:
         for result in _results(setting, starts, workers, show):
             results.append(result)
     data = stacked(results, variables(names), "theta" in names)
@@ -246,27 +246,3 @@ def _path(checkpoint: str | Path | None) -> Path | None:
     if path.suffix != ".npz":
         raise ValueError(f"checkpoint must end in .npz, got {str(path)!r}")
     return path
-
-
-@contextlib.contextmanager
-def _shown(progress: Callable[[int, int], None] | bool, total: int) -> Iterator[Callable[[int], None]]:
-    """What to call with the number of records that were just done."""
-    if callable(progress):
-        done = 0
-
-        def tell(count: int) -> None:
-            nonlocal done
-            done += count
-            progress(done, total)
-
-        yield tell
-        return
-    if not _validate.flag("progress", progress):
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("training", total=total)
-        yield lambda count: bar.advance(task, count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -33,8 +33,16 @@ class FastMotion:
     With c outputs a sample J, K and R have n·c rows, diag takes the c×c blocks of the samples, and ρ, r*∘r* and ε²/(bn)
     are blocks too, r*ᵢr*ᵢᵀ and (ε²/(bn))I (theory/several_outputs.py).
 
+    With the leading eigenvectors only, what K′ = K − UΛUᵀ adds is of first order in its eigenvalues, D = diag ρ:
+
+        R′ = K′DG + GDK′ + ¼nη′(K′QDQ + QDQK′),   G = U diag(g)Uᵀ, Q = I − UUᵀ, η′ = η/(1−β),
+
+    g = n/(1/η′ + βλ/((1−β²)n)), exact to that order but for pairs of K′ of unlike eigenvalues, whose λⱼλ_k/(λⱼ+λ_k) is
+    taken as (λⱼ+λ_k)/4.
+
     jacobians: J (n·c, p); source: the right-hand side (n,), or blocks (n·c²,); step_size: η; momentum: β. All at one
-    point of the set of solutions. guess: ρ at a point nearby, from which the iterative solution then starts.
+    point of the set of solutions. guess: ρ at a point nearby, from which the iterative solution then starts. by_products:
+    K is too large for anything but products with J.
     """
 
     perron: PerronMatrix
@@ -43,6 +51,7 @@ class FastMotion:
     step_size: float
     guess: FloatArray | None = None
     momentum: float = 0.0
+    by_products: bool = False
 
     @classmethod
     def at(
@@ -54,16 +63,16 @@ class FastMotion:
         step_size: float,
         guess: FloatArray | None = None,
         momentum: float = 0.0,
-        modes: int | None = None,
+        leading: int | None = None,
+        with_tail: bool = False,
     ) -> FastMotion:
-        """At theta (p,), in the given number of top eigenvectors of K, or in all of its range."""
+        """At theta (p,): in all modes of K that are no rounding, or in so many leading ones; and in a tail of the others."""
         jacobians = rows.jacobians(problem, theta)
-        perron = rows.perron(jacobians, rows.n_outputs(problem), sampling.variance_coefficient(problem.n_samples))
-        if modes is not None and modes < len(perron.eigenvalues):
-            perron = replace(
-                perron, eigenvalues=perron.eigenvalues[-modes:], eigenvectors=perron.eigenvectors[:, -modes:]
-            )
-        return cls(perron, jacobians, source, step_size, guess, momentum)
+        coefficient = sampling.variance_coefficient(problem.n_samples)
+        perron = rows.perron(jacobians, rows.n_outputs(problem), coefficient, leading)
+        if leading is not None or (with_tail and len(perron.eigenvalues) < len(jacobians)):
+            perron = perron.with_tail(jacobians)
+        return cls(perron, jacobians, source, step_size, guess, momentum, leading is not None)
 
     @property
     def n_outputs(self) -> int:
@@ -86,13 +95,20 @@ class FastMotion:
         ratio = perron.eigenvalues[:, None] * reciprocal
         return np.asarray(plain + (2 * beta / (1 + beta) + beta / (1 - beta**2) * (ratio + ratio.T - 2)) / n**2)
 
+    @property
+    def gain_of_tail(self) -> FloatArray:
+        """g (r,): lim M_jk/λⱼ for λⱼ → 0."""
+        beta, n = self.momentum, self.perron.n_samples
+        return np.asarray(n / (1.0 / self.slow_step + beta / (1 - beta**2) * self.perron.eigenvalues / n))
+
     def respond(self, weights: FloatArray) -> FloatArray:
         """M∘(Uᵀdiag(x)U), (r, r), for x (n,) or blocks (n·c²,)."""
         return np.asarray(self.perron.in_eigenbasis(weights) / self.inverse_response)
 
     def feed_back(self, weights: FloatArray) -> FloatArray:
-        """Ψx = diag(U[M∘(Uᵀdiag(x)U)]Uᵀ), of the shape of x."""
-        return self.perron.folded(self.perron.eigenvectors @ self.respond(weights))
+        """Ψx = diag(U[M∘(Uᵀdiag(x)U)]Uᵀ), of the shape of x, and the tail's part."""
+        image = self.perron.folded(self.perron.eigenvectors @ self.respond(weights))
+        return image if self.perron.tail is None else image + self.slow_step * self.perron.of_tail(weights)
 
     @cached_property
     def noise(self) -> FloatArray | None:
@@ -134,6 +150,27 @@ class FastMotion:
         """R (n·c, n·c)."""
         basis = self.perron.eigenvectors
         return np.asarray(basis @ self.rotated @ basis.T)
+
+    @cached_property
+    def variances(self) -> FloatArray:
+        """diag R (n,), or its blocks (n·c²,). Only below the edge."""
+        found = self.perron.folded(self.perron.eigenvectors @ self.rotated)
+        if self.perron.tail is None:
+            return found
+        assert self.noise is not None
+        return found + self.slow_step * self.perron.of_tail(self.noise)
+
+    @property
+    def total_variance(self) -> float:
+        """tr R."""
+        if self.perron.tail is None:
+            return float(np.trace(self.rotated))
+        return float(self.variances @ rows.units(self.perron.n_samples, self.n_outputs))
+
+    @cached_property
+    def reached(self) -> FloatArray:
+        """UᵀJ (r, p)."""
+        return np.asarray(self.perron.eigenvectors.T @ self.jacobians)
 
     @cached_property
     def parameter_factors(self) -> FloatArray:

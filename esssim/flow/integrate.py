@@ -3,49 +3,46 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
-from scipy.integrate import BDF
 
 from esssim._validate import FloatArray, IntArray
 from esssim.flow.law import Law
+from esssim.flow.newton import FactoredBDF, StiffJacobian
 
 RELATIVE_TOLERANCE = 1e-6
 # The solver's steps shrink without end at a wall that the flow cannot leave; this fraction of the time gone by is short.
 SHORTEST_STEP = 1e-7
 
 
-def integrate(law: Law, start: FloatArray, steps: IntArray) -> tuple[FloatArray, int]:
+def integrate(
+    law: Law, start: FloatArray, steps: IntArray, tell: Callable[[int], None] = lambda count: None
+) -> tuple[FloatArray, int]:
     """θ at `steps`, (m, p), and the step at which the flow meets a wall that it cannot leave, −1 for none.
+
+    tell: called with the number of records that were just reached.
 
     BDF, whose Newton iteration only has to know the part of the Jacobian that is stiff.
     """
     thetas = np.full((len(steps), len(start)), np.nan)
     thetas[0] = start
-    jacobian = np.zeros((len(start), len(start)))
+    jacobian = StiffJacobian.zero(len(start))
 
-    def last_jacobian(step: float, theta: FloatArray) -> FloatArray:
+    def last_jacobian(step: float, theta: FloatArray) -> StiffJacobian:
         nonlocal jacobian
         found = law.stiff_jacobian(step, theta)
         jacobian = jacobian if found is None else found
         return jacobian
 
-    solver = BDF(
-        law.velocity,
-        0.0,
-        start,
-        float(steps[-1]),
-        rtol=RELATIVE_TOLERANCE,
-        atol=1e-2 * RELATIVE_TOLERANCE * (float(np.abs(start).max()) or 1.0),
-        jac=last_jacobian,
-    )
+    smallest = 1e-2 * RELATIVE_TOLERANCE * (float(np.abs(start).max()) or 1.0)
+    solver = FactoredBDF(law.velocity, start, float(steps[-1]), last_jacobian, rtol=RELATIVE_TOLERANCE, atol=smallest)
     done = 1
     while solver.status == "running":
         solver.step()
         stuck = solver.status == "failed" or (solver.step_size or 0.0) < SHORTEST_STEP * solver.t
         if stuck and solver.t < steps[-1]:
             return thetas, math.ceil(solver.t)
-        law.accept(solver.y)
         interpolant = solver.dense_output()
         while done < len(steps) and steps[done] <= solver.t:
             corrected = law.settle(np.asarray(interpolant(float(steps[done]))))
@@ -53,4 +50,5 @@ def integrate(law: Law, start: FloatArray, steps: IntArray) -> tuple[FloatArray,
                 raise RuntimeError(f"flow.solve left the set of solutions at step {steps[done]}")
             thetas[done] = corrected
             done += 1
+            tell(1)
     return thetas, -1

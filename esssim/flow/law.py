@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 
 from esssim._validate import FloatArray
 from esssim.flow import rows
 from esssim.flow.fast import FastMotion
+from esssim.flow.newton import StiffJacobian
 from esssim.flow.rows import LeastSquaresProblem
-from esssim.flow.slow import stiffness, velocity
+from esssim.flow.slow import push, stiffness, velocity
 from esssim.sampling import Sampling
 from esssim.simulation.schedule import Ramp
 from esssim.statistics.perron import PerronMatrix
@@ -24,7 +26,8 @@ CORRECTIONS = 20
 class Law:
     """dθ/dt on the solutions of a problem under a scheme and a ramp of n_steps, with noise of source κ₂ r*∘r* + ε²/(bn).
 
-    frozen_residuals: r* (n·c,), sample by sample.
+    frozen_residuals: r* (n·c,), sample by sample. leading: of how many eigenvectors of K, and of a tail to first order;
+    None for all of them.
     """
 
     problem: LeastSquaresProblem
@@ -34,7 +37,10 @@ class Law:
     momentum: float
     fresh: float
     frozen_residuals: FloatArray
+    leading: int | None = None
     last_noise: list[FloatArray] = field(default_factory=list, repr=False)
+    # Whether modes of K may die, which then have to fade: on the solutions their number is what it is.
+    leaves_solutions: ClassVar[bool] = False
 
     @classmethod
     def of(
@@ -46,15 +52,16 @@ class Law:
         n_steps: int,
         label_noise: float,
         momentum: float = 0.0,
+        leading: int | None = None,
     ) -> tuple[Law, FloatArray]:
         """The law, and the solution next to theta0. Raises ValueError where theta0 is no solution."""
-        theta = nearest_solution(problem, theta0)
+        theta = nearest_solution(problem, theta0, by_products=leading is not None)
         if theta is None or np.linalg.norm(theta - theta0) > NEAR * np.linalg.norm(theta0):
             raise ValueError("theta0 must be a minimum of the loss, it is not; `esssim.gradient_flow` leads to one")
-        frozen = _unreachable_part(problem, theta)
+        frozen = _unreachable_part(problem, theta, by_products=leading is not None)
         _refuse_bent_minimum(problem, theta, frozen)
         fresh = label_noise**2 / (sampling.batch_size * problem.n_samples)
-        return cls(problem, sampling, ramp, n_steps, momentum, fresh, frozen), theta
+        return cls(problem, sampling, ramp, n_steps, momentum, fresh, frozen, leading), theta
 
     def mean_residuals(self, theta: FloatArray) -> FloatArray:
         """The mean of the residuals of SGD (n·c,): here r*, whatever theta."""
@@ -69,22 +76,23 @@ class Law:
         step_size = float(self.ramp.at(step, self.n_steps))
         guess = self.last_noise[0] if self.last_noise else None
         fast = FastMotion.at(
-            self.problem, theta, self.sampling, source, step_size, guess, self.momentum, self.followed_modes()
+            self.problem,
+            theta,
+            self.sampling,
+            source,
+            step_size,
+            guess,
+            self.momentum,
+            self.leading,
+            self.leaves_solutions,
         )
         if fast.noise is not None:
             self.last_noise[:] = [fast.noise]
         return fast
 
-    def followed_modes(self) -> int | None:
-        """How many of the top eigenvectors of K at most; None for all."""
-        return None
-
-    def accept(self, theta: FloatArray) -> None:
-        """The solver has come to theta, and will not go back behind it."""
-
     def settle(self, theta: FloatArray) -> FloatArray | None:
         """The point next to theta where the flow really is: a solution; None if there is none."""
-        return nearest_solution(self.problem, theta)
+        return nearest_solution(self.problem, theta, by_products=self.leading is not None)
 
     def velocity(self, step: float, theta: FloatArray) -> FloatArray:
         """dθ/dt (p,); NaN at and beyond the mean-square edge, which makes a solver take a shorter step."""
@@ -94,26 +102,43 @@ class Law:
                 return velocity(self.problem, theta, fast)
         return np.full_like(theta, np.nan)
 
-    def stiff_jacobian(self, step: float, theta: FloatArray) -> FloatArray | None:
-        """The part of ∂(dθ/dt)/∂θ that diverges at the edge, of rank one: (p, p); None beyond the edge."""
+    def stiff_jacobian(self, step: float, theta: FloatArray) -> StiffJacobian | None:
+        """The part of ∂(dθ/dt)/∂θ that diverges at the edge; None beyond the edge."""
         fast = self.fast(step, theta)
-        return None if fast.noise is None else at_the_wall(velocity(self.problem, theta, fast), self, theta, fast)
+        if fast.noise is None:
+            return None
+        if not fast.source.any():
+            return StiffJacobian.zero(len(theta))
+        driven = velocity(self.problem, theta, fast)  # it is proportional to the power of the noise
+        return StiffJacobian(np.zeros((0, len(theta))), driven, stiffness(self.problem, theta, fast))
+
+    def error_of_modes(self, step: float, theta: FloatArray) -> float:
+        """The relative change of what the noise pushes with when the number of leading modes is halved; 0 for all modes."""
+        if self.leading is None:
+            return 0.0
+        silent = rows.units(self.problem.n_samples, rows.n_outputs(self.problem))
+        pushes = []
+        for law in (self, replace(self, leading=max(self.leading // 2, 1), last_noise=[])):
+            fast = law.fast(step, theta)
+            fast = fast if fast.source.any() else replace(fast, source=silent)
+            if fast.noise is None:
+                return np.inf
+            pushes.append(push(self.problem, theta, fast))
+        return float(np.linalg.norm(pushes[0] - pushes[1]) / np.linalg.norm(pushes[0]))
 
 
-def at_the_wall(driven: FloatArray, law: Law, theta: FloatArray, fast: FastMotion) -> FloatArray:
-    """The derivative (p, p) of a velocity (p,) that is proportional to the noise power; zero without noise."""
-    if not fast.source.any():
-        return np.zeros((len(theta), len(theta)))
-    return np.outer(driven, stiffness(law.problem, theta, fast))
-
-
-def nearest_solution(problem: LeastSquaresProblem, theta: FloatArray) -> FloatArray | None:
+def nearest_solution(
+    problem: LeastSquaresProblem, theta: FloatArray, *, by_products: bool = False
+) -> FloatArray | None:
     """The minimum next to theta (p,): Gauss–Newton on the part of the residual that J can reach; None if that fails."""
     for _ in range(CORRECTIONS):
-        jacobians = rows.jacobians(problem, theta)
-        perron = PerronMatrix.of(jacobians, 0.0)
-        coefficients = (perron.eigenvectors.T @ rows.residuals(problem, theta)) / perron.eigenvalues
-        step = jacobians.T @ (perron.eigenvectors @ coefficients)
+        jacobians, residuals = rows.jacobians(problem, theta), rows.residuals(problem, theta)
+        if by_products:
+            step = rows.reached(jacobians, residuals)
+        else:
+            perron = PerronMatrix.of(jacobians, 0.0)
+            coefficients = (perron.eigenvectors.T @ residuals) / perron.eigenvalues
+            step = jacobians.T @ (perron.eigenvectors @ coefficients)
         theta = theta - step
         if not np.isfinite(theta).all():
             return None
@@ -122,10 +147,12 @@ def nearest_solution(problem: LeastSquaresProblem, theta: FloatArray) -> FloatAr
     return None
 
 
-def _unreachable_part(problem: LeastSquaresProblem, theta: FloatArray) -> FloatArray:
+def _unreachable_part(problem: LeastSquaresProblem, theta: FloatArray, *, by_products: bool) -> FloatArray:
     """r* = r − UUᵀr at a minimum (n·c,): what no change of θ can fit; exactly zero where J has full row rank."""
-    basis = PerronMatrix.of(rows.jacobians(problem, theta), 0.0).eigenvectors
-    residuals = rows.residuals(problem, theta)
+    jacobians, residuals = rows.jacobians(problem, theta), rows.residuals(problem, theta)
+    if by_products:
+        return np.asarray(residuals - jacobians @ rows.reached(jacobians, residuals))
+    basis = PerronMatrix.of(jacobians, 0.0).eigenvectors
     if basis.shape[0] == basis.shape[1]:
         return np.zeros_like(residuals)
     return np.asarray(residuals - basis @ (basis.T @ residuals))

@@ -10,6 +10,7 @@ import numpy as np
 from esssim._validate import FloatArray, IntArray
 from esssim.flow import rows
 from esssim.flow.fast import FastMotion
+from esssim.flow.validity import leading_sharpness
 from esssim.problems import BlockCurvature, LowRankCurvature
 from esssim.sampling import Sampling
 from esssim.spectra import largest_eigenvalues
@@ -36,13 +37,17 @@ def observe(
     curvature = rows.curvature(fast.jacobians, fast.n_outputs)
     n, c = fast.perron.n_samples, fast.perron.c
     if "loss" in names:
-        row["loss"] = float(np.trace(fast.rotated) + frozen @ frozen) / (2 * n)
+        row["loss"] = (fast.total_variance + float(frozen @ frozen)) / (2 * n)
     if "sharpness" in names:
         row["sharpness"] = float(fast.perron.eigenvalues[-1]) / n
     if {"mean_square_sharpness", "distance_to_edge"} & set(names):
-        top = top_of_pencil(curvature, c).value
+        if not fast.by_products:
+            top, followed = top_of_pencil(curvature, c).value, curvature
+        else:
+            root = fast.perron.eigenvectors * np.sqrt(fast.perron.eigenvalues)
+            top, followed = leading_sharpness(fast.perron), rows.curvature(root, fast.n_outputs)
         row["mean_square_sharpness"] = top
-        row["distance_to_edge"] = 1.0 - fast.step_size / critical_step_size(curvature, top, c, fast.momentum)
+        row["distance_to_edge"] = 1.0 - fast.step_size / critical_step_size(followed, top, c, fast.momentum)
     estimates: dict[str, Estimate] = {}
     if "minibatch_sharpness" in names:
         count = None if sampling.count(n) <= n_batches else n_batches

@@ -7,11 +7,15 @@ sample, and a c×c block for every sample where there was a number.
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse.linalg import lsmr
 
 from esssim._validate import FloatArray, IntArray
 from esssim.problems import BlockCurvature, LowRankCurvature, MultiOutputLeastSquares, NonlinearLeastSquares
 from esssim.statistics.block_perron import BlockPerron
 from esssim.statistics.perron import PerronMatrix
+
+# Of the iterative solutions by products with J.
+REACHED = 1e-12
 
 LeastSquaresProblem = NonlinearLeastSquares | MultiOutputLeastSquares
 
@@ -40,11 +44,33 @@ def hessian_products(problem: LeastSquaresProblem, theta: FloatArray, vectors: F
     return found.reshape(-1, problem.n_params)
 
 
-def perron(jacobians: FloatArray, c: int, coefficient: float) -> PerronMatrix:
-    """η ↦ Ψ(η) of J (n·c, p), for a scheme of that variance coefficient."""
+def perron(jacobians: FloatArray, c: int, coefficient: float, leading: int | None = None) -> PerronMatrix:
+    """η ↦ Ψ(η) of J (n·c, p), for a scheme of that variance coefficient; leading: of so many eigenvectors only."""
+    blocks = jacobians.reshape(-1, c, jacobians.shape[1])
+    if leading is not None:
+        if c == 1:
+            return PerronMatrix.leading(jacobians, coefficient, leading)
+        return BlockPerron.leading_blocks(blocks, coefficient, leading)
+    return PerronMatrix.of(jacobians, coefficient) if c == 1 else BlockPerron.of_blocks(blocks, coefficient)
+
+
+def weighted(weights: FloatArray, rows: FloatArray, c: int) -> FloatArray:
+    """diag(x)A, or block-diag(X)A, (n·c, m), for x (n,) or blocks (n·c²,) and A (n·c, m)."""
     if c == 1:
-        return PerronMatrix.of(jacobians, coefficient)
-    return BlockPerron.of_blocks(jacobians.reshape(-1, c, jacobians.shape[1]), coefficient)
+        return weights[:, None] * rows
+    return np.asarray(weights.reshape(-1, c, c) @ rows.reshape(-1, c, rows.shape[1])).reshape(rows.shape)
+
+
+def reached(jacobians: FloatArray, vector: FloatArray) -> FloatArray:
+    """JᵀK⁺v (p,), v (n·c,): the smallest change of θ that changes f by v, or by what J reaches of v, by products with J."""
+    found = lsmr(jacobians, vector, atol=REACHED, btol=REACHED, conlim=0.0, maxiter=10 * min(jacobians.shape))
+    return np.asarray(found[0])
+
+
+def along_solutions(jacobians: FloatArray, vector: FloatArray) -> FloatArray:
+    """The part of a vector (p,) in ker J, by products with J."""
+    found = lsmr(jacobians.T, vector, atol=REACHED, btol=REACHED, conlim=0.0, maxiter=10 * min(jacobians.shape))
+    return np.asarray(vector - found[0] @ jacobians)
 
 
 def curvature(jacobians: FloatArray, c: int) -> LowRankCurvature | BlockCurvature:

@@ -12,7 +12,8 @@ from esssim.flow.rows import LeastSquaresProblem
 
 def push(problem: LeastSquaresProblem, theta: FloatArray, fast: FastMotion) -> FloatArray:
     """Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ], (p,): −n(1−β)/η times the mean change of θ in a step, before the gradient answers."""
-    return _curvature_sum(problem, theta, _lifted(fast, fast.rotated / fast.perron.eigenvalues[:, None]))
+    lifted = _lifted(fast, fast.rotated / fast.perron.eigenvalues[:, None])
+    return _curvature_sum(problem, theta, lifted if fast.perron.tail is None else lifted + _lifted_tail(fast))
 
 
 def velocity(problem: LeastSquaresProblem, theta: FloatArray, fast: FastMotion) -> FloatArray:
@@ -27,8 +28,11 @@ def mean_velocity(
 
     UUᵀr = r up to what no change of θ can fit, and what only modes beyond the ones that are followed could.
     """
-    basis = fast.perron.eigenvectors
-    descent = fast.jacobians.T @ (basis @ (basis.T @ residuals))
+    if fast.perron.tail is not None:
+        descent = residuals @ fast.jacobians
+    else:
+        basis = fast.perron.eigenvectors
+        descent = fast.jacobians.T @ (basis @ (basis.T @ residuals))
     return -fast.slow_step / fast.perron.n_samples * (descent + push(problem, theta, fast))
 
 
@@ -42,20 +46,37 @@ def stiffness(problem: LeastSquaresProblem, theta: FloatArray, fast: FastMotion)
     """
     inverse = 1.0 / fast.perron.eigenvalues
     square = inverse[:, None] * (fast.rotated @ fast.rotated) * inverse
-    functional = fast.slow_step * float(fast.source @ fast.perron.diagonal(fast.residual_covariance))
+    functional = fast.slow_step * float(fast.source @ fast.variances)
     return 4.0 / fast.perron.n_samples * _curvature_sum(problem, theta, _lifted(fast, square)) / functional
 
 
 def project(fast: FastMotion, vector: FloatArray) -> FloatArray:
     """The part of a vector (p,) in ker J: what does not change f to first order."""
+    if fast.by_products:
+        return rows.along_solutions(fast.jacobians, vector)
     basis = fast.perron.eigenvectors
     return np.asarray(vector - fast.parameter_factors @ (basis.T @ (fast.jacobians @ vector)))
 
 
 def _lifted(fast: FastMotion, rotated: FloatArray) -> FloatArray:
     """The vectors JᵀU X Uᵀeᵢ, (n·c, p), of a matrix X (r, r) in the eigenbasis of K."""
-    basis = fast.perron.eigenvectors
-    return np.asarray(basis @ (rotated.T @ (basis.T @ fast.jacobians)))
+    return np.asarray(fast.perron.eigenvectors @ (rotated.T @ fast.reached))
+
+
+def _lifted_tail(fast: FastMotion) -> FloatArray:
+    """The vectors JᵀK⁺R′eᵢ (n·c, p) of the tail to first order in its eigenvalues, J′ = QJ:
+
+    ½nη′QDJ′ + GDJ′ + J′J′ᵀDGΛ⁻¹UᵀJ,  with the G of `FastMotion` and Λ⁻¹ in its eigenbasis.
+    """
+    perron, c = fast.perron, fast.n_outputs
+    assert fast.noise is not None
+    basis = perron.eigenvectors
+    beyond = fast.jacobians - basis @ fast.reached
+    noisy = rows.weighted(fast.noise, beyond, c)
+    seen, gain = basis.T @ noisy, fast.gain_of_tail
+    own = perron.n_samples * fast.slow_step / 2 * (noisy - basis @ seen)
+    across = (beyond @ seen.T * (gain / perron.eigenvalues)) @ fast.reached
+    return np.asarray(own + (basis * gain) @ seen + across)
 
 
 def _curvature_sum(problem: LeastSquaresProblem, theta: FloatArray, vectors: FloatArray) -> FloatArray:

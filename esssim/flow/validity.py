@@ -9,6 +9,7 @@ from esssim.flow import rows
 from esssim.flow.fast import FastMotion
 from esssim.flow.rows import LeastSquaresProblem
 from esssim.statistics.mean_square import top_of_pencil
+from esssim.statistics.perron import PerronMatrix
 
 N_PAIRS = 4
 
@@ -23,16 +24,27 @@ def spread_correction(problem: LeastSquaresProblem, theta: FloatArray, fast: Fas
     basis = fast.perron.eigenvectors
     normal = np.random.default_rng(0).standard_normal((N_PAIRS, len(fast.perron.eigenvalues)))
     steps = fast.draw(normal) @ basis @ fast.parameter_factors.T
-    around = np.mean([sharpness(problem, theta + sign * step, fast.perron.c) for step in steps for sign in (1.0, -1.0)])
-    return float(around) / sharpness(problem, theta, fast.perron.c) - 1.0
+    leading = len(fast.perron.eigenvalues) if fast.by_products else None
+
+    def value(point: FloatArray) -> float:
+        return sharpness(problem, point, fast.perron.c, leading)
+
+    around = np.mean([value(theta + sign * step) for step in steps for sign in (1.0, -1.0)])
+    return float(around) / value(theta) - 1.0
 
 
-def sharpness(problem: LeastSquaresProblem, theta: FloatArray, c: float) -> float:
-    """Q_b of the Gauss–Newton Hessians at theta (p,); infinite where these overflow."""
+def sharpness(problem: LeastSquaresProblem, theta: FloatArray, c: float, leading: int | None = None) -> float:
+    """Q_b of the Gauss–Newton Hessians at theta (p,), or of leading modes of K and a tail; infinite where they overflow."""
     with np.errstate(over="ignore", invalid="ignore"):
         jacobians = rows.jacobians(problem, theta)
-    return (
-        top_of_pencil(rows.curvature(jacobians, rows.n_outputs(problem)), c).value
-        if np.isfinite(jacobians).all()
-        else np.inf
-    )
+    if not np.isfinite(jacobians).all():
+        return np.inf
+    n_outputs = rows.n_outputs(problem)
+    if leading is None:
+        return top_of_pencil(rows.curvature(jacobians, n_outputs), c).value
+    return leading_sharpness(rows.perron(jacobians, n_outputs, c, leading).with_tail(jacobians))
+
+
+def leading_sharpness(perron: PerronMatrix) -> float:
+    """Q_b of leading modes of K and a tail."""
+    return perron.edge()[0] if perron.c > 0.0 else float(perron.eigenvalues[-1]) / perron.n_samples

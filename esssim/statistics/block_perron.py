@@ -11,12 +11,12 @@ of positive semidefinite blocks; ηQ_b = 2 exactly where the spectral radius of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from esssim._validate import FloatArray
-from esssim.statistics.perron import PerronMatrix
+from esssim.statistics.perron import PerronMatrix, leading_eigenvectors
 
 # Rows n·c of the largest K: one application of Ψ then takes 8·(n·c)³ = 6·10¹⁰ operations, a second or two.
 LARGEST_GRAM = 2000
@@ -33,7 +33,19 @@ class BlockPerron(PerronMatrix):
         """From the Aᵢ, (n, rows, p), not all of them zero."""
         n, rows, p = factors.shape
         flat = PerronMatrix.of(factors.reshape(n * rows, p), c)
-        return cls(flat.eigenvalues, flat.eigenvectors, c, rows)
+        return cls(flat.eigenvalues, flat.eigenvectors, c, n_rows=rows)
+
+    @classmethod
+    def leading_blocks(cls, factors: FloatArray, c: float, modes: int) -> BlockPerron:
+        """From the Aᵢ, (n, rows, p), by products with them alone: so many leading eigenvectors; no tail yet."""
+        n, rows, p = factors.shape
+        return cls(*leading_eigenvectors(factors.reshape(n * rows, p), modes), c, n_rows=rows)
+
+    def with_tail(self, factors: FloatArray) -> BlockPerron:
+        """The same with what these eigenvectors leave of the blocks of K = AAᵀ, A (n·c, p)."""
+        own, blocks = self._rows(), factors.reshape(self.n_samples, self.n_rows, -1)
+        tail = blocks @ blocks.transpose(0, 2, 1) - (own * self.eigenvalues) @ own.transpose(0, 2, 1)
+        return replace(self, tail=tail.ravel())
 
     @property
     def n_samples(self) -> int:
@@ -61,6 +73,12 @@ class BlockPerron(PerronMatrix):
         """The blocks on the diagonal of a symmetric matrix (n·c, n·c): (n·c²,)."""
         every = np.arange(self.n_samples)
         return matrix.reshape(self.n_samples, self.n_rows, self.n_samples, self.n_rows)[every, :, every].ravel()
+
+    def of_tail(self, weights: FloatArray) -> FloatArray:
+        """What the tail adds to ΨX, over η: ¼n(K′ᵢᵢXᵢ + XᵢK′ᵢᵢ), (n·c²,)."""
+        assert self.tail is not None
+        products = self._blocks(self.tail) @ self._blocks(weights)
+        return np.asarray(self.n_samples / 2 * self._blocks(products.ravel()).ravel())
 
     def is_inside(self, vector: FloatArray) -> bool:
         """Whether every block is positive definite."""

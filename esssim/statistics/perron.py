@@ -12,10 +12,11 @@ Perron eigenvalue of κ₂Ψ(η) is 1.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from esssim._validate import FloatArray
 from esssim.spectra import lanczos_from
@@ -27,11 +28,17 @@ MAX_ITERATIONS = 50
 
 @dataclass(frozen=True)
 class PerronMatrix:
-    """η ↦ Ψ(η): eigenvalues λ (r,) ascending and eigenvectors U (n, r) of K on its range, and the scheme's c."""
+    """η ↦ Ψ(η): eigenvalues λ (r,) ascending and eigenvectors U (n, r) of K on its range, and the scheme's c.
+
+    tail: with leading eigenvectors only, the diagonal of what they leave of K, K′ = K − UΛUᵀ, (n,), or its blocks. To
+    first order in its eigenvalues, pairs of it alone add ½nηK′_aa x_a to (Ψx)_a, and pairs with a leading one nothing
+    on average.
+    """
 
     eigenvalues: FloatArray
     eigenvectors: FloatArray
     c: float
+    tail: FloatArray | None = None
 
     @classmethod
     def of(cls, factors: FloatArray, c: float) -> PerronMatrix:
@@ -44,6 +51,16 @@ class PerronMatrix:
             eigenvalues, eigenvectors = singular[::-1] ** 2, left[:, ::-1]
         keep = eigenvalues > RANK_TOLERANCE * eigenvalues[-1]
         return cls(np.ascontiguousarray(eigenvalues[keep]), np.ascontiguousarray(eigenvectors[:, keep]), c)
+
+    @classmethod
+    def leading(cls, factors: FloatArray, c: float, modes: int) -> PerronMatrix:
+        """From the rows aᵢ, (n, p), by products with them alone: so many leading eigenvectors, fewer than n; no tail yet."""
+        return cls(*leading_eigenvectors(factors, modes), c)
+
+    def with_tail(self, factors: FloatArray) -> PerronMatrix:
+        """The same with what these eigenvectors leave of K = AAᵀ, A (n, p)."""
+        left = np.einsum("ap,ap->a", factors, factors) - self.eigenvectors**2 @ self.eigenvalues
+        return replace(self, tail=np.maximum(left, 0.0))
 
     @property
     def n_samples(self) -> int:
@@ -91,9 +108,15 @@ class PerronMatrix:
         kernel = self.kernel(step_size)
 
         def apply(weights: FloatArray) -> FloatArray:
-            return self.folded(self.eigenvectors @ (kernel * self.in_eigenbasis(weights)))
+            image = self.folded(self.eigenvectors @ (kernel * self.in_eigenbasis(weights)))
+            return image if self.tail is None else image + step_size * self.of_tail(weights)
 
         return apply
+
+    def of_tail(self, weights: FloatArray) -> FloatArray:
+        """What the tail adds to Ψx, over η: ½nK′_aa x_a, (n,)."""
+        assert self.tail is not None
+        return np.asarray(self.n_samples / 2 * self.tail * weights)
 
     def edge(self, tolerance: float = 1e-8) -> tuple[float, FloatArray]:
         """(Q_b, Perron vector): the Q = 2/η at which the Perron eigenvalue of κ₂Ψ(η) is 1, for c > 0.
@@ -152,11 +175,15 @@ class PerronMatrix:
         Each term of the sum is 1/(linear in Q), so that the reciprocal of the sum is concave and increasing: Newton's
         method climbs monotonically to the root from the root of the largest single term.
         """
-        slopes = self.slopes
+        slopes, poles = self.slopes, np.asarray(self.kappa_1)
         weights = self.kappa_2 * self.in_eigenbasis(vector) ** 2 / float(vector @ vector)
-        value = max(start, float(((self.kappa_1 + weights) / slopes).max()))
+        if self.tail is not None:  # one more term, 2·(κ₂x·of_tail(x)/‖x‖²)/Q
+            of_tail = self.kappa_2 * float(vector @ self.of_tail(vector)) / float(vector @ vector)
+            weights, slopes = np.append(weights, of_tail), np.append(slopes, 0.5)
+            poles = np.append(np.full(slopes.size - 1, self.kappa_1), 0.0)
+        value = max(start, float(((poles + weights) / slopes).max()))
         for _ in range(MAX_ITERATIONS):
-            distances = value * slopes - self.kappa_1
+            distances = value * slopes - poles
             terms = weights / distances
             total = float(terms.sum())
             # Newton on 1/total = 1: the derivative of 1/total is Σ slope·term²/weight / total².
@@ -166,3 +193,16 @@ class PerronMatrix:
             if abs(step) <= 1e-10 * value:
                 break
         return value
+
+
+def leading_eigenvectors(factors: FloatArray, modes: int) -> tuple[FloatArray, FloatArray]:
+    """The largest eigenvalues of AAᵀ, ascending, and their eigenvectors (n, modes): restarted Lanczos."""
+    n = len(factors)
+    if not 1 <= modes < n:
+        raise ValueError(f"modes must be at least 1 and fewer than the {n} rows, got {modes}")
+    operator = LinearOperator((n, n), matvec=lambda x: factors @ (x @ factors), dtype=np.float64)
+    values, vectors = eigsh(operator, k=modes, which="LA", v0=operator.matvec(np.ones(n)), tol=1e-10)
+    order = np.argsort(values)
+    values = values[order]
+    keep = values > RANK_TOLERANCE * values[-1]
+    return values[keep], np.ascontiguousarray(vectors[:, order][:, keep])

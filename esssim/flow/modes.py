@@ -1,0 +1,36 @@
+"""How many modes of K the flow works with: all of them, or for a large K so many leading ones that more change nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from esssim import _validate
+from esssim._validate import FloatArray
+from esssim.flow import rows
+from esssim.flow.law import Law
+from esssim.flow.rows import LeastSquaresProblem
+
+# Up to this rank all modes take no longer than some.
+LARGEST_DENSE = 1000
+FEWEST, ENOUGH = 64, 5e-3
+
+
+def first_leading(problem: LeastSquaresProblem, n_modes: int | None) -> int | None:
+    """The number of leading modes to begin with; None for all."""
+    size = _largest_rank(problem)
+    if n_modes is None:
+        return FEWEST if size > LARGEST_DENSE else None
+    n_modes = _validate.integer("n_modes", n_modes, 1)
+    return n_modes if n_modes < size else None
+
+
+def with_enough_modes(law: Law, start: FloatArray) -> Law:
+    """The law with twice as many leading modes as long as that changes what the noise pushes with; then with all."""
+    while law.leading is not None and law.error_of_modes(0.0, start) > ENOUGH:
+        more = 2 * law.leading
+        law = replace(law, leading=more if more < _largest_rank(law.problem) / 2 else None)
+    return law
+
+
+def _largest_rank(problem: LeastSquaresProblem) -> int:
+    return min(problem.n_samples * rows.n_outputs(problem), problem.n_params)

@@ -1,0 +1,334 @@
+"""The flow by products with J alone: leading modes and a tail, and stiff steps without a (p, p) matrix."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.integrate import BDF
+
+import esssim as es
+from esssim import flow
+from esssim.flow import modes as module
+from esssim.flow import rows
+from esssim.flow.fast import FastMotion
+from esssim.flow.law import Law, nearest_solution
+from esssim.flow.mean import MeanLaw
+from esssim.flow.newton import FactoredBDF, StiffJacobian
+from esssim.flow.slow import mean_velocity, push, velocity
+from esssim.flow.validity import sharpness
+from esssim.statistics.block_perron import BlockPerron
+from esssim.statistics.perron import PerronMatrix
+from tests.test_flow import edge, perceptron, solution
+from tests.test_flow_outputs import fitted
+
+SAMPLING = es.WithoutReplacement(4)
+
+
+def network(n: int = 40, width: int = 12) -> tuple[es.Perceptron, np.ndarray]:
+    """n samples, p = 4·width parameters, at a solution whose K decays over many orders."""
+    return perceptron("tanh", n, width)
+
+
+def with_spectrum(eigenvalues: np.ndarray, p: int, seed: int = 0) -> np.ndarray:
+    """J (n, p) with these eigenvalues of JJᵀ."""
+    rng = np.random.default_rng(seed)
+    n = len(eigenvalues)
+    left = np.linalg.qr(rng.standard_normal((n, n)))[0]
+    right = np.linalg.qr(rng.standard_normal((p, n)))[0]
+    return (left * np.sqrt(eigenvalues)) @ right.T
+
+
+class TestLeadingModes:
+    @pytest.mark.parametrize("shape", [(12, 30), (30, 12)])
+    def test_are_the_top_of_the_gram_matrix_and_the_tail_is_what_they_leave(self, shape: tuple[int, int]) -> None:
+        factors = np.random.default_rng(0).standard_normal(shape)
+        values, vectors = np.linalg.eigh(factors @ factors.T)
+        found = PerronMatrix.leading(factors, 0.3, 5).with_tail(factors)
+        np.testing.assert_allclose(found.eigenvalues, values[-5:], rtol=1e-10)
+        overlaps = np.abs(np.sum(found.eigenvectors * vectors[:, -5:], axis=0))
+        np.testing.assert_allclose(overlaps, 1.0, rtol=1e-8)
+        left = (vectors[:, :-5] * values[:-5]) @ vectors[:, :-5].T
+        np.testing.assert_allclose(found.tail, np.diag(left), atol=1e-10 * values[-1])
+
+    def test_blocks_of_the_tail(self) -> None:
+        factors = np.random.default_rng(0).standard_normal((6, 2, 20))
+        flat = factors.reshape(12, 20)
+        values, vectors = np.linalg.eigh(flat @ flat.T)
+        found = BlockPerron.leading_blocks(factors, 0.3, 4).with_tail(flat)
+        left = (vectors[:, :-4] * values[:-4]) @ vectors[:, :-4].T
+        blocks = np.stack([left[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] for i in range(6)])
+        np.testing.assert_allclose(found.tail, blocks.ravel(), atol=1e-10 * values[-1])
+        assert found.n_samples == 6
+
+    @pytest.mark.parametrize("modes", [0, 12])
+    def test_their_number_is_checked(self, modes: int) -> None:
+        with pytest.raises(ValueError, match=f"modes must be at least 1 and fewer than the 12 rows, got {modes}"):
+            PerronMatrix.leading(np.ones((12, 3)), 0.3, modes)
+
+
+class TestTail:
+    """Against all modes: what the tail leaves out is of second order in its eigenvalues."""
+
+    @staticmethod
+    def errors(of: Any, tails: tuple[float, float] = (1e-3, 1e-4)) -> float:
+        """Error with the larger tail over that with one ten times smaller."""
+        return float(of(tails[0]) / of(tails[1]))
+
+    @pytest.mark.parametrize("n_outputs", [1, 2])
+    def test_of_the_variances_is_exact_to_first_order(self, n_outputs: int) -> None:
+        def miss(tail: float) -> float:
+            factors = with_spectrum(np.r_[1.0, 2.0, 3.0, np.full(9, tail)], 20)
+            exact, found = (
+                rows.perron(factors, n_outputs, 0.3),
+                rows.perron(factors, n_outputs, 0.3, 3).with_tail(factors),
+            )
+            weights = rows.units(12 // n_outputs, n_outputs)
+            eta = 1.0 / found.edge()[0]
+            full = exact.at(eta)(weights)
+            assert np.linalg.norm(found.at(eta)(weights) - full) < 0.1 * np.linalg.norm(found.of_tail(weights) * eta)
+            return float(np.linalg.norm(found.at(eta)(weights) - full))
+
+        assert self.errors(miss) > 80  # 100 for second order
+
+    @pytest.mark.parametrize("n_outputs", [1, 2])
+    @pytest.mark.parametrize("momentum", [0.0, 0.9])
+    def test_of_the_push_is_exact_to_first_order(self, n_outputs: int, momentum: float) -> None:
+        """Σᵢ∇²fᵢ[vᵢ] is linear in the vᵢ = JᵀK⁺Reᵢ: compared are these, for equal eigenvalues of the tail."""
+        from esssim.flow.slow import _lifted, _lifted_tail
+
+        rng = np.random.default_rng(1)
+        blocks = rng.uniform(0.5, 1.5, (12 // n_outputs, n_outputs, n_outputs))
+        noise = ((blocks + blocks.transpose(0, 2, 1)) / 2 + n_outputs * np.eye(n_outputs)).ravel()
+
+        def miss(tail: float) -> float:
+            factors = with_spectrum(np.r_[1.0, 2.0, 3.0, np.full(9, tail)], 20)
+            eta = (1 - momentum) / rows.perron(factors, n_outputs, 0.3).edge()[0] / 4
+            found = []
+            for leading in (None, 3):
+                perron = rows.perron(factors, n_outputs, 0.3, leading).with_tail(factors)
+                fast = FastMotion(perron, factors, noise, eta, momentum=momentum)
+                fast.__dict__["noise"] = noise  # the same for both
+                lifted = _lifted(fast, fast.rotated / perron.eigenvalues[:, None])
+                found.append(lifted + _lifted_tail(fast) if leading else lifted)
+            assert np.linalg.norm(found[1] - found[0]) < 0.1 * np.linalg.norm(_lifted_tail(fast))
+            return float(np.linalg.norm(found[1] - found[0]))
+
+        # Of J′, whose size is the root of the eigenvalues: the first order is their power ½, the error has 3/2.
+        assert self.errors(miss) > 20
+
+    @pytest.mark.parametrize("n_outputs", [1, 2])
+    def test_edge_is_that_of_the_operator(self, n_outputs: int) -> None:
+        """The root of the Rayleigh functional against the largest eigenvalue of κ₂Ψ, formed entry by entry."""
+        factors = with_spectrum(np.linspace(0.1, 3.0, 12), 20)
+        perron = rows.perron(factors, n_outputs, 0.3, 4).with_tail(factors)
+        value = perron.edge()[0]
+        size = 12 * n_outputs
+        operator = np.stack([perron.kappa_2 * perron.at(2 / value)(unit) for unit in np.eye(size)], axis=1)
+        np.testing.assert_allclose(np.abs(np.linalg.eigvals(operator)).max(), 1.0, rtol=1e-8)
+
+    @pytest.mark.parametrize("modes", [4, 8, 16])
+    def test_converges_to_all_modes_of_a_network(self, modes: int) -> None:
+        problem, theta = network()
+        eta = es.Ramp.of(0.9 * edge(problem, theta, SAMPLING))
+        (full, _), (found, _) = (MeanLaw.of(problem, theta, SAMPLING, eta, 10, 0.1, 0.0, r) for r in (None, modes))
+        exact, fast = full.fast(0.0, theta), found.fast(0.0, theta)
+        assert len(fast.perron.eigenvalues) == modes
+        near = {4: 0.1, 8: 0.03, 16: 0.001}[modes]
+        np.testing.assert_allclose(push(problem, theta, fast), push(problem, theta, exact),
+                                   atol=near * np.linalg.norm(push(problem, theta, exact)))  # fmt: skip
+        np.testing.assert_allclose(fast.total_variance, exact.total_variance, rtol=near)
+        trace = np.trace(exact.residual_covariance)
+        np.testing.assert_allclose(fast.total_variance, trace, rtol=near)
+        c = SAMPLING.variance_coefficient(40)
+        np.testing.assert_allclose(sharpness(problem, theta, c, modes), sharpness(problem, theta, c), rtol=near / 5)
+
+
+class TestByProducts:
+    @given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 100))
+    def test_the_smallest_change_and_the_kernel_are_those_of_the_pseudoinverse(self, n: int, p: int, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        jacobians = rng.standard_normal((n, p))
+        residuals, vector = rng.standard_normal(n), rng.standard_normal(p)
+        inverse = np.linalg.pinv(jacobians)
+        condition = np.linalg.cond(jacobians)
+        size = np.linalg.norm(inverse @ residuals) + np.linalg.norm(inverse) * np.linalg.norm(residuals)
+        np.testing.assert_allclose(
+            rows.reached(jacobians, residuals), inverse @ residuals, atol=1e-10 * condition**2 * size
+        )
+        np.testing.assert_allclose(
+            rows.along_solutions(jacobians, vector), vector - inverse @ jacobians @ vector,
+            atol=1e-10 * condition * np.linalg.norm(vector),
+        )  # fmt: skip
+
+    def test_nearest_solution_is_the_same(self) -> None:
+        problem, theta = solution(("difference", 3), (4, 6))
+        start = theta + 1e-2 * np.random.default_rng(0).standard_normal(theta.shape)
+        expected, found = nearest_solution(problem, start), nearest_solution(problem, start, by_products=True)
+        assert expected is not None
+        assert found is not None
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
+        np.testing.assert_allclose(problem.residuals(found, np.arange(4)), 0.0, atol=1e-10)
+
+    @pytest.mark.parametrize("momentum", [0.0, 0.5])
+    def test_the_flow_along_solutions(self, momentum: float) -> None:
+        """All but one of the modes: only what is done by products is left to differ."""
+        problem, theta = solution(("difference", 3), (4, 6))
+        eta = es.Ramp.of(0.5 * (1 - momentum) * edge(problem, theta, SAMPLING))
+        sampling = es.WithoutReplacement(2)
+        (full, _), (found, start) = (
+            Law.of(problem, theta, sampling, eta, 10, 0.1, momentum, leading) for leading in (None, 3)
+        )
+        moved = found.velocity(0.0, start)
+        jacobians = problem.sample_jacobians(theta, np.arange(4))
+        np.testing.assert_allclose(jacobians @ moved, 0.0, atol=1e-9 * np.linalg.norm(moved))
+        fast = found.fast(0.0, start)
+        expected = full.velocity(0.0, theta)
+        assert np.linalg.norm(moved - expected) < 0.05 * np.linalg.norm(expected)
+        np.testing.assert_allclose(velocity(problem, start, fast), moved, rtol=1e-12)
+
+
+class TestStiffSteps:
+    @pytest.mark.parametrize("by_products", [False, True])
+    @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
+    def test_solve_is_that_of_the_dense_matrix(self, by_products: bool, scale: float) -> None:
+        rng = np.random.default_rng(0)
+        jacobians, (driven, gradient) = rng.standard_normal((5, 9)), 0.1 * rng.standard_normal((2, 9))
+        basis = np.linalg.eigh(jacobians @ jacobians.T)[1]
+        modes = basis.T @ jacobians if not by_products else basis[:, -2:].T @ jacobians
+        jacobian = StiffJacobian(modes, driven, gradient, jacobians if by_products else None)
+        dense = np.outer(driven, gradient) - jacobians.T @ jacobians
+        np.testing.assert_allclose(jacobian.dense(), dense, atol=1e-12)
+        system = np.float64(scale) * jacobian
+        assert isinstance(system, StiffJacobian)
+        right = rng.standard_normal(9)
+        expected = np.linalg.solve(np.eye(9) - scale * dense, right)
+        np.testing.assert_allclose(system.solve(right), expected, atol=1e-5 * np.linalg.norm(expected))
+
+    def test_without_anything_stiff_a_step_is_explicit(self) -> None:
+        right = np.arange(4.0)
+        np.testing.assert_array_equal((2.0 * StiffJacobian.zero(4)).solve(right), right)
+
+    def test_steps_are_those_of_the_solver_with_a_dense_jacobian(self) -> None:
+        problem, theta = network(20, 6)
+        eta = 0.98 * edge(problem, theta, SAMPLING)
+        law, start = MeanLaw.of(problem, theta, SAMPLING, es.Ramp.of(eta), 10_000, 0.05)
+        found = FactoredBDF(law.velocity, start, 10_000.0, law.stiff_jacobian, rtol=1e-6, atol=1e-8)  # type: ignore[arg-type]
+        expected = BDF(law.velocity, 0.0, start, 10_000.0, rtol=1e-6, atol=1e-8,
+                       jac=lambda t, y: law.stiff_jacobian(t, y).dense())  # type: ignore[union-attr]  # fmt: skip
+        for _ in range(60):
+            found.step()
+            expected.step()
+        assert found.nfev == expected.nfev
+        np.testing.assert_allclose(found.t, expected.t, rtol=1e-6)
+        np.testing.assert_allclose(found.y, expected.y, rtol=1e-7)
+
+    def test_takes_no_more_steps_with_a_tail(self) -> None:
+        """The descent along modes that are not leading ones is stiff too: without it Newton's iteration fails."""
+        problem, theta = network(20, 6)
+        eta = es.Ramp.of(0.5 * edge(problem, theta, SAMPLING))
+        counts = []
+        for leading in (None, 2):
+            law, start = MeanLaw.of(problem, theta, SAMPLING, eta, 100_000, 0.01, 0.0, leading)
+            solver = FactoredBDF(law.velocity, start, 1e5, law.stiff_jacobian, rtol=1e-6, atol=1e-8)  # type: ignore[arg-type]
+            while solver.status == "running":
+                solver.step()
+            counts.append(solver.nfev)
+        assert counts[1] < 1.5 * counts[0]
+
+
+class TestSolve:
+    RECORD = ("loss", "sharpness", "mean_square_sharpness", "minibatch_sharpness", "distance_to_edge")
+
+    def run(self, problem: Any, theta: np.ndarray, **options: Any) -> Any:
+        eta = edge(problem, theta, SAMPLING) * (1 - options.get("momentum", 0.0))
+        return flow.solve(problem, theta, sampling=SAMPLING, **({
+            "step_size": es.Ramp(0.8 * eta, 1.2 * eta), "n_steps": 20_000, "label_noise": 0.05, "n_records": 4,
+            "record": self.RECORD, "follow": "mean",
+        } | options))  # fmt: skip
+
+    @pytest.mark.parametrize("momentum", [0.0, 0.5])
+    def test_levels_of_leading_modes_are_those_of_all(self, momentum: float) -> None:
+        problem, theta = network()
+        full, found = (self.run(problem, theta, n_modes=modes, momentum=momentum) for modes in (None, 16))
+        for name in ("loss", "sharpness", "mean_square_sharpness", "minibatch_sharpness"):
+            np.testing.assert_allclose(found[name].values, full[name].values, rtol=5e-3, err_msg=name)
+        np.testing.assert_allclose(found["distance_to_edge"].values, full["distance_to_edge"].values, atol=5e-3)
+        assert (full.attrs["n_modes"], full.attrs["error_of_modes"]) == (0, 0.0)
+        assert found.attrs["n_modes"] == 16
+        assert 0 < found.attrs["error_of_modes"] < 0.05
+
+    def test_several_outputs(self) -> None:
+        problem, theta = fitted(n=10, d=3, c=2, width=8)
+        full, found = (self.run(problem, theta, n_modes=modes) for modes in (None, 10))
+        for name in ("loss", "sharpness", "mean_square_sharpness", "minibatch_sharpness"):
+            np.testing.assert_allclose(found[name].values, full[name].values, rtol=1e-2, err_msg=name)
+
+    def test_next_order_correction(self) -> None:
+        problem, theta = network()
+        full, found = (
+            self.run(problem, theta, n_modes=modes, record=("next_order_correction",)) for modes in (None, 16)
+        )
+        name = "next_order_correction"
+        np.testing.assert_allclose(found[name].values, full[name].values, atol=3e-3)
+
+    def test_doubles_the_modes_of_a_large_network_until_they_are_enough(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "LARGEST_DENSE", 10)
+        monkeypatch.setattr(module, "FEWEST", 2)
+        problem, theta = network(80, 25)
+        found = self.run(problem, theta, n_steps=100, n_records=2)
+        assert found.attrs["n_modes"] in (4, 8, 16, 32)
+        law, start = MeanLaw.of(problem, theta, SAMPLING, es.Ramp.of(0.8 * edge(problem, theta, SAMPLING)), 100, 0.05)
+        enough = replace(law, leading=found.attrs["n_modes"]).error_of_modes(0.0, start)
+        too_few = replace(law, leading=found.attrs["n_modes"] // 2).error_of_modes(0.0, start)
+        assert enough <= module.ENOUGH < too_few
+
+    def test_takes_all_where_no_number_is_enough(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "LARGEST_DENSE", 3)
+        monkeypatch.setattr(module, "FEWEST", 2)
+        problem, theta = solution(("difference", 2), (6, 8))
+        eta = 0.5 * edge(problem, theta, SAMPLING)
+        found = flow.solve(
+            problem, theta, step_size=eta, sampling=SAMPLING, n_steps=10, label_noise=0.1, n_records=2, record=("loss",)
+        )
+        assert found.attrs["n_modes"] == 0
+
+    def test_silence_needs_modes_for_the_edge(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "LARGEST_DENSE", 10)
+        problem, theta = network()
+        monkeypatch.setattr(module, "FEWEST", 2)
+        found = self.run(
+            problem, theta, label_noise=0.0, n_steps=100, n_records=2, step_size=edge(*network(), SAMPLING) / 2
+        )
+        assert found.attrs["n_modes"] > 2
+
+    def test_more_modes_than_there_are_is_all(self) -> None:
+        problem, theta = network(8, 3)
+        assert self.run(problem, theta, n_modes=100, n_steps=10, n_records=2).attrs["n_modes"] == 0
+
+    @pytest.mark.parametrize("modes", [0, -1, 1.5, "3", True])
+    def test_refuses_a_number_of_modes_that_is_none(self, modes: Any) -> None:
+        problem, theta = network(8, 3)
+        with pytest.raises(ValueError, match="n_modes must be"):
+            self.run(problem, theta, n_modes=modes)
+
+    def test_tells_how_far_it_is(self) -> None:
+        problem, theta = network(8, 3)
+        told: list[tuple[int, int]] = []
+        self.run(problem, theta, n_records=5, progress=lambda done, total: told.append((done, total)))
+        assert told == [(k, 4) for k in range(1, 5)]
+
+    def test_mean_velocity_descends_along_every_mode(self) -> None:
+        problem, theta = network()
+        moved = theta + 0.1 * np.random.default_rng(0).standard_normal(theta.shape)
+        eta = es.Ramp.of(0.3 * edge(problem, theta, SAMPLING))
+        law, _ = MeanLaw.of(problem, moved, es.WithoutReplacement(40), eta, 10, 0.0, 0.0, 2)
+        fast = law.fast(0.0, moved)
+        silent = replace(fast, source=np.zeros(40))
+        gradient = problem.gradient(moved)
+        found = mean_velocity(problem, moved, silent, law.mean_residuals(moved))
+        np.testing.assert_allclose(found, -float(eta.start) * gradient, rtol=1e-9, atol=1e-14)
