@@ -227,6 +227,22 @@ class TestStiffSteps:
         np.testing.assert_allclose(found.t, expected.t, rtol=1e-6)
         np.testing.assert_allclose(found.y, expected.y, rtol=1e-7)
 
+    def test_does_not_depend_on_what_lies_in_fresh_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        plain = np.empty
+
+        def poisoned(shape: Any, dtype: Any = float, **options: Any) -> np.ndarray:
+            array = plain(shape, dtype, **options)
+            if array.dtype == np.float64:
+                array.view(np.uint64).fill(0x7FF0000000000001)  # a signalling NaN, whose subtraction makes numpy warn
+            return array
+
+        monkeypatch.setattr(np, "empty", poisoned)
+        solver = FactoredBDF(lambda t, y: -y, np.ones(3), 1.0, lambda t, y: StiffJacobian.zero(3), rtol=1e-6, atol=1e-8)
+        with np.errstate(invalid="raise"):
+            while solver.status == "running":
+                solver.step()
+        np.testing.assert_allclose(solver.y, np.exp(-1.0), rtol=1e-4)
+
     def test_takes_no_more_steps_with_a_tail(self) -> None:
         """The descent along modes that are not leading ones is stiff too: without it Newton's iteration fails."""
         problem, theta = network(20, 6)
