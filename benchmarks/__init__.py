@@ -22,6 +22,7 @@ ROWS = {
         "MiniBS of a torch network against curvlinops and double backward (extra bridge)",
     ),
     "mean-square": ("mean_square", "rows", "mean-square sharpness against the dense pencil"),
+    "flow": ("flow", "rows", "a right-hand side of the flow by products with J against all modes; d = 300"),
     "enumeration": ("enumeration", "rows", "every batch of C(20, 6) against a loop over combinations"),
     "batch-sharpness": ("batch_sharpness", "rows", "batch sharpness, both averages, against a numpy loop"),
     "recording": ("recording", "rows", "a run with records against the run without"),
