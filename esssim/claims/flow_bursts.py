@@ -49,7 +49,7 @@ class Compared:
 
     @property
     def warned(self) -> bool:
-        return not self.estimate < WARNING
+        return self.estimate >= WARNING
 
 
 def register(registry: Registry) -> None:
@@ -150,7 +150,7 @@ def _warned(quick: bool) -> Measurement:
     found, rows = _all(quick)
     warned = [one for one in found if one.warned]
     value, lower, upper = _mean(np.array([one.excess / one.estimate for one in warned]))
-    verdict: Outcome = "holds" if 0 < lower and upper < 1 else "refuted" if upper < 0 or lower > 1 else "inconclusive"
+    verdict: Outcome = "holds" if lower > 0 and upper < 1 else "refuted" if upper < 0 or lower > 1 else "inconclusive"
     off = sum(abs(one.excess) > WARNING for one in warned)
     reason = f"excess over correction {value:.2f} in {len(warned)} settings, {off} of them more than 1 % off"
     return Measurement(verdict, reason, value, (lower, upper), float(len(warned)), rows)
@@ -160,7 +160,7 @@ def _typical(quick: bool) -> Measurement:
     found, rows = _all(quick)
     warned = [one for one in found if one.warned]
     value, lower, upper = _mean(np.array([one.typical / one.estimate for one in warned]))
-    verdict: Outcome = "holds" if 0.7 <= lower and upper <= 1.3 else "inconclusive"
+    verdict: Outcome = "holds" if lower >= 0.7 and upper <= 1.3 else "inconclusive"
     if upper < 0.7 or lower > 1.3:
         verdict = "refuted"
     reason = f"median excess over correction {value:.2f} in {len(warned)} settings"

@@ -6,7 +6,7 @@ spectral radius of E[A⊗A] is ϱ = 1 (A the factor of r) and L(q) = lim log E�
 
     ℓ = −dϱ/dδ,   μ = L′(2), the rate at which a burst grows,   κ = ℓ/(2μ):   ‖r‖ has the tail exponent 2(1 + κδ).
 
-Let v > 0 be dδ/dt by the push of the flow. In the time of bursts, τ = μt, with D = κδ and W = dD/dτ by the noise as it is,
+Let v be dδ/dt by the push of the flow, away from the edge where it follows the edge. In the time of bursts, τ = μt, with D = κδ and W = dD/dτ by the noise as it is,
 the diffusion whose moments grow like that, and the source of the flow, is d log W = (2νV/W − 2(1+D))dτ + 2dB. At rest D it
 has the density ∝ W^{−2−D}e^{−νV/W} and the mean νV/D: the flow is at D = ν = κδ, where the mean is V = κv/μ.
 
@@ -47,8 +47,9 @@ def burst_correction(
 ) -> float:
     """The typical Q_b of SGD over that of the flow, minus 1: ((ν−D)/κ)/(1−δ), from the formulas of the module.
 
-    0 without noise and for full batches, infinite where bursts below the cut cannot give the push of the flow at all; NaN
-    with momentum, whose bursts are others, and where the push is towards the edge: there is no plateau then.
+    The excess of |v| with the sign of v: less of a push towards the edge leaves SGD below. 0 where nothing pushes and for
+    full batches, infinite where SGD would be typically past the almost-sure edge D = −1; NaN with momentum, whose bursts
+    are others.
     """
     if fast.momentum > 0.0:
         return np.nan
@@ -57,29 +58,31 @@ def burst_correction(
     edge, noise = fast.perron.edge()
     distance = 1.0 - fast.step_size * edge / 2
     push = push_from_edge(problem, theta, fast)
-    if not push > 0.0:
-        return np.nan
     factors, weights = tilted_basis(fast, edge, noise)
     approach = edge_slope(fast, edge, noise)
     growth = burst_growth(factors, weights, 2.0 / edge, sampling, fast.n_outputs, seed)
-    if growth == 0.0:
+    if push == 0.0 or growth == 0.0:
         return 0.0
     kappa = approach / (2 * growth)
-    return excess(kappa * distance, kappa * push / growth) / kappa / (1.0 - distance)
+    found = excess(kappa * distance, kappa * abs(push) / growth) / kappa / (1.0 - distance)
+    return float(np.copysign(found, push))
 
 
 def push_from_edge(problem: LeastSquaresProblem, theta: FloatArray, fast: FastMotion) -> float:
     """v = −(η/2)⟨∇Q_b, dθ/dt⟩ along the flow, by central differences."""
     driven = velocity(problem, theta, fast)
+    if not driven.any():
+        return 0.0
     length = 1e-4 * float(np.linalg.norm(theta)) / float(np.linalg.norm(driven))
     ahead, behind = (sharpness(problem, theta + sign * length * driven, fast.perron.c) for sign in (1.0, -1.0))
     return -fast.step_size / 2 * (ahead - behind) / (2 * length)
 
 
 def edge_matrix(fast: FastMotion, edge: float, noise: FloatArray) -> FloatArray:
-    """S = E[ASA] at the edge, A = I − η Λ^½Uᵀdiag(w)UΛ^½, (r, r): Λ^{−½}[M∘(Uᵀdiag(ρ)U)]Λ^{−½} with κ₂Ψρ = ρ."""
+    """S = E[ASA] at the edge, A = I − ηΛ^½Uᵀdiag(w)UΛ^½, (r, r): Λ^{−½}[M∘(Uᵀdiag(ρ)U)]Λ^{−½} where ρ = κ₂Ψρ, scaled."""
     roots = np.sqrt(fast.perron.eigenvalues)
-    return np.asarray(fast.perron.kernel(2.0 / edge) * fast.perron.in_eigenbasis(noise) / (roots[:, None] * roots))
+    found = fast.perron.kernel(2.0 / edge) * fast.perron.in_eigenbasis(noise) / (roots[:, None] * roots)
+    return np.asarray((found + found.T) / np.abs(found).max())
 
 
 def edge_slope(fast: FastMotion, edge: float, noise: FloatArray) -> float:
@@ -93,8 +96,7 @@ def edge_slope(fast: FastMotion, edge: float, noise: FloatArray) -> float:
 
 def tilted_basis(fast: FastMotion, edge: float, noise: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Rows aᵢ (n·c, r) with Σ_B aᵢaᵢᵀ/b the batch Hessians in the eigenbasis of S, and the eigenvalues of S (r,)."""
-    matrix = edge_matrix(fast, edge, noise)
-    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    values, vectors = np.linalg.eigh(edge_matrix(fast, edge, noise))
     rooted = fast.perron.eigenvectors * np.sqrt(fast.perron.eigenvalues)
     return rooted @ vectors, np.maximum(values, 0.0) / values[-1]
 
@@ -128,20 +130,18 @@ def burst_growth(
 
 
 def excess(nu: float, speed: float) -> float:
-    """ν − D: what the level gains, in units of 1/κ, where bursts beyond W_c = (1+ν)² are missing; infinite if V ≥ W_c."""
+    """ν − D: what the level gains, in units of 1/κ, without bursts beyond W_c = (1+ν)²; infinite where D would be below −1."""
     z = nu * speed / (1.0 + nu) ** 2
-    if z >= nu:
-        return np.inf
 
     def surplus(logarithm: float) -> float:
         return logarithm + log_integral(nu - np.exp(logarithm), z)
 
+    largest = np.log(1.0 + nu)
+    if surplus(largest) < 0.0:
+        return np.inf
     if surplus(NEGLIGIBLE) > 0.0:
         return 0.0
-    upper = np.log(1.0 + nu)
-    while surplus(upper) < 0.0:
-        upper += 1.0
-    return float(np.exp(brentq(surplus, NEGLIGIBLE, upper, xtol=1e-8)))
+    return float(np.exp(brentq(surplus, NEGLIGIBLE, largest, xtol=1e-8)))
 
 
 def log_integral(power: float, z: float) -> float:
