@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import mpmath
@@ -11,10 +12,15 @@ from scipy.integrate import quad
 
 import esssim as es
 from esssim import flow
+from esssim.claims import flow_bursts
+from esssim.claims.flow import name_of
+from esssim.claims.flow_runs import FlowExperiment, burst_corrections
+from esssim.claims.flow_settings import AT_THE_WALL, GRID, SLOWER, STEEPER
 from esssim.flow import bursts
 from esssim.flow.fast import FastMotion
 from esssim.flow.slow import velocity
 from tests import oracles
+from tests.pages import DOCS
 from tests.several_outputs import Bilinear
 from tests.test_flow import SCHEMES, edge, perceptron, schemes, solution, two_samples
 
@@ -231,7 +237,7 @@ class TestCorrection:
     def test_is_made_of_its_parts(self) -> None:
         problem, theta = solution(("product", 2), (4, 6))
         sampling = SCHEMES[1]
-        fast = fast_motion(problem, theta, sampling, 0.95)
+        fast = fast_motion(problem, theta, sampling, 0.95, 1e-2)
         top = es.mean_square_sharpness(problem, theta, sampling, hessian="gauss_newton")
         rows, weights = bursts.tilted_basis(fast, *fast.perron.edge())
         growth = bursts.burst_growth(rows, weights, 2 / top, sampling, 1, 7)
@@ -249,7 +255,7 @@ class TestCorrection:
         found = []
         for one, point, size in ((problem, theta, 1.0), (larger, 10 * theta, 1e4)):
             eta = 0.95 * edge(one, point, SCHEMES[1])
-            fast = FastMotion.at(one, point, SCHEMES[1], np.full(4, 1e-5 * size), eta)
+            fast = FastMotion.at(one, point, SCHEMES[1], np.full(4, 1e-2 * size), eta)
             found.append(bursts.burst_correction(one, point, fast, SCHEMES[1]))
         assert 1e-4 < found[0] < 1.0
         assert found[1] == pytest.approx(found[0], rel=1e-5)
@@ -301,3 +307,48 @@ class TestCorrection:
             assert found["burst_correction"].values[k] == pytest.approx(expected, rel=1e-4, nan_ok=True)
         assert np.nanmax(found["burst_correction"].values) > 0
         assert "burst_correction" not in flow.solve(**run, label_noise=0.02, n_records=2, record=("sharpness",))
+
+
+class TestWarning:
+    """The published runs of SGD next to the estimate, which knows none of them."""
+
+    @pytest.mark.parametrize("experiment", [STEEPER, AT_THE_WALL, SLOWER, *GRID[:4]], ids=name_of)
+    def test_tells_where_the_level_is_off(self, experiment: FlowExperiment) -> None:
+        published = json.loads((DOCS / "results.json").read_text(encoding="utf-8"))["claims"]
+        (claim,) = [entry for entry in published if entry["id"] == f"flow-levels/{name_of(experiment)}"]
+        ratio = float(claim["reason"].split("sharpness ")[1].split(",")[0])
+        late = experiment.n_records // 3
+        estimate = float(burst_corrections(experiment)[late:].mean())
+        assert (estimate >= flow_bursts.WARNING) == (ratio - 1 >= flow_bursts.WARNING)
+        assert ratio - 1 < estimate + 2e-3  # SGD is in between
+
+    @pytest.mark.parametrize(
+        ("excesses", "silent", "warned", "typical"),
+        [
+            ((0.004, -0.009, 0.03, 0.0301), "holds", "holds", "holds"),
+            ((0.004, 0.012, 0.03, 0.0301), "inconclusive", "holds", "holds"),
+            ((0.004, -0.013, 0.06, 0.0601), "refuted", "refuted", "refuted"),
+            ((0.02, 0.0, 0.06, 0.01), "refuted", "inconclusive", "inconclusive"),
+            ((0.0, 0.0, -0.03, -0.0301), "holds", "refuted", "refuted"),
+        ],
+    )
+    def test_verdicts(
+        self,
+        excesses: tuple[float, ...],
+        silent: str,
+        warned: str,
+        typical: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Two silent settings and two warned ones, whose estimate is 0.04 and whose median is 0.01 above the mean."""
+        found = [
+            flow_bursts.Compared("x", estimate, excess, excess - 0.0025, excess + 0.0025, excess + 0.01)
+            for estimate, excess in zip((0.0, 0.0099, 0.04, 0.04), excesses, strict=True)
+        ]
+        monkeypatch.setattr(flow_bursts, "SETTINGS", range(4))
+        monkeypatch.setattr(flow_bursts, "_compared", lambda setting, quick: found[setting])
+        measured = [measure(False) for measure in (flow_bursts._silent, flow_bursts._warned, flow_bursts._typical)]
+        assert [one.verdict for one in measured] == [silent, warned, typical]
+        assert measured[1].value == pytest.approx(np.mean(excesses[2:]) / 0.04)
+        assert measured[2].value == pytest.approx(np.mean(excesses[2:]) / 0.04 + 0.25)
+        assert [row["warned"] for row in measured[0].rows] == [False, False, True, True]
