@@ -76,7 +76,7 @@ class TestAtTheEdge:
         fast = fast_motion(problem, theta, sampling)
         top, noise = fast.perron.edge()
         rooted = fast.perron.eigenvectors * np.sqrt(fast.perron.eigenvalues)
-        covariance = rooted @ bursts.edge_matrix(fast, top, noise) @ rooted.T
+        covariance = rooted @ bursts.edge_matrix(fast.perron, top, noise) @ rooted.T
         factors, probabilities = factors_of_steps(problem, theta, sampling, 2 / top)
         image = np.einsum("m,mij,jk,mlk->il", probabilities, factors, covariance, factors, optimize=True)
         np.testing.assert_allclose(image, covariance, atol=1e-6 * np.abs(covariance).max())
@@ -89,7 +89,7 @@ class TestAtTheEdge:
         top, noise = fast.perron.edge()
         above, below = (spectral_radius(problem, theta, sampling, 2 / top * (1 + h)) for h in (1e-5, -1e-5))
         assert (above + below) / 2 == pytest.approx(1.0, abs=1e-6)
-        assert bursts.edge_slope(fast, top, noise) == pytest.approx((above - below) / 2e-5, rel=1e-4)
+        assert bursts.edge_slope(fast.perron, top, noise) == pytest.approx((above - below) / 2e-5, rel=1e-4)
 
     @schemes
     @pytest.mark.parametrize("which", [0, 1, 2])
@@ -98,7 +98,7 @@ class TestAtTheEdge:
         problem, theta = problems()[which]
         fast = fast_motion(problem, theta, sampling)
         top, noise = fast.perron.edge()
-        rows, weights = bursts.tilted_basis(fast, top, noise)
+        rows, weights = bursts.tilted_basis(fast.perron, top, noise)
         samples = rows.reshape(problem.n_samples, -1, len(weights))
         hessians = np.einsum("ncj,nck->njk", samples, samples)
         batches, probabilities = oracles.all_batches(problem.n_samples, sampling)
@@ -140,7 +140,7 @@ class TestGrowthOfABurst:
         problem, theta = solution(("product", 2), (4, 2), seed=seed)
         fast = fast_motion(problem, theta, sampling)
         top, noise = fast.perron.edge()
-        rows, weights = bursts.tilted_basis(fast, top, noise)
+        rows, weights = bursts.tilted_basis(fast.perron, top, noise)
         batches, probabilities = oracles.all_batches(4, sampling)
         times = np.round(probabilities * 16).astype(int)
         assert times.sum() == 16  # each batch as often as it is likely
@@ -157,7 +157,7 @@ class TestGrowthOfABurst:
         problem, theta = solution(("product", 2), (6, 4))
         fast = fast_motion(problem, theta, SCHEMES[1])
         top, noise = fast.perron.edge()
-        rows, weights = bursts.tilted_basis(fast, top, noise)
+        rows, weights = bursts.tilted_basis(fast.perron, top, noise)
         doubled = np.zeros((12, 4))
         doubled[1::2] = rows
         single = bursts.burst_growth(rows, weights, 2 / top, SCHEMES[1], 1, 5)
@@ -239,7 +239,7 @@ class TestCorrection:
         sampling = SCHEMES[1]
         fast = fast_motion(problem, theta, sampling, 0.95, 1e-2)
         top = es.mean_square_sharpness(problem, theta, sampling, hessian="gauss_newton")
-        rows, weights = bursts.tilted_basis(fast, *fast.perron.edge())
+        rows, weights = bursts.tilted_basis(fast.perron, *fast.perron.edge())
         growth = bursts.burst_growth(rows, weights, 2 / top, sampling, 1, 7)
         radii = [spectral_radius(problem, theta, sampling, 2 / top * (1 + h)) for h in (1e-5, -1e-5)]
         kappa = (radii[0] - radii[1]) / 2e-5 / (2 * growth)
@@ -287,6 +287,15 @@ class TestCorrection:
             found = bursts.burst_correction(problem, theta, fast, SCHEMES[1])
             assert np.isfinite(found)
             assert sign * found > 1e-5
+
+    def test_of_leading_modes_is_nearly_that_of_all(self) -> None:
+        problem, theta = solution(("difference", 3), (12, 30))
+        sampling = es.WithoutReplacement(3)
+        full = fast_motion(problem, theta, sampling, 0.9, 3e-3)
+        some = FastMotion.at(problem, theta, sampling, full.source, full.step_size, leading=9)
+        expected = bursts.burst_correction(problem, theta, full, sampling)
+        assert 1e-4 < expected < 1.0
+        assert bursts.burst_correction(problem, theta, some, sampling) == pytest.approx(expected, rel=0.1)
 
     def test_of_several_outputs(self) -> None:
         problem, theta = bilinear()

@@ -22,6 +22,8 @@ For full batches A is not random, μ = 0 and ν = ∞: no bursts.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import logsumexp
@@ -33,6 +35,7 @@ from esssim.flow.rows import LeastSquaresProblem
 from esssim.flow.slow import velocity
 from esssim.flow.validity import sharpness
 from esssim.sampling import Sampling
+from esssim.statistics.perron import PerronMatrix
 
 N_PARTICLES = 128
 N_STEPS = 96
@@ -55,11 +58,12 @@ def burst_correction(
         return np.nan
     if not fast.source.any() or fast.perron.kappa_2 == 0.0:
         return 0.0
-    edge, noise = fast.perron.edge()
-    distance = 1.0 - fast.step_size * edge / 2
+    distance = 1.0 - fast.step_size * fast.perron.edge()[0] / 2
     push = push_from_edge(problem, theta, fast)
-    factors, weights = tilted_basis(fast, edge, noise)
-    approach = edge_slope(fast, edge, noise)
+    perron = replace(fast.perron, tail=None)  # a tail is too slow for bursts
+    edge, noise = perron.edge()
+    factors, weights = tilted_basis(perron, edge, noise)
+    approach = edge_slope(perron, edge, noise)
     growth = burst_growth(factors, weights, 2.0 / edge, sampling, fast.n_outputs, seed)
     if push == 0.0 or growth == 0.0:
         return 0.0
@@ -74,30 +78,31 @@ def push_from_edge(problem: LeastSquaresProblem, theta: FloatArray, fast: FastMo
     if not driven.any():
         return 0.0
     length = 1e-4 * float(np.linalg.norm(theta)) / float(np.linalg.norm(driven))
-    ahead, behind = (sharpness(problem, theta + sign * length * driven, fast.perron.c) for sign in (1.0, -1.0))
+    leading = len(fast.perron.eigenvalues) if fast.by_products else None
+    ahead, behind = (sharpness(problem, theta + sign * length * driven, fast.perron.c, leading) for sign in (1.0, -1.0))
     return -fast.step_size / 2 * (ahead - behind) / (2 * length)
 
 
-def edge_matrix(fast: FastMotion, edge: float, noise: FloatArray) -> FloatArray:
+def edge_matrix(perron: PerronMatrix, edge: float, noise: FloatArray) -> FloatArray:
     """S = E[ASA] at the edge, A = I − ηΛ^½Uᵀdiag(w)UΛ^½, (r, r): Λ^{−½}[M∘(Uᵀdiag(ρ)U)]Λ^{−½} where ρ = κ₂Ψρ, scaled."""
-    roots = np.sqrt(fast.perron.eigenvalues)
-    found = fast.perron.kernel(2.0 / edge) * fast.perron.in_eigenbasis(noise) / (roots[:, None] * roots)
+    roots = np.sqrt(perron.eigenvalues)
+    found = perron.kernel(2.0 / edge) * perron.in_eigenbasis(noise) / (roots[:, None] * roots)
     return np.asarray((found + found.T) / np.abs(found).max())
 
 
-def edge_slope(fast: FastMotion, edge: float, noise: FloatArray) -> float:
+def edge_slope(perron: PerronMatrix, edge: float, noise: FloatArray) -> float:
     """ℓ = dϱ/d log η at the edge, 2(η/n) ΣS_jk²λⱼ/ΣS_jk².
 
     The map S ↦ S − η(HS+SH) + η²E[H_B S H_B] is self-adjoint, and its last term is η(HS+SH) where S is its own image.
     """
-    squares = edge_matrix(fast, edge, noise) ** 2
-    return float(4.0 / edge / fast.perron.n_samples * (fast.perron.eigenvalues @ squares).sum() / squares.sum())
+    squares = edge_matrix(perron, edge, noise) ** 2
+    return float(4.0 / edge / perron.n_samples * (perron.eigenvalues @ squares).sum() / squares.sum())
 
 
-def tilted_basis(fast: FastMotion, edge: float, noise: FloatArray) -> tuple[FloatArray, FloatArray]:
+def tilted_basis(perron: PerronMatrix, edge: float, noise: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Rows aᵢ (n·c, r) with Σ_B aᵢaᵢᵀ/b the batch Hessians in the eigenbasis of S, and the eigenvalues of S (r,)."""
-    values, vectors = np.linalg.eigh(edge_matrix(fast, edge, noise))
-    rooted = fast.perron.eigenvectors * np.sqrt(fast.perron.eigenvalues)
+    values, vectors = np.linalg.eigh(edge_matrix(perron, edge, noise))
+    rooted = perron.eigenvectors * np.sqrt(perron.eigenvalues)
     return rooted @ vectors, np.maximum(values, 0.0) / values[-1]
 
 
