@@ -42,8 +42,8 @@ it is proved: [theory](../theory/stochastic_central_flow.py).
 * Within a few per cent of the wall the mean square is made of bursts, the large ones so rare that SGD climbs past the edge
   between them. `burst_correction` is the relative distance of Q_b to where SGD is then, typically, from the tail exponent of
   the bursts, the rate at which they grow and the speed at which the flow is pushed (`esssim.flow.bursts`). The average of SGD
-  over a ramp is between the flow and that, because after the largest bursts SGD is far below: where it is 0.01 or more do
-  not believe the flow to a per cent. It is no lag: second moments that move along with θ instead of being stationary give
+  over a ramp is mostly between the flow and that, because after the largest bursts SGD is far below: where it is 0.01 or more
+  do not believe the flow to a per cent. It is no lag: second moments that move along with θ instead of being stationary give
   the same level to four digits. With momentum it is not known.
 * From `diverged_at` on, where that is not −1: the flow met a wall that it cannot leave, for want of noise or of a stable
   solution in reach.

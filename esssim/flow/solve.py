@@ -81,12 +81,12 @@ def solve(
     the statistics of `esssim.statistics` with Gauss–Newton Hessians (sampled ones with their standard error);
     distance_to_edge = 1 − η/η_c, η_c the mean-square edge (2/Q_b without momentum); next_order_correction, the relative
     change of Q_b to its mean over the spread of SGD about the mean flow (from this flow, or from the mean flow itself),
-    and error_estimate, its absolute value, infinite where the mean flow ends before; burst_correction, the relative change of
-    Q_b to where SGD typically is between the rare bursts that the noise comes in near the edge (`esssim.flow.bursts`; 0 for
-    b = n and without noise, NaN with momentum), averages of SGD being in between: from 0.01 on do not believe the flow to a
-    per cent; `diverged_at`, the step at which no
-    stable solution is left in reach, −1 for none, and NaN from there on. Raises ValueError for bad arguments, for a
-    theta0 that is no minimum (unless the mean is followed) or already beyond the edge. Source: esssim, theory/stochastic_central_flow.py; after Damian, Ma & Lee,
+    and error_estimate, its absolute value, infinite where the mean flow ends before; burst_correction, the relative
+    change of Q_b to where SGD typically is between the rare bursts that the noise comes in near the edge
+    (`esssim.flow.bursts`; 0 for b = n and without noise, NaN with momentum), its average over a ramp being mostly in
+    between: from 0.01 on do not believe the flow to a per cent; `diverged_at`, the step at which no stable solution is left
+    in reach, −1 for none, and NaN from there on. Raises ValueError for bad arguments, for a theta0 that is no minimum
+    (unless the mean is followed) or already beyond the edge. Source: esssim, theory/stochastic_central_flow.py; after Damian, Ma & Lee,
     NeurIPS 2021 (b = n) and Cohen et al., ICLR 2025 (central flow).
     """
     if not isinstance(problem, (NonlinearLeastSquares, MultiOutputLeastSquares)):
