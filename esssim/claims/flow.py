@@ -357,7 +357,7 @@ def _training_run_by_run(quick: bool) -> Measurement:
     ends = np.array([float(run["mean_square_sharpness"][-1]) for run in flows]) * half
     if not np.isfinite(found + ends).all():
         return Measurement("inconclusive", "a run of SGD or of the flow did not reach the end")
-    difference, low, high = _ratio(found - ends, float(ends.mean()))
+    difference, low, high = ratio_of(found - ends, float(ends.mean()))
     rows: list[Row] = [
         {"run": k, "sgd": float(a), "flow": float(b)} for k, (a, b) in enumerate(zip(found, ends, strict=True))
     ]

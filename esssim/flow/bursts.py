@@ -6,7 +6,7 @@ spectral radius of E[A⊗A] is ϱ = 1 (A the factor of r) and L(q) = lim log E�
 
     ℓ = −dϱ/dδ,   μ = L′(2), the rate at which a burst grows,   κ = ℓ/(2μ):   ‖r‖ has the tail exponent 2(1 + κδ).
 
-Let v be dδ/dt by the push of the flow, away from the edge where it follows the edge. In the time of bursts, τ = μt, with D = κδ and W = dD/dτ by the noise as it is,
+Let v > 0 be dδ/dt by the push of the flow. In the time of bursts, τ = μt, with D = κδ and W = dD/dτ by the noise as it is,
 the diffusion whose moments grow like that, and the source of the flow, is d log W = (2νV/W − 2(1+D))dτ + 2dB. At rest D it
 has the density ∝ W^{−2−D}e^{−νV/W} and the mean νV/D: the flow is at D = ν = κδ, where the mean is V = κv/μ.
 
