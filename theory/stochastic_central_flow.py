@@ -37,7 +37,7 @@ motion may be taken at its stationary law (A2, A3); that what is left of the err
 eigenvalues (perceptrons: 3 to 7 % at ε = 0.03) and where a coordinate of the solution is smaller than its own fluctuation
 (the flow reports its distance to the next order as its error estimate); and the approach to the wall, where the margin of
 (A2) itself is of order ε², and the stationary mean square is made of bursts so rare that SGD climbs past the wall between
-them (claims flow-levels/spiked-40x20/label-noise-0.03).
+them (claims flow-levels/spiked-40x20/label-noise-0.03; `esssim.flow.bursts` estimates how far, claims flow-bursts).
 
 Run all proofs: python -m theory
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from esssim.claims import (
     flow,
+    flow_bursts,
     gap,
     identities,
     moments,
@@ -33,6 +34,7 @@ for module in (
     self_stabilisation,
     scaling,
     flow,
+    flow_bursts,
     networks,
     network_directions,
     network_flow,

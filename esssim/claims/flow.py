@@ -76,7 +76,7 @@ def register(registry: Registry) -> None:
         small = experiment in DIABETES_MEAN[1:]
         _add(
             registry,
-            f"flow-next-order/{_name(experiment)}",
+            f"flow-next-order/{name_of(experiment)}",
             "Where the flow itself misses, its next order is what is missing in the mean-square sharpness.",
             "within 10 %: a coordinate dies, and is not Gaussian while it does" if small else "equal within 2 %",
             METHOD.split(";")[0]
@@ -88,7 +88,7 @@ def register(registry: Registry) -> None:
     for experiment in (*GRID, *OTHERS, *WIDER, *PERCEPTRONS, *HEAVY_BALL):
         _add(
             registry,
-            f"flow-batch-sharpness/{_name(experiment)}",
+            f"flow-batch-sharpness/{name_of(experiment)}",
             f"On a rising step size the batch sharpness of SGD is that of the stochastic central flow "
             f"({_words(experiment)}).",
             "equal within 2 %; whether these runs can tell is open, it fluctuates more than the others",
@@ -169,7 +169,7 @@ def register(registry: Registry) -> None:
     )
 
 
-def _name(experiment: FlowExperiment) -> str:
+def name_of(experiment: FlowExperiment) -> str:
     setting = experiment.setting + (f"-depth-{experiment.depth}" if experiment.depth > 2 else "")
     noise = "own-targets" if experiment.own_targets else f"label-noise-{experiment.label_noise:g}"
     momentum = f",momentum={experiment.momentum:g}" if experiment.momentum else ""
@@ -179,14 +179,14 @@ def _name(experiment: FlowExperiment) -> str:
 
 
 def _words(experiment: FlowExperiment) -> str:
-    return _name(experiment).replace("/", ", ").replace(",b=", ", b = ").replace(",", ", ").replace(",  ", ", ")
+    return name_of(experiment).replace("/", ", ").replace(",b=", ", b = ").replace(",", ", ").replace(",  ", ", ")
 
 
 def _add_agreement(registry: Registry, experiment: FlowExperiment, expected: Expectation, words: str) -> None:
     flow_of = "next order of the stochastic central flow" if experiment.follow == "mean" else "stochastic central flow"
     _add(
         registry,
-        f"flow-levels/{_name(experiment)}",
+        f"flow-levels/{name_of(experiment)}",
         f"On a rising step size the mean-square sharpness and MiniBS of SGD are those of the {flow_of} "
         f"({_words(experiment)}).",
         words,
@@ -214,7 +214,7 @@ def _add(
     )
 
 
-def _levels(experiment: FlowExperiment, statistic: str) -> tuple[FloatArray, float, list[Row]]:
+def levels_of(experiment: FlowExperiment, statistic: str) -> tuple[FloatArray, float, list[Row]]:
     """(η/2)·statistic averaged over the last two thirds: of each surviving run, and of the flow; and the curves."""
     trace, predicted = run_sgd(experiment), run_flow(experiment)
     half_step = trace["step_size"].values / 2
@@ -245,9 +245,9 @@ def _agreement(experiment: FlowExperiment) -> Measurement:
     rows: list[Row] = []
     ratios: dict[str, tuple[float, float, float]] = {}
     for statistic in NAMES:
-        runs, predicted, curves = _levels(experiment, statistic)
+        runs, predicted, curves = levels_of(experiment, statistic)
         rows += curves
-        ratios[statistic] = _ratio(runs, predicted)
+        ratios[statistic] = ratio_of(runs, predicted)
     verdicts = {_verdict(low, high, 1 - TOLERANCE, 1 + TOLERANCE) for _, low, high in ratios.values()}
     verdict: Outcome = "refuted" if "refuted" in verdicts else "inconclusive" if len(verdicts) > 1 else verdicts.pop()
     value, low, high = max(ratios.values(), key=lambda ratio: abs(ratio[0] - 1))
@@ -263,12 +263,12 @@ def _batch_sharpness(quick: bool) -> Measurement:
     experiments = [run.quick() if quick else run for run in (*GRID, *OTHERS, *WIDER)]
     rows: list[Row] = []
     for run in experiments:
-        levels, predicted, _ = _levels(run, "batch_sharpness")
-        value, low, high = _ratio(levels, predicted)
+        levels, predicted, _ = levels_of(run, "batch_sharpness")
+        value, low, high = ratio_of(levels, predicted)
         setting: Row = {"setting": run.setting, "depth": run.depth, "noise": run.label_noise, "b": run.batch_size}
         rows.append(setting | {"sgd_over_flow": value, "lower": low, "upper": high})
     ratios = np.array([float(row["sgd_over_flow"]) for row in rows])
-    value, low, high = _ratio(ratios, 1.0)
+    value, low, high = ratio_of(ratios, 1.0)
     reason = f"SGD over flow {ratios.min():.4f} to {ratios.max():.4f} in {len(ratios)} settings"
     return Measurement(
         _verdict(low, high, 1 - TOLERANCE, 1 + TOLERANCE), reason, value, (low, high), float(len(ratios)), rows
@@ -276,8 +276,8 @@ def _batch_sharpness(quick: bool) -> Measurement:
 
 
 def _one_batch_sharpness(setting: FlowExperiment, quick: bool) -> Measurement:
-    runs, predicted, rows = _levels(setting.quick() if quick else setting, "batch_sharpness")
-    value, low, high = _ratio(runs, predicted)
+    runs, predicted, rows = levels_of(setting.quick() if quick else setting, "batch_sharpness")
+    value, low, high = ratio_of(runs, predicted)
     reason = f"batch sharpness: SGD {runs.mean():.4f}, flow {predicted:.4f}"
     verdict = _verdict(low, high, 1 - TOLERANCE, 1 + TOLERANCE)
     return Measurement(verdict, reason, value, (low, high), float(len(runs)), rows)
@@ -285,12 +285,12 @@ def _one_batch_sharpness(setting: FlowExperiment, quick: bool) -> Measurement:
 
 def _next_order(setting: FlowExperiment, tolerance: float, quick: bool) -> Measurement:
     experiment = setting.quick() if quick else setting
-    runs, plain, rows = _levels(experiment, "mean_square_sharpness")
+    runs, plain, rows = levels_of(experiment, "mean_square_sharpness")
     predicted = run_flow(experiment)
     late = predicted["step"].values >= experiment.n_steps / 3
     curve = predicted["mean_square_sharpness"] * predicted["step_size"] / 2 * (1 + predicted["next_order_correction"])
     corrected = float(curve.values[late].mean())
-    value, low, high = _ratio(runs, corrected)
+    value, low, high = ratio_of(runs, corrected)
     reason = f"SGD {runs.mean():.4f}, flow {plain:.4f}, with the next order {corrected:.4f}"
     verdict = _verdict(low, high, 1 - tolerance, 1 + tolerance)
     return Measurement(verdict, reason, value, (low, high), float(len(runs)), rows)
@@ -331,7 +331,7 @@ def _training(quick: bool) -> Measurement:
     )
     curve = (predicted["mean_square_sharpness"] * (1 + predicted["next_order_correction"])).values * step_size / 2
     runs = trace[name].values * step_size / 2
-    value, low, high = _ratio(runs.mean(axis=1), float(curve.mean()))
+    value, low, high = ratio_of(runs.mean(axis=1), float(curve.mean()))
     rows: list[Row] = [
         {"step": int(step), "sgd": float(sgd), "flow": float(mean)}
         for step, sgd, mean in zip(trace["step"].values, runs.mean(axis=0), curve, strict=True)
@@ -357,7 +357,7 @@ def _training_run_by_run(quick: bool) -> Measurement:
     ends = np.array([float(run["mean_square_sharpness"][-1]) for run in flows]) * half
     if not np.isfinite(found + ends).all():
         return Measurement("inconclusive", "a run of SGD or of the flow did not reach the end")
-    difference, low, high = _ratio(found - ends, float(ends.mean()))
+    difference, low, high = ratio_of(found - ends, float(ends.mean()))
     rows: list[Row] = [
         {"run": k, "sgd": float(a), "flow": float(b)} for k, (a, b) in enumerate(zip(found, ends, strict=True))
     ]
@@ -368,13 +368,13 @@ def _training_run_by_run(quick: bool) -> Measurement:
 
 
 def _offset_of_sgd(quick: bool) -> Measurement:
-    runs, predicted, rows = _levels(WALL.quick() if quick else WALL, "mean_square_sharpness")
-    value, low, high = _ratio(1 - runs, 1 - predicted)
+    runs, predicted, rows = levels_of(WALL.quick() if quick else WALL, "mean_square_sharpness")
+    value, low, high = ratio_of(1 - runs, 1 - predicted)
     reason = f"distance to the edge: SGD {1 - runs.mean():.4f}, flow {1 - predicted:.4f}"
     return Measurement(_verdict(low, high, 0.9, 1.1), reason, value, (low, high), float(len(runs)), rows)
 
 
-def _ratio(levels: FloatArray, predicted: float) -> tuple[float, float, float]:
+def ratio_of(levels: FloatArray, predicted: float) -> tuple[float, float, float]:
     """The mean of independent runs over the prediction, with the ends of its 95 % interval."""
     value = float(levels.mean()) / predicted
     spread = float(levels.std(ddof=1)) / predicted

@@ -192,3 +192,20 @@ def run_flow(experiment: FlowExperiment) -> xarray.Dataset:
         record=(*STATISTICS, *(("next_order_correction", "error_estimate") if experiment.needs_next_order else ())),
         n_records=experiment.n_records,
     )
+
+
+@cache
+def burst_corrections(experiment: FlowExperiment) -> FloatArray:
+    """`burst_correction` at the records of the same flow; once a process."""
+    run = flow.solve(
+        experiment.problem,
+        experiment.theta0,
+        step_size=experiment.step_size,
+        sampling=experiment.sampling,
+        n_steps=experiment.n_steps,
+        label_noise=experiment.label_noise,
+        follow=experiment.follow,
+        record=("burst_correction",),
+        n_records=experiment.n_records,
+    )
+    return np.asarray(run["burst_correction"].values)

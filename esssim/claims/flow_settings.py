@@ -48,6 +48,13 @@ WEAK = FlowExperiment("gaussian-40x20", 2, 0.001, n_replicas=48)
 AT_THE_WALL = FlowExperiment("spiked-40x20", 8, 0.03, n_replicas=16)
 STEEPER = FlowExperiment("spiked-40x20", 8, 0.03, n_replicas=16, n_steps=100_000)
 SLOWER = FlowExperiment("spiked-40x20", 8, 0.03, n_steps=900_000)
+# For the bursts: close to the wall, and in no other claim.
+NEAR = [
+    *(FlowExperiment("spiked-40x20", b, noise, n_replicas=16) for b, noise in ((2, 0.01), (8, 0.02), (20, 0.03))),
+    FlowExperiment("two-clusters-40x20", 8, 0.005, n_replicas=16),
+    FlowExperiment("gaussian-20x40", 4, 0.003, n_replicas=16),
+    FlowExperiment("spiked-20x40", 4, 0.003, n_replicas=16),
+]
 DIABETES = FlowExperiment("diabetes", 1, 0.0, own_targets=True)
 DIABETES_MEAN = [FlowExperiment("diabetes", b, 0.0, own_targets=True, follow="mean") for b in (64, 1)]
 WALL = FlowExperiment("gaussian-40x20", 8, 0.01)

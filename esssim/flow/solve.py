@@ -17,6 +17,7 @@ from esssim import _validate
 from esssim._progress import Progress, shown
 from esssim._validate import FloatArray, IntArray
 from esssim.flow import rows
+from esssim.flow.bursts import burst_correction
 from esssim.flow.integrate import integrate
 from esssim.flow.law import Law
 from esssim.flow.mean import MeanLaw
@@ -29,7 +30,7 @@ from esssim.sampling import Reshuffled, Sampling, check_sampling
 from esssim.simulation.schedule import Ramp
 from esssim.stability.edges import check_momentum
 
-STATISTICS = (*EXACT, *SAMPLED, "next_order_correction", "error_estimate")
+STATISTICS = (*EXACT, *SAMPLED, "next_order_correction", "error_estimate", "burst_correction")
 
 
 def solve(
@@ -80,10 +81,12 @@ def solve(
     the statistics of `esssim.statistics` with Gauss–Newton Hessians (sampled ones with their standard error);
     distance_to_edge = 1 − η/η_c, η_c the mean-square edge (2/Q_b without momentum); next_order_correction, the relative
     change of Q_b to its mean over the spread of SGD about the mean flow (from this flow, or from the mean flow itself),
-    and error_estimate, its absolute value, infinite where the mean flow ends before (it does not see that within a few per
-    cent of the edge the noise comes in rare bursts, between which SGD climbs past it); `diverged_at`, the step at which no
-    stable solution is left in reach, −1 for none, and NaN from there on. Raises ValueError for bad arguments, for a
-    theta0 that is no minimum (unless the mean is followed) or already beyond the edge. Source: esssim, theory/stochastic_central_flow.py; after Damian, Ma & Lee,
+    and error_estimate, its absolute value, infinite where the mean flow ends before; burst_correction, the relative
+    change of Q_b to where SGD typically is between the rare bursts that the noise comes in near the edge
+    (`esssim.flow.bursts`; 0 for b = n and without noise, NaN with momentum), its average over a ramp being mostly in
+    between: from 0.01 on do not believe the flow to a per cent; `diverged_at`, the step at which no stable solution is left
+    in reach, −1 for none, and NaN from there on. Raises ValueError for bad arguments, for a theta0 that is no minimum
+    (unless the mean is followed) or already beyond the edge. Source: esssim, theory/stochastic_central_flow.py; after Damian, Ma & Lee,
     NeurIPS 2021 (b = n) and Cohen et al., ICLR 2025 (central flow).
     """
     if not isinstance(problem, (NonlinearLeastSquares, MultiOutputLeastSquares)):
@@ -123,6 +126,8 @@ def solve(
             key = np.random.SeedSequence(seed, spawn_key=(int(step),))
             fast = law.fast(float(step), thetas[k])
             row = observe(fast, law.mean_residuals(thetas[k]), sampling, names, n_batches, key)
+            if "burst_correction" in names:
+                row["burst_correction"] = burst_correction(law.problem, thetas[k], fast, sampling, seed)
             for name, value in row.items():
                 columns.setdefault(name, np.full(len(steps), np.nan))[k] = value
     data: dict[str, Any] = {name: ("record", column) for name, column in columns.items()}
