@@ -14,7 +14,7 @@ import esssim as es
 from esssim import flow
 from esssim.claims import flow_bursts
 from esssim.claims.flow import name_of
-from esssim.claims.flow_runs import FlowExperiment, burst_corrections
+from esssim.claims.flow_runs import FlowExperiment, run_flow
 from esssim.claims.flow_settings import AT_THE_WALL, GRID, SLOWER, STEEPER
 from esssim.flow import bursts
 from esssim.flow.fast import FastMotion
@@ -327,7 +327,7 @@ class TestWarning:
         (claim,) = [entry for entry in published if entry["id"] == f"flow-levels/{name_of(experiment)}"]
         ratio = float(claim["reason"].split("sharpness ")[1].split(",")[0])
         late = experiment.n_records // 3
-        estimate = float(burst_corrections(experiment)[late:].mean())
+        estimate = float(run_flow(experiment)["burst_correction"].values[late:].mean())
         assert (estimate >= flow_bursts.WARNING) == (ratio - 1 >= flow_bursts.WARNING)
         assert ratio - 1 < estimate + 2e-3  # SGD is in between
 

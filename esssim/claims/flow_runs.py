@@ -26,6 +26,8 @@ STATISTICS = {
     "batch_sharpness": "batch_sharpness",
 }
 
+NEXT_ORDER = ("next_order_correction", "error_estimate")
+
 SETTINGS: dict[str, Callable[[], data.Data]] = {
     "gaussian-40x20": lambda: data.gaussian(40, 20, seed=1),
     "gaussian-20x40": lambda: data.gaussian(20, 40, seed=1),
@@ -189,23 +191,6 @@ def run_flow(experiment: FlowExperiment) -> xarray.Dataset:
         label_noise=experiment.label_noise,
         momentum=experiment.momentum,
         follow=experiment.follow,
-        record=(*STATISTICS, *(("next_order_correction", "error_estimate") if experiment.needs_next_order else ())),
+        record=(*STATISTICS, "burst_correction", *(NEXT_ORDER if experiment.needs_next_order else ())),
         n_records=experiment.n_records,
     )
-
-
-@cache
-def burst_corrections(experiment: FlowExperiment) -> FloatArray:
-    """`burst_correction` at the records of the same flow; once a process."""
-    run = flow.solve(
-        experiment.problem,
-        experiment.theta0,
-        step_size=experiment.step_size,
-        sampling=experiment.sampling,
-        n_steps=experiment.n_steps,
-        label_noise=experiment.label_noise,
-        follow=experiment.follow,
-        record=("burst_correction",),
-        n_records=experiment.n_records,
-    )
-    return np.asarray(run["burst_correction"].values)
