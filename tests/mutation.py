@@ -70,7 +70,9 @@ MODULES = {
     "flow": Module(
         ("flow/*.py",),
         (
+            "tests/test_flow_modes.py",
             "tests/test_flow_corners.py",
+            "tests/test_flow_bursts.py",
             "tests/test_flow_outputs.py",
             "tests/test_flow_next_order.py",
             "tests/test_theory_flow.py",
@@ -266,7 +268,7 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
         "a ladder of floors: any positive one gives a valid bound, the best is kept",
     ),
     ("flow/fast.py", r"^TOLERANCE = |maxiter=.* # (20 → 40|100 → 200|20 \* len\(right\) → )", TOLERANCE),
-    ("flow/fast.py", r"→ modes <= len|→ self\.inverse_response\[-1, -1\] < 0\.0", BOUNDARY),
+    ("flow/fast.py", r"→ self\.inverse_response\[-1, -1\] < 0\.0", BOUNDARY),
     ("flow/fast.py", r"^if beta == 0\.0: # 0\.0 → 1", ROUTES),
     (
         "flow/integrate.py",
@@ -280,15 +282,16 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ("flow/law.py", r"PerronMatrix\.of\(.* # 0\.0 → 1", "only the eigenvectors of K are used: any c"),
     ("flow/law.py", r"^probe = .* # 0 → 1|^probe\[:\] = .* # 0 → 1", "any probe"),
     ("flow/mean.py", r"np\.empty\(0\)\), theta0 # 0 → 1", "never read: the mean has residuals of its own"),
-    ("flow/mean.py", r"PerronMatrix\.of\(.* # 0\.0 → 1", "only the eigenvalues of K are counted: any c"),
-    ("flow/mean.py", r"→ alive <= self\.modes\[0\]", "no direction is added then"),
+    ("flow/modes.py", r"^(LARGEST_DENSE|FEWEST, ENOUGH) = |→ size >= LARGEST_DENSE|<= ENOUGH", TOLERANCE),
+    ("flow/newton.py", r"^TOLERANCE = ", TOLERANCE),
+    ("flow/bursts.py", r"^(N_PARTICLES|N_STEPS|BURN_IN|N_NODES|NEGLIGIBLE) = ", TOLERANCE),
     ("flow/observables.py", r"^estimates\[name\] = Estimate.* # 0 → 1", "never shown: the number of batches of a NaN"),
     ("flow/observables.py", r"^if momentum == 0\.0: # 0\.0 → 1", ROUTES),
     ("flow/observables.py", r"^rng = .* # 1 → 2", "any stream"),
     ("flow/observables.py", r"→ frozen - ", "r and −r have the same law"),
     (
         "flow/rows.py",
-        r"(n_params|len\(batches\), -1|reshape\(-1, c)\) # 1 → 2",
+        r"(n_params|len\(batches\), -1|reshape\(-1, c)(\)| @ ).* # 1 → 2",
         "numpy reads any negative length as the unknown one",
     ),
     ("flow/settled.py", r"→ .* < (min\(lower|target \+ tol)|→ (upper <|lower >)= target", BOUNDARY),
