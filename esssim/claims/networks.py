@@ -39,8 +39,9 @@ QUICK = {("digits-gelu-16", 32, name) for name in ("minibatch_sharpness", "inter
 
 # Initialisations and records of each: of four initialisations and 48 records at first, most were no verdict for want of
 # effective samples. A run that has come to rest on a solution counts once or twice however often it is recorded, and what
-# is left is the spread between solutions. These were set from the effective samples of that first look, not its levels.
-USUAL, MANY, AT_REST = (12, 24), (32, 24), (48, 24)
+# is left is the spread between solutions. These were set from the effective samples of that first look and the widths of
+# its intervals, not its levels.
+USUAL, MANY, AT_REST, AT_ONE_POINT = (12, 24), (32, 24), (48, 24), (54, 24)
 REPLICAS: dict[tuple[str, int], tuple[int, int]] = {
     ("digits-tanh-32", 4): AT_REST,
     ("digits-tanh-32", 8): (16, 24),
@@ -50,11 +51,14 @@ REPLICAS: dict[tuple[str, int], tuple[int, int]] = {
     ("digits-tanh-32", 512): MANY,
     ("digits-tanh-16-16", 8): AT_REST,
     ("digits-tanh-16-16", 32): AT_REST,
-    ("digits-tanh-16-16", 128): (24, 24),
+    ("digits-tanh-16-16", 128): AT_REST,
+    ("digits-gelu-16", 8): (16, 24),
+    ("digits-gelu-16", 128): MANY,
     ("digits-relu-16", 32): MANY,
-    ("digits-cross-entropy-16", 8): AT_REST,
-    ("digits-cross-entropy-16", 32): AT_REST,
-    ("digits-cross-entropy-16", 128): AT_REST,
+    ("digits-relu-16", 128): MANY,
+    ("digits-cross-entropy-16", 8): AT_ONE_POINT,
+    ("digits-cross-entropy-16", 32): AT_ONE_POINT,
+    ("digits-cross-entropy-16", 128): AT_ONE_POINT,
     ("digits-deep-16-16-16-16", 32): AT_REST,
     ("digits-label-noise-16", 32): (16, 24),
     ("digits-ramp-16", 8): AT_REST,
@@ -239,7 +243,10 @@ def _register_momentum(registry: Registry) -> None:
     )
     for words, b, eta, target, statistic, source, expected in cases:
         n_steps = 20_000 if b == 128 else 60_000
-        run = NetworkExperiment(b, eta, n_steps=n_steps, after=n_steps // 4, momentum=beta, n_replicas=16, n_records=24)
+        n_replicas = 16 if b == 128 else 36
+        run = NetworkExperiment(
+            b, eta, n_steps=n_steps, after=n_steps // 4, momentum=beta, n_replicas=n_replicas, n_records=24
+        )
         formula = "2(1+β)/η" if target > 1 else "2(1−β)/η"
         registry.add(
             Claim(
