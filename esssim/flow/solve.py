@@ -109,7 +109,7 @@ def solve(
         if np.isfinite(thetas[k]).all():
             key = np.random.SeedSequence(seed, spawn_key=(int(step),))
             fast = law.fast(float(step), thetas[k])
-            row = observe(fast, law.mean_residuals(thetas[k]), sampling, names, n_batches, key)
+            row = observe(fast, law.mean_residuals(thetas[k]), noise, sampling, names, n_batches, key)
             for name, value in row.items():
                 columns.setdefault(name, np.full(len(steps), np.nan))[k] = value
     data: dict[str, Any] = {name: ("record", column) for name, column in columns.items()}
