@@ -13,7 +13,7 @@ from esssim.flow.fast import FastMotion
 from esssim.sampling import Sampling
 
 # A chain has forgotten its start after so many times the 1/s² of `relaxation`, and after at least so many steps.
-RELAXATIONS = 10
+RELAXATIONS = 5
 SHORTEST, LONGEST = 64, 1024
 # Two samples of a chain are an eighth of that apart.
 SPACING = 8
