@@ -57,7 +57,9 @@ def solve(
     theta0: (p,), a minimum of the loss. The other arguments are those of `simulate`:
     step_size η or a `Ramp`, label_noise ε, momentum β. Residuals r* that are left at theta0 (targets that no θ fits) act
     as noise that is frozen in the targets. record: names from `STATISTICS`; n_batches: batches per record for sampled
-    statistics, drawn from `seed`, each with its own r ~ N(0, R); MiniBS enumerates where there are no more.
+    statistics, drawn from `seed`; MiniBS enumerates where there are no more. Batch sharpness depends on the law of r and
+    not on R alone, which near the wall is made of bursts: each batch meets an r of the fast motion itself, from 128
+    independent chains of it (`esssim.flow.chains`), and n_batches is rounded up to a multiple of that.
 
     follow="mean" is the next order, the mean of SGD off the solutions (`esssim.flow.mean`),
 

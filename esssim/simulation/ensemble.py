@@ -55,9 +55,9 @@ def simulate(
     theta0: (p,), or (n_replicas, p) for a start each. step_size: η, or a `Ramp`. label_noise: ε, targets y + εz with z
     drawn anew at each step (least-squares problems). record: names from `STATISTICS`, and "theta". The records are at
     n_records equally spaced steps from 0 to n_steps, or at `record_steps`, or at steps of its own for each name of
-    record, {"sharpness": [0, 100], "theta": range(101)}, and NaN at those of the others only. n_batches: batches per
-    record for sampled statistics (enumerated where there are no more). n_workers: processes. progress: called with the number of replicas
-    that are finished.
+    record, {"sharpness": [0, 100], "theta": range(101)}, and NaN at the steps of the others. n_batches: batches per
+    record for sampled statistics (enumerated where there are no more). n_workers: processes. progress: called with the
+    number of replicas that are finished.
 
     Returns a Dataset with dims (replica, record), coords step (updates done) and step_size (η at that step), a variable
     per name (with its standard error where sampled), `diverged_at` (replica,), the step at which a residual or gradient
