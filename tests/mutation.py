@@ -68,7 +68,7 @@ MODULES = {
     ),
     "moments": Module(("moments/*.py",), ("tests/test_moments.py",)),
     "flow": Module(
-        ("flow/*.py",),
+        ("flow/*.py", "_kernels/fast_motion.py"),
         (
             "tests/test_flow_modes.py",
             "tests/test_flow_corners.py",
@@ -76,6 +76,7 @@ MODULES = {
             "tests/test_flow_outputs.py",
             "tests/test_flow_next_order.py",
             "tests/test_theory_flow.py",
+            "tests/test_flow_chains.py",
             "tests/test_flow.py",
         ),
     ),

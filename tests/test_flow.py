@@ -15,6 +15,7 @@ from scipy.optimize import linprog
 
 import esssim as es
 from esssim import flow
+from esssim.flow.chains import stationary
 from esssim.flow.fast import FastMotion
 from esssim.flow.law import Law
 from esssim.flow.slow import project, push, stiffness, velocity
@@ -396,8 +397,8 @@ class TestSolve:
             n_batches=20_000,
         )
         fast = FastMotion.at(problem, theta, sampling, np.full(5, noise**2 / 15), eta)
-        draws = fast.draw(np.random.default_rng(5).standard_normal((2000, 5)))
-        points = theta + draws @ fast.perron.eigenvectors @ fast.parameter_factors.T
+        draws = stationary(fast, np.zeros(5), noise, sampling, (2000, 1), np.random.SeedSequence(5))[:, 0]
+        points = theta + draws @ fast.parameter_factors.T
         for average, name in (("ratios", "batch_sharpness"), ("parts", "batch_sharpness_parts")):
             values = [
                 es.batch_sharpness(problem, point, sampling, average=average).value

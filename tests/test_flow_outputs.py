@@ -14,6 +14,7 @@ from scipy.integrate import solve_ivp
 import esssim as es
 from esssim import flow
 from esssim.flow import rows
+from esssim.flow.chains import stationary
 from esssim.flow.fast import FastMotion
 from esssim.flow.law import Law
 from esssim.flow.mean import MeanLaw
@@ -362,8 +363,8 @@ class TestSolve:
             n_batches=20_000, record=("batch_sharpness", "batch_sharpness_parts"),
         )  # fmt: skip
         fast = FastMotion.at(problem, theta, sampling, noise**2 / 15 * rows.units(5, 2), eta)
-        draws = fast.draw(np.random.default_rng(5).standard_normal((1000, len(fast.perron.eigenvalues))))
-        points = theta + draws @ fast.perron.eigenvectors @ fast.parameter_factors.T
+        draws = stationary(fast, np.zeros(10), noise, sampling, (1000, 1), np.random.SeedSequence(5))[:, 0]
+        points = theta + draws @ fast.parameter_factors.T
         for average, name in (("ratios", "batch_sharpness"), ("parts", "batch_sharpness_parts")):
             values = [es.batch_sharpness(problem, point, sampling, average=average).value for point in points]
             error = np.hypot(np.std(values) / np.sqrt(len(values)), float(found[f"{name}_standard_error"][0]))

@@ -237,6 +237,21 @@ def test_ramp_goes_from_start_to_stop() -> None:
     assert_array_equal(trace["step"], [0, 50, 200])
 
 
+def test_each_name_may_have_steps_of_its_own() -> None:
+    names = ("theta", "minibatch_sharpness", "batch_sharpness")
+    steps = {"theta": (0, 50), "minibatch_sharpness": (50, 200), "batch_sharpness": range(0, 201, 10)}
+    options: dict[str, Any] = {"record": names, "n_batches": 5, "n_replicas": 2}
+    mixed = simulate(record_steps=steps, **options)
+    assert_array_equal(mixed["step"], np.arange(0, 201, 10))
+    every = simulate(record_steps=range(0, 201, 10), **options)
+    for name in names:
+        own = np.isin(mixed["step"], steps[name])
+        for variable in (name, f"{name}_standard_error")[: 1 if name == "theta" else 2]:
+            assert_array_equal(mixed[variable][:, own], every[variable][:, own])
+            assert np.isnan(mixed[variable].values[:, ~own]).all()
+    assert_array_equal(mixed["step_size"], every["step_size"])
+
+
 # Seeds
 
 

@@ -16,6 +16,7 @@ from esssim._validate import FloatArray
 from esssim.problems import DiagonalLinearNetwork, Perceptron
 from esssim.sampling import WithoutReplacement
 from esssim.simulation import Ramp, gradient_flow, simulate
+from esssim.simulation.schedule import steps_to_record
 from esssim.stability import critical_step_size
 
 RISE = 2.5
@@ -41,6 +42,8 @@ SETTINGS: dict[str, Callable[[], data.Data]] = {
 # Perceptrons of 20 units: inputs, and targets of three tanh units that they can fit; or signs, for a training run.
 PERCEPTRONS: dict[str, Literal["tanh", "gelu"]] = {"tanh-30x5": "tanh", "gelu-30x5": "gelu"}
 WIDTH = 20
+# Records of batch sharpness to one of the others.
+OFTEN = 10
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,21 @@ def taught_perceptron(activation: Literal["tanh", "gelu"], n: int, d: int) -> Pe
 
 def run_sgd(experiment: FlowExperiment) -> xarray.Dataset:
     """The ensemble of SGD; once a process. Of perceptrons with Gauss–Newton Hessians throughout, as on the flow."""
-    return _run_sgd(replace(experiment, follow="solutions"))
+    every = _run_sgd(replace(experiment, follow="solutions"))
+    found = every.isel(record=np.flatnonzero(np.isin(every["step"].values, _steps(experiment))))
+    # Row by row in memory, as if nothing had been left out: sums then have the same last bit.
+    return found.assign(
+        {name: (column.dims, np.ascontiguousarray(column.values)) for name, column in found.data_vars.items()}
+    )
+
+
+def run_batch_sharpness(experiment: FlowExperiment) -> xarray.Dataset:
+    """The batch sharpness of the same runs, ten times as often: it fluctuates more than the others, and costs little."""
+    return _run_sgd(replace(experiment, follow="solutions"))[["batch_sharpness", "diverged_at"]]
+
+
+def _steps(experiment: FlowExperiment, often: int = 1) -> list[int]:
+    return steps_to_record(experiment.n_steps, often * (experiment.n_records - 1) + 1, None).tolist()
 
 
 @cache
@@ -137,7 +154,10 @@ def _run_sgd(experiment: FlowExperiment) -> xarray.Dataset:
 
 def _measured_sgd(experiment: FlowExperiment) -> xarray.Dataset:
     gauss_newton = isinstance(experiment.problem, Perceptron)
+    seldom = _steps(experiment)
     names = (STATISTICS["mean_square_sharpness"],) if gauss_newton else tuple(STATISTICS.values())
+    steps = dict.fromkeys((*names, "theta"), seldom)
+    steps["theta" if gauss_newton else "batch_sharpness"] = _steps(experiment, OFTEN)
     trace = simulate(
         experiment.problem,
         experiment.theta0,
@@ -147,36 +167,52 @@ def _measured_sgd(experiment: FlowExperiment) -> xarray.Dataset:
         n_replicas=experiment.n_replicas,
         label_noise=experiment.label_noise,
         momentum=experiment.momentum,
-        record=(*names, "theta"),
-        n_records=experiment.n_records,
+        record=tuple(steps),
+        record_steps=steps,
         n_batches=experiment.n_batches,
         n_workers=os.cpu_count() or 1,
         seed=experiment.seed,
     )
     if gauss_newton:
-        n_replicas, n_records, _ = trace["theta"].shape
-        points = trace["theta"].values.reshape(n_replicas * n_records, -1)
-        pairs = np.array([_batch_statistics(experiment, point, k) for k, point in enumerate(points)])
-        for name, column in zip(("minibatch_sharpness", "batch_sharpness"), pairs.T, strict=True):
-            trace[name] = (("replica", "record"), column.reshape(n_replicas, n_records))
+        thetas, at = trace["theta"].values, np.isin(trace["step"].values, seldom)
+        for name, statistic, when in (
+            ("minibatch_sharpness", _largest, at),
+            ("batch_sharpness", _quotient, np.ones_like(at)),
+        ):
+            column = np.full(thetas.shape[:2], np.nan)
+            points = thetas[:, when].reshape(-1, thetas.shape[-1])
+            column[:, when] = np.reshape(
+                [_over_batches(experiment, point, k, statistic) for k, point in enumerate(points)], (len(thetas), -1)
+            )
+            trace[name] = (("replica", "record"), column)
     return trace
 
 
-def _batch_statistics(experiment: FlowExperiment, theta: FloatArray, key: int) -> tuple[float, float]:
-    """Means over batches of λ_max(H_B) and g_BᵀH_Bg_B/‖g_B‖², H_B = J_BᵀJ_B/b: from k = J_BJ_Bᵀ and r_B alone."""
+def _over_batches(
+    experiment: FlowExperiment, theta: FloatArray, key: int, statistic: Callable[[FloatArray, FloatArray], FloatArray]
+) -> float:
+    """The mean over batches of what depends on k = J_BJ_Bᵀ (m, b, b) and r_B (m, b), for H_B = J_BᵀJ_B/b."""
     problem, sampling = experiment.problem, experiment.sampling
     if not np.isfinite(theta).all():
-        return np.nan, np.nan
+        return np.nan
     rng = np.random.default_rng(np.random.SeedSequence(experiment.seed, spawn_key=(key,)))
     batches = sampling.draw(problem.n_samples, experiment.n_batches, rng)
     everyone = np.arange(problem.n_samples)
     jacobians, residuals = problem.sample_jacobians(theta, everyone), problem.residuals(theta, everyone)
     grams = (jacobians @ jacobians.T)[batches[:, :, None], batches[:, None, :]]
-    images = np.einsum("mij,mj->mi", grams, residuals[batches])
-    norms = (residuals[batches] * images).sum(axis=1)
+    return float(statistic(grams, residuals[batches]).mean()) / sampling.batch_size
+
+
+def _largest(grams: FloatArray, residuals: FloatArray) -> FloatArray:
+    """λ_max(k), b times λ_max(H_B)."""
+    return np.asarray(np.linalg.eigvalsh(grams)[:, -1])
+
+
+def _quotient(grams: FloatArray, residuals: FloatArray) -> FloatArray:
+    """‖kr_B‖²/(r_Bᵀkr_B), b times g_BᵀH_Bg_B/‖g_B‖²."""
+    images = np.einsum("mij,mj->mi", grams, residuals)
     with np.errstate(invalid="ignore"):  # 0/0 at a solution
-        quotients = (images**2).sum(axis=1) / norms / sampling.batch_size
-    return float(np.linalg.eigvalsh(grams)[:, -1].mean()) / sampling.batch_size, float(quotients.mean())
+        return np.asarray((images**2).sum(axis=1) / (residuals * images).sum(axis=1))
 
 
 @cache

@@ -177,8 +177,12 @@ class FastMotion:
         """JᵀK⁺U (p, r): the smallest change of θ, to first order, for a residual U e_j."""
         return np.asarray(self.jacobians.T @ (self.perron.eigenvectors / self.perron.eigenvalues))
 
+    def coordinates(self, normal: FloatArray) -> FloatArray:
+        """Uᵀr of residuals r ~ N(0, R), (..., r), from standard normals (..., r)."""
+        values, vectors = np.linalg.eigh(self.rotated)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        return np.asarray(normal @ root.T)
+
     def draw(self, normal: FloatArray) -> FloatArray:
         """Residuals ~ N(0, R), (m, n·c), from standard normals (m, r)."""
-        values, vectors = np.linalg.eigh(self.rotated)
-        root = self.perron.eigenvectors @ (vectors * np.sqrt(np.maximum(values, 0.0)))
-        return np.asarray(normal @ root.T)
+        return np.asarray(self.coordinates(normal) @ self.perron.eigenvectors.T)

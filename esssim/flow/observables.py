@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+import math
 
 import numpy as np
 
 from esssim._validate import FloatArray, IntArray
 from esssim.flow import rows
+from esssim.flow.chains import stationary
 from esssim.flow.fast import FastMotion
 from esssim.flow.validity import leading_sharpness
 from esssim.problems import BlockCurvature, LowRankCurvature
@@ -20,13 +20,17 @@ from esssim.statistics import Estimate
 from esssim.statistics.estimate import expectation
 from esssim.statistics.mean_square import Pencil, top_of_pencil
 
-SAMPLED = ("minibatch_sharpness", "batch_sharpness", "batch_sharpness_parts")
+QUOTIENTS = ("batch_sharpness", "batch_sharpness_parts")
+SAMPLED = ("minibatch_sharpness", *QUOTIENTS)
 EXACT = ("loss", "sharpness", "mean_square_sharpness", "distance_to_edge")
+# Chains of the fast motion, whose samples the quotients of batch sharpness are averaged over.
+N_CHAINS = 128
 
 
 def observe(
     fast: FastMotion,
     frozen: FloatArray,
+    label_noise: float,
     sampling: Sampling,
     names: tuple[str, ...],
     n_batches: int,
@@ -54,12 +58,11 @@ def observe(
         estimates["minibatch_sharpness"] = expectation(
             lambda batches: largest_eigenvalues(curvature, batches), n, sampling, count, seed
         )
-    for name in ("batch_sharpness", "batch_sharpness_parts"):
-        if name in names and not fast.source.any():  # 0/0: every gradient vanishes
-            estimates[name] = Estimate(np.nan, np.nan, 0, False)
-        elif name in names:
-            ratios = _rayleigh_quotients(fast, frozen, "ratios" if name == "batch_sharpness" else "parts", seed)
-            estimates[name] = expectation(ratios, n, sampling, n_batches, seed)
+    quotients = tuple(name for name in QUOTIENTS if name in names)
+    if not fast.source.any():  # 0/0: every gradient vanishes
+        estimates |= dict.fromkeys(quotients, Estimate(np.nan, np.nan, 0, False))
+    elif quotients:
+        estimates |= batch_sharpness(fast, frozen, label_noise, sampling, quotients, n_batches, seed)
     for name, estimate in estimates.items():
         row[name], row[f"{name}_standard_error"] = estimate.value, estimate.standard_error
     return {name: value for name, value in row.items() if name.removesuffix("_standard_error") in names}
@@ -78,30 +81,51 @@ def critical_step_size(
     return mean_square_threshold(Linearised(scaled, pencil, scale, c), momentum, False) / scale
 
 
-def _rayleigh_quotients(
-    fast: FastMotion, frozen: FloatArray, average: Literal["ratios", "parts"], seed: np.random.SeedSequence
-) -> Callable[[IntArray], FloatArray]:
-    """g_BᵀH_Bg_B over ‖g_B‖² or over E_B‖g_B‖², for batches that meet residuals r* + r each, r ~ N(0, R).
+def batch_sharpness(
+    fast: FastMotion,
+    frozen: FloatArray,
+    label_noise: float,
+    sampling: Sampling,
+    names: tuple[str, ...],
+    n_batches: int,
+    seed: np.random.SeedSequence,
+) -> dict[str, Estimate]:
+    """Mean of g_BᵀH_Bg_B over ‖g_B‖² or over E_B‖g_B‖² ("parts"), for batches that meet residuals r* + r of the fast motion.
 
-    With k = K_BB, g_B = J_Bᵀr_B/b and H_B = J_BᵀJ_B/b: ‖g_B‖² = r_Bᵀkr_B/b² and g_BᵀH_Bg_B = ‖kr_B‖²/b³. At given
-    residuals E_B‖g_B‖² = κ₁rᵀKr + κ₂ΣrᵢᵀK_iirᵢ.
+    Each batch meets a residual of its own, several of them from each of `N_CHAINS` chains, so that n_batches is rounded
+    up to a multiple of that. The standard error is that of the means of the chains, which are independent.
     """
-    perron = fast.perron
-    rng = np.random.default_rng(np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, 1)))
-    gram = (perron.eigenvectors * perron.eigenvalues) @ perron.eigenvectors.T
+    n_chains = min(n_batches, N_CHAINS)
+    shape = (n_chains, -(-n_batches // n_chains))
+    of_batches, of_chains = (np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, key)) for key in (0, 1))
+    coordinates = stationary(fast, frozen, label_noise, sampling, shape, of_chains)
+    rng = np.random.default_rng(of_batches)
+    batches = [sampling.draw(fast.perron.n_samples, n_chains, rng) for _ in range(shape[1])]
+    estimates = {}
+    for name in names:
+        columns = [_quotients(fast, frozen, coordinates[:, k], drawn, name) for k, drawn in enumerate(batches)]
+        means = np.mean(columns, axis=0)
+        error = float(means.std(ddof=1)) / math.sqrt(n_chains)
+        estimates[name] = Estimate(float(means.mean()), error, n_chains * shape[1], False)
+    return estimates
 
-    def quotients(batches: IntArray) -> FloatArray:
-        b = batches.shape[1]
-        residuals = frozen + fast.draw(rng.standard_normal((len(batches), len(perron.eigenvalues))))
-        members = rows.of_batches(batches, fast.n_outputs)
-        seen = np.take_along_axis(residuals, members, axis=1)
-        image = np.einsum("mij,mj->mi", gram[members[:, :, None], members[:, None, :]], seen)
-        forms = (image**2).sum(axis=1) / b**3
-        if average == "ratios":
-            return np.asarray(forms / ((seen * image).sum(axis=1) / b**2))
-        means = perron.kappa_1 * ((residuals @ gram) * residuals).sum(axis=1) + perron.kappa_2 * (
-            rows.squares(residuals, fast.n_outputs) @ perron.diagonal(gram)
-        )
-        return np.asarray(forms / means)
 
-    return quotients
+def _quotients(fast: FastMotion, frozen: FloatArray, z: FloatArray, batches: IntArray, name: str) -> FloatArray:
+    """One of both (m,) for residuals r* + Uz, z (m, r), and a batch each, (m, b).
+
+    With U_B the rows of the batch and y = U_Bᵀr_B, ‖g_B‖² = yᵀΛy/b² and g_BᵀH_Bg_B = ‖U_BΛy‖²/b³. At given residuals
+    E_B‖g_B‖² = κ₁rᵀKr + κ₂ΣrᵢᵀK_iirᵢ.
+    """
+    perron, b = fast.perron, batches.shape[1]
+    basis, eigenvalues = perron.eigenvectors, perron.eigenvalues
+    members = rows.of_batches(batches, fast.n_outputs)
+    met = basis[members]
+    y = np.einsum("mar,ma->mr", met, np.einsum("mar,mr->ma", met, z) + frozen[members])
+    forms = (np.einsum("mar,mr->ma", met, eigenvalues * y) ** 2).sum(axis=1) / b**3
+    if name == "batch_sharpness":
+        return np.asarray(forms / (y**2 @ eigenvalues / b**2))
+    residuals = frozen + z @ basis.T
+    means = perron.kappa_1 * ((residuals @ basis) ** 2 @ eigenvalues) + perron.kappa_2 * (
+        rows.squares(residuals, fast.n_outputs) @ perron.folded(basis * eigenvalues)
+    )
+    return np.asarray(forms / means)

@@ -62,7 +62,9 @@ def solve(
     theta0: (p,), a minimum of the loss. The other arguments are those of `simulate`:
     step_size η or a `Ramp`, label_noise ε, momentum β. Residuals r* that are left at theta0 (targets that no θ fits) act
     as noise that is frozen in the targets. record: names from `STATISTICS`; n_batches: batches per record for sampled
-    statistics, drawn from `seed`, each with its own r ~ N(0, R); MiniBS enumerates where there are no more.
+    statistics, drawn from `seed`; MiniBS enumerates where there are no more. Batch sharpness depends on the law of r and
+    not on R alone, which near the wall is made of bursts: each batch meets an r of the fast motion itself, from 128
+    independent chains of it (`esssim.flow.chains`), and n_batches is rounded up to a multiple of that.
 
     follow="mean" is the next order, the mean of SGD off the solutions (`esssim.flow.mean`),
 
@@ -125,7 +127,7 @@ def solve(
         if np.isfinite(thetas[k]).all():
             key = np.random.SeedSequence(seed, spawn_key=(int(step),))
             fast = law.fast(float(step), thetas[k])
-            row = observe(fast, law.mean_residuals(thetas[k]), sampling, names, n_batches, key)
+            row = observe(fast, law.mean_residuals(thetas[k]), noise, sampling, names, n_batches, key)
             if "burst_correction" in names:
                 row["burst_correction"] = burst_correction(law.problem, thetas[k], fast, sampling, seed)
             for name, value in row.items():

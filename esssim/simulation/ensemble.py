@@ -8,7 +8,7 @@ import json
 import platform
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -24,7 +24,7 @@ from esssim.problems import MultiOutputLeastSquares, NonlinearLeastSquares, Prob
 from esssim.sampling import Sampling, check_sampling
 from esssim.simulation.recorder import check_names, measure, variables
 from esssim.simulation.runner import Optimiser, Replica
-from esssim.simulation.schedule import Ramp, steps_to_record
+from esssim.simulation.schedule import Ramp, steps_of_names
 from esssim.stability.edges import check_momentum
 
 # What one replica gives: a column per variable, its thetas, and the step at which it diverged or −1.
@@ -44,7 +44,7 @@ def simulate(
     label_noise: float = 0.0,
     record: Sequence[str] = ("loss", "sharpness"),
     n_records: int = 100,
-    record_steps: Sequence[int] | None = None,
+    record_steps: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
     n_batches: int = 256,
     n_workers: int = 1,
     progress: Callable[[int], None] | None = None,
@@ -54,9 +54,10 @@ def simulate(
 
     theta0: (p,), or (n_replicas, p) for a start each. step_size: η, or a `Ramp`. label_noise: ε, targets y + εz with z
     drawn anew at each step (least-squares problems). record: names from `STATISTICS`, and "theta". The records are at
-    n_records equally spaced steps from 0 to n_steps, or at `record_steps`. n_batches: batches per record for sampled
-    statistics (enumerated where there are no more). n_workers: processes. progress: called with the number of replicas
-    that are finished.
+    n_records equally spaced steps from 0 to n_steps, or at `record_steps`, or at steps of its own for each name of
+    record, {"sharpness": [0, 100], "theta": range(101)}, and NaN at the steps of the others. n_batches: batches per
+    record for sampled statistics (enumerated where there are no more). n_workers: processes. progress: called with the
+    number of replicas that are finished.
 
     Returns a Dataset with dims (replica, record), coords step (updates done) and step_size (η at that step), a variable
     per name (with its standard error where sampled), `diverged_at` (replica,), the step at which a residual or gradient
@@ -77,12 +78,12 @@ def simulate(
         Ramp.of(step_size), sampling, n_steps, check_momentum(momentum), _validate.flag("nesterov", nesterov), noise
     )
     starts = check_starts(problem, theta0, n_replicas)
-    steps = steps_to_record(n_steps, n_records, record_steps)
+    steps, due = steps_of_names(names, n_steps, n_records, record_steps)
     workers = min(_validate.integer("n_workers", n_workers, 1), n_replicas)
     # A few stretches of replicas per worker: enough to balance them, few enough to cost nothing.
     stretches = np.array_split(np.arange(n_replicas), min(n_replicas, 8 * workers))
     jobs = (
-        joblib.delayed(_run_replicas)(problem, starts, optimiser, names, steps, n_batches, seed, stretch)
+        joblib.delayed(_run_replicas)(problem, starts, optimiser, names, steps, due, n_batches, seed, stretch)
         for stretch in stretches
     )
     results: list[Result] = []
@@ -145,13 +146,15 @@ def _run_replicas(
     optimiser: Optimiser,
     names: Sequence[str],
     steps: IntArray,
+    due: Sequence[tuple[str, ...]],
     n_batches: int,
     seed: int,
     indices: IntArray,
 ) -> list[Result]:
     # One BLAS thread: the same bits on any number of workers.
     with one_blas_thread():
-        return [_run_replica(problem, starts[i], optimiser, names, steps, n_batches, seed, int(i)) for i in indices]
+        options = (optimiser, names, steps, due, n_batches, seed)
+        return [_run_replica(problem, starts[i], *options, int(i)) for i in indices]
 
 
 def _run_replica(
@@ -160,6 +163,7 @@ def _run_replica(
     optimiser: Optimiser,
     names: Sequence[str],
     steps: IntArray,
+    due: Sequence[tuple[str, ...]],
     n_batches: int,
     seed: int,
     index: int,
@@ -179,10 +183,10 @@ def _run_replica(
                 replica.diverged_at = int(step)
             continue
         statistic_seed = np.random.SeedSequence(seed, spawn_key=(index, int(step)))
-        row = measure(problem, replica.theta, optimiser.sampling, names, n_batches, statistic_seed)
+        row = measure(problem, replica.theta, optimiser.sampling, due[k], n_batches, statistic_seed)
         for name, value in row.items():
             columns[name][k] = value
-        if "theta" in names:
+        if "theta" in due[k]:
             thetas[k] = replica.theta
     return columns, thetas, replica.diverged_at
 

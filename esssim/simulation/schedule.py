@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,3 +65,20 @@ def steps_to_record(n_steps: int, n_records: int, record_steps: Sequence[int] | 
     if steps[0] < 0 or steps[-1] > n_steps:
         raise ValueError(f"record_steps must lie between 0 and n_steps = {n_steps}, got {steps[0]} to {steps[-1]}")
     return steps.astype(np.int64)
+
+
+def steps_of_names(
+    names: Sequence[str], n_steps: int, n_records: int, record_steps: Sequence[int] | Mapping[str, Sequence[int]] | None
+) -> tuple[IntArray, list[tuple[str, ...]]]:
+    """The steps to record, and what to record at each of them: all names, or those whose own steps it is among."""
+    if not isinstance(record_steps, Mapping):
+        steps = steps_to_record(n_steps, n_records, record_steps)
+        return steps, [tuple(names)] * len(steps)
+    if not names or set(record_steps) != set(names):
+        raise ValueError(
+            f"record_steps must have steps for each of {sorted(names)}, got {sorted(map(str, record_steps))}"
+        )
+    own = {name: steps_to_record(n_steps, n_records, record_steps[name]) for name in names}
+    steps = np.unique(np.concatenate(list(own.values())))
+    present = {name: np.isin(steps, at) for name, at in own.items()}
+    return steps, [tuple(name for name in names if present[name][k]) for k in range(len(steps))]
