@@ -283,7 +283,7 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ("flow/law.py", r"PerronMatrix\.of\(.* # 0\.0 → 1", "only the eigenvectors of K are used: any c"),
     ("flow/law.py", r"^probe = .* # 0 → 1|^probe\[:\] = .* # 0 → 1", "any probe"),
     ("flow/mean.py", r"np\.empty\(0\)\), theta0 # 0 → 1", "never read: the mean has residuals of its own"),
-    ("flow/modes.py", r"^(LARGEST_DENSE|FEWEST, ENOUGH) = |→ size >= LARGEST_DENSE|<= ENOUGH", TOLERANCE),
+    ("flow/modes.py", r"^(LARGEST_DENSE|FEWEST, ENOUGH) = |→ size >= LARGEST_DENSE|<= ENOUGH|→ more <= ", TOLERANCE),
     ("flow/newton.py", r"^TOLERANCE = ", TOLERANCE),
     ("flow/bursts.py", r"^(N_PARTICLES|N_STEPS|BURN_IN|N_NODES|NEGLIGIBLE) = ", TOLERANCE),
     ("flow/observables.py", r"^estimates\[name\] = Estimate.* # 0 → 1", "never shown: the number of batches of a NaN"),

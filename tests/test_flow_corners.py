@@ -167,7 +167,7 @@ class TestStart:
 
 
 class TestLevels:
-    def test_interval_is_the_error_estimate_and_twice_the_sampling_error(self) -> None:
+    def test_interval_is_the_error_estimate_twice_the_sampling_error_and_the_bursts(self) -> None:
         run = two_samples()
         options = {"label_noise": 0.02, "n_records": 11, "n_batches": 2}
         found = flow.levels(**run, **options, after=50_000)
@@ -175,7 +175,9 @@ class TestLevels:
         late = slice(5, None)
         half_step = trace["step_size"].values[late] / 2
         relative = float(trace["error_estimate"].values[late].mean())
+        bursts = float(trace["burst_correction"].values[late].mean())
         assert relative > 1e-6
+        assert bursts > 1e-6
         assert set(found) == set(STATISTICS)
         for name, level in found.items():
             half = level.value * relative
@@ -183,7 +185,8 @@ class TestLevels:
                 errors = trace[f"{name}_standard_error"].values[late] * half_step
                 assert errors.max() > 0
                 half += 2 * np.sqrt((errors**2).mean() / len(errors))
-            assert level.interval == pytest.approx((level.value - half, level.value + half), rel=1e-12)
+            above = half + level.value * bursts
+            assert level.interval == pytest.approx((level.value - half, level.value + above), rel=1e-12)
             windows = [part.mean() for part in np.array_split(trace[name].values[late] * half_step, N_WINDOWS)]
             assert level.drift == pytest.approx(max(windows) - min(windows), rel=1e-12)
             assert (level.ess, level.n_replicas, level.n_diverged) == (np.inf, 1, 0)
@@ -216,7 +219,7 @@ class TestLevels:
         ],
     )
     def test_verdict(self, value: float, half: float, windows: list[float], verdict: str) -> None:
-        level = _judged(value, half, windows, 0.05, 1.0)
+        level = _judged(value, (value - half, value + half), windows, 0.05, 1.0)
         assert level.verdict == verdict
         assert level.value == value
         assert level.interval == (value - half, value + half)

@@ -34,8 +34,8 @@ def levels(
     """Where (η/2)·statistic settles on the stochastic central flow: its average over the records with step ≥ after.
 
     Arguments as for `solve`, `options` among its momentum, follow, n_records, n_batches and seed. Returns a `settling.Level` for each
-    statistic: the interval is the flow's own error estimate on either side, and twice the standard error of a sampled
-    statistic; `ess` is infinite, nothing is random. Verdict: "settles" if interval and the means of three consecutive
+    statistic: the interval is the flow's own error estimate on either side, its burst correction on the side of its sign
+    (none is known with momentum), and twice the standard error of a sampled statistic; `ess` is infinite, nothing is random. Verdict: "settles" if interval and the means of three consecutive
     windows lie within target ± tolerance, "below" or "above" if the interval lies outside, else "inconclusive", as
     where the flow ends at a wall that it cannot leave. Raises ValueError as `solve` does, and if `after` leaves fewer
     than 6 records.
@@ -50,7 +50,7 @@ def levels(
         sampling=sampling,
         n_steps=n_steps,
         label_noise=label_noise,
-        record=(*STATISTICS, "error_estimate"),
+        record=(*STATISTICS, "error_estimate", "burst_correction"),
         **options,
     )
     window = flow.isel(record=np.flatnonzero(flow["step"].values >= after))
@@ -69,16 +69,20 @@ def levels(
             continue
         value = float(series.mean())
         half = value * float(window["error_estimate"].mean())
+        bursts = value * float(np.nan_to_num(window["burst_correction"], posinf=np.inf).mean())
         if name in SAMPLED:
             errors = (window[f"{name}_standard_error"] * window["step_size"] / 2).values
             half += 2.0 * float(np.sqrt((errors**2).sum())) / len(errors)
         windows = [float(part.mean()) for part in np.array_split(series, N_WINDOWS)]
-        found[name] = _judged(value, half, windows, tolerance, target)
+        interval = (value - half + min(bursts, 0.0), value + half + max(bursts, 0.0))
+        found[name] = _judged(value, interval, windows, tolerance, target)
     return found
 
 
-def _judged(value: float, half: float, windows: list[float], tolerance: float, target: float) -> Level:
-    lower, upper = value - half, value + half
+def _judged(
+    value: float, interval: tuple[float, float], windows: list[float], tolerance: float, target: float
+) -> Level:
+    lower, upper = interval
     inside = target - tolerance <= min(lower, *windows) and max(upper, *windows) <= target + tolerance
     if inside:
         verdict, reason = "settles", f"interval and windows lie within {target:g} ± {tolerance:g}"
