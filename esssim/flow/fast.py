@@ -177,12 +177,16 @@ class FastMotion:
         """JᵀK⁺U (p, r): the smallest change of θ, to first order, for a residual U e_j."""
         return np.asarray(self.jacobians.T @ (self.perron.eigenvectors / self.perron.eigenvalues))
 
+    @cached_property
+    def root(self) -> FloatArray:
+        """A root of R̃ (r, r): R̃ = AAᵀ."""
+        values, vectors = np.linalg.eigh(self.rotated)
+        return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
+
     def coordinates(self, normal: FloatArray) -> FloatArray:
         """Uᵀr of residuals r ~ N(0, R), (..., r), from standard normals (..., r)."""
-        values, vectors = np.linalg.eigh(self.rotated)
-        root = vectors * np.sqrt(np.maximum(values, 0.0))
-        return np.asarray(normal @ root.T)
+        return np.asarray(normal @ self.root.T)
 
     def draw(self, normal: FloatArray) -> FloatArray:
         """Residuals ~ N(0, R), (m, n·c), from standard normals (m, r)."""
-        return np.asarray(self.coordinates(normal) @ self.perron.eigenvectors.T)
+        return np.asarray(normal @ (self.perron.eigenvectors @ self.root).T)
