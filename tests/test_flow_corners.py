@@ -169,7 +169,7 @@ class TestStart:
 class TestLevels:
     def test_interval_is_the_error_estimate_twice_the_sampling_error_and_the_bursts(self) -> None:
         run = two_samples()
-        options = {"label_noise": 0.02, "n_records": 11, "n_batches": 2}
+        options = {"label_noise": 0.003, "n_records": 11, "n_batches": 2}
         found = flow.levels(**run, **options, after=50_000)
         trace = flow.solve(**run, **options)
         late = slice(5, None)
@@ -224,5 +224,5 @@ class TestLevels:
         assert level.value == value
         assert level.interval == (value - half, value + half)
         assert level.drift == max(windows) - min(windows)
-        twice = _judged(2 * value, 2 * half, [2 * window for window in windows], 0.1, 2.0)
+        twice = _judged(2 * value, (2 * (value - half), 2 * (value + half)), [2 * window for window in windows], 0.1, 2.0)
         assert twice.verdict == verdict

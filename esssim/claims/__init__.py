@@ -5,6 +5,7 @@ from __future__ import annotations
 from esssim.claims import (
     flow,
     flow_bursts,
+    flow_training,
     gap,
     identities,
     moments,
@@ -35,6 +36,7 @@ for module in (
     scaling,
     flow,
     flow_bursts,
+    flow_training,
     networks,
     network_directions,
     network_flow,

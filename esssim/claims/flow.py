@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
-import joblib
 import numpy as np
 from scipy.stats import t as student
 
@@ -37,10 +34,7 @@ from esssim.claims.flow_settings import (
 )
 from esssim.claims.model import Claim, Expectation, Measurement, Outcome, Registry, Row
 from esssim.claims.sources import OURS
-from esssim.problems import DiagonalLinearNetwork, Perceptron
-from esssim.sampling import WithoutReplacement
-from esssim.simulation import simulate
-from esssim.statistics import mean_square_sharpness
+from esssim.problems import DiagonalLinearNetwork
 
 TOLERANCE = 0.02
 METHOD = (
@@ -76,7 +70,7 @@ def register(registry: Registry) -> None:
     _add_agreement(registry, DIABETES, "refuted", beyond)
     for experiment in (*DIABETES_MEAN, replace(PERCEPTRON, follow="solutions"), STRONG):
         small = experiment in DIABETES_MEAN[1:]
-        _add(
+        add_claim(
             registry,
             f"flow-next-order/{name_of(experiment)}",
             "Where the flow itself misses, its next order is what is missing in the mean-square sharpness.",
@@ -88,7 +82,7 @@ def register(registry: Registry) -> None:
             partial(_next_order, experiment, 0.1 if small else TOLERANCE),
         )
     for experiment in (*GRID, *OTHERS, *WIDER, *PERCEPTRONS, *HEAVY_BALL):
-        _add(
+        add_claim(
             registry,
             f"flow-batch-sharpness/{name_of(experiment)}",
             f"On a rising step size the batch sharpness of SGD is that of the stochastic central flow "
@@ -102,30 +96,7 @@ def register(registry: Registry) -> None:
             partial(_one_batch_sharpness, experiment),
             "open" if experiment in UNDECIDED else "holds",
         )
-    _add(
-        registry,
-        "flow-training/tanh-60x5",
-        "At a constant step size, from a random initialisation, the mean-square sharpness of SGD takes the course of the "
-        "next order of the stochastic central flow (progressive sharpening of a tanh network, b = 4, targets ±1).",
-        "equal within 10 %; prototypes: within 5 % at each of these steps",
-        "20,000 steps at η = 0.3·2/Q_b(θ₀), no label noise, 16 runs of SGD; ratio of the averages of (η/2)Q_b over 41 records",
-        0.1,
-        _training,
-    )
-    _add(
-        registry,
-        "flow-training/from-step-2000",
-        "What the flow lacks of that course is how far apart the runs are: followed from where each run of SGD is after 2000 of "
-        "the 20,000 steps, it ends where they end on average.",
-        "no prediction: stated as 3 % after 1.2 % in runs of another seed, our first runs gave 4.1 ± 4.2 % (8 runs, from "
-        "step 1000) and 2.2 ± 2.0 %",
-        "16 runs of SGD, the flow from the state of each at step 2000; ratio of the averages of (η/2)Q_b at the end, interval "
-        "of the mean difference",
-        0.03,
-        _training_run_by_run,
-        "open",
-    )
-    _add(
+    add_claim(
         registry,
         "flow-batch-sharpness/all",
         "On a rising step size the batch sharpness of SGD is that of the stochastic central flow, on average over all "
@@ -136,7 +107,7 @@ def register(registry: Registry) -> None:
         TOLERANCE,
         _batch_sharpness,
     )
-    _add(
+    add_claim(
         registry,
         "flow-wall/noise",
         "The plateau lies below the mean-square edge by an amount ∝ ε² as ε → 0: the edge is a wall.",
@@ -146,7 +117,7 @@ def register(registry: Registry) -> None:
         _noise_exponent,
         in_quick=True,
     )
-    _add(
+    add_claim(
         registry,
         "flow-wall/speed",
         "The amount by which the plateau lies below the edge is inversely proportional to the speed of the ramp.",
@@ -155,7 +126,7 @@ def register(registry: Registry) -> None:
         0.05,
         _speed_exponent,
     )
-    _add(
+    add_claim(
         registry,
         "flow-wall/sgd",
         "SGD keeps the distance to the mean-square edge that the flow predicts.",
@@ -164,7 +135,7 @@ def register(registry: Registry) -> None:
         0.1,
         _offset_of_sgd,
     )
-    _add(
+    add_claim(
         registry,
         "flow-bias/gaussian-20x40",
         "With d > n the solution β itself drifts as the flow says (implicit bias of SGD).",
@@ -190,7 +161,7 @@ def _words(experiment: FlowExperiment) -> str:
 
 def _add_agreement(registry: Registry, experiment: FlowExperiment, expected: Expectation, words: str) -> None:
     flow_of = "next order of the stochastic central flow" if experiment.follow == "mean" else "stochastic central flow"
-    _add(
+    add_claim(
         registry,
         f"flow-levels/{name_of(experiment)}",
         f"On a rising step size the mean-square sharpness and MiniBS of SGD are those of the {flow_of} "
@@ -204,7 +175,7 @@ def _add_agreement(registry: Registry, experiment: FlowExperiment, expected: Exp
     )
 
 
-def _add(
+def add_claim(
     registry: Registry,
     name: str,
     statement: str,
@@ -254,7 +225,7 @@ def _agreement(experiment: FlowExperiment) -> Measurement:
         runs, predicted, curves = levels_of(experiment, statistic)
         rows += curves
         ratios[statistic] = ratio_of(runs, predicted)
-    verdicts = {_verdict(low, high, 1 - TOLERANCE, 1 + TOLERANCE) for _, low, high in ratios.values()}
+    verdicts = {verdict_of(low, high, 1 - TOLERANCE, 1 + TOLERANCE) for _, low, high in ratios.values()}
     verdict: Outcome = "refuted" if "refuted" in verdicts else "inconclusive" if len(verdicts) > 1 else verdicts.pop()
     value, low, high = max(ratios.values(), key=lambda ratio: abs(ratio[0] - 1))
     words = ", ".join(f"{NAMES[name]} {ratio:.4f}" for name, (ratio, _, _) in ratios.items())
@@ -298,7 +269,7 @@ def _batch_sharpness(quick: bool) -> Measurement:
     value, low, high = ratio_of(ratios, 1.0)
     reason = f"SGD over flow {ratios.min():.4f} to {ratios.max():.4f} in {len(ratios)} settings"
     return Measurement(
-        _verdict(low, high, 1 - TOLERANCE, 1 + TOLERANCE), reason, value, (low, high), float(len(ratios)), rows
+        verdict_of(low, high, 1 - TOLERANCE, 1 + TOLERANCE), reason, value, (low, high), float(len(ratios)), rows
     )
 
 
@@ -306,7 +277,7 @@ def _one_batch_sharpness(setting: FlowExperiment, quick: bool) -> Measurement:
     runs, predicted, error, rows = _batch_levels(setting.quick() if quick else setting)
     value, low, high = ratio_of(runs, predicted, error)
     reason = f"batch sharpness: SGD {runs.mean():.4f}, flow {predicted:.4f}"
-    verdict = _verdict(low, high, 1 - TOLERANCE, 1 + TOLERANCE)
+    verdict = verdict_of(low, high, 1 - TOLERANCE, 1 + TOLERANCE)
     return Measurement(verdict, reason, value, (low, high), float(len(runs)), rows)
 
 
@@ -319,86 +290,15 @@ def _next_order(setting: FlowExperiment, tolerance: float, quick: bool) -> Measu
     corrected = float(curve.values[late].mean())
     value, low, high = ratio_of(runs, corrected)
     reason = f"SGD {runs.mean():.4f}, flow {plain:.4f}, with the next order {corrected:.4f}"
-    verdict = _verdict(low, high, 1 - tolerance, 1 + tolerance)
+    verdict = verdict_of(low, high, 1 - tolerance, 1 + tolerance)
     return Measurement(verdict, reason, value, (low, high), float(len(runs)), rows)
-
-
-def _training_setting() -> tuple[Perceptron, FloatArray, dict[str, Any]]:
-    """The network of a training run, its start, and what SGD and the flow share."""
-    rng = np.random.default_rng(0)
-    problem = Perceptron(rng.standard_normal((60, 5)), np.sign(rng.standard_normal(60)), 20)
-    theta, sampling = problem.random_start(seed=1), WithoutReplacement(4)
-    step_size = 0.6 / mean_square_sharpness(problem, theta, sampling, hessian="gauss_newton")
-    return problem, theta, {"step_size": step_size, "sampling": sampling}
-
-
-def _training(quick: bool) -> Measurement:
-    problem, theta, setting = _training_setting()
-    step_size = setting["step_size"]
-    name = STATISTICS["mean_square_sharpness"]
-    trace = simulate(
-        problem,
-        theta,
-        **setting,
-        n_steps=20_000,
-        n_records=41,
-        n_replicas=16,
-        record=(name,),
-        n_workers=os.cpu_count() or 1,
-        seed=20261124,
-    )
-    predicted = flow.solve(
-        problem,
-        theta,
-        **setting,
-        n_steps=20_000,
-        n_records=41,
-        follow="mean",
-        record=("mean_square_sharpness", "next_order_correction"),
-    )
-    curve = (predicted["mean_square_sharpness"] * (1 + predicted["next_order_correction"])).values * step_size / 2
-    runs = trace[name].values * step_size / 2
-    value, low, high = ratio_of(runs.mean(axis=1), float(curve.mean()))
-    rows: list[Row] = [
-        {"step": int(step), "sgd": float(sgd), "flow": float(mean)}
-        for step, sgd, mean in zip(trace["step"].values, runs.mean(axis=0), curve, strict=True)
-    ]
-    worst = float(np.abs(runs.mean(axis=0) / curve - 1).max())
-    reason = f"SGD over flow {value:.3f} on average, {100 * worst:.1f} % apart at the worst record"
-    return Measurement(_verdict(low, high, 0.9, 1.1), reason, value, (low, high), float(len(runs)), rows)
-
-
-def _training_run_by_run(quick: bool) -> Measurement:
-    problem, theta, setting = _training_setting()
-    name, n_runs = STATISTICS["mean_square_sharpness"], 16
-    workers = os.cpu_count() or 1
-    trace = simulate(
-        problem, theta, **setting, n_steps=20_000, record_steps=(2000, 20_000), n_replicas=n_runs,
-        record=(name, "theta"), n_workers=workers, seed=20261129,
-    )  # fmt: skip
-    follow = joblib.delayed(flow.solve)
-    options = setting | {"n_steps": 18_000, "n_records": 2, "follow": "mean", "record": ("mean_square_sharpness",)}
-    flows = joblib.Parallel(n_jobs=workers)(follow(problem, state, **options) for state in trace["theta"].values[:, 0])
-    half = setting["step_size"] / 2
-    found = trace[name].values[:, 1] * half
-    ends = np.array([float(run["mean_square_sharpness"][-1]) for run in flows]) * half
-    if not np.isfinite(found + ends).all():
-        return Measurement("inconclusive", "a run of SGD or of the flow did not reach the end")
-    difference, low, high = ratio_of(found - ends, float(ends.mean()))
-    rows: list[Row] = [
-        {"run": k, "sgd": float(a), "flow": float(b)} for k, (a, b) in enumerate(zip(found, ends, strict=True))
-    ]
-    correlation = float(np.corrcoef(found, ends)[0, 1])
-    reason = f"SGD {found.mean():.3f}, flow {ends.mean():.3f}, correlation of the runs {correlation:.2f}"
-    verdict = _verdict(1 + low, 1 + high, 0.97, 1.03)
-    return Measurement(verdict, reason, 1 + difference, (1 + low, 1 + high), float(n_runs), rows)
 
 
 def _offset_of_sgd(quick: bool) -> Measurement:
     runs, predicted, rows = levels_of(WALL.quick() if quick else WALL, "mean_square_sharpness")
     value, low, high = ratio_of(1 - runs, 1 - predicted)
     reason = f"distance to the edge: SGD {1 - runs.mean():.4f}, flow {1 - predicted:.4f}"
-    return Measurement(_verdict(low, high, 0.9, 1.1), reason, value, (low, high), float(len(runs)), rows)
+    return Measurement(verdict_of(low, high, 0.9, 1.1), reason, value, (low, high), float(len(runs)), rows)
 
 
 def ratio_of(levels: FloatArray, predicted: float, error: float = 0.0) -> tuple[float, float, float]:
@@ -409,7 +309,7 @@ def ratio_of(levels: FloatArray, predicted: float, error: float = 0.0) -> tuple[
     return value, value - half, value + half
 
 
-def _verdict(lower: float, upper: float, low: float, high: float) -> Outcome:
+def verdict_of(lower: float, upper: float, low: float, high: float) -> Outcome:
     if low <= lower and upper <= high:
         return "holds"
     return "refuted" if upper < low or lower > high else "inconclusive"
@@ -437,7 +337,7 @@ def _exponent(key: str, settings: dict[float, FlowExperiment], expected: float) 
     slope, local = float(np.polyfit(x, y, 1)[0]), np.diff(y) / np.diff(x)
     ends = (float(local.min()), float(local.max()))
     rows: list[Row] = [{key: value, "distance_to_edge": distance} for value, distance in distances.items()]
-    verdict = _verdict(*ends, expected - 0.05, expected + 0.05)
+    verdict = verdict_of(*ends, expected - 0.05, expected + 0.05)
     return Measurement(
         verdict, f"exponent {slope:.3f}; between neighbours {ends[0]:.3f} to {ends[1]:.3f}", slope, ends, None, rows
     )
@@ -478,6 +378,6 @@ def _bias(quick: bool) -> Measurement:
         }
         for k in range(len(start))
     ]
-    verdict = _verdict(0.0, value + half, 0.0, 0.05) if value < 0.05 else _verdict(value - half, np.inf, 0.0, 0.05)
+    verdict = verdict_of(0.0, value + half, 0.0, 0.05) if value < 0.05 else verdict_of(value - half, np.inf, 0.0, 0.05)
     reason = f"the drift of SGD is {100 * value:.1f} % of it away from the flow's, which is {size:.3f} long"
     return Measurement(verdict, reason, value, (max(0.0, value - half), value + half), float(n), rows)
