@@ -224,5 +224,7 @@ class TestLevels:
         assert level.value == value
         assert level.interval == (value - half, value + half)
         assert level.drift == max(windows) - min(windows)
-        twice = _judged(2 * value, (2 * (value - half), 2 * (value + half)), [2 * window for window in windows], 0.1, 2.0)
+        twice = _judged(
+            2 * value, (2 * (value - half), 2 * (value + half)), [2 * window for window in windows], 0.1, 2.0
+        )
         assert twice.verdict == verdict

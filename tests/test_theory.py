@@ -16,6 +16,7 @@ import sympy
 
 import esssim as es
 import theory
+from esssim.flow import bursts
 from esssim.flow.fast import FastMotion
 from esssim.flow.law import Law
 from esssim.flow.slow import mean_velocity
@@ -380,10 +381,41 @@ def match_several_outputs(rng: np.random.Generator) -> None:
     expected = [number(found[f"noise of one sample, entry {entry}"], **values) for entry in ("11", "12")]
     # Solved by iteration, to 1e-11 of the largest entry of all samples.
     np.testing.assert_allclose(fast.noise.reshape(3, 2, 2)[1, 0], expected, atol=1e-9 * np.abs(fast.noise).max())
-    perron, mixed = BlockPerron(np.array([0.5, 2.0]), np.eye(2), c, 2), rng.standard_normal()
+    perron, mixed = BlockPerron(np.array([0.5, 2.0]), np.eye(2), c, n_rows=2), rng.standard_normal()
     image = perron.at(eta)(np.array([1.0, mixed, mixed, 2.0])).reshape(2, 2)
     values = {"eta": eta, "n": 1, "kappa_1": perron.kappa_1, "lambda_1": 0.5, "lambda_2": 2.0, "X12": mixed}
     close(image[0, 1], number(found["image of a block of a diagonal K, entry 12"], **values))
+
+
+def match_leading_modes(rng: np.random.Generator) -> None:
+    found, eta, beta, n = theory.results("leading_modes"), 0.01, float(rng.uniform(0.0, 0.9)), 6
+    rows = rng.standard_normal((n, 9))
+    perron = PerronMatrix.leading(rows, 0.3, 2).with_tail(rows)
+    fast = FastMotion(perron, rows, np.ones(n), eta, momentum=beta)
+    values = {"eta": eta, "beta": beta, "n": n}
+    with_leading = found["gain of a pair with a leading mode"]
+    close(fast.gain_of_tail, [number(with_leading, lambda1=value, **values) for value in perron.eigenvalues])
+    of_equals = number(found["gain of a pair of equal small eigenvalues"], **values)
+    weights = rng.uniform(0.5, 2.0, n)
+    close(fast.slow_step * perron.of_tail(weights), of_equals * perron.tail * weights)
+
+
+def match_bursts(rng: np.random.Generator) -> None:
+    found, n = theory.results("bursts"), 3
+    perron = PerronMatrix.of(rng.standard_normal((n, 2)), 0.4)
+    edge, noise = perron.edge()
+    state = bursts.edge_matrix(perron, edge, noise)
+    values = dict(zip(("lambda_1", "lambda_2"), perron.eigenvalues, strict=True))
+    values |= {"S_11": state[0, 0], "S_12": state[0, 1], "S_22": state[1, 1], "eta": 2 / edge, "n": n}
+    close(bursts.edge_slope(perron, edge, noise), number(found["slope of two modes"], **values))
+    nu, push = rng.uniform(0.5, 2.0), rng.uniform(0.1, 1.0)
+    z = nu * push / (1 + nu) ** 2
+    level = nu - bursts.excess(nu, push)
+    left_over = found["vanishes without large bursts"]
+    at = {"nu": nu, "D": level, "z": z}
+    left_over = float(left_over.subs({symbol: at[str(symbol)] for symbol in left_over.free_symbols}).evalf())
+    # The code has the integral by the trapezoidal rule.
+    np.testing.assert_allclose(left_over, 0.0, atol=1e-5 * z**level * np.exp(-z))
 
 
 MATCHES: dict[str, Callable[[np.random.Generator], None]] = {
@@ -406,6 +438,8 @@ MATCHES: dict[str, Callable[[np.random.Generator], None]] = {
     "momentum_flow": match_momentum_flow,
     "mean_flow": match_mean_flow,
     "several_outputs": match_several_outputs,
+    "leading_modes": match_leading_modes,
+    "bursts": match_bursts,
 }
 
 
@@ -469,6 +503,8 @@ WRONG = {
     "momentum_flow": ("coefficient", lambda n, b, replacement: sympy.Rational(1, b + 1)),
     "mean_flow": ("spread_gradient", lambda root, point: sympy.ones(2, 1)),
     "several_outputs": ("blocks_of", lambda matrix: sympy.diag(*matrix.diagonal())),
+    "leading_modes": ("slow_step", lambda: sympy.Symbol("eta", positive=True)),
+    "bursts": ("density", lambda: sympy.Symbol("W", positive=True) ** -2),
 }
 
 
