@@ -31,6 +31,7 @@ it is proved: [theory](../theory/stochastic_central_flow.py).
 | where each statistic settles | `es.flow.levels(...)`, the same arguments and `after` | |
 | the mean of SGD off the solutions, from any start | `follow="mean"` | [next order](../theory/mean_flow.py) |
 | heavy ball | `momentum=β` | [momentum](../theory/momentum_flow.py) |
+| a large K, by products with J alone | above 1000 residuals and parameters by itself, or `n_modes=r` | [leading modes](../theory/leading_modes.py) |
 | several outputs, torch networks too | `MultiOutputLeastSquares`, `esssim.bridge.TorchProblem` | [several outputs](../theory/several_outputs.py) |
 | a model of your own | three methods: [one output](examples/quadratic_network.py), [several](examples/several_outputs.py) | |
 
@@ -48,8 +49,11 @@ the bursts too much weight: up to 6 % too high in the settings below, and right 
   between them. `burst_correction` is the relative distance of Q_b to where SGD is then, typically, from the tail exponent of
   the bursts, the rate at which they grow and the speed at which the flow is pushed (`esssim.flow.bursts`). The average of SGD
   over a ramp is mostly between the flow and that, because after the largest bursts SGD is far below: where it is 0.01 or more
-  do not believe the flow to a per cent. It is no lag: second moments that move along with θ instead of being stationary give
+  do not believe the flow to a per cent ([bursts](../theory/bursts.py)). It is no lag: second moments that move along with θ instead of being stationary give
   the same level to four digits. With momentum it is not known.
+* In training from an initialisation the runs of SGD lie far apart, and the flow is that of one mean path: the average of the
+  runs is then not the run of the average. From the state that each run has reached early on the flow does better
+  (`flow-training/from-step-2000`).
 * From `diverged_at` on, where that is not −1: the flow met a wall that it cannot leave, for want of noise or of a stable
   solution in reach.
 * The batches must be independent (no reshuffling), the loss squared, θ₀ a minimum (`follow="mean"`: any point).
