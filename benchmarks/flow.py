@@ -9,7 +9,7 @@ import numpy as np
 import esssim as es
 from esssim import flow
 from esssim.flow.mean import MeanLaw
-from esssim.flow.modes import first_leading, with_enough_modes
+from esssim.flow.modes import FEWEST, with_enough_modes
 
 from .instances import Array
 from .table import Goal, Row, compare
@@ -52,8 +52,7 @@ def laws(n: int, width: int, d: int) -> tuple[MeanLaw, MeanLaw, Array]:
     theta, sampling = network.random_start(seed=1), es.WithoutReplacement(8)
     step_size = es.Ramp.of(1.8 / es.mean_square_sharpness(network, theta, sampling, hessian="gauss_newton"))
     few, every = (
-        MeanLaw.of(network, theta, sampling, step_size, 1000, 0.1, 0.0, leading)[0]
-        for leading in (first_leading(network, 64), None)
+        MeanLaw.of(network, theta, sampling, step_size, 1000, 0.1, 0.0, leading)[0] for leading in (FEWEST, None)
     )
     return with_enough_modes(few, theta), every, theta
 

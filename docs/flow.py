@@ -38,7 +38,7 @@ it is proved: [theory](../theory/stochastic_central_flow.py).
 Batch sharpness is a mean of ratios, which the covariance R does not decide: batches multiply the residuals, so that their law
 is a mixture of bursts along the top modes and quiet times. The flow therefore samples it from the fast motion itself at each
 record, by a few hundred steps of r ← r − ηK(w∘(r + r* − εz)) in the eigenbasis of K. A Gaussian of the same covariance gives
-the bursts too much weight: up to 6 % too high in the settings below, and right only for full batches.
+the bursts too much weight, and is right only for full batches.
 
 ## When not to believe it
 
@@ -49,10 +49,10 @@ the bursts too much weight: up to 6 % too high in the settings below, and right 
   between them. `burst_correction` is the relative distance of Q_b to where SGD is then, typically, from the tail exponent of
   the bursts, the rate at which they grow and the speed at which the flow is pushed (`esssim.flow.bursts`). The average of SGD
   over a ramp is mostly between the flow and that, because after the largest bursts SGD is far below: where it is 0.01 or more
-  do not believe the flow to a per cent ([bursts](../theory/bursts.py)). It is no lag: second moments that move along with θ instead of being stationary give
+  in size do not believe the flow to a per cent ([bursts](../theory/bursts.py)). It is no lag: second moments that move along with θ instead of being stationary give
   the same level to four digits. With momentum it is not known.
 * In training from an initialisation the runs of SGD lie far apart, and the flow is that of one mean path: the average of the
-  runs is then not the run of the average. From the state that each run has reached early on the flow does better
+  runs is then not the run of the average. Whether the flow from the state of each run early on is right is open
   (`flow-training/from-step-2000`).
 * From `diverged_at` on, where that is not −1: the flow met a wall that it cannot leave, for want of noise or of a stable
   solution in reach.

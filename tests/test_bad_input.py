@@ -314,6 +314,7 @@ BAD_CALLS = [
     Bad("simulate: steps for some names", lambda: simulate(record=["loss", "theta"], record_steps={"loss": [0]}), "record_steps must have steps for each of ['loss', 'theta'], got ['loss']"),
     Bad("simulate: steps for nothing", lambda: simulate(record=[], record_steps={}), "record_steps must have steps for each of [], got []"),
     Bad("simulate: wrong steps for a name", lambda: simulate(record=["loss"], record_steps={"loss": [3, 2]}), "record_steps must be increasing integers, got [3, 2]"),
+    Bad("simulate: None for the steps of a name", lambda: simulate(record=["loss"], record_steps={"loss": None}), "record_steps must have steps for each name, got None"),
     Bad("simulate: no steps for a name", lambda: simulate(record=["loss"], record_steps={"loss": []}), "record_steps must be increasing integers, got []"),
     Bad("simulate: ragged records", lambda: simulate(record_steps=[[1], [2, 3]]), "record_steps must be an array of numbers, got ragged nested sequences"),
     Bad("simulate: records as a long array", lambda: simulate(record_steps=np.arange(500)[::-1]), re.compile(r"record_steps must be increasing integers, got array\(\[499, 498, .{50,70}…")),

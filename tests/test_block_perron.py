@@ -98,13 +98,12 @@ def test_diagonals_and_their_cone() -> None:
     for perron, c in ((blocks, 2), (plain, 1)):
         size, rank = perron.eigenvectors.shape
         root = rng.standard_normal((size, size))
-        matrix, images = root + root.T, rng.standard_normal((size, rank))
+        images = rng.standard_normal((size, rank))
         cut = [slice(c * i, c * i + c) for i in range(4)]
-        np.testing.assert_array_equal(perron.diagonal(matrix), np.ravel([matrix[k, k] for k in cut]))
         product = images @ perron.eigenvectors.T
         expected = np.ravel([(product[k, k] + product[k, k].T) / 2 for k in cut])
         np.testing.assert_allclose(perron.folded(images), expected, rtol=1e-12, atol=1e-14)
-        inside = perron.diagonal(root @ root.T)
+        inside = np.ravel([(root @ root.T)[k, k] for k in cut])
         assert perron.is_inside(inside)
         assert perron.is_inside(1e-9 * inside)
         assert not perron.is_inside(np.concatenate((inside[: c * c], 0 * inside[c * c :])))

@@ -16,6 +16,7 @@ from esssim.claims import flow_bursts
 from esssim.claims.flow import name_of
 from esssim.claims.flow_runs import FlowExperiment, run_flow
 from esssim.claims.flow_settings import AT_THE_WALL, GRID, SLOWER, STEEPER
+from esssim.claims.model import Measurement
 from esssim.flow import bursts
 from esssim.flow.fast import FastMotion
 from esssim.flow.slow import velocity
@@ -361,3 +362,24 @@ class TestWarning:
         assert measured[1].value == pytest.approx(np.mean(excesses[2:]) / 0.04)
         assert measured[2].value == pytest.approx(np.mean(excesses[2:]) / 0.04 + 0.25)
         assert [row["warned"] for row in measured[0].rows] == [False, False, True, True]
+
+    @pytest.mark.parametrize(
+        ("estimates", "words"),
+        [
+            ((0.0, np.nan, 0.04, 0.04), "x1 has no finite estimate or level"),
+            ((0.0, 0.001, 0.04, np.inf), "x3 has no finite estimate or level"),
+            ((0.04, 0.04, 0.04, 0.04), "fewer than two settings are warned, or none is silent"),
+            ((0.0, 0.0, 0.0, -0.04), "fewer than two settings are warned, or none is silent"),
+        ],
+    )
+    def test_no_verdict_on_what_is_not_known(
+        self, estimates: tuple[float, ...], words: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found = [flow_bursts.Compared(f"x{k}", value, 0.0, -0.001, 0.001, 0.0) for k, value in enumerate(estimates)]
+        monkeypatch.setattr(flow_bursts, "SETTINGS", range(4))
+        monkeypatch.setattr(flow_bursts, "_compared", lambda setting, quick: found[setting])
+        for measure in (flow_bursts._silent, flow_bursts._warned, flow_bursts._typical):
+            assert measure(False) == Measurement("inconclusive", words)
+
+    def test_a_push_the_other_way_warns_too(self) -> None:
+        assert flow_bursts.Compared("x", -0.04, 0.0, 0.0, 0.0, 0.0).warned

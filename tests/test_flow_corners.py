@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import Any
 
 import numpy as np
@@ -190,6 +191,14 @@ class TestLevels:
             windows = [part.mean() for part in np.array_split(trace[name].values[late] * half_step, N_WINDOWS)]
             assert level.drift == pytest.approx(max(windows) - min(windows), rel=1e-12)
             assert (level.ess, level.n_replicas, level.n_diverged) == (np.inf, 1, 0)
+
+    def test_bursts_that_are_not_known_leave_no_interval(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys.modules["esssim.flow.solve"], "burst_correction", lambda *args: np.nan)
+        options = {"label_noise": 0.02, "n_records": 11, "n_batches": 2, "after": 50_000}
+        assert flow.levels(**two_samples(), **options)["sharpness"].interval == (-np.inf, np.inf)
+        run = two_samples()
+        run["step_size"] = es.Ramp(run["step_size"].start / 4, run["step_size"].start / 3)
+        assert np.isfinite(flow.levels(**run, **options, momentum=0.5)["sharpness"].interval).all()
 
     def test_six_records_are_enough(self) -> None:
         found = flow.levels(**two_samples(), label_noise=0.02, n_records=11, n_batches=2, after=50_000)

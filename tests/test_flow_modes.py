@@ -16,11 +16,13 @@ from esssim import flow
 from esssim.flow import modes as module
 from esssim.flow import rows
 from esssim.flow.fast import FastMotion
+from esssim.flow.integrate import integrate
 from esssim.flow.law import Law, nearest_solution
 from esssim.flow.mean import MeanLaw
 from esssim.flow.newton import FactoredBDF, StiffJacobian
+from esssim.flow.observables import QUOTIENTS, _quotients
 from esssim.flow.slow import mean_velocity, push, velocity
-from esssim.flow.validity import sharpness
+from esssim.flow.validity import _spread_of_tail, sharpness, spread_correction
 from esssim.statistics.block_perron import BlockPerron
 from esssim.statistics.perron import PerronMatrix
 from tests.test_flow import edge, perceptron, solution
@@ -174,6 +176,12 @@ class TestByProducts:
         np.testing.assert_allclose(found, expected, rtol=1e-10)
         np.testing.assert_allclose(problem.residuals(found, np.arange(4)), 0.0, atol=1e-10)
 
+    def test_says_when_products_do_not_get_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        jacobians, plain = with_spectrum(np.logspace(-4, 0, 8), 9), rows.lsmr
+        monkeypatch.setattr(rows, "lsmr", lambda *args, **options: plain(*args, **options | {"maxiter": 2}))
+        with pytest.raises(RuntimeError, match="K is too ill-conditioned"):
+            rows.along_solutions(jacobians, np.arange(9.0))
+
     @pytest.mark.parametrize("momentum", [0.0, 0.5])
     def test_the_flow_along_solutions(self, momentum: float) -> None:
         """All but one of the modes: only what is done by products is left to differ."""
@@ -261,8 +269,8 @@ class TestSolve:
     RECORD = ("loss", "sharpness", "mean_square_sharpness", "minibatch_sharpness", "distance_to_edge")
 
     def run(self, problem: Any, theta: np.ndarray, **options: Any) -> Any:
-        eta = edge(problem, theta, SAMPLING) * (1 - options.get("momentum", 0.0))
-        return flow.solve(problem, theta, sampling=SAMPLING, **({
+        eta = edge(problem, theta, options.get("sampling", SAMPLING)) * (1 - options.get("momentum", 0.0))
+        return flow.solve(problem, theta, **({"sampling": SAMPLING,
             "step_size": es.Ramp(0.8 * eta, 1.2 * eta), "n_steps": 20_000, "label_noise": 0.05, "n_records": 4,
             "record": self.RECORD, "follow": "mean",
         } | options))  # fmt: skip
@@ -284,13 +292,78 @@ class TestSolve:
         for name in ("loss", "sharpness", "mean_square_sharpness", "minibatch_sharpness"):
             np.testing.assert_allclose(found[name].values, full[name].values, rtol=1e-2, err_msg=name)
 
-    def test_next_order_correction(self) -> None:
+    @pytest.mark.parametrize("b", [1, 4])
+    def test_batch_sharpness_sees_the_modes_that_are_not_followed(self, b: int) -> None:
         problem, theta = network()
+        record = ("batch_sharpness", "batch_sharpness_parts", "minibatch_sharpness")
         full, found = (
-            self.run(problem, theta, n_modes=modes, record=("next_order_correction",)) for modes in (None, 16)
+            self.run(
+                problem, theta, n_modes=modes, record=record, n_records=2, n_steps=10, sampling=es.WithoutReplacement(b)
+            )
+            for modes in (None, 4)
         )
-        name = "next_order_correction"
-        np.testing.assert_allclose(found[name].values, full[name].values, atol=3e-3)
+        for name in record[:2]:
+            error = np.hypot(full[f"{name}_standard_error"].values, found[f"{name}_standard_error"].values)
+            assert (np.abs(found[name].values - full[name].values) <= 4 * error + 1e-3 * full[name].values).all()
+        if b == 1:  # K_aa, whatever the residuals
+            ratio = found["batch_sharpness"].values / found["minibatch_sharpness"].values
+            np.testing.assert_allclose(ratio, 1.0, rtol=0.05)
+
+    @pytest.mark.parametrize("n_outputs", [1, 2])
+    def test_quotients_by_products_are_those_in_the_eigenbasis(self, n_outputs: int) -> None:
+        rng = np.random.default_rng(0)
+        factors, sampling = rng.standard_normal((12, 20)), es.WithoutReplacement(2)
+        perron, frozen = rows.perron(factors, n_outputs, 0.3), rng.standard_normal(12)
+        fast = FastMotion(perron, factors, rows.units(12 // n_outputs, n_outputs), 0.01)
+        z, batches = rng.standard_normal((50, 12)), sampling.draw(12 // n_outputs, 50, rng)
+        for name in QUOTIENTS:
+            expected = _quotients(fast, frozen, z, batches, name)
+            found = _quotients(replace(fast, by_products=True), frozen, z, batches, name)
+            np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+    def test_spread_is_that_of_all_modes(self) -> None:
+        """Most of its directions are not followed: their variance is of zeroth order in their eigenvalues."""
+        problem, theta = network()
+        eta = es.Ramp.of(0.5 * edge(problem, theta, SAMPLING))
+        (full, _), (few, _) = (MeanLaw.of(problem, theta, SAMPLING, eta, 10, 0.1, 0.0, modes) for modes in (None, 4))
+        exact, fast = full.fast(0.0, theta), few.fast(0.0, theta)
+        total = np.trace(exact.rotated / exact.perron.eigenvalues)
+        followed = np.trace(fast.rotated / fast.perron.eigenvalues)
+        assert followed < 0.3 * total
+        steps = np.concatenate([_spread_of_tail(fast, seed) for seed in range(50)])
+        np.testing.assert_allclose(followed + (steps**2).sum(axis=1).mean(), total, rtol=0.25)
+        assert np.abs(steps @ fast.reached.T).max() < 1e-8 * np.abs(steps).max() * np.abs(fast.reached).max()
+
+    def test_next_order_correction(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of many pairs: four pairs of other directions differ by half of it."""
+        monkeypatch.setattr("esssim.flow.validity.N_PAIRS", 200)
+        problem, theta = network()
+        eta = es.Ramp.of(0.5 * edge(problem, theta, SAMPLING))
+        laws = (MeanLaw.of(problem, theta, SAMPLING, eta, 10, 0.2, 0.0, modes)[0] for modes in (None, 8))
+        full, found = (spread_correction(problem, theta, law.fast(0.0, theta)) for law in laws)
+        assert abs(full) > 2e-3
+        np.testing.assert_allclose(found, full, rtol=0.2)
+
+    def test_a_start_that_only_few_modes_take_for_stable_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "LARGEST_DENSE", 10)
+        monkeypatch.setattr(module, "FEWEST", 2)
+        problem, theta = network()
+        step_size = 1.001 * edge(problem, theta, SAMPLING)
+        few, _ = MeanLaw.of(problem, theta, SAMPLING, es.Ramp.of(step_size), 10, 0.05, 0.0, 2)
+        assert few.fast(0.0, theta).noise is not None
+        with pytest.raises(ValueError, match="step_size must start below the mean-square edge"):
+            self.run(problem, theta, step_size=step_size)
+
+    def test_a_flow_that_cannot_start_ends_there(self) -> None:
+        problem, theta = network(8, 3)
+        law, start = MeanLaw.of(problem, theta, SAMPLING, es.Ramp.of(2 * edge(problem, theta, SAMPLING)), 10, 0.05)
+        thetas, ended = integrate(law, start, np.array([0, 10]))
+        assert ended == 0
+        assert np.isnan(thetas[1]).all()
+
+    def test_a_single_mode_has_no_error_to_tell(self) -> None:
+        problem, theta = network()
+        assert np.isinf(self.run(problem, theta, n_modes=1, n_steps=10, n_records=2).attrs["error_of_modes"])
 
     def test_doubles_the_modes_of_a_large_network_until_they_are_enough(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "LARGEST_DENSE", 10)

@@ -4,7 +4,7 @@ Setting. K = UΛUᵀ + K′, U the leading eigenvectors, K′ small. R and the M
 η′ = η/(1−β), D = diag ρ, Q = I − UUᵀ, J′ = QJ, so that K′ = J′J′ᵀ.
 
 Result. A pair of a small eigenvalue λⱼ and a leading one λ_k has M_jk = g_kλⱼ, g = n/(1/η′ + βλ/((1−β²)n)), a pair of two
-small equal ones M = ½nη′λ. With G = U diag(g)Uᵀ, what K′ adds to R and to the vectors JᵀK⁺Reᵢ, the rows of
+small equal ones M = ½nη′λ. With G = U diag(g)Uᵀ, what K′ adds to R and to the vectors JᵀK⁺Reᵢ, the rows of (for n·c ≤ p)
 
     R′ = K′DG + GDK′ + ¼nη′(K′QDQ + QDQK′),      ½nη′QDJ′ + GDJ′ + J′J′ᵀDGΛ⁻¹UᵀJ,
 
@@ -66,11 +66,13 @@ def check() -> None:
     g = with_leading.subs(numbers).subs(first, 2)
     leading, half = g * top * top.T, of_equals.subs(numbers)
     own = response[0, 0] * seen[0, 0] * top * top.T
-    tail = others * WEIGHTS * leading + leading * WEIGHTS * others
-    tail += half / 2 * (others * beyond * WEIGHTS * beyond + beyond * WEIGHTS * beyond * others)
-    _same_to(exact, own + tail, 3, "the tail of R")
-    even = half / 2 * 2 * (others * beyond + beyond * others) / 2
-    same(sympy.diag(*even.diagonal()), sympy.diag(*(half * others).diagonal()), "its diagonal for equal ρ")
+
+    def tail(weights: sympy.Matrix) -> sympy.Matrix:
+        paired = others * weights * leading + leading * weights * others
+        return paired + half / 2 * (others * beyond * weights * beyond + beyond * weights * beyond * others)
+
+    _same_to(exact, own + tail(WEIGHTS), 3, "the tail of R")
+    same(tail(sympy.eye(3)), half * others, "for equal ρ")
     # Step 4. J = U√ΛVᵀ; the vectors JᵀK⁺Reᵢ as rows.
     right = BASIS.T
     jacobian = BASIS * sympy.diag(sympy.sqrt(2), root, root) * right

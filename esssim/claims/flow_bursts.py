@@ -33,8 +33,8 @@ WARNING = 0.01
 SETTINGS = (*GRID, *OTHERS, *WIDER, *PERCEPTRONS, STRONG, WEAK, STEEPER, AT_THE_WALL, SLOWER, *NEAR)
 METHOD = (
     "burst_correction of the flow, and the ratio of the averages of (η/2)Q_b of SGD and of the flow, over the last two "
-    "thirds of the ramp in every setting without momentum in which the levels are compared and error_estimate is below 1 %, "
-    "and in six more; warned: where the mean burst_correction is 1 % or more"
+    "thirds of the ramp in every setting without momentum in which the levels are compared, but for the ones that the next "
+    "order is off in, and in six more; warned: where the mean burst_correction is 1 % or more in size"
 )
 
 
@@ -51,7 +51,7 @@ class Compared:
 
     @property
     def warned(self) -> bool:
-        return self.estimate >= WARNING
+        return abs(self.estimate) >= WARNING
 
 
 def register(registry: Registry) -> None:
@@ -137,6 +137,8 @@ def _all(quick: bool) -> tuple[list[Compared], list[Row]]:
 
 def _silent(quick: bool) -> Measurement:
     found, rows = _all(quick)
+    if lacking := _lacking(found):
+        return Measurement("inconclusive", lacking)
     silent = [one for one in found if not one.warned]
     worst = max(silent, key=lambda one: abs(one.excess))
     outside = any(one.lower > WARNING or one.upper < -WARNING for one in silent)
@@ -151,6 +153,8 @@ def _silent(quick: bool) -> Measurement:
 def _warned(quick: bool) -> Measurement:
     found, rows = _all(quick)
     warned = [one for one in found if one.warned]
+    if lacking := _lacking(found):
+        return Measurement("inconclusive", lacking)
     value, lower, upper = _mean(np.array([one.excess / one.estimate for one in warned]))
     verdict: Outcome = "holds" if lower > 0 and upper < 1 else "refuted" if upper < 0 or lower > 1 else "inconclusive"
     off = sum(abs(one.excess) > WARNING for one in warned)
@@ -161,12 +165,24 @@ def _warned(quick: bool) -> Measurement:
 def _typical(quick: bool) -> Measurement:
     found, rows = _all(quick)
     warned = [one for one in found if one.warned]
+    if lacking := _lacking(found):
+        return Measurement("inconclusive", lacking)
     value, lower, upper = _mean(np.array([one.typical / one.estimate for one in warned]))
     verdict: Outcome = "holds" if lower >= 0.7 and upper <= 1.3 else "inconclusive"
     if upper < 0.7 or lower > 1.3:
         verdict = "refuted"
     reason = f"median excess over correction {value:.2f} in {len(warned)} settings"
     return Measurement(verdict, reason, value, (lower, upper), float(len(warned)), rows)
+
+
+def _lacking(found: list[Compared]) -> str:
+    """What stands in the way of a verdict, in words; empty if nothing does."""
+    for one in found:
+        if not np.isfinite([one.estimate, one.excess, one.lower, one.upper, one.typical]).all():
+            return f"{one.name} has no finite estimate or level"
+    if len({one.warned for one in found}) < 2 or sum(one.warned for one in found) < 2:
+        return "fewer than two settings are warned, or none is silent"
+    return ""
 
 
 def _mean(ratios: FloatArray) -> tuple[float, float, float]:

@@ -37,7 +37,7 @@ def register(registry: Registry) -> None:
         "What the flow lacks of that course is how far apart the runs are: followed from where each run of SGD is after 2000 of "
         "the 20,000 steps, it ends where they end on average.",
         "no prediction: stated as 3 % after 1.2 % in runs of another seed, our first runs gave 4.1 ± 4.2 % (8 runs, from "
-        "step 1000) and 2.2 ± 2.0 %",
+        "step 1000), nothing (from step 4000, where states lie beyond the edge) and 2.2 ± 2.0 %",
         "16 runs of SGD, the flow from the state of each at step 2000; ratio of the averages of (η/2)Q_b at the end, interval "
         "of the mean difference",
         0.03,

@@ -73,13 +73,14 @@ def burst_correction(
 
 
 def push_from_edge(problem: LeastSquaresProblem, theta: FloatArray, fast: FastMotion) -> float:
-    """v = −(η/2)⟨∇Q_b, dθ/dt⟩ along the flow, by central differences."""
+    """v = −(η/2)⟨∇Q_b, dθ/dt⟩ along the solutions, by central differences."""
     driven = velocity(problem, theta, fast)
     if not driven.any():
         return 0.0
     length = 1e-4 * float(np.linalg.norm(theta)) / float(np.linalg.norm(driven))
-    leading = len(fast.perron.eigenvalues) if fast.by_products else None
-    ahead, behind = (sharpness(problem, theta + sign * length * driven, fast.perron.c, leading) for sign in (1.0, -1.0))
+    ahead, behind = (
+        sharpness(problem, theta + sign * length * driven, fast.perron.c, fast.leading) for sign in (1.0, -1.0)
+    )
     return -fast.step_size / 2 * (ahead - behind) / (2 * length)
 
 

@@ -13,7 +13,7 @@ from esssim.flow.fast import FastMotion
 from esssim.sampling import Sampling
 
 # A chain has forgotten its start after so many times 1/4c, within these numbers of steps: four times as many change batch
-# sharpness by no more than its sampling error, 0.3 %, in 40 settings, and a quarter of them by a little more.
+# sharpness by no more than its sampling error.
 RELAXATIONS = 5
 SHORTEST, LONGEST = 64, 1024
 # Two samples of a chain are an eighth of that apart.

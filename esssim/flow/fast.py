@@ -38,7 +38,7 @@ class FastMotion:
         R′ = K′DG + GDK′ + ¼nη′(K′QDQ + QDQK′),   G = U diag(g)Uᵀ, Q = I − UUᵀ, η′ = η/(1−β),
 
     g = n/(1/η′ + βλ/((1−β²)n)), exact to that order but for pairs of K′ of unlike eigenvalues, whose λⱼλ_k/(λⱼ+λ_k) is
-    taken as (λⱼ+λ_k)/4.
+    taken as (λⱼ+λ_k)/4 (where n·c > p the kernel of K is among these). ρ itself has the diagonal of R′ for equal ρ.
 
     jacobians: J (n·c, p); source: the right-hand side (n,), or blocks (n·c²,); step_size: η; momentum: β. All at one
     point of the set of solutions. guess: ρ at a point nearby, from which the iterative solution then starts. by_products:
@@ -78,6 +78,11 @@ class FastMotion:
     def n_outputs(self) -> int:
         """c."""
         return len(self.jacobians) // self.perron.n_samples
+
+    @property
+    def leading(self) -> int | None:
+        """How many modes are followed where K is too large for all; None for all."""
+        return len(self.perron.eigenvalues) if self.by_products else None
 
     @property
     def slow_step(self) -> float:
@@ -147,7 +152,7 @@ class FastMotion:
 
     @cached_property
     def residual_covariance(self) -> FloatArray:
-        """R (n·c, n·c)."""
+        """R (n·c, n·c) in the modes that are followed."""
         basis = self.perron.eigenvectors
         return np.asarray(basis @ self.rotated @ basis.T)
 

@@ -35,6 +35,8 @@ def integrate(
         jacobian = jacobian if found is None else found
         return jacobian
 
+    if not np.isfinite(law.velocity(0.0, start)).all():  # the solver would look for a first step without end
+        return thetas, 0
     smallest = 1e-2 * RELATIVE_TOLERANCE * (float(np.abs(start).max()) or 1.0)
     solver = FactoredBDF(law.velocity, start, float(steps[-1]), last_jacobian, rtol=RELATIVE_TOLERANCE, atol=smallest)
     done = 1

@@ -116,15 +116,18 @@ class Law:
         """The relative change of what the noise pushes with when the number of leading modes is halved; 0 for all modes."""
         if self.leading is None:
             return 0.0
+        if self.leading == 1:
+            return np.inf
         silent = rows.units(self.problem.n_samples, rows.n_outputs(self.problem))
         pushes = []
-        for law in (self, replace(self, leading=max(self.leading // 2, 1), last_noise=[])):
+        for law in (self, replace(self, leading=self.leading // 2, last_noise=[])):
             fast = law.fast(step, theta)
             fast = fast if fast.source.any() else replace(fast, source=silent)
             if fast.noise is None:
                 return np.inf
             pushes.append(push(self.problem, theta, fast))
-        return float(np.linalg.norm(pushes[0] - pushes[1]) / np.linalg.norm(pushes[0]))
+        size = float(np.linalg.norm(pushes[0]))
+        return float(np.linalg.norm(pushes[0] - pushes[1])) / size if size > 0 else 0.0
 
 
 def nearest_solution(

@@ -119,6 +119,8 @@ def _quotients(fast: FastMotion, frozen: FloatArray, z: FloatArray, batches: Int
     perron, b = fast.perron, batches.shape[1]
     basis, eigenvalues = perron.eigenvectors, perron.eigenvalues
     members = rows.of_batches(batches, fast.n_outputs)
+    if fast.by_products:
+        return _quotients_by_products(fast, frozen + z @ basis.T, members, b, name)
     met = basis[members]
     y = np.einsum("mar,ma->mr", met, np.einsum("mar,mr->ma", met, z) + frozen[members])
     forms = (np.einsum("mar,mr->ma", met, eigenvalues * y) ** 2).sum(axis=1) / b**3
@@ -129,3 +131,24 @@ def _quotients(fast: FastMotion, frozen: FloatArray, z: FloatArray, batches: Int
         rows.squares(residuals, fast.n_outputs) @ perron.folded(basis * eigenvalues)
     )
     return np.asarray(forms / means)
+
+
+def _quotients_by_products(fast: FastMotion, residuals: FloatArray, members: IntArray, b: int, name: str) -> FloatArray:
+    """The same of residuals r* + r (m, n·c) with all of K, the rows of each batch (m, b·c), one batch after the other.
+
+    Batches see the modes that are not followed too: at b = 1 the ratio is K_aa, whatever the residuals.
+    """
+    jacobians, forms, norms = fast.jacobians, np.empty(len(members)), np.empty(len(members))
+    for k, rows_of_batch in enumerate(members):
+        met, seen = jacobians[rows_of_batch], residuals[k, rows_of_batch]
+        gradient = seen @ met
+        forms[k], norms[k] = ((met @ gradient) ** 2).sum() / b**3, gradient @ gradient / b**2
+    if name == "batch_sharpness":
+        return forms / norms
+    own = fast.perron.with_tail(jacobians)
+    diagonal = own.folded(own.eigenvectors * own.eigenvalues)
+    assert own.tail is not None
+    means = fast.perron.kappa_1 * ((residuals @ jacobians) ** 2).sum(axis=1)
+    return np.asarray(
+        forms / (means + fast.perron.kappa_2 * (rows.squares(residuals, fast.n_outputs) @ (diagonal + own.tail)))
+    )

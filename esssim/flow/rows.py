@@ -16,6 +16,8 @@ from esssim.statistics.perron import PerronMatrix
 
 # Of the iterative solutions by products with J.
 REACHED = 1e-12
+# What lsmr says when it ran out of iterations.
+ITERATION_LIMIT = 7
 
 LeastSquaresProblem = NonlinearLeastSquares | MultiOutputLeastSquares
 
@@ -63,14 +65,22 @@ def weighted(weights: FloatArray, rows: FloatArray, c: int) -> FloatArray:
 
 def reached(jacobians: FloatArray, vector: FloatArray) -> FloatArray:
     """JᵀK⁺v (p,), v (n·c,): the smallest change of θ that changes f by v, or by what J reaches of v, by products with J."""
-    found = lsmr(jacobians, vector, atol=REACHED, btol=REACHED, conlim=0.0, maxiter=10 * min(jacobians.shape))
-    return np.asarray(found[0])
+    return _least_squares(jacobians, vector)
 
 
 def along_solutions(jacobians: FloatArray, vector: FloatArray) -> FloatArray:
     """The part of a vector (p,) in ker J, by products with J."""
-    found = lsmr(jacobians.T, vector, atol=REACHED, btol=REACHED, conlim=0.0, maxiter=10 * min(jacobians.shape))
-    return np.asarray(vector - found[0] @ jacobians)
+    return np.asarray(vector - _least_squares(jacobians.T, vector) @ jacobians)
+
+
+def _least_squares(matrix: FloatArray, vector: FloatArray) -> FloatArray:
+    """The x of smallest norm that brings Ax nearest to a vector. Raises RuntimeError where the iteration does not end."""
+    found = lsmr(matrix, vector, atol=REACHED, btol=REACHED, conlim=0.0, maxiter=100 * min(matrix.shape))
+    if found[1] == ITERATION_LIMIT:
+        raise RuntimeError(
+            "products with J do not reach what has to be projected: K is too ill-conditioned, take all modes"
+        )
+    return np.asarray(found[0])
 
 
 def curvature(jacobians: FloatArray, c: int) -> LowRankCurvature | BlockCurvature:

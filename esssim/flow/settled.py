@@ -33,7 +33,7 @@ def levels(
 ) -> dict[str, Level]:
     """Where (η/2)·statistic settles on the stochastic central flow: its average over the records with step ≥ after.
 
-    Arguments as for `solve`, `options` among its momentum, follow, n_records, n_batches and seed. Returns a `settling.Level` for each
+    Arguments as for `solve`, `options` among its momentum, follow, n_records, n_batches, n_modes, progress and seed. Returns a `settling.Level` for each
     statistic: the interval is the flow's own error estimate on either side, its burst correction on the side of its sign
     (none is known with momentum), and twice the standard error of a sampled statistic; `ess` is infinite, nothing is random. Verdict: "settles" if interval and the means of three consecutive
     windows lie within target ± tolerance, "below" or "above" if the interval lies outside, else "inconclusive", as
@@ -69,12 +69,14 @@ def levels(
             continue
         value = float(series.mean())
         half = value * float(window["error_estimate"].mean())
-        bursts = value * float(np.nan_to_num(window["burst_correction"], posinf=np.inf).mean())
+        bursts = 0.0 if flow.attrs["momentum"] > 0 else value * float(window["burst_correction"].mean())
         if name in SAMPLED:
             errors = (window[f"{name}_standard_error"] * window["step_size"] / 2).values
             half += 2.0 * float(np.sqrt((errors**2).sum())) / len(errors)
         windows = [float(part.mean()) for part in np.array_split(series, N_WINDOWS)]
-        interval = (value - half + min(bursts, 0.0), value + half + max(bursts, 0.0))
+        unknown = np.isnan(bursts)
+        below, above = (np.inf, np.inf) if unknown else (max(-bursts, 0.0), max(bursts, 0.0))
+        interval = (value - half - below, value + half + above)
         found[name] = _judged(value, interval, windows, tolerance, target)
     return found
 

@@ -74,10 +74,11 @@ def solve(
     far as the noise is quasi-stationary on it.
 
     A right-hand side takes O(n³ + np). Where n·c and p are both above 1000 it takes O(npr), by products with J alone: R in
-    the r leading modes of K, and to first order in the eigenvalues of all others. n_modes: r; None doubles it from 64
-    until what the noise pushes with changes by less than 0.5 % (in the attributes: n_modes, 0 for all, and error_of_modes,
-    that change at the last record). progress: True for a bar on a terminal, or a function of the records reached and
-    their number.
+    the r leading modes of K, and what all others add to it and to the push for noise of equal power in all samples, to
+    first order in their eigenvalues (for n·c ≤ p; the more modes the better for n·c > p). n_modes: r; None doubles it from
+    64 until what the noise pushes with at the start changes by less than 0.5 %, and takes all modes where a quarter of them
+    is not enough. In the attributes: n_modes, 0 for all, and error_of_modes, that change at the last record. progress: True
+    for a bar on a terminal, or a function of the records that the flow has reached and their number.
 
     Returns a Dataset with dim record and coords step and step_size: theta; loss = E‖r* + r‖²/2n without the label noise;
     the statistics of `esssim.statistics` with Gauss–Newton Hessians (sampled ones with their standard error);
@@ -86,7 +87,7 @@ def solve(
     and error_estimate, its absolute value, infinite where the mean flow ends before; burst_correction, the relative
     change of Q_b to where SGD typically is between the rare bursts that the noise comes in near the edge
     (`esssim.flow.bursts`; 0 for b = n and without noise, NaN with momentum), its average over a ramp being mostly in
-    between: from 0.01 on do not believe the flow to a per cent; `diverged_at`, the step at which no stable solution is left
+    between: from ±0.01 on do not believe the flow to a per cent; `diverged_at`, the step at which no stable solution is left
     in reach, −1 for none, and NaN from there on. Raises ValueError for bad arguments, for a theta0 that is no minimum
     (unless the mean is followed) or already beyond the edge. Source: esssim, theory/stochastic_central_flow.py; after Damian, Ma & Lee,
     NeurIPS 2021 (b = n) and Cohen et al., ICLR 2025 (central flow).
@@ -111,9 +112,9 @@ def solve(
     setting = (sampling, Ramp.of(step_size), n_steps, noise, check_momentum(momentum))
     kind, point = Law if on_solutions else MeanLaw, _moving_point(problem, theta0)
     law, start = kind.of(problem, point, *setting, first_leading(problem, n_modes))
+    law = law if n_modes is not None else with_enough_modes(law, start)
     if law.fast(0.0, start).noise is None:
         raise ValueError(f"step_size must start below the mean-square edge 2/Q_b, got {law.ramp.start:g}")
-    law = law if n_modes is not None else with_enough_modes(law, start)
     steps = np.unique(np.linspace(0, n_steps, n_records).round().astype(np.int64))
     with shown(progress, len(steps) - 1, "flow") as tell:
         thetas, diverged_at = integrate(law, start, steps, tell)

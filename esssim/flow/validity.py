@@ -24,13 +24,26 @@ def spread_correction(problem: LeastSquaresProblem, theta: FloatArray, fast: Fas
     basis = fast.perron.eigenvectors
     normal = np.random.default_rng(0).standard_normal((N_PAIRS, len(fast.perron.eigenvalues)))
     steps = fast.draw(normal) @ basis @ fast.parameter_factors.T
-    leading = len(fast.perron.eigenvalues) if fast.by_products else None
+    leading = fast.leading
+    if fast.by_products:
+        steps = steps + _spread_of_tail(fast)
 
     def value(point: FloatArray) -> float:
         return sharpness(problem, point, fast.perron.c, leading)
 
     around = np.mean([value(theta + sign * step) for step in steps for sign in (1.0, -1.0)])
     return float(around) / value(theta) - 1.0
+
+
+def _spread_of_tail(fast: FastMotion, seed: int = 1) -> FloatArray:
+    """Steps (m, p) along the modes that are not followed: the variance ½nη′ρ̃ⱼⱼ in each, ρ̃ⱼⱼ taken as the mean of ρ."""
+    assert fast.noise is not None
+    n, c = fast.perron.n_samples, fast.n_outputs
+    power = float(fast.noise @ rows.units(n, c)) / (n * c)
+    normal = np.random.default_rng(seed).standard_normal((N_PAIRS, fast.jacobians.shape[1]))
+    right = fast.reached / np.sqrt(fast.perron.eigenvalues)[:, None]
+    reached = np.array([vector - rows.along_solutions(fast.jacobians, vector) for vector in normal])
+    return np.asarray(np.sqrt(n * fast.slow_step * power / 2) * (reached - reached @ right.T @ right))
 
 
 def sharpness(problem: LeastSquaresProblem, theta: FloatArray, c: float, leading: int | None = None) -> float:

@@ -78,6 +78,8 @@ def steps_of_names(
         raise ValueError(
             f"record_steps must have steps for each of {sorted(names)}, got {sorted(map(str, record_steps))}"
         )
+    if any(record_steps[name] is None for name in names):
+        raise ValueError("record_steps must have steps for each name, got None")
     own = {name: steps_to_record(n_steps, n_records, record_steps[name]) for name in names}
     steps = np.unique(np.concatenate(list(own.values())))
     present = {name: np.isin(steps, at) for name, at in own.items()}

@@ -69,11 +69,6 @@ class BlockPerron(PerronMatrix):
         blocks = images.reshape(self.n_samples, self.n_rows, -1) @ self._rows().transpose(0, 2, 1)
         return self._blocks(blocks).ravel()
 
-    def diagonal(self, matrix: FloatArray) -> FloatArray:
-        """The blocks on the diagonal of a symmetric matrix (n·c, n·c): (n·c²,)."""
-        every = np.arange(self.n_samples)
-        return matrix.reshape(self.n_samples, self.n_rows, self.n_samples, self.n_rows)[every, :, every].ravel()
-
     def of_tail(self, weights: FloatArray) -> FloatArray:
         """What the tail adds to ΨX, over η: ¼n(K′ᵢᵢXᵢ + XᵢK′ᵢᵢ), (n·c²,)."""
         assert self.tail is not None

@@ -80,10 +80,6 @@ class PerronMatrix:
         """diag(XUᵀ), (n,), for X (n, r)."""
         return np.asarray(np.einsum("ac,ac->a", images, self.eigenvectors))
 
-    def diagonal(self, matrix: FloatArray) -> FloatArray:
-        """The diagonal of a symmetric matrix (n, n): what Ψ maps to and from, (n,)."""
-        return np.diag(matrix)
-
     def is_inside(self, vector: FloatArray) -> bool:
         """Whether a vector is strictly inside the cone that Ψ preserves: positive."""
         return bool((vector > 0).all())
