@@ -29,7 +29,7 @@ INTERVENTIONS: dict[str, tuple[str, NetworkExperiment, dict[str, Expectation]]] 
     ),
     "lowered-step-size": (
         "the step size is lowered 1.5-fold",
-        NetworkExperiment(32, eta_factor=1 / 1.5, n_replicas=54, **(COMMON | {"n_records": 12})),
+        NetworkExperiment(32, eta_factor=1 / 1.5, n_replicas=32, **(COMMON | {"n_records": 12})),
         {},
     ),
     "raised-batch-size": (

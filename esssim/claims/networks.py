@@ -42,7 +42,7 @@ QUICK = {("digits-gelu-16", 32, name) for name in ("minibatch_sharpness", "inter
 # is left is the spread between solutions: many runs with few records, which take most of their time. These were set from
 # the effective samples of earlier looks and the widths of their intervals, not their levels; the seeds are the same, so that
 # the first initialisations of each are those that were looked at.
-USUAL, MANY, AT_REST = (12, 24), (32, 24), (54, 12)
+USUAL, MANY, AT_REST = (12, 24), (32, 24), (32, 12)
 REPLICAS: dict[tuple[str, int], tuple[int, int]] = {
     ("digits-tanh-32", 4): AT_REST,
     ("digits-tanh-32", 8): (16, 24),
