@@ -42,7 +42,22 @@ def test_data_is_that_of_the_golden_table(name: str) -> None:
         expected = np.array([float(v) for v, is_float in zip(before, numeric, strict=True) if is_float])
         if len(floats):
             size = np.nanmax(np.abs(expected), initial=0.0)
-            np.testing.assert_allclose(floats, expected, rtol=tolerance, atol=tolerance * size, err_msg=column)
+            slack = np.full(len(floats), tolerance * size)
+            if name == "networks":
+                slack = np.maximum(slack, _spread(golden, column)[np.array(numeric)])
+            off = np.abs(floats - expected) > slack + tolerance * np.abs(expected)
+            assert not off.any(), (column, floats[off], expected[off])
+
+
+def _spread(golden: list[dict[str, str]], column: str) -> np.ndarray:
+    """The largest of a run between its initialisations, or width of its intervals: at the edge networks are chaotic, and a last
+    bit that another machine rounds otherwise becomes, a hundred steps on, another point between these.
+    """
+    base = column.removesuffix("_lowest").removesuffix("_highest")
+    ends = ("lower", "upper") if column in ("level", "lower", "upper") else (f"{base}_lowest", f"{base}_highest")
+    low, high = (np.array([float(row.get(end) or 0.0) for row in golden]) for end in ends)
+    run = np.array([(row["kind"], row["batch_size"]) for row in golden])
+    return np.array([(high - low)[(run == key).all(axis=1)].max() for key in run])
 
 
 def test_levels_are_those_of_the_experiments() -> None:
