@@ -59,7 +59,7 @@ class MeanLaw(Law):
         return np.full_like(theta, np.nan)
 
     def stiff_jacobian(self, step: float, theta: FloatArray) -> StiffJacobian | None:
-        """−(η/(n(1−β))) JᵀUUᵀJ, and what diverges at the edge; None beyond the edge."""
+        """−(η/(n(1−β))) JᵀJ, and what diverges at the edge; None beyond the edge."""
         fast = self.fast(step, theta)
         if fast.noise is None:
             return None

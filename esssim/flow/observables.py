@@ -145,10 +145,10 @@ def _quotients_by_products(fast: FastMotion, residuals: FloatArray, members: Int
         forms[k], norms[k] = ((met @ gradient) ** 2).sum() / b**3, gradient @ gradient / b**2
     if name == "batch_sharpness":
         return forms / norms
-    own = fast.perron.with_tail(jacobians)
-    diagonal = own.folded(own.eigenvectors * own.eigenvalues)
-    assert own.tail is not None
-    means = fast.perron.kappa_1 * ((residuals @ jacobians) ** 2).sum(axis=1)
-    return np.asarray(
-        forms / (means + fast.perron.kappa_2 * (rows.squares(residuals, fast.n_outputs) @ (diagonal + own.tail)))
-    )
+    perron = fast.perron
+    diagonal = perron.folded(perron.eigenvectors * perron.eigenvalues)
+    if perron.tail is not None:
+        diagonal = diagonal + perron.tail
+    squares = rows.squares(residuals, fast.n_outputs)
+    means = perron.kappa_1 * ((residuals @ jacobians) ** 2).sum(axis=1) + perron.kappa_2 * (squares @ diagonal)
+    return np.asarray(forms / means)
