@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy.stats import t as student
 
-from esssim._validate import FloatArray
 from esssim.claims.flow import levels_of, name_of, ratio_of
 from esssim.claims.flow_runs import STATISTICS, FlowExperiment, run_flow, run_sgd
 from esssim.claims.flow_settings import (
@@ -155,7 +153,7 @@ def _warned(quick: bool) -> Measurement:
     warned = [one for one in found if one.warned]
     if lacking := _lacking(found):
         return Measurement("inconclusive", lacking)
-    value, lower, upper = _mean(np.array([one.excess / one.estimate for one in warned]))
+    value, lower, upper = ratio_of(np.array([one.excess / one.estimate for one in warned]), 1.0)
     verdict: Outcome = "holds" if lower > 0 and upper < 1 else "refuted" if upper < 0 or lower > 1 else "inconclusive"
     off = sum(abs(one.excess) > WARNING for one in warned)
     reason = f"excess over correction {value:.2f} in {len(warned)} settings, {off} of them more than 1 % off"
@@ -167,7 +165,7 @@ def _typical(quick: bool) -> Measurement:
     warned = [one for one in found if one.warned]
     if lacking := _lacking(found):
         return Measurement("inconclusive", lacking)
-    value, lower, upper = _mean(np.array([one.typical / one.estimate for one in warned]))
+    value, lower, upper = ratio_of(np.array([one.typical / one.estimate for one in warned]), 1.0)
     verdict: Outcome = "holds" if lower >= 0.7 and upper <= 1.3 else "inconclusive"
     if upper < 0.7 or lower > 1.3:
         verdict = "refuted"
@@ -183,10 +181,3 @@ def _lacking(found: list[Compared]) -> str:
     if len({one.warned for one in found}) < 2 or sum(one.warned for one in found) < 2:
         return "fewer than two settings are warned, or none is silent"
     return ""
-
-
-def _mean(ratios: FloatArray) -> tuple[float, float, float]:
-    """The mean with the ends of its 95 % t-interval."""
-    value = float(ratios.mean())
-    half = float(student.ppf(0.975, len(ratios) - 1) * ratios.std(ddof=1)) / len(ratios) ** 0.5
-    return value, value - half, value + half
