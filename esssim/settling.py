@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 import xarray
 from scipy.linalg import norm
-from scipy.stats import t as student
 
 from esssim import _validate
+from esssim._intervals import student_quantile
 from esssim._validate import FloatArray
 
 MINIMUM_ESS = 100.0
@@ -112,7 +112,7 @@ def summarise(series: FloatArray, tolerance: float, target: float, n_diverged: i
         between = _length(means - means.mean()) / math.sqrt((n_replicas - 1) * n_replicas)
         if between > standard_error:
             standard_error, degrees = between, n_replicas - 1.0
-    half = float(student.ppf(0.975, degrees)) * standard_error
+    half = student_quantile(degrees) * standard_error
     interval = (value - half, value + half)
     verdict, reason = _verdict(interval, windows, drift, ess, tolerance, target)
     return Level(value, interval, ess, verdict, drift, n_replicas, n_diverged, reason)

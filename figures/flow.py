@@ -11,9 +11,9 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from scipy.stats import t as student
 
 import esssim as es
+from esssim._intervals import half_width
 from esssim.claims.flow import GRID
 from esssim.claims.flow_runs import STATISTICS, FlowExperiment, run_flow, run_sgd
 from esssim.claims.model import Row
@@ -99,7 +99,7 @@ def _rows(
     half_step = trace["step_size"].values / 2
     alive = trace["diverged_at"].values < 0
     runs = trace[STATISTICS[statistic]].values[alive] * half_step
-    half = student.ppf(0.975, len(runs) - 1) * runs.std(axis=0, ddof=1) / np.sqrt(len(runs))
+    half = half_width(runs)
     curve = predicted[statistic].values * half_step
     return [
         {"panel": panel, "batch_size": b, "depth": depth, "statistic": statistic,

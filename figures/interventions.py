@@ -11,8 +11,8 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
-from scipy.stats import t as student
 
+from esssim._intervals import half_width
 from esssim.claims.model import Row
 from esssim.claims.network_runs import NetworkExperiment, described, run_network
 from esssim.plots import BLACK, GREY, LOOKS, MEAN_SQUARE, Page, draw_ramp, small_letters, statistics_legend, trace_rows
@@ -78,7 +78,7 @@ def _ratios(trace: xarray.Dataset, statistic: str, run: NetworkExperiment) -> tu
     before = levels[:, (steps >= run.change_at // 2) & (steps < run.change_at)].mean(axis=1)
     jump = levels[:, np.flatnonzero(steps >= run.change_at)[0]] / before
     end = levels[:, steps >= (run.change_at + run.n_steps) / 2].mean(axis=1) / before
-    half = student.ppf(0.975, len(end) - 1) * end.std(ddof=1) / np.sqrt(len(end))
+    half = half_width(end)
     return float(jump.mean()), float(end.mean()), float(half)
 
 

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
-from scipy.stats import t as student
 
 import esssim as es
+from esssim._intervals import half_width
 from esssim.claims.flow import GRID
 from esssim.claims.flow_runs import STATISTICS, FlowExperiment, run_sgd
 from esssim.claims.model import Row
@@ -65,7 +65,7 @@ def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[
         trace = run_sgd(run)
         late = trace.isel(record=np.flatnonzero(trace["step"].values >= run.n_steps / 3))
         levels = (late[STATISTICS[Q]] * late["step_size"] / 2).values[trace["diverged_at"].values < 0].mean(axis=1)
-        half = student.ppf(0.975, len(levels) - 1) * levels.std(ddof=1) / np.sqrt(len(levels))
+        half = half_width(levels)
         rows.append(_row("SGD", run, 1 - float(levels.mean()), float(half)))
     return rows
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +13,13 @@ import numpy as np
 import pytest
 import xarray
 
-from esssim import claims, report
+from esssim import claims, flow, report
 from esssim.claims import Claim, Measurement, exit_code, network_directions, network_flow, networks
+from esssim.claims.flow import all_of
+from esssim.claims.network_flow import NetworkFlow
 from esssim.claims.network_runs import STATISTICS, NetworkExperiment
 from esssim.report.__main__ import main
+from esssim.simulation import Ramp
 from tests.conftest import Run
 from tests.fake_claims import AS_PREDICTED, CONTRADICTION, claim, level, registry, verdicts
 
@@ -134,9 +138,48 @@ class TestClaims:
         assert network_directions.measured(False).verdict == "refuted"
 
     def test_flow_needs_every_statistic_within_the_tolerance(self) -> None:
-        assert network_flow._verdict(0.98, 1.02) == "holds"
-        assert network_flow._verdict(0.9, 0.96) == "refuted"
-        assert network_flow._verdict(0.96, 1.0) == "inconclusive"
+        near, far, wide = (1.0, 0.98, 1.02), (0.93, 0.9, 0.96), (0.98, 0.96, 1.0)
+        assert all_of([near], 0.03) == ("holds", near)
+        assert all_of([near, far, wide], 0.03) == ("refuted", far)
+        assert all_of([near, wide], 0.03) == ("inconclusive", wide)
+
+    @pytest.fixture
+    def started(self) -> NetworkFlow:
+        """Without the search for a solution."""
+        pytest.importorskip("torch")
+        network_flow.run_both.cache_clear()
+        experiment = NetworkFlow((3,), "tanh", n_samples=6, n_inputs=2)
+        vars(experiment).update(theta0=np.ones(experiment.problem.n_params), step_size=Ramp(0.1, 0.2))
+        return experiment
+
+    def test_flow_has_a_module_of_its_own(self, started: NetworkFlow, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Torch changes the parameters of a module while it is called, and SGD is called at the same time."""
+        monkeypatch.setattr(network_flow, "_run_sgd", lambda experiment: experiment)
+        monkeypatch.setattr(network_flow, "_run_flow", lambda experiment, _: experiment)
+        trained, followed = network_flow.run_both(started)
+        assert followed == trained
+        assert followed.problem.module is not trained.problem.module
+        np.testing.assert_array_equal(followed.theta0, trained.theta0)
+
+    def test_flow_stops_with_the_runs_beside_it(self, started: NetworkFlow, monkeypatch: pytest.MonkeyPatch) -> None:
+        stopped = []
+
+        def interrupt(_: NetworkFlow) -> None:
+            raise KeyboardInterrupt
+
+        def solve(*_: object, progress: Callable[[int, int], None], **__: object) -> None:
+            try:
+                for done in range(2000):
+                    time.sleep(0.001)
+                    progress(done, 2000)
+            except InterruptedError:
+                stopped.append(True)
+
+        monkeypatch.setattr(network_flow, "_run_sgd", interrupt)
+        monkeypatch.setattr(flow, "solve", solve)
+        with pytest.raises(KeyboardInterrupt):
+            network_flow.run_both(started)
+        assert stopped == [True]
 
 
 class TestReadme:

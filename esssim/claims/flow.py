@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from scipy.stats import t as student
 
 from esssim import flow
+from esssim._intervals import half_width, student_quantile
 from esssim._validate import FloatArray
 from esssim.claims.flow_runs import STATISTICS, FlowExperiment, run_batch_sharpness, run_flow, run_sgd
 from esssim.claims.flow_settings import (
@@ -225,9 +225,7 @@ def _agreement(experiment: FlowExperiment) -> Measurement:
         runs, predicted, curves = levels_of(experiment, statistic)
         rows += curves
         ratios[statistic] = ratio_of(runs, predicted)
-    verdicts = {verdict_of(low, high, 1 - TOLERANCE, 1 + TOLERANCE) for _, low, high in ratios.values()}
-    verdict: Outcome = "refuted" if "refuted" in verdicts else "inconclusive" if len(verdicts) > 1 else verdicts.pop()
-    value, low, high = max(ratios.values(), key=lambda ratio: abs(ratio[0] - 1))
+    verdict, (value, low, high) = all_of(ratios.values(), TOLERANCE)
     words = ", ".join(f"{NAMES[name]} {ratio:.4f}" for name, (ratio, _, _) in ratios.items())
     reason = f"SGD over flow: {words}"
     if experiment.needs_next_order:
@@ -304,8 +302,7 @@ def _offset_of_sgd(quick: bool) -> Measurement:
 def ratio_of(levels: FloatArray, predicted: float, error: float = 0.0) -> tuple[float, float, float]:
     """The mean of independent runs over the prediction, of a relative standard error, with the ends of its 95 % interval."""
     value = float(levels.mean()) / predicted
-    spread = float(levels.std(ddof=1)) / predicted
-    half = math.hypot(float(student.ppf(0.975, len(levels) - 1)) * spread / len(levels) ** 0.5, 2.0 * value * error)
+    half = math.hypot(float(half_width(levels)) / predicted, 2.0 * value * error)
     return value, value - half, value + half
 
 
@@ -313,6 +310,15 @@ def verdict_of(lower: float, upper: float, low: float, high: float) -> Outcome:
     if low <= lower and upper <= high:
         return "holds"
     return "refuted" if upper < low or lower > high else "inconclusive"
+
+
+def all_of(
+    ratios: Collection[tuple[float, float, float]], tolerance: float
+) -> tuple[Outcome, tuple[float, float, float]]:
+    """Whether all of them are 1 within the tolerance, and the one farthest from 1."""
+    verdicts = {verdict_of(low, high, 1 - tolerance, 1 + tolerance) for _, low, high in ratios}
+    verdict: Outcome = "refuted" if "refuted" in verdicts else "inconclusive" if len(verdicts) > 1 else verdicts.pop()
+    return verdict, max(ratios, key=lambda ratio: abs(ratio[0] - 1))
 
 
 def _distance(experiment: FlowExperiment) -> float:
@@ -368,7 +374,7 @@ def _bias(quick: bool) -> Measurement:
     left_out = np.array([miss(np.delete(found, i, axis=0)) for i in range(n)])
     error = float(np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum()))
     value = miss(found)
-    half = float(student.ppf(0.975, n - 1)) * error
+    half = student_quantile(n - 1) * error
     rows: list[Row] = [
         {
             "coordinate": k,

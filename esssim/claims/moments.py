@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from esssim import data
 from esssim._validate import FloatArray
@@ -120,7 +120,7 @@ def _ensemble(quick: bool) -> Measurement:
                  "score": float(values.mean() - exactly) / error}
             )  # fmt: skip
     worst = max(abs(float(row["score"])) for row in rows)
-    limit = float(norm.isf(0.005 / len(rows)))
+    limit = -float(ndtri(0.005 / len(rows)))
     reason = (
         f"{len(rows)} moments of {size:,} replicas: the largest difference is {worst:.2f} standard errors, "
         f"{limit:.2f} is the 99 % limit for so many"

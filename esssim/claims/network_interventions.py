@@ -6,9 +6,9 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
 from esssim import gap
+from esssim._intervals import half_width
 from esssim._validate import FloatArray
 from esssim.claims.model import Claim, Expectation, Measure, Measurement, Outcome, Registry, Row
 from esssim.claims.network_runs import MEAN_SQUARE, STATISTICS, NetworkExperiment, described, run_network
@@ -73,8 +73,8 @@ def _returns(run: NetworkExperiment, statistic: str) -> Measure:
 
 def _interval(runs: FloatArray) -> tuple[float, float, float]:
     """Mean of independent runs with the ends of its 95 % t-interval."""
-    half = float(student.ppf(0.975, len(runs) - 1) * runs.std(ddof=1) / np.sqrt(len(runs)))
-    return float(runs.mean()), float(runs.mean()) - half, float(runs.mean()) + half
+    mean, half = float(runs.mean()), float(half_width(runs))
+    return mean, mean - half, mean + half
 
 
 def _within(low: float, high: float, lower: float, upper: float) -> Outcome:

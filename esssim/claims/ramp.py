@@ -6,9 +6,8 @@ import itertools
 import os
 
 import numpy as np
-from scipy.stats import binomtest
-from scipy.stats import t as student
 
+from esssim._intervals import half_width
 from esssim.claims.model import Claim, Expectation, Measure, Measurement, Outcome, Registry, Row
 from esssim.claims.sources import BATCH_SHARPNESS as LATER
 from esssim.claims.sources import COHEN, MINIBS, OURS
@@ -177,10 +176,9 @@ def _larger_steps(setting: str) -> Measure:
             window = trace.isel(record=np.flatnonzero(trace["step"].values >= run.after))
             values = window["sharpness"].values[window["diverged_at"].values < 0]
             third = values.shape[1] // 3
-            # The replicas are independent: the spread of their own ratios is the standard error.
+            # The replicas are independent: the spread of their own ratios gives the interval.
             ratios = values[:, -third:].mean(axis=1) / values[:, :third].mean(axis=1)
-            mean, error = float(ratios.mean()), float(ratios.std(ddof=1) / np.sqrt(len(ratios)))
-            half = float(student.ppf(0.975, len(ratios) - 1)) * error
+            mean, half = float(ratios.mean()), float(half_width(ratios))
             rows.append({"b": b, "late_over_early_sharpness": mean, "lower": mean - half, "upper": mean + half})
         rises = any(float(row["lower"]) > 1 for row in rows)
         falls = all(float(row["upper"]) < 1 for row in rows)
@@ -248,6 +246,8 @@ def _left_alone(quick: bool) -> Measurement:
             )  # fmt: skip
     finals = np.array([row["final_level"] for row in rows if not row["diverged"]], dtype=float)
     n_counting = sum(bool(row["counts"]) for row in rows)
+    from scipy.stats import binomtest  # half a second to import
+
     # Clopper–Pearson: it keeps its width where every run, or none, counts.
     share = binomtest(n_counting, len(rows)).proportion_ci(0.95, method="exact")
     n_diverged = len(rows) - len(finals)

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.stats import t as student
 
 from esssim import _validate
+from esssim._intervals import student_quantile
 from esssim._kernels import lyapunov as kernels
 from esssim._validate import FloatArray
 from esssim.problems import LowRankCurvature, Problem
@@ -111,7 +111,7 @@ def almost_sure_threshold(
     def crossing(z: float, start: float, tolerance: float) -> float:
         return _first_crossing(lambda eta: moments(eta)[0] + z * moments(eta)[1], start, tolerance)
 
-    z = float(student.ppf(0.975, n_replicas - 1))
+    z = student_quantile(n_replicas - 1)
     value = crossing(0.0, floor, 1e-8)
     lower, upper = crossing(z, floor, 1e-4), crossing(-z, value, 1e-4)
     return Threshold(value / scale, lower / scale, upper / scale)
