@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import xarray
 
-from esssim import claims, flow, report
+from esssim import claims, report
 from esssim.claims import Claim, Measurement, exit_code, network_directions, network_flow, networks
+from esssim.claims.beside import beside
 from esssim.claims.flow import all_of
 from esssim.claims.network_flow import NetworkFlow
 from esssim.claims.network_runs import STATISTICS, NetworkExperiment
@@ -143,43 +144,37 @@ class TestClaims:
         assert all_of([near, far, wide], 0.03) == ("refuted", far)
         assert all_of([near, wide], 0.03) == ("inconclusive", wide)
 
-    @pytest.fixture
-    def started(self) -> NetworkFlow:
-        """Without the search for a solution."""
-        pytest.importorskip("torch")
-        network_flow.run_both.cache_clear()
-        experiment = NetworkFlow((3,), "tanh", n_samples=6, n_inputs=2)
-        vars(experiment).update(theta0=np.ones(experiment.problem.n_params), step_size=Ramp(0.1, 0.2))
-        return experiment
-
-    def test_flow_has_a_module_of_its_own(self, started: NetworkFlow, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_flow_has_a_module_of_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Torch changes the parameters of a module while it is called, and SGD is called at the same time."""
+        pytest.importorskip("torch")
+        experiment = NetworkFlow((3,), "tanh", n_samples=6, n_inputs=2)
+        # Without the search for a solution.
+        vars(experiment).update(theta0=np.ones(experiment.problem.n_params), step_size=Ramp(0.1, 0.2))
         monkeypatch.setattr(network_flow, "_run_sgd", lambda experiment: experiment)
         monkeypatch.setattr(network_flow, "_run_flow", lambda experiment, _: experiment)
-        trained, followed = network_flow.run_both(started)
+        trained, followed = network_flow.run_both.__wrapped__(experiment)
         assert followed == trained
         assert followed.problem.module is not trained.problem.module
         np.testing.assert_array_equal(followed.theta0, trained.theta0)
 
-    def test_flow_stops_with_the_runs_beside_it(self, started: NetworkFlow, monkeypatch: pytest.MonkeyPatch) -> None:
-        stopped = []
+    def test_flow_ends_with_the_runs_beside_it(self) -> None:
+        ended = []
 
-        def interrupt(_: NetworkFlow) -> None:
+        def interrupt() -> None:
             raise KeyboardInterrupt
 
-        def solve(*_: object, progress: Callable[[int, int], None], **__: object) -> None:
+        def flow(progress: Callable[[int, int], None]) -> None:
             try:
                 for done in range(2000):
                     time.sleep(0.001)
                     progress(done, 2000)
             except InterruptedError:
-                stopped.append(True)
+                ended.append(True)
+                raise
 
-        monkeypatch.setattr(network_flow, "_run_sgd", interrupt)
-        monkeypatch.setattr(flow, "solve", solve)
         with pytest.raises(KeyboardInterrupt):
-            network_flow.run_both(started)
-        assert stopped == [True]
+            beside(interrupt, flow)
+        assert ended == [True]
 
 
 class TestReadme:

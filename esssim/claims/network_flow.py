@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
-from threading import Event
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +14,7 @@ import xarray
 
 from esssim import flow
 from esssim._validate import FloatArray
+from esssim.claims.beside import beside
 from esssim.claims.flow import NAMES as LEVEL_NAMES
 from esssim.claims.flow import all_of, ratio_of
 from esssim.claims.flow_runs import STATISTICS
@@ -102,16 +102,11 @@ class NetworkFlow:
 
 @cache
 def run_both(experiment: NetworkFlow) -> tuple[xarray.Dataset, xarray.Dataset]:
-    """SGD in processes of its own, and the flow beside them in a thread of this one; once a process."""
+    """SGD and the flow; once a process."""
     _ = experiment.step_size  # and the solution that it starts from, once for both
-    interrupted = Event()
-    with ThreadPoolExecutor(1) as beside:
-        # On a module of its own: torch swaps the parameters of one while it is called.
-        predicted = beside.submit(_run_flow, copy.deepcopy(experiment), interrupted)
-        try:
-            return _run_sgd(experiment), predicted.result()
-        finally:
-            interrupted.set()
+    # On a module of its own: torch swaps the parameters of one while it is called.
+    followed = copy.deepcopy(experiment)
+    return beside(lambda: _run_sgd(experiment), lambda progress: _run_flow(followed, progress))
 
 
 def _run_sgd(experiment: NetworkFlow) -> xarray.Dataset:
@@ -133,13 +128,8 @@ def _run_sgd(experiment: NetworkFlow) -> xarray.Dataset:
     )
 
 
-def _run_flow(experiment: NetworkFlow, interrupted: Event) -> xarray.Dataset:
-    """The mean flow, the next order: networks leave the solutions by their curvature. Ends early when `interrupted`."""
-
-    def look(done: int, total: int) -> None:
-        if interrupted.is_set():
-            raise InterruptedError(f"the flow was stopped at record {done} of {total}")
-
+def _run_flow(experiment: NetworkFlow, progress: Callable[[int, int], None]) -> xarray.Dataset:
+    """The mean flow, the next order: networks leave the solutions by their curvature."""
     return flow.solve(
         experiment.least_squares,
         experiment.theta0,
@@ -150,7 +140,7 @@ def _run_flow(experiment: NetworkFlow, interrupted: Event) -> xarray.Dataset:
         follow="mean",
         record=tuple(STATISTICS),
         n_records=experiment.n_records,
-        progress=look,
+        progress=progress,
     )
 
 
