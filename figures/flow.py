@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 import esssim as es
 from esssim._intervals import half_width
 from esssim.claims.flow import GRID
-from esssim.claims.flow_runs import STATISTICS, FlowExperiment, run_both
+from esssim.claims.flow_runs import STATISTICS, FlowExperiment, run_flow, run_sgd
 from esssim.claims.model import Row
 from esssim.plots import BATCH_MARKERS, BLACK, Page, batch_color, draw_edge, legend_above
 
@@ -58,7 +58,7 @@ def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[
         panel = "depth" if deep else f"ε = {run.label_noise:g}"
         for statistic in (Q, M) if run.label_noise == 0.03 and not deep else (Q,):
             name = panel if statistic == Q else "MiniBS"
-            rows += _rows(name, run.batch_size, run.depth, statistic, *run_both(run), first)
+            rows += _rows(name, run.batch_size, run.depth, statistic, run_sgd(run), run_flow(run), first)
     return rows + _perceptron(configuration["perceptron"], tell)
 
 

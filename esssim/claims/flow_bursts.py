@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from esssim.claims.flow import levels_of, name_of, ratio_of
-from esssim.claims.flow_runs import STATISTICS, FlowExperiment, run_both
+from esssim.claims.flow_runs import STATISTICS, FlowExperiment, run_flow, run_sgd
 from esssim.claims.flow_settings import (
     AT_THE_WALL,
     GRID,
@@ -105,7 +105,7 @@ def register(registry: Registry) -> None:
 @cache
 def _compared(setting: FlowExperiment, quick: bool) -> Compared:
     experiment = setting.quick() if quick else setting
-    trace, predicted = run_both(experiment)
+    trace, predicted = run_sgd(experiment), run_flow(experiment)
     runs, level, _ = levels_of(experiment, "mean_square_sharpness")
     value, lower, upper = ratio_of(runs, level)
     late = predicted["step"].values >= experiment.n_steps / 3

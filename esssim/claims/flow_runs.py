@@ -13,7 +13,6 @@ import xarray
 
 from esssim import data, flow, store
 from esssim._validate import FloatArray
-from esssim.claims.beside import beside
 from esssim.problems import DiagonalLinearNetwork, Perceptron
 from esssim.sampling import WithoutReplacement
 from esssim.simulation import Ramp, gradient_flow, simulate
@@ -214,12 +213,6 @@ def _quotient(grams: FloatArray, residuals: FloatArray) -> FloatArray:
     images = np.einsum("mij,mj->mi", grams, residuals)
     with np.errstate(invalid="ignore"):  # 0/0 at a solution
         return np.asarray((images**2).sum(axis=1) / (residuals * images).sum(axis=1))
-
-
-def run_both(experiment: FlowExperiment) -> tuple[xarray.Dataset, xarray.Dataset]:
-    """SGD and the flow at the same time, as far as they have not been run."""
-    _ = experiment.step_size  # and the solution that it starts from, once for both
-    return beside(lambda: run_sgd(experiment), lambda progress: run_flow(experiment))
 
 
 @cache
