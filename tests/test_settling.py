@@ -16,6 +16,7 @@ from scipy.signal import lfilter
 from scipy.stats import binom, ttest_1samp
 from scipy.stats import t as student
 
+from esssim import _intervals
 from esssim.settling import Level, effective_sample_size, level, summarise
 
 N_SEEDS = 200
@@ -351,3 +352,10 @@ def test_an_undefined_record_counts_within_the_window_only() -> None:
     assert level(trace_of(values), "statistic", after=40).verdict == "settles"
     with pytest.raises(ValueError, match=r"^statistic 'statistic' must be finite from step 30 on, got 1 undefined "):
         level(trace_of(values), "statistic", after=30)
+
+
+@pytest.mark.parametrize("shape", [(2,), (7,), (12, 3)])
+def test_interval_of_independent_runs_is_that_of_the_t_test(shape: tuple[int, ...]) -> None:
+    runs = np.random.default_rng(0).normal(size=shape)
+    low, high = ttest_1samp(runs, 0.0).confidence_interval(0.95)
+    assert_allclose(_intervals.half_width(runs), (high - low) / 2, rtol=1e-13)
