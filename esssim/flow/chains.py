@@ -25,8 +25,8 @@ DRAWN_AHEAD = 2**14
 def relaxation(c: float, momentum: float = 0.0) -> int:
     """After how many steps a chain that starts from N(0, R) follows the stationary law; 0 for full batches, c = 0.
 
-    A mode u at its edge, ηλ = 2n, is multiplied by 1 − ηλ Σ w_a u_a² in a step, of mean −1 and variance
-    s² = 4c(nΣu_a⁴ − 1): 8c for u of normal entries. Its size then falls by a factor exp(s²) a step or faster, typically,
+    A mode u near its edge is multiplied by m = 1 − ηλ Σ w_a u_a² in a step, of a variance near s² = 4c(nΣu_a⁴ − 1): 8c for
+    u of normal entries. Where its mean square is steady, E m² = 1, its size falls by a factor exp(s²) a step, typically,
     however slow its mean square is: the bursts that R is made of are forgotten in a few times 1/s². Where s² is far less
     than 4c there are no bursts, and the start is nearly right. Heavy ball takes up to 1/(1−β) times as long.
     """
