@@ -49,8 +49,8 @@ the bursts too much weight, and is right only for full batches.
   between them. `burst_correction` is the relative distance of Q_b to where SGD is then, typically, from the tail exponent of
   the bursts, the rate at which they grow and the speed at which the flow is pushed (`esssim.flow.bursts`). The average of SGD
   over a ramp is mostly between the flow and that, because after the largest bursts SGD is far below: where it is 0.01 or more
-  in size do not believe the flow to a per cent ([bursts](../theory/bursts.py)). It is no lag: second moments that move along with θ instead of being stationary give
-  the same level to four digits. With momentum it is not known.
+  in size do not believe the flow to a per cent ([bursts](../theory/bursts.py)). It is no lag: second moments that move along
+  with θ instead of being stationary give the same level to four digits. With momentum it is not known.
 * In training from an initialisation the runs of SGD lie far apart, and the flow is that of one mean path: the average of the
   runs is then not the run of the average. Whether the flow from the state of each run early on is right is open
   (`flow-training/from-step-2000`).

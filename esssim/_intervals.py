@@ -1,4 +1,4 @@
-"""Student's 95 % intervals, which claims, settling levels and figures share."""
+"""Student's intervals, which estimates, settling levels, claims and figures share."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from scipy.special import stdtrit
 from esssim._validate import FloatArray
 
 
-def student_quantile(degrees: float) -> float:
-    """t with P(|T| ≤ t) = 0.95 for Student's T of so many degrees of freedom, an integer or not."""
-    return float(stdtrit(degrees, 0.975))
+def student_quantile(degrees: float, confidence: float = 0.95) -> float:
+    """t with P(|T| ≤ t) = confidence for Student's T of so many degrees of freedom, an integer or not."""
+    return float(stdtrit(degrees, (1 + confidence) / 2))
 
 
 def half_width(runs: FloatArray) -> Any:
-    """Of the interval of the mean of independent runs, t·s/√n along the first axis: a number for (n,), else an array."""
+    """Of the 95 % interval of the mean of independent runs, t·s/√n along the first axis: a number for (n,), else an array."""
     return student_quantile(len(runs) - 1) * runs.std(axis=0, ddof=1) / np.sqrt(len(runs))

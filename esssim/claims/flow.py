@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from esssim import flow
-from esssim._intervals import half_width, student_quantile
+from esssim._intervals import student_quantile
 from esssim._validate import FloatArray
 from esssim.claims.flow_runs import STATISTICS, FlowExperiment, run_batch_sharpness, run_flow, run_sgd
 from esssim.claims.flow_settings import (
@@ -32,7 +31,8 @@ from esssim.claims.flow_settings import (
     WEAK,
     WIDER,
 )
-from esssim.claims.model import Claim, Expectation, Measurement, Outcome, Registry, Row
+from esssim.claims.model import Claim, Expectation, Measurement, Registry, Row
+from esssim.claims.ratios import all_of, ratio_of, verdict_of
 from esssim.claims.sources import OURS
 from esssim.problems import DiagonalLinearNetwork
 
@@ -297,28 +297,6 @@ def _offset_of_sgd(quick: bool) -> Measurement:
     value, low, high = ratio_of(1 - runs, 1 - predicted)
     reason = f"distance to the edge: SGD {1 - runs.mean():.4f}, flow {1 - predicted:.4f}"
     return Measurement(verdict_of(low, high, 0.9, 1.1), reason, value, (low, high), float(len(runs)), rows)
-
-
-def ratio_of(levels: FloatArray, predicted: float, error: float = 0.0) -> tuple[float, float, float]:
-    """The mean of independent runs over the prediction, of a relative standard error, with the ends of its 95 % interval."""
-    value = float(levels.mean()) / predicted
-    half = math.hypot(float(half_width(levels)) / predicted, 2.0 * value * error)
-    return value, value - half, value + half
-
-
-def verdict_of(lower: float, upper: float, low: float, high: float) -> Outcome:
-    if low <= lower and upper <= high:
-        return "holds"
-    return "refuted" if upper < low or lower > high else "inconclusive"
-
-
-def all_of(
-    ratios: Collection[tuple[float, float, float]], tolerance: float
-) -> tuple[Outcome, tuple[float, float, float]]:
-    """Whether all of them are 1 within the tolerance, and the one farthest from 1."""
-    verdicts = {verdict_of(low, high, 1 - tolerance, 1 + tolerance) for _, low, high in ratios}
-    verdict: Outcome = "refuted" if "refuted" in verdicts else "inconclusive" if len(verdicts) > 1 else verdicts.pop()
-    return verdict, max(ratios, key=lambda ratio: abs(ratio[0] - 1))
 
 
 def _distance(experiment: FlowExperiment) -> float:

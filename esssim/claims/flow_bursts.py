@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
-from esssim.claims.flow import levels_of, name_of, ratio_of
+from esssim.claims.flow import levels_of, name_of
 from esssim.claims.flow_runs import STATISTICS, FlowExperiment, run_flow, run_sgd
 from esssim.claims.flow_settings import (
     AT_THE_WALL,
@@ -21,7 +22,8 @@ from esssim.claims.flow_settings import (
     WEAK,
     WIDER,
 )
-from esssim.claims.model import Claim, Measurement, Outcome, Registry, Row
+from esssim.claims.model import Claim, Measure, Measurement, Outcome, Registry, Row
+from esssim.claims.ratios import ratio_of, verdict_of
 from esssim.claims.sources import OURS
 
 # Fixed after five settings (spiked-40x20 at three speeds, gaussian-40x20 at ε = 0.01, b = 1 and 2), before all others. A
@@ -133,10 +135,29 @@ def _all(quick: bool) -> tuple[list[Compared], list[Row]]:
     return found, rows
 
 
-def _silent(quick: bool) -> Measurement:
-    found, rows = _all(quick)
-    if lacking := _lacking(found):
-        return Measurement("inconclusive", lacking)
+def _lacking(found: list[Compared]) -> str:
+    """What stands in the way of a verdict, in words; empty if nothing does."""
+    for one in found:
+        if not np.isfinite([one.estimate, one.excess, one.lower, one.upper, one.typical]).all():
+            return f"{one.name} has no finite estimate or level"
+    if len({one.warned for one in found}) < 2 or sum(one.warned for one in found) < 2:
+        return "fewer than two settings are warned, or none is silent"
+    return ""
+
+
+def _where_known(judge: Callable[[list[Compared], list[Row]], Measurement]) -> Measure:
+    """What `judge` says of all settings, where nothing is lacking."""
+
+    def measure(quick: bool) -> Measurement:
+        found, rows = _all(quick)
+        lacking = _lacking(found)
+        return Measurement("inconclusive", lacking) if lacking else judge(found, rows)
+
+    return measure
+
+
+@_where_known
+def _silent(found: list[Compared], rows: list[Row]) -> Measurement:
     silent = [one for one in found if not one.warned]
     worst = max(silent, key=lambda one: abs(one.excess))
     outside = any(one.lower > WARNING or one.upper < -WARNING for one in silent)
@@ -148,11 +169,9 @@ def _silent(quick: bool) -> Measurement:
     return Measurement(verdict, reason, 1 + worst.excess, interval, float(len(silent)), rows)
 
 
-def _warned(quick: bool) -> Measurement:
-    found, rows = _all(quick)
+@_where_known
+def _warned(found: list[Compared], rows: list[Row]) -> Measurement:
     warned = [one for one in found if one.warned]
-    if lacking := _lacking(found):
-        return Measurement("inconclusive", lacking)
     value, lower, upper = ratio_of(np.array([one.excess / one.estimate for one in warned]), 1.0)
     verdict: Outcome = "holds" if lower > 0 and upper < 1 else "refuted" if upper < 0 or lower > 1 else "inconclusive"
     off = sum(abs(one.excess) > WARNING for one in warned)
@@ -160,24 +179,10 @@ def _warned(quick: bool) -> Measurement:
     return Measurement(verdict, reason, value, (lower, upper), float(len(warned)), rows)
 
 
-def _typical(quick: bool) -> Measurement:
-    found, rows = _all(quick)
+@_where_known
+def _typical(found: list[Compared], rows: list[Row]) -> Measurement:
     warned = [one for one in found if one.warned]
-    if lacking := _lacking(found):
-        return Measurement("inconclusive", lacking)
     value, lower, upper = ratio_of(np.array([one.typical / one.estimate for one in warned]), 1.0)
-    verdict: Outcome = "holds" if lower >= 0.7 and upper <= 1.3 else "inconclusive"
-    if upper < 0.7 or lower > 1.3:
-        verdict = "refuted"
+    verdict = verdict_of(lower, upper, 0.7, 1.3)
     reason = f"median excess over correction {value:.2f} in {len(warned)} settings"
     return Measurement(verdict, reason, value, (lower, upper), float(len(warned)), rows)
-
-
-def _lacking(found: list[Compared]) -> str:
-    """What stands in the way of a verdict, in words; empty if nothing does."""
-    for one in found:
-        if not np.isfinite([one.estimate, one.excess, one.lower, one.upper, one.typical]).all():
-            return f"{one.name} has no finite estimate or level"
-    if len({one.warned for one in found}) < 2 or sum(one.warned for one in found) < 2:
-        return "fewer than two settings are warned, or none is silent"
-    return ""

@@ -10,9 +10,10 @@ import numpy as np
 
 from esssim import flow
 from esssim._validate import FloatArray
-from esssim.claims.flow import add_claim, ratio_of, verdict_of
+from esssim.claims.flow import add_claim
 from esssim.claims.flow_runs import STATISTICS
 from esssim.claims.model import Measurement, Registry, Row
+from esssim.claims.ratios import ratio_of, verdict_of
 from esssim.problems import Perceptron
 from esssim.sampling import WithoutReplacement
 from esssim.simulation import simulate

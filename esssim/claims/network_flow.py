@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
+from threading import Event
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,11 +16,10 @@ import xarray
 
 from esssim import flow
 from esssim._validate import FloatArray
-from esssim.claims.beside import beside
 from esssim.claims.flow import NAMES as LEVEL_NAMES
-from esssim.claims.flow import all_of, ratio_of
 from esssim.claims.flow_runs import STATISTICS
 from esssim.claims.model import Claim, Expectation, Measurement, Registry, Row
+from esssim.claims.ratios import all_of, ratio_of
 from esssim.claims.sources import OURS
 from esssim.flow.law import nearest_solution
 from esssim.sampling import WithoutReplacement
@@ -107,6 +108,27 @@ def run_both(experiment: NetworkFlow) -> tuple[xarray.Dataset, xarray.Dataset]:
     # On a module of its own: torch swaps the parameters of one while it is called.
     followed = copy.deepcopy(experiment)
     return beside(lambda: _run_sgd(experiment), lambda progress: _run_flow(followed, progress))
+
+
+def beside(
+    runs: Callable[[], xarray.Dataset], flow: Callable[[Callable[[int, int], None]], xarray.Dataset]
+) -> tuple[xarray.Dataset, xarray.Dataset]:
+    """runs(), which leaves its work to processes, and flow(progress) in a thread of this one: both results, a tenth sooner.
+
+    The progress that the flow is given ends it, with an InterruptedError, as soon as the runs have ended with an exception.
+    """
+    ended = Event()
+
+    def progress(done: int, total: int) -> None:
+        if ended.is_set():
+            raise InterruptedError(f"the flow was stopped at record {done} of {total}")
+
+    with ThreadPoolExecutor(1) as thread:
+        other = thread.submit(flow, progress)
+        try:
+            return runs(), other.result()
+        finally:
+            ended.set()
 
 
 def _run_sgd(experiment: NetworkFlow) -> xarray.Dataset:

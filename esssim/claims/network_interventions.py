@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from esssim import gap
-from esssim._intervals import half_width
 from esssim._validate import FloatArray
 from esssim.claims.model import Claim, Expectation, Measure, Measurement, Outcome, Registry, Row
 from esssim.claims.network_runs import MEAN_SQUARE, STATISTICS, NetworkExperiment, described, run_network
 from esssim.claims.networks import EXTRA, SOURCES, TOLERANCE, WORDS, network_level
+from esssim.claims.ratios import ratio_of, verdict_of
 from esssim.claims.sources import OURS
 from esssim.sampling import WithoutReplacement
 from esssim.settling import MINIMUM_ESS
@@ -56,31 +56,19 @@ def _returns(run: NetworkExperiment, statistic: str) -> Measure:
             return Measurement("inconclusive", f"{int((~alive).sum())} of {len(alive)} runs diverged")
         before = series[:, (steps >= CHANGE // 2) & (steps < CHANGE)].mean(axis=1)
         first = series[:, np.flatnonzero(steps >= CHANGE)[0]]
-        ratio, low, high = _interval(series[:, steps >= run.after].mean(axis=1) / before)
+        ratio, low, high = ratio_of(series[:, steps >= run.after].mean(axis=1) / before, 1.0)
         ess = network_level(run, statistic).ess
         jump = float((first / before).mean())
         words = f"before {before.mean():.3f}, ×{jump:.2f} twenty steps after the change, ×{ratio:.3f} in the end"
         rows: list[Row] = [
             {"step": int(step), "level": float(value)} for step, value in zip(steps, series.mean(axis=0), strict=True)
         ]
-        verdict = _within(low, high, 1 - TOLERANCE, 1 + TOLERANCE)
+        verdict = verdict_of(low, high, 1 - TOLERANCE, 1 + TOLERANCE)
         if ess < MINIMUM_ESS:
             verdict, words = "inconclusive", f"{ess:.0f} effective samples, {MINIMUM_ESS:.0f} are needed; {words}"
         return Measurement(verdict, words, ratio, (low, high), ess, rows)
 
     return measure
-
-
-def _interval(runs: FloatArray) -> tuple[float, float, float]:
-    """Mean of independent runs with the ends of its 95 % t-interval."""
-    mean, half = float(runs.mean()), float(half_width(runs))
-    return mean, mean - half, mean + half
-
-
-def _within(low: float, high: float, lower: float, upper: float) -> Outcome:
-    if lower <= low and high <= upper:
-        return "holds"
-    return "refuted" if high < lower or low > upper else "inconclusive"
 
 
 @cache

@@ -113,8 +113,7 @@ def batch_sharpness(
 def _quotients(fast: FastMotion, frozen: FloatArray, z: FloatArray, batches: IntArray, name: str) -> FloatArray:
     """One of both (m,) for residuals r* + Uz, z (m, r), and a batch each, (m, b).
 
-    With U_B the rows of the batch and y = U_Bᵀr_B, ‖g_B‖² = yᵀΛy/b² and g_BᵀH_Bg_B = ‖U_BΛy‖²/b³. At given residuals
-    E_B‖g_B‖² = κ₁rᵀKr + κ₂ΣrᵢᵀK_iirᵢ.
+    With U_B the rows of the batch and y = U_Bᵀr_B, ‖g_B‖² = yᵀΛy/b² and g_BᵀH_Bg_B = ‖U_BΛy‖²/b³.
     """
     perron, b = fast.perron, batches.shape[1]
     basis, eigenvalues = perron.eigenvectors, perron.eigenvalues
@@ -127,10 +126,7 @@ def _quotients(fast: FastMotion, frozen: FloatArray, z: FloatArray, batches: Int
     if name == "batch_sharpness":
         return np.asarray(forms / (y**2 @ eigenvalues / b**2))
     residuals = frozen + z @ basis.T
-    means = perron.kappa_1 * ((residuals @ basis) ** 2 @ eigenvalues) + perron.kappa_2 * (
-        rows.squares(residuals, fast.n_outputs) @ perron.folded(basis * eigenvalues)
-    )
-    return np.asarray(forms / means)
+    return np.asarray(forms / _mean_squared_norms(fast, residuals, (residuals @ basis) ** 2 @ eigenvalues))
 
 
 def _quotients_by_products(fast: FastMotion, residuals: FloatArray, members: IntArray, b: int, name: str) -> FloatArray:
@@ -145,10 +141,13 @@ def _quotients_by_products(fast: FastMotion, residuals: FloatArray, members: Int
         forms[k], norms[k] = ((met @ gradient) ** 2).sum() / b**3, gradient @ gradient / b**2
     if name == "batch_sharpness":
         return forms / norms
+    return np.asarray(forms / _mean_squared_norms(fast, residuals, ((residuals @ jacobians) ** 2).sum(axis=1)))
+
+
+def _mean_squared_norms(fast: FastMotion, residuals: FloatArray, along: FloatArray) -> FloatArray:
+    """E_B‖g_B‖² = κ₁rᵀKr + κ₂ΣrᵢᵀK_iirᵢ at given residuals (m, n·c), with rᵀKr (m,)."""
     perron = fast.perron
     diagonal = perron.folded(perron.eigenvectors * perron.eigenvalues)
     if perron.tail is not None:
         diagonal = diagonal + perron.tail
-    squares = rows.squares(residuals, fast.n_outputs)
-    means = perron.kappa_1 * ((residuals @ jacobians) ** 2).sum(axis=1) + perron.kappa_2 * (squares @ diagonal)
-    return np.asarray(forms / means)
+    return perron.kappa_1 * along + perron.kappa_2 * (rows.squares(residuals, fast.n_outputs) @ diagonal)

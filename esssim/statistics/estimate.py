@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
 from esssim import _validate
+from esssim._intervals import student_quantile
 from esssim._validate import FloatArray, IntArray
 from esssim.sampling import CHUNK, Reshuffled, Sampling, WithoutReplacement, check_sampling
 
@@ -29,8 +29,8 @@ class Estimate:
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """Student confidence interval value ± t·standard_error, n_batches − 1 degrees of freedom; a point when exact."""
-        level = (1 + _validate.real("confidence", confidence, above=0.0, below=1.0)) / 2
-        half = 0.0 if self.exact else float(stdtrit(self.n_batches - 1, level)) * self.standard_error
+        level = _validate.real("confidence", confidence, above=0.0, below=1.0)
+        half = 0.0 if self.exact else student_quantile(self.n_batches - 1, level) * self.standard_error
         return self.value - half, self.value + half
 
     def __float__(self) -> float:
