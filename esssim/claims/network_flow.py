@@ -167,19 +167,19 @@ def _run_flow(experiment: NetworkFlow, progress: Callable[[int, int], None]) -> 
 
 
 GRID = {
-    "tanh-5-20-1": NetworkFlow((20,), "tanh"),
+    "tanh-5-20-1": NetworkFlow((20,), "tanh", n_replicas=12),
     "tanh-5-20-1-full-batch": NetworkFlow((20,), "tanh", batch_size=30, n_records=73),
     "gelu-5-20-1": NetworkFlow((20,), "gelu"),
-    "tanh-5-10-10-1": NetworkFlow((10, 10), "tanh"),
-    "gelu-5-10-10-1": NetworkFlow((10, 10), "gelu"),
+    "tanh-5-10-10-1": NetworkFlow((10, 10), "tanh", n_replicas=12),
+    "gelu-5-10-10-1": NetworkFlow((10, 10), "gelu", n_replicas=12),
 }
 # Batch sharpness is shown and not judged: with four runs of one output its interval was wider than 3 % four times in five.
 LEVELS = ("mean_square_sharpness", "minibatch_sharpness")
 OUTPUTS = {
-    "tanh-5-20-2": NetworkFlow((20,), "tanh", n_outputs=2, n_replicas=8, n_batches=128, judged=LEVELS),
-    "tanh-5-20-3": NetworkFlow((20,), "tanh", n_outputs=3, n_replicas=8, n_batches=128, judged=LEVELS),
+    "tanh-5-20-2": NetworkFlow((20,), "tanh", n_outputs=2, n_replicas=8, judged=LEVELS),
+    "tanh-5-20-3": NetworkFlow((20,), "tanh", n_outputs=3, n_replicas=8, judged=LEVELS),
     "tanh-5-20-2-noise-0.1": NetworkFlow(
-        (20,), "tanh", batch_size=8, label_noise=0.1, n_outputs=2, n_replicas=8, n_batches=128, judged=LEVELS
+        (20,), "tanh", batch_size=8, label_noise=0.1, n_outputs=2, n_replicas=8, judged=LEVELS
     ),
 }
 

@@ -46,12 +46,15 @@ USUAL, MANY, AT_REST = (12, 24), (32, 24), (32, 12)
 REPLICAS: dict[tuple[str, int], tuple[int, int]] = {
     ("digits-tanh-32", 4): AT_REST,
     ("digits-tanh-32", 8): (16, 24),
-    ("digits-tanh-32", 16): (24, 24),
-    ("digits-tanh-32", 32): (12, 48),
-    ("digits-tanh-32", 64): (12, 48),
-    ("digits-tanh-32", 512): MANY,
+    ("digits-tanh-32", 16): (12, 24),
+    ("digits-tanh-32", 32): (8, 48),
+    ("digits-tanh-32", 64): (8, 48),
+    ("digits-tanh-32", 512): (24, 24),
     ("digits-tanh-16-16", 8): AT_REST,
     ("digits-tanh-16-16", 32): AT_REST,
+    ("digits-tanh-16-16", 4): AT_REST,
+    ("digits-tanh-16-16", 16): AT_REST,
+    ("digits-tanh-16-16", 64): AT_REST,
     ("digits-tanh-16-16", 128): AT_REST,
     ("digits-gelu-16", 8): (16, 24),
     ("digits-gelu-16", 128): MANY,
@@ -59,12 +62,18 @@ REPLICAS: dict[tuple[str, int], tuple[int, int]] = {
     ("digits-relu-16", 128): MANY,
     ("digits-cross-entropy-16", 8): AT_REST,
     ("digits-cross-entropy-16", 32): AT_REST,
+    ("digits-cross-entropy-16", 4): AT_REST,
+    ("digits-cross-entropy-16", 16): AT_REST,
+    ("digits-cross-entropy-16", 64): AT_REST,
     ("digits-cross-entropy-16", 128): AT_REST,
     ("digits-deep-16-16-16-16", 32): AT_REST,
     ("digits-label-noise-16", 32): (16, 24),
     ("digits-ramp-16", 8): AT_REST,
     ("digits-ramp-16", 32): AT_REST,
 }
+
+# Networks that rest early.
+RESTING = ("digits-tanh-16-16", "digits-deep-16-16-16-16")
 
 # Smaller networks, on a quarter of the samples.
 OTHERS: dict[str, dict[str, object]] = {
@@ -77,7 +86,7 @@ OTHERS: dict[str, dict[str, object]] = {
     "digits-label-noise-16": {"label_noise": 0.3},
     "digits-ramp-16": {"rise": 1.5},
 }
-SIZES: dict[str, tuple[int, ...]] = {name: (8, 32, 128) for name in OTHERS} | {
+SIZES: dict[str, tuple[int, ...]] = {name: (4, 8, 16, 32, 64, 128) for name in OTHERS} | {
     "digits-wide-96": (32,),
     "digits-deep-16-16-16-16": (32,),
     "digits-label-noise-16": (32,),
@@ -97,6 +106,13 @@ STATED: dict[int, dict[str, Expectation]] = {
     32: _stated("refuted", sharpness="open", mean_square_sharpness_gauss_newton="holds"),
     128: _stated("open", sharpness="holds", minibatch_sharpness="holds", mean_square_sharpness_gauss_newton="holds"),
 }
+# Stated after the sizes above, before any run of these.
+STATED |= {
+    4: _stated("refuted"),
+    16: _stated("refuted", mean_square_sharpness_gauss_newton="open"),
+    64: _stated("open", minibatch_sharpness="refuted", mean_square_sharpness_gauss_newton="holds"),
+}
+STATED_LATER = (4, 16, 64)
 WORDS: dict[Expectation, str] = {
     "holds": "1, stated before the first run of this network",
     "refuted": "off the edge by more than 5 %, stated before the first run of this network",
@@ -112,7 +128,7 @@ def experiment(setting: str, b: int) -> NetworkExperiment:
         return NetworkExperiment(b, eta, n_steps=n_steps, after=n_steps // 4, n_samples=512, hidden=(32,), **options)
     options |= OTHERS[setting]
     # What is at rest stays there: longer runs would only repeat themselves.
-    n_steps = 10_000 if "cross-entropy" in setting else 20_000 if b == 128 else 30_000 if "deep" in setting else 60_000
+    n_steps = 10_000 if "cross-entropy" in setting else 20_000 if b >= 64 else 30_000 if setting in RESTING else 60_000
     options |= {"n_steps": n_steps, "after": n_steps // 4}
     if (setting, b) == ("digits-ramp-16", 8):
         options["rise"] = 1.2
@@ -135,7 +151,8 @@ def expectation(setting: str, b: int, statistic: str) -> tuple[Expectation, str]
     if setting == "digits-label-noise-16":
         return "refuted", "below the edge, stated before the first run of this network"
     expected = STATED[b][statistic]
-    return expected, WORDS[expected]
+    words = WORDS[expected]
+    return expected, words.replace("of this network", "at this batch size") if b in STATED_LATER else words
 
 
 def network_level(run: NetworkExperiment, statistic: str, target: float = 1.0) -> Level:
