@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -109,10 +109,11 @@ class TableMeasurement:
         return text.getvalue()
 
 
-def load_table(table: str, target: str | None, *, standardize: bool = True) -> data.Data:
-    """A bundled table by name, or a .csv, .parquet or .npz file.
+def load_table(table: str, target: str | None, *, standardize: bool = True, **text: Any) -> data.Data:
+    """A bundled table by name, or a .csv, .tsv, .txt, .parquet or .npz file.
 
-    target: the column to predict; a bundled table has its own, and may be asked to predict a feature instead.
+    target: the column to predict; a bundled table has its own, and may be asked to predict a feature instead. text: how
+    a text table is written, as in `data.read_table`.
     Raises ValueError or FileNotFoundError as `data.load` and `data.read_table` do.
     """
     if table not in BUNDLED:
@@ -124,14 +125,14 @@ def load_table(table: str, target: str | None, *, standardize: bool = True) -> d
                 raise ValueError(f"{error} (or give a .csv, .parquet or .npz file)") from None
         if target is None:
             raise ValueError(f"target must name a column of {path.name}, got none (--target COLUMN)")
-        return data.read_table(path, target, standardize=standardize)
+        return data.read_table(path, target, standardize=standardize, **text)
     loaded = data.load(table, standardize=standardize)
     if target in (None, "target"):
         return loaded
     column = loaded.feature_names.index(_validate.choice("target", target, ("target", *loaded.feature_names)))
     inputs = np.column_stack([np.delete(loaded.inputs, column, axis=1), loaded.targets])
     names = (*loaded.feature_names[:column], *loaded.feature_names[column + 1 :], "target")
-    return data.Data(inputs, loaded.inputs[:, column], loaded.name, names)
+    return data.Data(inputs, loaded.inputs[:, column], loaded.name, names, loaded.notes)
 
 
 def measure_table(
@@ -163,7 +164,7 @@ def measure_table(
         raise ValueError(f"batch_sizes must be a sequence of at least one integer, got {_validate.shown(chosen)}")
     sizes = sorted({_validate.integer("batch_size", b, 1, n, "n_samples") for b in chosen})
     tell = progress or (lambda _: None)
-    notes: list[str] = []
+    notes: list[str] = list(table.notes)
     if model == "network":
         tell("gradient flow to an interpolating solution")
     for name, values in (("target", table.targets), ("input", table.inputs)):
