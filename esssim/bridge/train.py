@@ -28,7 +28,7 @@ from esssim.bridge.recording import measure, variables
 from esssim.bridge.schedule import Batches, StepSize, sampling_pieces, step_size_function
 from esssim.simulation.ensemble import Result, check_starts, stacked
 from esssim.simulation.recorder import check_names
-from esssim.simulation.schedule import steps_to_record
+from esssim.simulation.schedule import Phases, steps_to_record
 from esssim.stability.edges import check_momentum
 
 
@@ -57,7 +57,7 @@ def train(
     theta0: (p,), or (n_replicas, p) for a start each. step_size: η, a `Ramp`, or `Piecewise` step sizes; sampling: a
     scheme or `Piecewise` ones (interventions). momentum: β. label_noise: ε, targets y + εz with z drawn anew at each
     step (squared error only). record: names from `esssim.simulation.STATISTICS`, and "theta"; at n_records equally
-    spaced steps from 0 to n_steps or at `record_steps`; n_batches: batches per record for sampled statistics.
+    spaced steps from 0 to n_steps (full batches and epochs: at a random phase near each) or at `record_steps`; n_batches: batches per record for sampled statistics.
     rank: directions of the Gauss–Newton mean-square sharpness where there are more than 600 outputs of all samples (it
     rises with the rank towards its value). n_workers: processes. checkpoint: an NPZ file that each record renews (run.npz; run-1.npz for a second replica): the
     same call after a kill goes on from it, bit for bit. progress: True for a bar on a terminal, or a function of the
@@ -81,7 +81,8 @@ def train(
     pieces = sampling_pieces(sampling, problem.n_samples, n_steps)
     optimiser = Optimiser(step_size_function(step_size, n_steps), pieces, check_momentum(momentum), noise)
     starts = check_starts(problem, theta0, n_replicas)
-    steps = steps_to_record(n_steps, n_records, record_steps)
+    phases = Phases.of(pieces.values, problem.n_samples, seed)
+    steps = steps_to_record(n_steps, n_records, record_steps, phases)
     workers = min(_validate.integer("n_workers", n_workers, 1), n_replicas)
     words = {
         "step_size": str(step_size), "sampling": str(sampling), "n_steps": n_steps, "momentum": float(momentum),
@@ -99,14 +100,13 @@ def train(
         "step_size": ("record", optimiser.step_size(steps)),
         "batch_size": ("record", np.array(sizes)),
     }
-    first = pieces.values[0]
     described = {
         "problem": type(problem).__name__,
         "problem_fingerprint": problem.fingerprint,
         "theta0_fingerprint": joblib.hash(np.ascontiguousarray(starts[0] if (starts == starts[0]).all() else starts)),
         "n_samples": problem.n_samples,
         "n_params": problem.n_params,
-        "scheme": type(first).__name__,
+        "scheme": " then ".join(dict.fromkeys(type(scheme).__name__ for scheme in pieces.values)),
         **words,
         "versions": json.dumps({name: version(name) for name in ("esssim", "numpy", "numba", "torch", "xarray")}
                                | {"python": platform.python_version()}),

@@ -48,7 +48,10 @@ __all__ = ["EXTRAS", "Claim", "Measurement", "Registry", "Verdict", "exit_code",
 
 
 def verify(
-    names: list[str] | None = None, quick: bool = False, progress: Progress | None = None, extra: str | None = None
+    names: list[str] | None = None,
+    quick: bool = False,
+    progress: Progress | bool | None = None,
+    extra: str | None = None,
 ) -> list[Verdict]:
     """Measure the named claims (ids or families; all by default) and return their verdicts.
 
