@@ -23,7 +23,7 @@ import esssim as es
 from esssim import measure
 from esssim.claims import Claim, Measurement, Registry
 from tests.conftest import Run
-from tests.fake_claims import AS_PREDICTED
+from tests.fake_claims import AS_PREDICTED, bare
 
 NAN, INF = math.nan, math.inf
 INPUTS = np.arange(10.0).reshape(5, 2) - 4.0
@@ -96,7 +96,7 @@ def exponent(problem: object = REGRESSION, step_size: object = 0.01, **options: 
 
 
 def claim(name: str, expected: str = "holds") -> Claim:
-    return Claim(name, "", "", "", "", expected, "", None, lambda quick: Measurement("holds", ""))  # type: ignore[arg-type]
+    return bare(name, expected, lambda quick: Measurement("holds", ""))  # type: ignore[arg-type]
 
 
 def registered_twice() -> None:
