@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import hashlib
 import inspect
 import json
 import os
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from esssim import _source, store
+from esssim._fingerprint import fingerprint
 from esssim._threads import one_blas_thread
 from esssim.claims.model import Row
 
@@ -43,8 +43,7 @@ def rows(script: ModuleType, name: str, configuration: Mapping[str, object], tel
 
 def key(script: ModuleType, configuration: Mapping[str, object]) -> str:
     """Hash of the configuration, of esssim and of what the script computes: a new look costs no new computation."""
-    content = [configuration, _source.digest(), _computing(script)]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return fingerprint([sorted(configuration.items()), _source.digest(), _computing(script)], "configuration")
 
 
 def _computing(script: ModuleType) -> str:

@@ -1,0 +1,306 @@
+"""The walk through a thing and all that it holds, in an order that depends on nothing else."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import hashlib
+import importlib
+import struct
+import sys
+import types
+import warnings
+import weakref
+from collections.abc import Iterable, Mapping
+from copyreg import dispatch_table
+from typing import Any
+
+import numpy as np
+
+from esssim._fingerprint.library import version_of
+
+
+class Unfingerprintable(ValueError):
+    """Something that decides numbers, or may, and cannot be looked into; `path` is where it lies."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(
+            f"{path} {reason}, so that checkpoints and caches cannot tell it from another one: "
+            "put a plain value in its place, or do without them"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.reason)
+
+
+class Walk:
+    """A running SHA-256. Handlers `write` what a thing is and go `into` its parts; cycles end at what was seen."""
+
+    def __init__(self, arguments: Iterable[Any] = (), seen: Mapping[int, int] | None = None) -> None:
+        self.hash = hashlib.sha256()
+        # What is kept alive keeps its id.
+        self.alive: list[Any] = list(arguments)
+        self.arguments = {id(argument): k for k, argument in enumerate(self.alive)}
+        self.seen = dict(seen or {})
+        self.path: list[str] = []
+        self.values: dict[int, bytes] = {}
+
+    def digest(self) -> str:
+        return self.hash.hexdigest()
+
+    def write(self, *words: str | bytes) -> None:
+        """Words, each with its length: no two lists of words look alike."""
+        for word in words:
+            raw = word.encode("utf-8", "surrogatepass") if isinstance(word, str) else word
+            self.hash.update(struct.pack("<q", len(raw)) + raw)
+
+    def into(self, step: str, thing: Any) -> None:
+        """Go on with a part; `step` is how source code would reach it."""
+        self.path.append(step)
+        try:
+            atom = ATOMS.get(type(thing))
+            if atom is not None:
+                self.write(type(thing).__name__, atom(thing))
+            elif id(thing) in self.arguments:
+                self.write("argument", str(self.arguments[id(thing)]), str(getattr(thing, "shape", "")))
+            elif id(thing) in self.seen:
+                self.write("again", str(self.seen[id(thing)]))
+            else:
+                self._describe(thing)
+        finally:
+            self.path.pop()
+
+    def _describe(self, thing: Any) -> None:
+        _know_torch()
+        self.alive.append(thing)
+        if not isinstance(thing, tuple(BY_VALUE)):
+            self.seen[id(thing)] = len(self.seen)
+        describe(thing, self)
+
+    def named(self, parts: Mapping[str, Any], step: str = ".{}") -> None:
+        """Named parts whose order means nothing."""
+        self.write("named", str(len(parts)))
+        for name in sorted(parts):
+            self.write(name)
+            self.into(step.format(name), parts[name])
+
+    def listed(self, parts: Iterable[Any], step: str = "[{}]") -> None:
+        """Parts in their order."""
+        every = list(parts)
+        self.write("listed", str(len(every)))
+        for k, part in enumerate(every):
+            self.into(step.format(k), part)
+
+    def unordered(self, parts: Iterable[Any]) -> None:
+        """Parts in the order of their own fingerprints: that of a set is another one in each process."""
+        found = []
+        for part in parts:
+            own = Walk(seen=self.seen)
+            own.arguments, own.path, own.alive, own.values = self.arguments, list(self.path), self.alive, self.values
+            own.into("{…}", part)
+            found.append(own.digest())
+        self.write("unordered", str(len(found)), *sorted(found))
+
+    def value(self, thing: Any, raw: Any) -> None:
+        """The bytes of a large value, hashed once however often it is met."""
+        if id(thing) not in self.values:
+            self.values[id(thing)] = hashlib.sha256(raw(thing)).digest()
+        self.write(self.values[id(thing)])
+
+    def refuse(self, reason: str) -> Unfingerprintable:
+        """The error that names where the walk stands; to be raised."""
+        return Unfingerprintable("".join(self.path), reason)
+
+
+# Kinds whose values count and not which object holds them: two equal ones are one.
+BY_VALUE: list[type] = [tuple, frozenset, np.ndarray, np.generic, types.CodeType]
+ATOMS: dict[type, Any] = {
+    int: hex,
+    bool: str,
+    str: lambda word: word,
+    bytes: lambda raw: raw,
+    float: lambda x: struct.pack("<d", x),
+    complex: lambda z: struct.pack("<dd", z.real, z.imag),
+    type(None): str,
+    type(Ellipsis): str,
+    type(NotImplemented): str,
+}
+
+
+@functools.singledispatch
+def describe(thing: Any, walk: Walk) -> None:
+    """An instance of any class: the class, the attributes, and what it says to pickle, where hidden state shows."""
+    kind = type(thing)
+    walk.write("instance")
+    walk.into(".__class__", kind)
+    if kind.__module__.partition(".")[0] in ("ctypes", "_ctypes"):
+        raise walk.refuse(f"is a {kind.__qualname__} of ctypes")
+    if hasattr(thing, "py_func") and hasattr(thing, "targetoptions"):  # compiled by numba: the rest is an id
+        walk.named({"py_func": thing.py_func, "targetoptions": thing.targetoptions})
+        return
+    known = {} if version_of(kind.__module__) else attributes(thing)
+    walk.named(known)
+    if isinstance(thing, (set, frozenset)):
+        walk.unordered(thing)
+        return
+    reduced = _reduced(thing, walk)
+    if isinstance(reduced, str):
+        _found_by_name(thing, reduced, walk)
+        return
+    function, arguments, state, items, pairs = [*reduced, None, None, None][:5]
+    walk.into(".__reduce__()", function)
+    walk.listed(arguments, ".__reduce__()[{}]")
+    if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict):  # of a class with __slots__
+        state = {**(state[0] or {}), **state[1]}
+    if isinstance(state, dict) and all(isinstance(name, str) for name in state):
+        said = known.keys() | recomputed(thing)
+        walk.named({name: part for name, part in state.items() if name not in said})
+    else:
+        walk.into(".__getstate__()", state)
+    walk.listed(items or ())
+    walk.listed(part for pair in pairs or () for part in pair)
+
+
+def _reduced(thing: Any, walk: Walk) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            known = dispatch_table.get(type(thing))
+            return known(thing) if known else thing.__reduce_ex__(4)
+    except RecursionError:
+        raise
+    except Exception as error:
+        name = f"{type(thing).__module__}.{type(thing).__qualname__}".removeprefix("builtins.")
+        raise walk.refuse(f"is opaque (a {name}: {' '.join(str(error).split())})") from error
+
+
+def _found_by_name(thing: Any, name: str, walk: Walk) -> None:
+    """A thing that pickle knows by its name, such as a ufunc of numpy or scipy.special."""
+    for module in (getattr(thing, "__module__", None), type(thing).__module__, "numpy", "scipy.special"):
+        if isinstance(module, str) and getattr(sys.modules.get(module), name, None) is thing:
+            walk.write("name", module, name, version_of(module))
+            return
+    raise walk.refuse(f"is a {type(thing).__qualname__} that no module has under its name {name!r}")
+
+
+def attributes(thing: Any) -> dict[str, Any]:
+    """`__dict__` and `__slots__`, without what would be computed again."""
+    found = dict(getattr(thing, "__dict__", {}))
+    for kind in type(thing).__mro__:
+        slots = [name for name, value in vars(kind).items() if isinstance(value, types.MemberDescriptorType)]
+        found |= {name: getattr(thing, name) for name in slots if hasattr(thing, name)}
+    return {name: found[name] for name in found.keys() - recomputed(thing)}
+
+
+def recomputed(thing: Any) -> set[str]:
+    """Attributes that a cached_property has filled: a problem is the same before and after."""
+    found = set()
+    for name, part in getattr(thing, "__dict__", {}).items():
+        rule = next((vars(kind)[name] for kind in type(thing).__mro__ if name in vars(kind)), None)
+        if isinstance(rule, functools.cached_property) and _same(part, rule, thing):
+            found.add(name)
+    return found
+
+
+def _same(part: Any, rule: functools.cached_property[Any], thing: Any) -> bool:
+    """Whether the rule gives this value; one that was assigned decides for itself."""
+    ours, fresh = Walk(), Walk()
+    try:
+        ours.into("", part)
+        fresh.into("", rule.func(thing))
+    except Exception:
+        return False
+    return ours.digest() == fresh.digest()
+
+
+@describe.register
+def _(thing: list, walk: Walk) -> None:  # type: ignore[type-arg]
+    if type(thing) is not list:
+        return _instance(thing, walk)
+    walk.write("list")
+    walk.listed(thing)
+
+
+@describe.register
+def _(thing: tuple, walk: Walk) -> None:  # type: ignore[type-arg]
+    if type(thing) is not tuple:
+        return _instance(thing, walk)
+    walk.write("tuple")
+    walk.listed(thing)
+
+
+@describe.register
+def _(thing: dict, walk: Walk) -> None:  # type: ignore[type-arg]
+    if type(thing) is not dict:
+        return _instance(thing, walk)
+    walk.write("dict", str(len(thing)))
+    for key, value in thing.items():  # in order: a sum over a dict has another last bit in another one
+        walk.into("[key]", key)
+        walk.into(f"[{key!r}]" if isinstance(key, (str, int)) else "[…]", value)
+
+
+@describe.register(set)
+@describe.register(frozenset)
+def _(thing: set | frozenset, walk: Walk) -> None:  # type: ignore[type-arg]
+    if type(thing) not in (set, frozenset):
+        return _instance(thing, walk)
+    walk.write(type(thing).__name__)
+    walk.unordered(thing)
+
+
+@describe.register
+def _(thing: types.MappingProxyType, walk: Walk) -> None:  # type: ignore[type-arg]
+    walk.write("mappingproxy")
+    walk.into("", dict(thing))
+
+
+@describe.register
+def _(thing: enum.Enum, walk: Walk) -> None:
+    walk.write("member", thing.name or str(thing.value))
+    walk.into(".__class__", type(thing))
+    walk.into(".value", thing.value)
+
+
+@describe.register(weakref.ref)
+def _(thing: Any, walk: Walk) -> None:
+    walk.write("weakref")
+    walk.into("()", thing())
+
+
+@describe.register
+def _(thing: np.ndarray, walk: Walk) -> None:
+    if type(thing) not in (np.ndarray, np.memmap):
+        return _instance(thing, walk)
+    kind = thing.dtype
+    walk.write("array", str(thing.shape), str(kind.descr) if kind.fields else kind.str)
+    if kind.hasobject or kind.kind == "T":  # pointers to objects and to strings of any length
+        walk.listed(thing.ravel().tolist())
+    else:
+        walk.value(thing, lambda array: np.ascontiguousarray(array).tobytes())
+
+
+@describe.register
+def _(thing: np.ma.MaskedArray, walk: Walk) -> None:
+    walk.write("masked")
+    walk.into(".__class__", type(thing))
+    walk.named({"data": thing.data, "mask": np.ma.getmaskarray(thing), "fill_value": thing.fill_value})
+
+
+@describe.register
+def _(thing: np.generic, walk: Walk) -> None:
+    walk.write("scalar", str(thing.dtype.descr) if thing.dtype.fields else thing.dtype.str, thing.tobytes())
+
+
+_instance = describe.dispatch(object)
+
+
+@functools.cache
+def _handlers_of_torch() -> None:
+    importlib.import_module("esssim.bridge.fingerprints")
+
+
+def _know_torch() -> None:
+    """Tensors and modules have handlers of their own, which are loaded where torch is."""
+    if "torch.nn" in sys.modules:
+        _handlers_of_torch()
