@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from esssim import _validate, store
 from esssim._validate import FloatArray
 
 FORMAT = "esssim checkpoint 2"
-FINGERPRINT_LENGTH = 64
+FINGERPRINT = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,18 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str =
         if isinstance(now, dict) and isinstance(before, dict):
             yield from differences(before, now, f"{prefix}{name}.")
         elif before != now:
-            told = not (isinstance(now, str) and len(now) == FINGERPRINT_LENGTH)
-            words = f"is {_validate.shown(before)} there and {_validate.shown(now)} here" if told else "is another one"
-            yield f"{prefix}{name} {words}"
+            told = "is another one" if _is_fingerprint(now) else f"is {_shown(before)} there and {_shown(now)} here"
+            yield f"{prefix}{name} {told}"
     for name in there.keys() - here.keys():
         yield f"{prefix}{name} is there only"
+
+
+def _is_fingerprint(value: Any) -> bool:
+    return isinstance(value, str) and FINGERPRINT.fullmatch(value) is not None
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else _validate.shown(value)
 
 
 def _listed(value: Any) -> Any:
