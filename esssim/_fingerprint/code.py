@@ -20,7 +20,7 @@ DYNAMIC = {"eval", "exec", "globals", "__import__"}
 GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 ATTRIBUTE = {"LOAD_ATTR", "LOAD_METHOD"}
 # They follow from the rest of a class, or say nothing of numbers.
-UNSAID = {"_abc_impl", "_backward_cls", "__dict__", "__weakref__", "__doc__", "__module__", "__qualname__"}
+UNSAID = {"_abc_impl", "_backward_cls", "__annotate__", "__annotate_func__"}
 # The flag of classes that are made while a program runs.
 HEAP = 1 << 9
 
@@ -177,11 +177,21 @@ def _(thing: types.MethodType, walk: Walk) -> None:
     walk.into(".__func__", thing.__func__)
 
 
-@describe.register(types.BuiltinFunctionType)
-@describe.register(types.MethodWrapperType)
-def _(thing: Any, walk: Walk) -> None:
-    walk.write("built in", thing.__name__)
+@describe.register
+def _(thing: types.MethodWrapperType, walk: Walk) -> None:
+    walk.write("method of a type", thing.__name__)
     walk.into(".__self__", thing.__self__)
+
+
+@describe.register
+def _(thing: types.BuiltinFunctionType, walk: Walk) -> None:
+    home = thing.__self__
+    found = getattr(sys.modules.get(thing.__module__ or ""), thing.__name__, None)
+    if home is None or isinstance(home, types.ModuleType) or found is thing:
+        walk.write("built in", thing.__name__, *_package(thing.__module__ or getattr(home, "__name__", ""), walk))
+    else:
+        walk.write("built in", thing.__name__)
+        walk.into(".__self__", home)
 
 
 @describe.register(types.WrapperDescriptorType)
@@ -190,8 +200,18 @@ def _(thing: Any, walk: Walk) -> None:
 @describe.register(types.GetSetDescriptorType)
 @describe.register(types.MemberDescriptorType)
 def _(thing: Any, walk: Walk) -> None:
-    walk.write("descriptor", thing.__name__)
-    walk.into(".__objclass__", thing.__objclass__)
+    home = thing.__objclass__
+    if not isinstance(thing, types.MemberDescriptorType):
+        walk.write(*_package(home.__module__, walk))
+    walk.write("descriptor", home.__qualname__, thing.__name__)
+
+
+def _package(module: str, walk: Walk) -> tuple[str, str]:
+    """The module of compiled code and its version, which stands for what cannot be read."""
+    version = version_of(module)
+    if not version:
+        raise walk.refuse("is compiled code of no installed package")
+    return module, version
 
 
 @describe.register

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from esssim._fingerprint.library import version_of
+from esssim._fingerprint.library import is_found_by_name, version_of
 
 
 class Unfingerprintable(ValueError):
@@ -76,7 +76,12 @@ class Walk:
         self.alive.append(thing)
         if not isinstance(thing, tuple(BY_VALUE)):
             self.seen[id(thing)] = len(self.seen)
-        describe(thing, self)
+        try:
+            describe(thing, self)
+        except (Unfingerprintable, RecursionError):
+            raise
+        except Exception as error:
+            raise self.refuse(f"cannot be looked into ({' '.join(str(error).split())})") from error
 
     def named(self, parts: Mapping[str, Any], step: str = ".{}") -> None:
         """Named parts whose order means nothing."""
@@ -132,11 +137,14 @@ ATOMS: dict[type, Any] = {
 def describe(thing: Any, walk: Walk) -> None:
     """An instance of any class: the class, the attributes, and what it says to pickle, where hidden state shows."""
     kind = type(thing)
+    if is_found_by_name(thing):  # a function that Cython compiled, and the like
+        walk.write("library", thing.__module__, thing.__qualname__, version_of(thing.__module__))
+        return
     walk.write("instance")
     walk.into(".__class__", kind)
     if kind.__module__.partition(".")[0] in ("ctypes", "_ctypes"):
         raise walk.refuse(f"is a {kind.__qualname__} of ctypes")
-    if hasattr(thing, "py_func") and hasattr(thing, "targetoptions"):  # compiled by numba: the rest is an id
+    if kind.__module__.startswith("numba.") and hasattr(thing, "py_func"):  # the rest is an id
         walk.named({"py_func": thing.py_func, "targetoptions": thing.targetoptions})
         return
     known = {} if version_of(kind.__module__) else attributes(thing)
@@ -178,8 +186,11 @@ def _reduced(thing: Any, walk: Walk) -> Any:
 def _found_by_name(thing: Any, name: str, walk: Walk) -> None:
     """A thing that pickle knows by its name, such as a ufunc of numpy or scipy.special."""
     for module in (getattr(thing, "__module__", None), type(thing).__module__, "numpy", "scipy.special"):
-        if isinstance(module, str) and getattr(sys.modules.get(module), name, None) is thing:
-            walk.write("name", module, name, version_of(module))
+        found: Any = sys.modules.get(module) if isinstance(module, str) else None
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if found is thing:
+            walk.write("name", str(module), name, version_of(str(module)))
             return
     raise walk.refuse(f"is a {type(thing).__qualname__} that no module has under its name {name!r}")
 
