@@ -26,8 +26,10 @@ import numba
 import numpy as np
 import pandas as pd
 import pytest
+import xarray
 
 import esssim as es
+from esssim import store
 from esssim._fingerprint import Unfingerprintable, fingerprint, fingerprint_or_reason
 from esssim.problems import Problem
 
@@ -178,6 +180,17 @@ def compiled_fast(x: float) -> float:
     return x
 
 
+KIND = """
+import enum
+class Kind(enum.Enum):
+    A = 1
+    @property
+    def weight(self):
+        return {}
+f = Kind.A
+"""
+
+
 def subclass(value: float, base: type = object) -> type:
     return type("Made", (base,), {"value": value})
 
@@ -235,6 +248,8 @@ DIFFERENT: dict[str, tuple[Any, Any]] = {
     "what is wrapped": (functools.lru_cache(made(1)), functools.lru_cache(made(2))),
     "options of the compiler": (compiled, compiled_fast),
     "class attribute": (subclass(1), subclass(2)),
+    "attribute with underscores": (type("A", (), {"__scale__": 1}), type("A", (), {"__scale__": 2})),
+    "property of members": (of(KIND.format(1)), of(KIND.format(2))),
     "attribute of a base": (subclass(0, subclass(1)), subclass(0, subclass(2))),
     "instance of another class": (subclass(1)(), subclass(2)()),
     "constant inside": (of("def f(x):\n def g(): return 1\n return g"), of("def f(x):\n def g(): return 2\n return g")),
@@ -284,6 +299,7 @@ CANNOT_BE_PICKLED = {
     "read of a module",
     "function of a module",
     "module as a value",
+    "property of members",
 }
 
 
@@ -300,6 +316,7 @@ SAME: dict[str, tuple[Any, Any]] = {
     "equal arrays": ((lambda a: [a, a])(np.ones(3)), [np.ones(3), np.ones(3)]),
     "order in memory": (np.asfortranarray(X), X),
     "lines before": (of("def f(x): return x"), of("\n\n\ndef f(x):\n    # a comment\n    return x")),
+    "where it prints": (of("import sys\ndef f(x): print(x, file=sys.stderr)"),) * 2,
     "names that are not read": (of("def f(x): return x", a=1), of("def f(x): return x", a=2)),
     "not read of a module": (
         of("def f(x): return m.a * x", m=module("a = 1; b = open")),
@@ -351,6 +368,16 @@ def test_what_is_computed_again_does_not_count_and_what_is_assigned_does() -> No
     assert fingerprint(thing) == before
     thing.squared = 8.0  # type: ignore[misc]
     assert fingerprint(thing) != before
+
+    class Empty:
+        @functools.cached_property
+        def one(self) -> int:
+            return 1
+
+    empty = Empty()
+    before = fingerprint(empty)
+    assert empty.one == 1
+    assert fingerprint(empty) == before
 
 
 def test_a_users_problem_is_the_same_before_and_after_use() -> None:
@@ -410,6 +437,14 @@ OPAQUE: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: of("def f(x): return eval('a * x')"),
         "loss calls eval(), which reads what its code does not name",
     ),
+    "import by name": (
+        lambda: of("import importlib\ndef f(x): return importlib.import_module('m').a"),
+        "loss calls import_module(), which reads",
+    ),
+    "environment": (
+        lambda: of("import os\ndef f(x): return os.environ['a']"),
+        "loss.__globals__['os'].environ is the env",
+    ),
     "tee": (lambda: itertools.tee(counted())[0], "loss"),
 }
 
@@ -430,6 +465,21 @@ def test_records_say_why_there_is_none() -> None:
     assert fingerprint_or_reason(problem).startswith("none: problem.lock is opaque")
     trace = es.simulate(problem, np.zeros(1), step_size=0.1, sampling=es.WithoutReplacement(1), n_steps=2, seed=0)
     assert trace.attrs["problem_fingerprint"].startswith("none: problem.lock is opaque")
+
+
+def test_what_is_kept_is_used_for_the_same_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ESSSIM_CACHE", str(tmp_path))
+
+    def kept(decides: Any, value: float) -> float:
+        trace = store.kept("run", decides, lambda: xarray.Dataset({"x": value}))
+        return float(trace["x"])
+
+    assert [kept({"f": made(1)}, 1.0), kept({"f": made(2)}, 2.0), kept({"f": made(1)}, 3.0)] == [1.0, 2.0, 1.0]
+    assert [kept(np.zeros(9999), 1.0), kept(np.eye(1, 9999, 5000)[0], 2.0)] == [1.0, 2.0]
+    with pytest.raises(Unfingerprintable, match=r"^decides\[0\]\['f'\]\.__closure__\['scale'\] is opaque"):
+        kept({"f": made(LOCK)}, 1.0)  # type: ignore[arg-type]
+    monkeypatch.delenv("ESSSIM_CACHE")
+    assert kept({"f": made(LOCK)}, 1.0) == 1.0  # type: ignore[arg-type]
 
 
 PROGRAM = """

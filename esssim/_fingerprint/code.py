@@ -7,6 +7,7 @@ import dis
 import enum
 import functools
 import importlib
+import itertools
 import sys
 import types
 from functools import cache
@@ -15,12 +16,19 @@ from typing import Any
 from esssim._fingerprint.library import is_found_by_name, version_of
 from esssim._fingerprint.walk import Walk, describe
 
-# Through these a function reads what its code does not name.
+# Through these a function reads what its code does not name; the second are attributes of modules.
 DYNAMIC = {"eval", "exec", "globals", "__import__"}
+DYNAMIC_ATTRIBUTES = {"import_module", "_getframe", "currentframe"}
 GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 ATTRIBUTE = {"LOAD_ATTR", "LOAD_METHOD"}
-# They follow from the rest of a class, or say nothing of numbers.
-UNSAID = {"_abc_impl", "_backward_cls", "__annotate__", "__annotate_func__"}
+# What Python, dataclasses, enumerations and torch put into a class: it follows from the rest, or says nothing of numbers.
+UNSAID = {
+    "_abc_impl", "_backward_cls", "__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations__",
+    "__annotations_cache__", "__dataclass_fields__", "__dataclass_params__", "__doc__", "__firstlineno__",
+    "__match_args__", "__module__", "__non_callable_proto_members__", "__orig_bases__", "__parameters__",
+    "__protocol_attrs__", "__qualname__", "__slotnames__", "__slots__", "__static_attributes__", "__type_params__",
+}  # fmt: skip
+OF_A_CLASS = (types.FunctionType, property, staticmethod, classmethod)
 # The flag of classes that are made while a program runs.
 HEAP = 1 << 9
 
@@ -28,15 +36,15 @@ Chain = tuple[str, ...]
 
 
 @cache
-def reads(code: types.CodeType) -> tuple[tuple[Chain, ...], tuple[tuple[str, int, Chain], ...]]:
-    """The globals that code reads, each with the attributes taken at once, ("np", "linalg", "norm"); and its imports."""
+def reads(code: types.CodeType) -> tuple[tuple[Chain, ...], tuple[tuple[str, int, Chain], ...], set[str]]:
+    """The globals that code reads, each with the attributes taken at once, ("np", "linalg", "norm"); imports; names."""
     instructions = [i for i in dis.get_instructions(code) if i.opname not in ("CACHE", "PUSH_NULL", "EXTENDED_ARG")]
     chains: set[Chain] = set()
     imports: set[tuple[str, int, Chain]] = set()
+    names = set(code.co_names)
     for k, here in enumerate(instructions):
-        after = instructions[k + 1 :]
         if here.opname in GLOBAL:
-            chains.add((here.argval, *_run(after, ATTRIBUTE)))
+            chains.add((here.argval, *_attributes_at_once(instructions[k + 1 :])))
         elif here.opname == "IMPORT_NAME":
             level, taken = instructions[k - 2].argval, instructions[k - 1].argval
             imports.add((here.argval, level or 0, tuple(taken or ())))
@@ -45,16 +53,12 @@ def reads(code: types.CodeType) -> tuple[tuple[Chain, ...], tuple[tuple[str, int
             inner = reads(constant)
             chains.update(inner[0])
             imports.update(inner[1])
-    return tuple(sorted(chains)), tuple(sorted(imports))
+            names.update(inner[2])
+    return tuple(sorted(chains)), tuple(sorted(imports)), names
 
 
-def _run(instructions: list[dis.Instruction], names: set[str]) -> Chain:
-    found: list[str] = []
-    for here in instructions:
-        if here.opname not in names:
-            break
-        found.append(here.argval)
-    return tuple(found)
+def _attributes_at_once(instructions: list[dis.Instruction]) -> Chain:
+    return tuple(here.argval for here in itertools.takewhile(lambda here: here.opname in ATTRIBUTE, instructions))
 
 
 @describe.register
@@ -83,7 +87,9 @@ def _content(cell: types.CellType) -> Any:
 
 
 def _globals(function: types.FunctionType, walk: Walk) -> None:
-    chains, imports = reads(function.__code__)
+    chains, imports, names = reads(function.__code__)
+    for name in sorted(names & DYNAMIC_ATTRIBUTES):
+        raise walk.refuse(f"calls {name}(), which reads what its code does not name")
     for name, *attributes in chains:
         step = f".__globals__[{name!r}]"
         walk.write(name, *attributes)
@@ -114,7 +120,7 @@ def _chain(step: str, thing: Any, attributes: list[str], walk: Walk) -> None:
         walk.write("module", thing.__name__, version_of(thing.__name__))
         name, *attributes = attributes
         step += f".{name}"
-        if not hasattr(thing, name):
+        if not hasattr(thing, name) or (thing is sys and name in ("stdout", "stderr")):  # what is printed is no number
             return
         thing = getattr(thing, name)
     walk.into(step, thing)
@@ -147,17 +153,14 @@ def _(thing: type, walk: Walk) -> None:
     walk.listed(thing.__bases__, ".__bases__[{}]")
     if issubclass(thing, enum.Enum):
         walk.listed([(member.name, member.value) for member in thing])
-        walk.named({n: f for n, f in vars(thing).items() if isinstance(f, types.FunctionType)})
+        walk.named({name: value for name, value in vars(thing).items() if isinstance(value, OF_A_CLASS)})
         return
     walk.into(".__class__", type(thing))
     walk.named({name: value for name, value in vars(thing).items() if _is_said(name, value)})
 
 
 def _is_said(name: str, value: Any) -> bool:
-    if name in UNSAID or isinstance(value, (types.GetSetDescriptorType, types.MemberDescriptorType)):
-        return False
-    # Of what Python and dataclasses put into a class, its methods count.
-    return not (name.startswith("__") and name.endswith("__")) or callable(getattr(value, "__func__", value))
+    return name not in UNSAID and not isinstance(value, (types.GetSetDescriptorType, types.MemberDescriptorType))
 
 
 def _foreign(kind: type) -> dict[str, Any]:

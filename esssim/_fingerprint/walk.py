@@ -6,6 +6,7 @@ import enum
 import functools
 import hashlib
 import importlib
+import os
 import struct
 import sys
 import types
@@ -161,6 +162,7 @@ def describe(thing: Any, walk: Walk) -> None:
     walk.listed(arguments, ".__reduce__()[{}]")
     if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict):  # of a class with __slots__
         state = {**(state[0] or {}), **state[1]}
+    state = {} if state is None else state
     if isinstance(state, dict) and all(isinstance(name, str) for name in state):
         said = known.keys() | recomputed(thing)
         walk.named({name: part for name, part in state.items() if name not in said})
@@ -271,6 +273,11 @@ def _(thing: enum.Enum, walk: Walk) -> None:
     walk.write("member", thing.name or str(thing.value))
     walk.into(".__class__", type(thing))
     walk.into(".value", thing.value)
+
+
+@describe.register(os._Environ)
+def _(thing: Any, walk: Walk) -> None:
+    raise walk.refuse("is the environment, which is another one in each session")
 
 
 @describe.register(weakref.ref)

@@ -17,10 +17,11 @@ PLAIN = (Tensor, nn.Parameter, nn.Buffer)
 
 
 def surroundings() -> dict[str, Any]:
-    """What decides numbers of every module of the process: hooks on all modules, and the dtype of new tensors."""
+    """What decides numbers of every module of the process: hooks on all modules, the dtype of new tensors, precision."""
     everywhere = vars(nn.modules.module)
     hooks = {name: _hooks(everywhere, f"_global{name}") for name in HOOKS}
-    return {"hooks": hooks, "dtype": torch.get_default_dtype()}
+    precision = torch.get_float32_matmul_precision()
+    return {"hooks": hooks, "dtype": torch.get_default_dtype(), "float32 products": precision}
 
 
 def _hooks(holder: dict[str, Any], name: str) -> list[tuple[Any, ...]]:

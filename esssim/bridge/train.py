@@ -178,7 +178,7 @@ def _run_replica(
         # One BLAS thread: the same bits on any number of workers.
         with threadpool_limits(limits=1):
             for k in np.flatnonzero(~records.taken):
-                if saved is not None and run.step < saved.step < steps[k]:
+                if saved is not None and run.step < saved.step <= steps[k]:
                     resume.restore(run, saved)
                 run.advance(int(steps[k]))
                 if run.diverged_at < 0 and _is_in_range(problem, run.theta):
