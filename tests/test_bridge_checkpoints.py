@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch", reason="the bridge needs PyTorch")
 
 from esssim.bridge import Checkpoint, Piecewise, TorchProblem, load_checkpoint, mlp, save_checkpoint, train  # noqa: E402
 from esssim.bridge import train as training  # noqa: E402
+from esssim.bridge.loops import Run  # noqa: E402
 
 rng = np.random.default_rng(0)
 X, Y = rng.standard_normal((12, 3)), rng.standard_normal((12, 1))
@@ -145,6 +146,19 @@ def test_what_is_recorded_is_not_measured_again(tmp_path: Path, monkeypatch: pyt
     run(checkpoint=path, record_steps=(0, 10, 20))
     run(checkpoint=path, record_steps=(0, 5, 10, 30), n_steps=30)
     assert measured == [0, 10, 20, 5, 30]
+
+
+def test_steps_that_are_done_are_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run.npz"
+    run(checkpoint=path, record_steps=(0, 20))
+    taken: list[tuple[int, int]] = []
+    advance = Run.advance
+    monkeypatch.setattr(Run, "advance", lambda self, step: taken.append((self.step, step)) or advance(self, step))
+    run(checkpoint=path, record_steps=(0, 20, 30), n_steps=30)
+    assert taken == [(20, 30)]
+    taken.clear()
+    run(checkpoint=path, record_steps=(5, 20, 40), n_steps=40)
+    assert taken == [(0, 5), (30, 40)]
 
 
 class Killed(Exception):
