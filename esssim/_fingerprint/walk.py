@@ -148,7 +148,8 @@ def describe(thing: Any, walk: Walk) -> None:
     if kind.__module__.startswith("numba.") and hasattr(thing, "py_func"):  # the rest is an id
         walk.named({"py_func": thing.py_func, "targetoptions": thing.targetoptions})
         return
-    known = {} if version_of(kind.__module__) else attributes(thing)
+    own = not version_of(kind.__module__)
+    known = attributes(thing) if own else {}
     walk.named(known)
     if isinstance(thing, (set, frozenset)):
         walk.unordered(thing)
@@ -164,8 +165,8 @@ def describe(thing: Any, walk: Walk) -> None:
         state = {**(state[0] or {}), **state[1]}
     state = {} if state is None else state
     if isinstance(state, dict) and all(isinstance(name, str) for name in state):
-        said = known.keys() | recomputed(thing)
-        walk.named({name: part for name, part in state.items() if name not in said})
+        done = getattr(thing, "__dict__", {}) if own else recomputed(thing)
+        walk.named({name: part for name, part in state.items() if name not in done and name not in known})
     else:
         walk.into(".__getstate__()", state)
     walk.listed(items or ())
