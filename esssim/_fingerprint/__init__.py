@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# The handlers of code register themselves.
+# The handlers register themselves.
 from esssim._fingerprint import code as code
+from esssim._fingerprint import values as values
 from esssim._fingerprint.walk import Unfingerprintable, Walk, attributes
 
 __all__ = ["Unfingerprintable", "attributes", "fingerprint", "fingerprint_or_reason", "fingerprints"]
