@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import xarray
 from h5netcdf import CompatibilityError
 
 from esssim import _attributes, _source, _validate
+from esssim._fingerprint import fingerprint
 
 DIGEST_SIZE = hashlib.sha256().digest_size
 
@@ -116,12 +116,13 @@ def load(path: str | os.PathLike[str]) -> xarray.Dataset:
 def kept(kind: str, decides: object, compute: Callable[[], xarray.Dataset]) -> xarray.Dataset:
     """compute(), or what it gave before: kept in the folder that ESSSIM_CACHE names, if it names one.
 
-    decides: everything that decides the result but the code, as JSON takes it; what other code computed is not used.
+    decides: everything that decides the result but the code of esssim; what other code computed is not used. Raises
+    `Unfingerprintable`, a ValueError, for what cannot be told from something else.
     """
     folder = os.environ.get("ESSSIM_CACHE")
     if not folder:
         return compute()
-    digest = hashlib.sha256(json.dumps([decides, _source.digest()]).encode()).hexdigest()
+    digest = fingerprint([decides, _source.digest()], "decides")
     path = Path(folder) / f"{kind}-{digest[:24]}.nc"
     with contextlib.suppress(ValueError):  # none yet; a damaged file is as good as none
         return load(path)

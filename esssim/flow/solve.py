@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from typing import Any, Literal
 
-import joblib
 import numpy as np
 import numpy.typing as npt
 import xarray
 
 from esssim import _validate
+from esssim._fingerprint import fingerprint, fingerprint_or_reason
 from esssim._progress import Progress, shown
 from esssim._validate import FloatArray, IntArray
 from esssim.flow import rows
@@ -181,8 +181,8 @@ def _provenance(
     versions = {name: version(name) for name in ("esssim", "numpy", "scipy", "xarray")}
     return {
         "problem": type(law.problem).__name__,
-        "problem_fingerprint": law.problem.fingerprint,
-        "theta0_fingerprint": joblib.hash(start),
+        "problem_fingerprint": fingerprint_or_reason(law.problem),
+        "theta0_fingerprint": fingerprint(start),
         "n_samples": law.problem.n_samples,
         "n_params": law.problem.n_params,
         "n_outputs": rows.n_outputs(law.problem),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 
 import numpy as np
 import numpy.typing as npt
 
 from esssim import _validate
+from esssim._fingerprint import attributes, fingerprint, fingerprints
 from esssim._validate import FloatArray, IntArray
 from esssim.problems.curvature import DenseCurvature
 from esssim.problems.operators import Curvature
@@ -63,12 +63,15 @@ class Problem(ABC):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the class and its data: equal exactly when the problems are equal, whatever the machine."""
-        digest = hashlib.sha256(type(self).__qualname__.encode())
-        for name, value in sorted(vars(self).items()):
-            digest.update(name.encode())
-            digest.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
-        return digest.hexdigest()
+        """SHA-256 of all that decides the numbers: equal exactly when the problems are equal, whatever the process.
+
+        Raises `Unfingerprintable`, a ValueError, that names a part which cannot be looked into, such as an open file.
+        """
+        return fingerprint(self._fingerprints())
+
+    def _fingerprints(self) -> dict[str, str]:
+        """A fingerprint for each part that decides the numbers: the class with its code, and every attribute."""
+        return fingerprints({"class": type(self), **attributes(self)}, "problem")
 
     def check_theta(self, theta: npt.ArrayLike, name: str = "theta") -> FloatArray:
         """theta as a finite float array (..., n_params); ValueError that names what is wrong otherwise."""

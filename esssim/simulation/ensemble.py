@@ -18,6 +18,7 @@ import numpy.typing as npt
 import xarray
 
 from esssim import _validate
+from esssim._fingerprint import fingerprint, fingerprint_or_reason
 from esssim._progress import Progress, shown
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray, IntArray
@@ -199,8 +200,8 @@ def _provenance(
 ) -> dict[str, Any]:
     return {
         "problem": type(problem).__name__,
-        "problem_fingerprint": problem.fingerprint,
-        "theta0_fingerprint": joblib.hash(np.ascontiguousarray(starts[0] if (starts == starts[0]).all() else starts)),
+        "problem_fingerprint": fingerprint_or_reason(problem),
+        "theta0_fingerprint": fingerprint(starts[0] if (starts == starts[0]).all() else starts),
         "n_samples": problem.n_samples,
         "n_params": problem.n_params,
         "scheme": type(optimiser.sampling).__name__,
