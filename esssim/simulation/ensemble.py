@@ -106,6 +106,8 @@ def check_starts(problem: Problem, theta0: npt.ArrayLike, n_replicas: int) -> Fl
             f"theta0 must have shape ({problem.n_params},) or (n_replicas, n_params) = "
             f"({n_replicas}, {problem.n_params}), got {starts.shape}"
         )
+    for start in starts.reshape(-1, problem.n_params):
+        problem.check_start(start)
     return np.broadcast_to(starts, (n_replicas, problem.n_params))
 
 
