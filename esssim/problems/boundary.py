@@ -60,8 +60,13 @@ def _checked(axes: str | None, name: str, raw: Any) -> Method:
     def call(self: Any, theta: Any, indices: Any = None, vectors: Any = None, **named: Any) -> Any:
         method = raw.__get__(self, type(self)) if hasattr(raw, "__get__") else raw
         given = [x for x in (theta, named.pop("batch", indices), vectors) if x is not None]
+        if axes is not None and not axes.startswith("b"):  # called by people, who may write lists
+            given = [
+                np.asarray(x, dtype=np.float64 if x is theta else None) if type(x) in (list, tuple) else x
+                for x in given
+            ]
         # A class may call its own method with other things, such as the tracers of an autodiff library.
-        if not all(isinstance(x, np.ndarray) for x in given) or theta.dtype != np.float64 or theta.ndim == 0:
+        if not all(isinstance(x, np.ndarray) for x in given) or given[0].dtype != np.float64 or given[0].ndim == 0:
             return method(*given, **named)
         who = f"{type(self).__name__}.{name}"
         try:

@@ -53,6 +53,9 @@ def check_derivatives(problem: Any, point: FloatArray) -> None:
         nearby = point  # the losses have an edge here
     direction = units * rng.standard_normal(len(point)) / np.sqrt(len(point))
     some = everyone if len(everyone) <= MOST_SAMPLES else np.sort(rng.permutation(everyone)[:MOST_SAMPLES])
+    if "sample_jacobians" in problem.result_axes:
+        slopes = problem.sample_jacobians(nearby, some) @ direction
+        _compare(problem, ("residuals", "sample_jacobians"), nearby, direction, some, slopes)
     slopes = problem.sample_gradients(nearby, some) @ direction
     _compare(problem, ("sample_losses", "sample_gradients"), nearby, direction, some, slopes)
     _check_repeatable(problem, point, everyone, first)
@@ -61,6 +64,10 @@ def check_derivatives(problem: Any, point: FloatArray) -> None:
     if p**2 > LARGEST_HESSIAN:
         return
     try:
+        if "model_hessian_products" in problem.result_axes:
+            vectors = np.broadcast_to(direction, problem.sample_jacobians(nearby, few).shape)
+            products = problem.model_hessian_products(nearby, few, vectors)
+            _compare(problem, ("sample_jacobians", "model_hessian_products"), nearby, direction, few, products)
         hessians = problem.sample_hessians(nearby, few)
     except NotImplementedError:
         return  # enough for a simulation

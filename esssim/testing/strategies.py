@@ -136,7 +136,26 @@ def generic_cases(draw: Any, max_samples: int = 5, max_width: int = 3) -> Case:
 
 
 @st.composite
-def sampled_cases(draw: st.DrawFn, /, generic: bool = False, **how: Any) -> tuple[Case, es.Sampling]:
-    """A case and a scheme for it; generic: of normal numbers now and then."""
-    case = draw(generic_cases() | cases(**how) if generic else cases(**how))
+def diagonal_cases(draw: st.DrawFn, max_samples: int = 5, max_width: int = 3) -> Case:
+    """Quadratics with diagonal Hessians of −1, 0 and 1: the top of a batch changes its axis with the batch."""
+    n, p = draw(st.integers(3, max_samples)), draw(st.integers(1, max_width))
+    entries = draw(hnp.arrays(np.float64, (n, p), elements=st.sampled_from((0.0, 1.0, -1.0)), fill=st.nothing()))
+    return Case(es.Quadratic(entries[:, :, None] * np.eye(p), np.zeros((n, p))), np.zeros(p))
+
+
+@st.composite
+def with_scheme(draw: st.DrawFn, problems: st.SearchStrategy[Case]) -> tuple[Case, es.Sampling]:
+    """Cases of one strategy with a scheme each, inside of 1 < b < n as often as at the ends."""
+    case = draw(problems)
+    n = case.problem.n_samples
+    inside = st.sampled_from((es.WithoutReplacement, es.WithReplacement)).flatmap(
+        lambda scheme: st.integers(2, n - 1).map(scheme) if n > 2 else st.just(scheme(n))
+    )
+    return case, draw(inside | samplings(n))
+
+
+@st.composite
+def sampled_cases(draw: st.DrawFn, /, **how: Any) -> tuple[Case, es.Sampling]:
+    """A case and a scheme for it."""
+    case = draw(cases(**how))
     return case, draw(samplings(case.problem.n_samples))
