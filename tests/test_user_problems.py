@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import pickle
 import time
@@ -18,6 +19,7 @@ from tests import faulty_problems as faulty
 from tests.faulty_problems import INPUTS, TARGETS, THETA, Sine, SineSquares, TwoSines, altered, at_sample
 
 PAIRS = es.WithoutReplacement(2)
+SINE = Sine()
 RUN = {"step_size": 0.01, "sampling": PAIRS, "n_steps": 4, "n_records": 2, "seed": 0}
 # Everything that takes a problem and a point.
 CALLS: dict[str, Callable[[es.Problem, np.ndarray], Any]] = {
@@ -566,6 +568,58 @@ def test_a_class_may_call_its_methods_with_other_things() -> None:
     found = ComplexSteps().gradient(THETA)
     np.testing.assert_allclose(found, Sine().gradient(THETA), rtol=1e-13)
     assert es.sharpness(ComplexSteps(), THETA) == es.sharpness(Sine(), THETA)
+
+
+def test_a_size_that_does_not_fit_or_was_never_given_is_named() -> None:
+    class Eight(Sine):
+        def __init__(self) -> None:
+            es.Problem.__init__(self, 8, 3)
+            self.inputs, self.targets = INPUTS, TARGETS
+
+    class Unsized(Sine):
+        def __init__(self) -> None:
+            self.inputs, self.targets = INPUTS, TARGETS
+
+    with pytest.raises(
+        InvalidProblem, match=r"Eight\.sample_losses fails on arguments of shapes \(3,\), \(8,\): index 7"
+    ):
+        es.sharpness(Eight(), THETA)
+    with pytest.raises(InvalidProblem, match=r"Unsized\.__init__ must call super\(\)\.__init__\(n_samples, n_params\)"):
+        es.sharpness(Unsized(), THETA)
+
+
+def test_methods_of_any_kind() -> None:
+    """Static, partial, callable objects; a frozen dataclass; equality of one's own."""
+
+    def losses(self: Any, theta: np.ndarray, indices: np.ndarray, factor: float) -> Any:
+        return factor * Sine.sample_losses(SINE, theta, indices)
+
+    class Losses:
+        def __call__(self, theta: np.ndarray, indices: np.ndarray) -> Any:
+            return losses(None, theta, indices, 1.0)
+
+    class Equal(Sine):
+        def __eq__(self, other: object) -> bool:
+            return True
+
+    expected = es.sharpness(SINE, THETA)
+    for method in (staticmethod(Losses()), functools.partialmethod(losses, factor=1.0), Losses()):
+        assert es.sharpness(type("Any", (Sine,), {"sample_losses": method})(), THETA) == expected
+    assert es.sharpness(Equal(), THETA) == expected
+
+
+def test_torch_tensors_are_arrays() -> None:
+    torch = pytest.importorskip("torch")
+
+    class Tensors(Sine):
+        def sample_losses(self, theta: np.ndarray, indices: np.ndarray) -> Any:
+            z = torch.from_numpy(INPUTS[indices]) @ torch.from_numpy(theta)
+            return (torch.sin(z) - torch.from_numpy(TARGETS[indices])) ** 2 / 2 + z**2 / 4
+
+    assert es.sharpness(Tensors(), THETA) == es.sharpness(Sine(), THETA)
+    attached = altered(Sine, "sample_losses", lambda v, *_: torch.from_numpy(v).requires_grad_())
+    with pytest.raises(InvalidProblem, match=r"Faulty\.sample_losses must return an array of real numbers.*detach"):
+        es.sharpness(attached, THETA)
 
 
 def test_methods_keep_their_names_and_documentation() -> None:

@@ -129,6 +129,10 @@ class Problem(ABC):
 def check_problem(problem: Problem) -> None:
     """ValueError unless it is one."""
     _validate.instance("problem", problem, Problem, "LinearRegression(inputs, targets)")
+    if not hasattr(problem, "n_params"):
+        raise boundary.InvalidProblem(
+            f"{type(problem).__name__}.__init__ must call super().__init__(n_samples, n_params)"
+        )
 
 
 def check_symmetric(name: str, matrices: FloatArray) -> FloatArray:

@@ -114,7 +114,9 @@ def _checked_array(who: str, result: Any, axes: str, problem: Any, given: list[A
 def real_array(who: str, result: Any) -> npt.NDArray[Any]:
     """A copy of `result` as an array of real numbers; masked entries are NaN."""
     try:
-        array = np.ma.filled(result.astype(float), np.nan) if np.ma.isMaskedArray(result) else np.array(result)
+        if np.ma.isMaskedArray(result):
+            return np.ma.filled(result.astype(float), np.nan)
+        array = np.array(np.asarray(result))  # in two steps: a tensor need not know how to copy
     except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidProblem(f"{who} must return an array of real numbers, got {shown(result)}: {error}") from error
     if array.dtype.kind not in "fiu":

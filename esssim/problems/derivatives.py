@@ -27,16 +27,21 @@ _seen: dict[int, weakref.ref[Any]] = {}
 
 def check_once(problem: Any, point: FloatArray) -> None:
     """The first call for a problem: InvalidProblem where its methods contradict each other near `point` (p,)."""
-    key = id(problem)
-    if key in _seen or not problem.check:
+    if id(problem) in _seen or not problem.check:
         return
-    _seen[key] = weakref.ref(problem, lambda _: _seen.pop(key, None))
+    mark_checked(problem)
     try:
         with np.errstate(all="ignore"):
             check_derivatives(problem, point)
     except BaseException:
-        del _seen[key]  # the next call says it again
+        del _seen[id(problem)]  # the next call says it again
         raise
+
+
+def mark_checked(problem: Any) -> None:
+    """No look at this problem any more: a copy of it has been looked at, in the process that sent it here."""
+    key = id(problem)
+    _seen[key] = weakref.ref(problem, lambda _: _seen.pop(key, None))
 
 
 def check_derivatives(problem: Any, point: FloatArray) -> None:

@@ -21,6 +21,7 @@ from esssim import _validate
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray, IntArray
 from esssim.problems import MultiOutputLeastSquares, NonlinearLeastSquares, Problem, check_problem
+from esssim.problems.derivatives import mark_checked
 from esssim.sampling import Sampling, check_sampling
 from esssim.simulation.recorder import check_names, measure, variables
 from esssim.simulation.runner import Optimiser, Replica
@@ -153,6 +154,7 @@ def _run_replicas(
     seed: int,
     indices: IntArray,
 ) -> list[Result]:
+    mark_checked(problem)
     # One BLAS thread: the same bits on any number of workers.
     with one_blas_thread():
         options = (optimiser, names, steps, due, n_batches, seed)
