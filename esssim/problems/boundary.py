@@ -6,8 +6,10 @@ not wrapped: they cost nothing, and the battery of `esssim.testing` holds them.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,19 @@ class InvalidProblem(ValueError):
 
 class NonFinite(InvalidProblem):
     """A loss, a derivative or a residual of a sample is NaN or infinite."""
+
+
+_may_diverge: contextvars.ContextVar[bool] = contextvars.ContextVar("may_diverge", default=False)
+
+
+@contextlib.contextmanager
+def divergence_is_expected() -> Iterator[None]:
+    """Inside, what is not finite passes: a run or a solver that leaves range sees it, and says what it means."""
+    token = _may_diverge.set(True)
+    try:
+        yield
+    finally:
+        _may_diverge.reset(token)
 
 
 def is_ours(cls: type) -> bool:
@@ -71,7 +86,7 @@ def _checked(axes: str | None, name: str, raw: Any) -> Method:
         who = f"{type(self).__name__}.{name}"
         try:
             # Copies: what a method does to its arguments reaches nobody.
-            result = method(*(np.array(x) for x in given), **named)
+            result = method(*[x.copy(order="K") for x in given], **named)
         except InvalidProblem:
             raise
         except (IndexError, TypeError, ValueError) as error:
@@ -87,16 +102,10 @@ def _checked(axes: str | None, name: str, raw: Any) -> Method:
 
 def _checked_array(who: str, result: Any, axes: str, problem: Any, given: list[Any]) -> FloatArray:
     """`result` as a float64 array of its own, of the right shape, finite, and symmetric where it is a Hessian."""
-    theta, others = given[0], given[1:]
+    others = given[1:]
     kept = real_array(who, result)
-    precision = np.finfo(kept.dtype).eps if kept.dtype.kind == "f" else 0.0
     array = kept.astype(np.float64, copy=False)
-    sides = {"p": theta.shape[-1], "c": getattr(problem, "n_outputs", 1)}
-    if axes.startswith("b"):
-        sides["b"] = others[0].shape[-1]
-    core = tuple(sides[axis] for axis in axes)
-    leading = [theta.shape[:-1], *(x.shape[:-1] for x in others[:1]), *(x.shape[: -len(core)] for x in others[1:])]
-    expected = (*np.broadcast_shapes(*leading), *core)
+    expected = _shape(axes, problem, given)
     if len(others) == 2 and _broadcasts(array.shape, expected):
         array = np.array(np.broadcast_to(array, expected))  # the vectors may have b = 1 for all samples
     if array.shape != expected:
@@ -106,13 +115,30 @@ def _checked_array(who: str, result: Any, axes: str, problem: Any, given: list[A
             f"{', '.join(str(x.shape) for x in given)}, got {array.shape}"
         )
     if not np.isfinite(array).all():
+        if _may_diverge.get():
+            return array
         where = tuple(np.argwhere(~np.isfinite(array))[0])
         raise NonFinite(f"{who} must return finite numbers, got {array[where]} {_of(where, axes, expected, others)}")
-    return _symmetric(who, array, float(precision), axes, expected, others) if axes.endswith("pp") else array
+    if not axes.endswith("pp"):
+        return array
+    precision = float(np.finfo(kept.dtype).eps) if kept.dtype.kind == "f" else 0.0
+    return _symmetric(who, array, precision, axes, expected, others)
+
+
+def _shape(axes: str, problem: Any, given: list[Any]) -> tuple[int, ...]:
+    """The leading axes of all arguments, then `axes`."""
+    sides = {"p": given[0].shape[-1], "c": getattr(problem, "n_outputs", 1)}
+    if axes.startswith("b"):
+        sides["b"] = given[1].shape[-1]
+    core = tuple([sides[axis] for axis in axes])
+    leading = [x.shape[:-1] for x in given[:2]] + [x.shape[: -len(core)] for x in given[2:]]
+    return (*np.broadcast_shapes(*leading), *core) if any(leading) else core
 
 
 def real_array(who: str, result: Any) -> npt.NDArray[Any]:
     """A copy of `result` as an array of real numbers; masked entries are NaN."""
+    if type(result) is np.ndarray and result.dtype == np.float64:
+        return result.copy(order="K")
     try:
         if np.ma.isMaskedArray(result):
             return np.ma.filled(result.astype(float), np.nan)

@@ -14,12 +14,12 @@ from esssim.problems import (
     DiagonalLinearNetwork,
     LinearRegression,
     MultiOutputLeastSquares,
-    NonFinite,
     NonlinearLeastSquares,
     Perceptron,
     Problem,
     Quadratic,
 )
+from esssim.problems.boundary import divergence_is_expected
 from esssim.sampling import Reshuffled, Sampling, WithReplacement
 from esssim.simulation.schedule import Ramp
 
@@ -68,12 +68,9 @@ class Replica:
         if self._loop.is_surely_in_range():
             return False
         everyone = np.arange(self.problem.n_samples)
-        with np.errstate(all="ignore"):
-            try:
-                losses = self.problem.sample_losses(self.theta, everyone)
-                largest = np.abs(self.problem.sample_gradients(self.theta, everyone)).max()
-            except NonFinite:
-                return True
+        with np.errstate(all="ignore"), divergence_is_expected():
+            losses = self.problem.sample_losses(self.theta, everyone)
+            largest = np.abs(self.problem.sample_gradients(self.theta, everyone)).max()
         return not (largest <= sgd.DIVERGENCE_LIMIT and np.isfinite(losses).all())
 
     def _draw(self, first: int, last: int) -> tuple[IntArray, FloatArray]:
@@ -164,25 +161,18 @@ class _PlainLoop:
 
     def run(self, batches: IntArray, noise: FloatArray, first: int, o: Optimiser) -> int:
         for m, batch in enumerate(batches):
-            with np.errstate(all="ignore"):  # what overflows is caught below
-                try:
-                    gradient = self._gradient(batch, noise[m] if len(noise) else None)
-                except NonFinite:
-                    return first + m
+            with np.errstate(all="ignore"), divergence_is_expected():  # what overflows is caught below
+                gradient = np.array(self._problem.sample_gradients(self.theta, batch).mean(axis=0))
+                if len(noise) and isinstance(self._problem, NonlinearLeastSquares):
+                    gradient -= noise[m] @ self._problem.sample_jacobians(self.theta, batch) / len(batch)
+                elif len(noise) and isinstance(self._problem, MultiOutputLeastSquares):
+                    rows = self._problem.sample_jacobians(self.theta, batch).reshape(-1, self._problem.n_params)
+                    gradient -= noise[m] @ rows / len(batch)
             if not np.abs(gradient).max() <= sgd.DIVERGENCE_LIMIT:
                 return first + m
             eta = float(o.ramp.at(first + m, o.n_steps))
             sgd.update(self.theta, self._velocity, gradient, eta, o.momentum, o.nesterov)
         return -1
-
-    def _gradient(self, batch: IntArray, noise: FloatArray | None) -> FloatArray:
-        gradient = np.array(self._problem.sample_gradients(self.theta, batch).mean(axis=0))
-        if noise is not None and isinstance(self._problem, NonlinearLeastSquares):
-            gradient -= noise @ self._problem.sample_jacobians(self.theta, batch) / len(batch)
-        elif noise is not None and isinstance(self._problem, MultiOutputLeastSquares):
-            rows = self._problem.sample_jacobians(self.theta, batch).reshape(-1, self._problem.n_params)
-            gradient -= noise @ rows / len(batch)
-        return gradient
 
 
 def _loop_for(
