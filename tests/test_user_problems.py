@@ -172,8 +172,8 @@ def test_a_gradient_that_becomes_nan_on_the_way_is_divergence_and_at_the_start_a
 
 
 def test_a_solver_may_try_a_point_out_of_range() -> None:
-    """ℓ = ½(log θ)² for θ > 0, NaN elsewhere: from 40 a long first step of the flow would go there."""
-    tried = []
+    """ℓ = ½(log θ)², whose gradient is NaN just below the minimum at 1, where the solver of the flow looks once."""
+    tried, edge = [], 1 - 1e-11
 
     class Positive(Quartic):
         check = True
@@ -184,7 +184,7 @@ def test_a_solver_may_try_a_point_out_of_range() -> None:
         def sample_gradients(self, theta: np.ndarray, indices: np.ndarray) -> np.ndarray:
             tried.append(theta.min())
             with np.errstate(all="ignore"):
-                return (np.where(theta > 0.999, np.log(theta) / theta, np.nan) * np.ones(indices.shape))[..., None]
+                return (np.where(theta > edge, np.log(theta) / theta, np.nan) * np.ones(indices.shape))[..., None]
 
         def sample_hessians(self, theta: np.ndarray, indices: np.ndarray) -> np.ndarray:
             return ((1 - np.log(theta)) / theta**2 * np.ones(indices.shape))[..., None, None]
@@ -194,6 +194,7 @@ def test_a_solver_may_try_a_point_out_of_range() -> None:
     with pytest.raises(NonFinite, match=r"Positive\.sample_gradients must return finite numbers, got nan for sample 0"):
         Positive().gradient([0.5])
     assert es.gradient_flow(Positive(), [2.0]) == pytest.approx(1.0, abs=1e-6)
+    assert 0.9 < min(tried[2:]) < edge
 
 
 def test_a_wrong_shape_is_not_taken_for_an_undefined_ratio() -> None:
@@ -469,6 +470,35 @@ def test_what_can_be_made_right_gives_the_right_numbers(build: Callable[[], es.P
     np.testing.assert_array_equal(batch, [1, 2])
     traces = [es.simulate(p, THETA, record=("loss", "theta"), **RUN) for p in (other, right)]
     np.testing.assert_allclose(traces[0]["theta"], traces[1]["theta"], rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["loss", "gradient", "hessian"])
+def test_a_mean_over_a_batch_of_ones_own_that_is_none_is_named(name: str) -> None:
+    def doubled(self: Any, theta: Any, batch: Any = None) -> Any:
+        return 2 * getattr(es.Problem, name)(self, theta, batch)
+
+    problem = type("Own", (Sine,), {name: doubled, "__module__": __name__})()
+    with pytest.raises(InvalidProblem, match=rf"Own\.{name} must be the mean of sample_\w+ over the batch"):
+        es.sharpness(problem, THETA)
+
+
+@pytest.mark.parametrize("name", ["sample_losses", "sample_gradients", "sample_hessians"])
+def test_sorted_indices_are_noticed(name: str) -> None:
+    def method(self: Any, theta: np.ndarray, indices: np.ndarray) -> Any:
+        return getattr(Sine, name)(self, theta, np.sort(indices, axis=-1))
+
+    problem = type("Sorting", (Sine,), {name: method, "__module__": __name__})()
+    with pytest.raises(InvalidProblem, match=rf"Sorting\.{name} must give each of its indices its own sample"):
+        es.sharpness(problem, THETA)
+
+
+def test_a_gauss_newton_curvature_of_other_jacobians_is_named() -> None:
+    class Twice(SineSquares):
+        def gauss_newton_curvature(self, theta: np.ndarray) -> Any:
+            return LowRankCurvature(2 * self.sample_jacobians(theta, np.arange(7)))
+
+    with pytest.raises(InvalidProblem, match=r"Twice\.gauss_newton_curvature must be that of sample_jacobians"):
+        es.mean_square_sharpness(Twice(), THETA, PAIRS, hessian="gauss_newton")
 
 
 def test_integers_are_numbers() -> None:

@@ -25,8 +25,9 @@ class Problem(ABC):
     Shapes: ``theta`` is (..., p) and ``batch`` an integer array (..., b), or None for all samples; their leading axes
     broadcast against each other as in numpy.
 
-    What a subclass returns is checked at each call: real, finite, of this shape; InvalidProblem names the method and the
-    sample. At the first point where it is used its derivatives are compared with its losses; ``check = False`` skips that.
+    What a subclass returns is checked at each call: real, finite, of this shape. At the first point where it is used its
+    derivatives are compared with its losses; ``check = False`` skips that. InvalidProblem names the method and the sample.
+    `esssim.testing.check_problem` is the full battery.
     """
 
     check: bool = True

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from esssim._validate import FloatArray, IntArray
-from esssim.problems.boundary import InvalidProblem, NonFinite
+from esssim.problems.boundary import GENERAL, InvalidProblem, NonFinite
 
 MOST_SAMPLES = 256
 MOST_NUMBERS = 2**20  # in the Hessians that are looked at
@@ -77,6 +77,7 @@ def check_derivatives(problem: Any, point: FloatArray) -> None:
     except NotImplementedError:
         return  # enough for a simulation
     _compare(problem, ("sample_gradients", "sample_hessians"), nearby, direction, few, hessians @ direction)
+    _check_batches(problem, ("sample_hessians", "hessian"), point, few)
     _check_curvature(problem, nearby, few, np.einsum("i,nij,j->n", direction, hessians, direction), direction)
 
 
@@ -90,16 +91,28 @@ def _check_repeatable(problem: Any, point: FloatArray, everyone: IntArray, first
             f"{who}.sample_losses must give the same numbers for the same arguments, got {first[i]:.6g} and "
             f"{again[i]:.6g} for sample {i}: is it random, or does it depend on earlier calls?"
         )
-    picked = np.random.default_rng(1).integers(len(everyone), size=4)
-    for name in ("sample_losses", "sample_gradients"):
-        method = getattr(problem, name)
-        whole = method(point, everyone)[picked]
-        off = np.abs(method(point, picked) - whole).reshape(len(picked), -1).max(axis=1)
-        if not (off <= TOLERANCE * np.abs(whole).max()).all():
-            raise InvalidProblem(
-                f"{who}.{name} must give each of its indices its own sample, got other numbers for sample "
-                f"{picked[int(off.argmax())]} in the batch {picked.tolist()} than among all samples"
-            )
+    for names in (("sample_losses", "loss"), ("sample_gradients", "gradient")):
+        _check_batches(problem, names, point, everyone)
+
+
+def _check_batches(problem: Any, names: tuple[str, str], point: FloatArray, samples: IntArray) -> None:
+    """Each index gives its own sample, in any order and twice, and the mean over a batch is that of its samples."""
+    who, method = type(problem).__name__, getattr(problem, names[0])
+    # Descending, so that the order counts, and one of them twice.
+    picked = np.sort(np.random.default_rng(1).integers(len(samples), size=3))[[2, 1, 0, 2]]
+    batch, whole = samples[picked], method(point, samples)[picked]
+    off = np.abs(method(point, batch) - whole).reshape(len(picked), -1).max(axis=1)
+    if not (off <= TOLERANCE * np.abs(whole).max()).all():
+        raise InvalidProblem(
+            f"{who}.{names[0]} must give each of its indices its own sample, got other numbers for sample "
+            f"{batch[int(off.argmax())]} in the batch {batch.tolist()} than among all samples"
+        )
+    mean = getattr(problem, names[1])(point, batch)
+    if not np.abs(mean - whole.mean(axis=0)).max() <= TOLERANCE * np.abs(whole).max():
+        raise InvalidProblem(
+            f"{who}.{names[1]} must be the mean of {names[0]} over the batch, got {np.ravel(mean)[:3]} for the batch "
+            f"{batch.tolist()}, expected {np.ravel(whole.mean(axis=0))[:3]}"
+        )
 
 
 def _compare(
@@ -148,15 +161,20 @@ def _compare(
 def _check_curvature(
     problem: Any, point: FloatArray, samples: IntArray, forms: FloatArray, direction: FloatArray
 ) -> None:
-    """vᵀHᵢv of the structured curvature against the dense Hessians, where the two can differ."""
-    if type(problem).curvature.__module__ == "esssim.problems.base":
-        return
-    curvature = problem.curvature(point)
-    structured = curvature.quadratic_forms(np.asarray(curvature.to_basis(direction)))[samples]
-    off = np.abs(structured - forms)
-    if np.isfinite(off).all() and not (off <= TOLERANCE * np.abs(forms).max()).all():
-        k = int(off.argmax())
-        raise InvalidProblem(
-            f"{type(problem).__name__}.curvature must be that of sample_hessians: for sample {samples[k]} vᵀHv is "
-            f"{structured[k]:.6g} along a random direction, and {forms[k]:.6g} from sample_hessians"
-        )
+    """vᵀHᵢv of the structured curvatures against `forms`, those of the dense Hessians, and against ‖Jᵢv‖²."""
+    wanted = {"curvature": ("sample_hessians", forms)}
+    if "sample_jacobians" in problem.result_axes:
+        along = problem.sample_jacobians(point, samples) @ direction
+        wanted["gauss_newton_curvature"] = ("sample_jacobians", (along**2).reshape(len(samples), -1).sum(axis=1))
+    for name, (source, expected) in wanted.items():
+        if getattr(type(problem), name).__module__ in GENERAL:
+            continue
+        curvature = getattr(problem, name)(point)
+        found = curvature.quadratic_forms(np.asarray(curvature.to_basis(direction)))[samples]
+        off = np.abs(found - expected)
+        if np.isfinite(off).all() and not (off <= TOLERANCE * np.abs(expected).max()).all():
+            k = int(off.argmax())
+            raise InvalidProblem(
+                f"{type(problem).__name__}.{name} must be that of {source}: for sample {samples[k]} vᵀHv is "
+                f"{found[k]:.6g} along a random direction, and {expected[k]:.6g} from {source}"
+            )
