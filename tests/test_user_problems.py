@@ -575,6 +575,32 @@ def test_moments_are_those_of_a_quadratic_or_refused() -> None:
     assert evolve(same).equals(evolve(es.LinearRegression(INPUTS, TARGETS)))
 
 
+def test_means_over_a_batch_follow_the_samples() -> None:
+    """`LinearRegression.hessian` is a short cut, that a subclass with Hessians of its own must not inherit."""
+
+    class Tied(es.LinearRegression):
+        """β = 2θ."""
+
+        def effective_weights(self, theta: np.ndarray) -> np.ndarray:
+            return 2 * theta
+
+        def pull_back(self, theta: np.ndarray, covectors: np.ndarray) -> np.ndarray:
+            return 2 * super().pull_back(theta, covectors)
+
+        def curvature(self, theta: np.ndarray) -> Any:
+            return LowRankCurvature(2 * self.inputs)
+
+    class Direct(Tied):
+        def sample_hessians(self, theta: np.ndarray, indices: np.ndarray) -> np.ndarray:
+            return 4 * super().sample_hessians(theta, indices)
+
+    expected = 4 * INPUTS.T @ INPUTS / 7
+    np.testing.assert_allclose(Direct(INPUTS, TARGETS).hessian(THETA), expected, rtol=1e-13)
+    assert es.sharpness(Direct(INPUTS, TARGETS), THETA) == pytest.approx(np.linalg.eigvalsh(expected)[-1], rel=1e-13)
+    with pytest.raises(InvalidProblem, match=r"Tied\.sample_hessians must be the derivative of sample_gradients"):
+        es.sharpness(Tied(INPUTS, TARGETS), THETA)
+
+
 def test_a_curvature_of_other_sizes_is_named() -> None:
     class Half(Sine):
         def curvature(self, theta: np.ndarray) -> Any:

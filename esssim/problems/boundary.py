@@ -18,6 +18,7 @@ import numpy.typing as npt
 from esssim._validate import FloatArray, shown
 
 Method = Callable[..., Any]
+MEANS = {"loss": "sample_losses", "gradient": "sample_gradients", "hessian": "sample_hessians"}
 CURVATURES = ("curvature", "gauss_newton_curvature")
 # Their formulas are right for whatever the wrapped methods return.
 GENERAL = ("esssim.problems.base", "esssim.problems.residual")
@@ -59,13 +60,32 @@ def guard(cls: Any) -> None:
         elif home not in (None, cls) and home.__module__ not in GENERAL and not hasattr(vars(home)[name], "_checked"):
             setattr(cls, name, wrap(name, _inherited(cls, name)))
 
+    for name, samples in MEANS.items():
+        mean, own = _home(cls, name), _home(cls, samples)
+        # A short cut of ours for the mean of what the class replaces.
+        if is_ours(mean) and mean.__module__ not in GENERAL and issubclass(own, mean) and own is not mean:
+            general = next(vars(base)[name] for base in reversed(cls.__mro__) if name in vars(base))
+            setattr(cls, name, _checked(cls.result_axes[name], name, general))
+
+
+def _home(cls: type, name: str) -> type:
+    """The class that a method comes from."""
+    return next(base for base in cls.__mro__ if not getattr(vars(base).get(name, _FORWARD), "_forwards", False))
+
 
 def _inherited(cls: type, name: str) -> Method:
     # Looked up at each call, so that several bases keep their order.
     def call(self: Any, *arguments: Any, **named: Any) -> Any:
         return getattr(super(cls, self), name)(*arguments, **named)
 
+    call._forwards = True  # type: ignore[attr-defined]
     return call
+
+
+class _FORWARD:
+    """What a class without the method counts as."""
+
+    _forwards = True
 
 
 def _checked(axes: str | None, name: str, raw: Any) -> Method:
