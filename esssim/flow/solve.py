@@ -26,6 +26,7 @@ from esssim.flow.observables import EXACT, SAMPLED, observe
 from esssim.flow.rows import LeastSquaresProblem
 from esssim.flow.validity import sharpness, spread_correction
 from esssim.problems import MultiOutputLeastSquares, NonlinearLeastSquares, Problem
+from esssim.problems.boundary import divergence_is_expected
 from esssim.sampling import Reshuffled, Sampling, check_sampling
 from esssim.simulation.schedule import Ramp
 from esssim.stability.edges import check_momentum
@@ -116,7 +117,7 @@ def solve(
     if law.fast(0.0, start).noise is None:
         raise ValueError(f"step_size must start below the mean-square edge 2/Q_b, got {law.ramp.start:g}")
     steps = np.unique(np.linspace(0, n_steps, n_records).round().astype(np.int64))
-    with shown(progress, len(steps) - 1, "flow") as tell:
+    with shown(progress, len(steps) - 1, "flow") as tell, divergence_is_expected():
         thetas, diverged_at = integrate(law, start, steps, tell)
     corrections: dict[str, FloatArray] = {}
     if {"next_order_correction", "error_estimate"} & set(names):

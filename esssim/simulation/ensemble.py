@@ -23,6 +23,7 @@ from esssim._progress import Progress, shown
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray, IntArray
 from esssim.problems import MultiOutputLeastSquares, NonlinearLeastSquares, Problem, check_problem
+from esssim.problems.derivatives import mark_checked
 from esssim.sampling import Sampling, check_sampling
 from esssim.simulation.recorder import check_names, measure, variables
 from esssim.simulation.runner import Optimiser, Replica
@@ -110,6 +111,8 @@ def check_starts(problem: Problem, theta0: npt.ArrayLike, n_replicas: int) -> Fl
             f"theta0 must have shape ({problem.n_params},) or (n_replicas, n_params) = "
             f"({n_replicas}, {problem.n_params}), got {starts.shape}"
         )
+    for start in starts.reshape(-1, problem.n_params):
+        problem.check_start(start)
     return np.broadcast_to(starts, (n_replicas, problem.n_params))
 
 
@@ -155,6 +158,7 @@ def _run_replicas(
     seed: int,
     indices: IntArray,
 ) -> list[Result]:
+    mark_checked(problem)
     # One BLAS thread: the same bits on any number of workers.
     with one_blas_thread():
         options = (optimiser, names, steps, due, n_batches, seed)
