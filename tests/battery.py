@@ -453,12 +453,12 @@ def check_enumeration_agrees_with_sampling(case: Case, sampling: es.Sampling) ->
     if probabilities @ (gradients**2).sum(axis=1) > 1e-3:
         estimators.append(lambda **how: es.batch_sharpness(problem, theta, sampling, average="parts", **how))
     for estimate in estimators:
-        exact, sampled = estimate(), estimate(n_batches=1000, seed=1)
+        exact, sampled = estimate(), estimate(n_batches=1000, seed=1, draws="uniform")
         assert exact.exact
         assert not sampled.exact
         assert sampled.n_batches == 1000
         assert abs(sampled.value - exact.value) <= 5 * sampled.standard_error + 1e-9 * scale
-        assert sampled == estimate(n_batches=1000, seed=1)
+        assert sampled == estimate(n_batches=1000, seed=1, draws="uniform")
 
 
 MONTE_CARLO_CHECKS = (check_enumeration_agrees_with_sampling,)

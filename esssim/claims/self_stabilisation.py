@@ -102,7 +102,8 @@ def _self_stabilisation(strong: bool) -> Callable[[bool], Measurement]:
             float(values[farthest] + 1.96 * errors[farthest]),
         )
         reason = "mean gap over ηβσ_u²/(4α): " + ", ".join(
-            f"{row['gap_over_formula']:.3f} ± {row['standard_error']:.3f} (identity {row['identity_over_formula']:.3f})"
+            f"{row['gap_over_formula']:.3f} ± {1.96 * float(row['standard_error']):.3f} "
+            f"(95 %; identity {row['identity_over_formula']:.3f})"
             for row in rows
         )
         distances = np.abs(values - 1)
