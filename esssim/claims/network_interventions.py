@@ -94,7 +94,7 @@ def _gap(b: int) -> Measure:
             return Measurement("inconclusive", f"{n_diverged} of {len(thetas)} runs diverged")
         sampling, rows, far, off = WithoutReplacement(b), [], 0.0, []
         for seed, theta in enumerate(thetas):
-            found = minibatch_sharpness(run.problem, theta, sampling, n_batches=500, seed=seed)
+            found = minibatch_sharpness(run.problem, theta, sampling, n_batches=500, seed=seed, draws="uniform")
             measured = found.value - sharpness(run.problem, theta)
             predicted = gap.predict(run.problem, theta, sampling)
             row: Row = {

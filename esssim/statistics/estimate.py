@@ -55,8 +55,7 @@ def expectation(
     `esssim.statistics.shares`; without, batches are drawn as the scheme draws them.
     """
     chunk = CHUNK if chunk_size is None else _validate.integer("chunk_size", chunk_size, 1)
-    if seed is not None and not isinstance(seed, np.random.SeedSequence):
-        seed = _validate.integer("seed", seed, 0)
+    check_seed(seed)
     count = number_of_batches(n_samples, sampling, n_batches)
     if n_batches is None:
         # Each column is summed by fsum, so that the chunk size cannot change the last bit.
@@ -85,6 +84,12 @@ def expectation(
     denominator *= value
     numerator -= denominator
     return _sampled(value, numerator, abs(mean), seed)
+
+
+def check_seed(seed: int | np.random.SeedSequence | None) -> None:
+    """ValueError unless it is a seed; None stands for one that nobody knows."""
+    if seed is not None and not isinstance(seed, np.random.SeedSequence):
+        _validate.integer("seed", seed, 0)
 
 
 def warn_of_heavy_tail(name: str, found: Estimate) -> Estimate:

@@ -27,6 +27,7 @@ from esssim.sampling import Sampling
 from esssim.spectra import largest_eigenvalues, prepare
 from esssim.statistics.estimate import (
     SINGLE_SAMPLES,
+    check_seed,
     expectation,
     number_of_batches,
     warn_of_heavy_tail,
@@ -108,6 +109,7 @@ def batch_sharpness(
     if average == "ratios":
         found = plan.average(forms, seed, chunk_size)
     elif draws == "shares" and plan.n_batches is not None and not isinstance(plan.curvature, OperatorCurvature):
+        check_seed(seed)
         return Estimate(ratio_of_means(problem, point, sampling), 0.0, 0, True)
     else:
         found = expectation(forms, problem.n_samples, sampling, plan.n_batches, seed, ratio=True, chunk_size=chunk_size)
