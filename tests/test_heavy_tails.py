@@ -134,7 +134,7 @@ N, D = 2000, 10
 
 
 def heavy(design: str) -> es.LinearRegression:
-    """The rows of docs/coverage.md, and two ×1000 that are not parallel."""
+    """The rows of docs/intervals.md, and two ×1000 that are not parallel."""
     rng = np.random.default_rng(0)
     normal, one, two = rng.standard_normal((N, D)), np.ones(N), np.ones(N)
     one[123] = two[7] = two[123] = 1000.0

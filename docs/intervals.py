@@ -1,7 +1,7 @@
-"""How often the 95 % interval of an estimate holds the true value: docs/coverage.md from docs/coverage.json.
+"""How often the 95 % interval of an estimate holds the true value: docs/intervals.md from docs/intervals.json.
 
-python docs/coverage.py           measure anew (ten minutes) and write both
-python docs/coverage.py --check   exit 1 if the page and the numbers differ
+python docs/intervals.py           measure anew (ten minutes) and write both
+python docs/intervals.py --check   exit 1 if the page and the numbers differ
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STATISTICS = {"MiniBS": es.minibatch_sharpness, "batch sharpness": es.batch_shar
 
 HEAD = """# How often an interval holds the truth
 
-Made by `python docs/coverage.py`. Linear regression at θ = 0 on {n:,} rows of {d} normal numbers with normal targets, batches without
+Made by `python docs/intervals.py`. Linear regression at θ = 0 on {n:,} rows of {d} normal numbers with normal targets, batches without
 replacement. One row is multiplied by 1000, or every row by a number of its own: of Student's t with 2 degrees, or log-normal with σ = 2.
 
 *Covered*: how many of {repetitions:,} intervals (95 %, one seed each) hold the true value. *Error*: root mean square of the distance to it,

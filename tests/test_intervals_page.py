@@ -1,4 +1,4 @@
-"""docs/coverage.md: how often intervals hold the truth, its numbers, and its check."""
+"""docs/intervals.md: how often intervals hold the truth, its numbers, and its check."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.pages import DOCS, check_is_kept, copied
 
 @pytest.fixture(scope="module")
 def script() -> dict[str, Any]:
-    return runpy.run_path(str(DOCS / "coverage.py"))
+    return runpy.run_path(str(DOCS / "intervals.py"))
 
 
 def rows() -> list[dict[str, Any]]:
-    content: dict[str, list[dict[str, Any]]] = json.loads((DOCS / "coverage.json").read_text(encoding="utf-8"))
+    content: dict[str, list[dict[str, Any]]] = json.loads((DOCS / "intervals.json").read_text(encoding="utf-8"))
     return content["rows"]
 
 
@@ -57,9 +57,9 @@ def test_the_numbers_are_those_of_the_package(script: dict[str, Any]) -> None:
 def test_the_page_is_checked(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = copied("coverage", ("coverage.py", "coverage.md", "coverage.json"), tmp_path, monkeypatch)
+    run = copied("intervals", ("intervals.py", "intervals.md", "intervals.json"), tmp_path, monkeypatch)
     covered = f"**{100 * rows()[5]['covered']:.1f} %**"
-    check_is_kept("coverage", run, tmp_path, (covered, "**12.3 %**"), capsys)
-    (tmp_path / "coverage.json").write_text(json.dumps({"rows": rows()[2:]}), encoding="utf-8")
+    check_is_kept("intervals", run, tmp_path, (covered, "**12.3 %**"), capsys)
+    (tmp_path / "intervals.json").write_text(json.dumps({"rows": rows()[2:]}), encoding="utf-8")
     assert run("--check") == 1
     assert "the numbers are of other settings" in capsys.readouterr().err
