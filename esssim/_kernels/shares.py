@@ -12,11 +12,14 @@ BEFORE, CROWDED = 0, 1
 
 
 @compiled
-def draw_around(rng, with_replacement, rule, limits, below, cumulative, edges, strata, batches):
+def draw_around(
+    rng, with_replacement, rule, limits, below, cumulative, edges, strata, order, weights, batches, known, shared
+):
     """Fill each batch m with the rank i of a cell from edges[k] on, k = strata[m], drawn by its share, and with others.
 
     cumulative (2n + 1,): sums of the shares of all cells. below[r]: the chance that the others of a batch meet the first
-    r of the ranks that are left.
+    r of the ranks that are left. Each batch of ranks becomes one of samples, order[rank], with the largest of its weights
+    over b where one comes `BEFORE`, 0 otherwise, as known, and the sum of the others over b as shared.
     """
     n, (n_batches, b) = limits.shape[0], batches.shape
     ranks = np.arange(n)
@@ -24,7 +27,8 @@ def draw_around(rng, with_replacement, rule, limits, below, cumulative, edges, s
     for m in range(n_batches):
         first, last = edges[strata[m]], edges[strata[m] + 1]
         low, high = cumulative[first], cumulative[last]
-        cell = np.searchsorted(cumulative, low + rng.random() * (high - low), side="right") - 1
+        sums = cumulative[first : last + 1]
+        cell = first + np.searchsorted(sums, low + rng.random() * (high - low), side="right") - 1
         cell = min(max(cell, first), last - 1)
         i, met, limit = cell % n, cell < n, limits[cell % n]
         batches[m, 0] = i
@@ -60,6 +64,24 @@ def draw_around(rng, with_replacement, rule, limits, below, cumulative, edges, s
                 ranks[base + a], ranks[j] = ranks[j], ranks[base + a]
             if aside:
                 ranks[start], ranks[i] = ranks[i], ranks[start]
+        _weigh(rule == BEFORE, order, weights, batches[m], known, shared, m)
+
+
+@compiled
+def _weigh(sandwiched, order, weights, batch, known, shared, m):
+    """Not Σ − max, which cancels where one sample outweighs all others."""
+    top = 0
+    for a in range(1, batch.shape[0]):
+        if batch[a] < batch[top]:
+            top = a
+    total = 0.0
+    for a in range(batch.shape[0]):
+        if a != top or not sandwiched:
+            total += weights[batch[a]]
+    known[m] = weights[batch[top]] / batch.shape[0] if sandwiched else 0.0
+    shared[m] = total / batch.shape[0]
+    for a in range(batch.shape[0]):
+        batch[a] = order[batch[a]]
 
 
 @compiled

@@ -93,45 +93,42 @@ class Shares:
 
     def draw(self, strata: IntArray, rng: np.random.Generator) -> tuple[IntArray, FloatArray, FloatArray]:
         """A batch of each of these strata (m,): samples (m, b), what is known of f, and what is shared, (m,) each."""
-        ranks = np.empty((len(strata), self.sampling.batch_size), dtype=np.int64)
+        batches = np.empty((len(strata), self.sampling.batch_size), dtype=np.int64)
+        known, shared = np.empty(len(strata)), np.empty(len(strata))
         cumulative = np.concatenate([[0.0], np.cumsum(self.shares)])
         rule = BEFORE if self.sandwiched else CROWDED
-        with_replacement = isinstance(self.sampling, WithReplacement)
-        draw_around(rng, with_replacement, rule, self.limits, self.below, cumulative, self.edges, strata, ranks)
-        weights, b, everyone = self.weights[ranks], ranks.shape[1], np.arange(len(ranks))
-        if not self.sandwiched:
-            return self.order[ranks], np.zeros(len(ranks)), weights.sum(axis=1) / b
-        # Not Σ − max, which cancels where one sample outweighs all others.
-        top = weights.argmax(axis=1)
-        maxima = weights[everyone, top]
-        weights[everyone, top] = 0.0
-        return self.order[ranks], maxima / b, weights.sum(axis=1) / b
+        draw_around(
+            rng, isinstance(self.sampling, WithReplacement), rule, self.limits, self.below, cumulative, self.edges, strata,
+            self.order, self.weights, batches, known, shared,
+        )  # fmt: skip
+        return batches, known, shared
 
     def estimate(
         self, per_batch: Callable[[IntArray], FloatArray], rng: np.random.Generator, chunk_size: int
     ) -> Estimate:
         """E f(B), f: batches (m, b) -> (m,) in the unit of the weights."""
-        strata = np.repeat(np.arange(len(self.counts)), self.counts)
-        quotients = np.empty(len(strata))
-        for start in range(0, len(strata), chunk_size):
+        ends = np.cumsum(self.counts)
+        quotients = np.empty(ends[-1])
+        for start in range(0, len(quotients), chunk_size):
             part = slice(start, start + chunk_size)
-            batches, known, shared = self.draw(strata[part], rng)
+            strata = np.searchsorted(ends, np.arange(start, min(start + chunk_size, len(quotients))), side="right")
+            batches, known, shared = self.draw(strata, rng)
             quotients[part] = (per_batch(batches) - known) / shared
         if self.sandwiched:
             # Rounding of f may leave the interval where the shared part is tiny beside the maximum.
             np.clip(quotients, 0.0, 1.0, out=quotients)
-        parts = [
-            (total, values)
-            for total, values in zip(self.totals, np.split(quotients, np.cumsum(self.counts)[:-1]), strict=True)
-        ]
-        value = self.known + math.fsum(total * float(values.mean()) for total, values in parts)
-        errors = [
-            (total * float(values.std(ddof=1)) / math.sqrt(len(values)), len(values) - 1.0) for total, values in parts
-        ]
-        deviations = np.concatenate([total / len(values) * (values - values.mean()) for total, values in parts])
+        value, errors = self.known, []
+        for total, values in zip(self.totals, np.split(quotients, ends[:-1]), strict=True):
+            mean = float(values.mean())
+            value += total * mean
+            errors.append((total * float(values.std(ddof=1)) / math.sqrt(len(values)), len(values) - 1.0))
+            # From here on what each batch adds to the error of the sum.
+            values -= mean
+            values *= total / len(values)
         standard_error = math.hypot(*(error for error, _ in errors))
-        effective = effective_number(deviations) if standard_error > ROUNDING * abs(value) else float(len(strata))
-        return Estimate(value, standard_error, len(strata), False, satterthwaite(errors), effective)
+        count = len(quotients)
+        effective = effective_number(quotients) if standard_error > ROUNDING * abs(value) else float(count)
+        return Estimate(value, standard_error, count, False, satterthwaite(errors), effective)
 
 
 def chances_of_ranks(sampling: Sampling, n: int) -> tuple[FloatArray, FloatArray]:

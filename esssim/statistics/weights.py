@@ -9,6 +9,8 @@ from esssim.statistics.shares import Weights
 
 # Products with every Hᵢ that a curvature of products is asked for, and the least weight of a sample, in means.
 PROBES, LEAST = 4, 0.1
+# Samples in batches for which one product with a single sample costs a twentieth of their eigenvalues.
+WORTH_A_PROBE = 20
 
 
 def sample_weights(curvature: Curvature, work: int) -> Weights | None:
@@ -18,7 +20,7 @@ def sample_weights(curvature: Curvature, work: int) -> Weights | None:
     `work` = n_batches·b of the batches; None where it does not.
     """
     if isinstance(curvature, OperatorCurvature):
-        return _probed(curvature) if PROBES * curvature.n_samples <= work else None
+        return _probed(curvature) if WORTH_A_PROBE * PROBES * curvature.n_samples <= work else None
     if isinstance(curvature, LowRankCurvature):
         squares = (curvature.factors**2).sum(axis=1)
         if curvature.diagonals is None:
