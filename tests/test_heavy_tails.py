@@ -367,3 +367,11 @@ def test_no_weight_at_all() -> None:
 def test_draws_are_named() -> None:
     with pytest.raises(ValueError, match="draws must be one of 'shares', 'uniform', got 'plain'"):
         es.minibatch_sharpness(heavy("normal"), np.zeros(D), es.WithoutReplacement(8), n_batches=20, draws="plain")
+
+
+def test_values_are_plain_numbers() -> None:
+    """numpy's own float, a subclass, draws a DeprecationWarning from float(estimate)."""
+    found = es.minibatch_sharpness(heavy("normal"), np.zeros(D), es.WithoutReplacement(4), n_batches=40)
+    for number in (found.value, found.standard_error, found.degrees, found.n_effective, *found.interval()):
+        assert type(number) is float
+    assert type(found.n_batches) is int

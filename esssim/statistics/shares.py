@@ -118,7 +118,7 @@ class Shares:
             # Rounding of f may leave the interval where the shared part is tiny beside the maximum.
             np.clip(quotients, 0.0, 1.0, out=quotients)
         value, errors = self.known, []
-        for total, values in zip(self.totals, np.split(quotients, ends[:-1]), strict=True):
+        for total, values in zip(self.totals.tolist(), np.split(quotients, ends[:-1]), strict=True):
             mean = float(values.mean())
             value += total * mean
             errors.append((total * float(values.std(ddof=1)) / math.sqrt(len(values)), len(values) - 1.0))

@@ -99,7 +99,7 @@ class Estimate:
         return max(self.value - half, self.lower), min(self.value + half, self.upper)
 
     def __float__(self) -> float:
-        return self.value
+        return float(self.value)
 
     def __str__(self) -> str:
         if self.exact:
