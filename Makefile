@@ -49,6 +49,7 @@ lint: $(TEST)/.installed ## style (ruff) and types (mypy, strict)
 	$(TEST)/bin/python -m esssim.claims.gap_tables docs/gap.md --check
 	$(TEST)/bin/python docs/published_edges.py --check
 	$(TEST)/bin/python docs/definitions.py --check
+	$(TEST)/bin/python docs/intervals.py --check
 	$(TEST)/bin/python docs/flow.py --check
 
 format: $(TEST)/.installed ## rewrite the sources in the style that lint asks for

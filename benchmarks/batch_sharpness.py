@@ -39,7 +39,13 @@ def rows(quick: bool) -> Iterator[Row]:
 
 def ours(instance: Instance, count: int, average: Literal["ratios", "parts"], seed: int) -> es.Estimate:
     return es.batch_sharpness(
-        instance.network, instance.theta, instance.sampling, average=average, n_batches=count, seed=seed
+        instance.network,
+        instance.theta,
+        instance.sampling,
+        average=average,
+        n_batches=count,
+        seed=seed,
+        draws="uniform",
     )
 
 

@@ -87,7 +87,7 @@ def network_rows(quick: bool) -> Iterator[Row]:
 
 
 def minibs(problem: es.Problem, theta: Array, instance: Instance, n_batches: int, seed: int) -> es.Estimate:
-    return es.minibatch_sharpness(problem, theta, instance.sampling, n_batches=n_batches, seed=seed)
+    return es.minibatch_sharpness(problem, theta, instance.sampling, n_batches=n_batches, seed=seed, draws="uniform")
 
 
 def dense_regression(instance: Instance, batch: Array) -> float:

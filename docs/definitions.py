@@ -36,8 +36,7 @@ HEAD = """# Which average, which Hessian, which stopping rule
 
 Made by `python docs/definitions.py`. One network (64–32–10, tanh, squared error ½‖f−y‖², the first {samples} of scikit-learn's
 digits) at half of PyTorch's initialisation, and after {steps:,} steps of SGD with η = {eta:g} and b = {b}; every number is (η/2)·statistic, so
-that 1 is the edge. A rule that draws batches or start vectors is run {seeds} times: mean and, after ±, the standard deviation of
-one run. **Bold** numbers are esssim's: certified eigenvalues, moments without sampling, or so many batches that the error is in
+that 1 is the edge. A rule that draws batches or start vectors is run {seeds} times: mean and standard deviation (sd) of one run. **Bold** numbers are esssim's: certified eigenvalues, moments without sampling, or so many batches that the error is in
 the last digit.
 Everything is in float64; the codes themselves run in float32 by default, which adds its own error.
 
@@ -241,7 +240,7 @@ def measure() -> dict[str, list[Row]]:
 def cell(row: Row) -> str:
     """Bold where it is exact."""
     number = f"{row['mean']:.3f}"
-    return f"{number} ± {row['deviation']:.3f}" if "deviation" in row else f"**{number}**"
+    return f"{number} (sd {row['deviation']:.3f})" if "deviation" in row else f"**{number}**"
 
 
 def markdown(content: dict[str, list[Row]]) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from esssim.simulation import Ramp, gradient_flow, simulate
     from esssim.statistics import (
         Estimate,
+        HeavyTailWarning,
         batch_sharpness,
         gradient_noise_interaction,
         interaction_aware_sharpness,
@@ -31,6 +32,7 @@ _HOMES = {
     "sampling": ("Reshuffled", "Sampling", "WithReplacement", "WithoutReplacement"),
     "statistics": (
         "Estimate",
+        "HeavyTailWarning",
         "batch_sharpness",
         "gradient_noise_interaction",
         "interaction_aware_sharpness",
@@ -47,6 +49,7 @@ _SUBMODULES = ("bridge", "claims", "data", "flow", "gap", "moments", "settling",
 __all__ = [
     "DiagonalLinearNetwork",
     "Estimate",
+    "HeavyTailWarning",
     "LinearRegression",
     "Perceptron",
     "Problem",

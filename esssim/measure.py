@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -237,7 +237,7 @@ def _draw(axes: Axes, rows: Sequence[BatchSizeRow]) -> None:
     }
     for name, values in series.items():
         known = [(b, value) for b, value in zip(sizes, values, strict=True) if value is not None]
-        half = [(e.interval()[1] - e.interval()[0]) / 2 if isinstance(e, Estimate) else 0.0 for _, e in known]
+        half = [e.half_width() if isinstance(e, Estimate) else 0.0 for _, e in known]
         look = LOOKS[name]
         if known:
             axes.errorbar(
@@ -298,7 +298,7 @@ def _row(problem: Problem, theta: FloatArray, b: int, n_batches: int, seed: int,
     full = sharpness(problem, theta)
     mini = minibatch_sharpness(problem, theta, sampling, n_batches=drawn, seed=stream)
     # One batch of everything: the two are the same number, computed in two ways.
-    gap = replace(mini, value=0.0 if b == problem.n_samples else mini.value - full)
+    gap = mini - (mini if b == problem.n_samples else full)
     batch, ias = None, None
     network = isinstance(problem, DiagonalLinearNetwork)
     if not network:

@@ -78,7 +78,12 @@ def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[
             sampling = es.WithoutReplacement(b)
             few = sampling.count(n) <= configuration["enumerate_up_to"]
             minibs = es.minibatch_sharpness(
-                problem, theta, sampling, n_batches=None if few else configuration["n_batches"], seed=seed
+                problem,
+                theta,
+                sampling,
+                n_batches=None if few else configuration["n_batches"],
+                seed=seed,
+                draws="uniform",
             )
             lower, upper = es.gap.bounds(problem, theta, sampling).gap
             row: Row = {

@@ -71,7 +71,7 @@ def _row(problem: es.Problem, theta: np.ndarray, b: int, n_batches: int, seed: i
     sampling = es.WithoutReplacement(b)
     few = sampling.count(problem.n_samples) <= n_batches
     minibs = es.minibatch_sharpness(
-        problem, theta, sampling, n_batches=None if few else n_batches, seed=None if few else seed
+        problem, theta, sampling, n_batches=None if few else n_batches, seed=seed, draws="uniform"
     )
     top = es.sharpness(problem, theta)
     predicted = es.gap.predict(problem, theta, sampling)

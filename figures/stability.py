@@ -69,7 +69,12 @@ def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[
         tell(f"stability: b = {b}")
         sampling = es.WithoutReplacement(b)
         minibs = es.minibatch_sharpness(
-            problem, theta, sampling, n_batches=None if sampling.count(N) <= 10_000 else n_batches, seed=SEED
+            problem,
+            theta,
+            sampling,
+            n_batches=None if sampling.count(N) <= 10_000 else n_batches,
+            seed=SEED,
+            draws="uniform",
         )
         mean_square = es.stability.critical_step_size(problem, theta, sampling)
         low, high = minibs.interval()

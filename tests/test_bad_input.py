@@ -204,6 +204,9 @@ BAD_CALLS = [
     Bad("minibatch_sharpness: one batch", lambda: es.minibatch_sharpness(REGRESSION, THETA, PAIRS, n_batches=1), "n_batches must be an integer of at least 2, got 1"),
     Bad("minibatch_sharpness: seed -1", lambda: es.minibatch_sharpness(REGRESSION, THETA, PAIRS, n_batches=4, seed=-1), "seed must be an integer of at least 0, got -1"),
     Bad("minibatch_sharpness: seed as text", lambda: es.minibatch_sharpness(REGRESSION, THETA, PAIRS, seed="0"), "seed must be an integer of at least 0, got '0'"),
+    Bad("batch_sharpness: draws", lambda: es.batch_sharpness(REGRESSION, THETA, PAIRS, n_batches=4, draws="share"), "draws must be one of 'shares', 'uniform', got 'share'; did you mean 'shares'?"),
+    Bad("batch_sharpness: seed of moments", lambda: es.batch_sharpness(REGRESSION, THETA, PAIRS, average="parts", n_batches=4, seed=-1), "seed must be an integer of at least 0, got -1"),
+    Bad("Estimate: divisor", lambda: 1 / es.Estimate(0.0, 0.1, 30, False), "the divisor of a quotient must differ from 0: its 95 % interval is [-0.204523, 0.204523]"),
     Bad("batch_sharpness: 0/0", lambda: es.batch_sharpness(QUADRATIC, [0.0, 0.0], PAIRS), "batch_sharpness is 0/0 at theta: the gradient of every sample is zero"),
     Bad("batch_sharpness: one sample fitted", lambda: es.batch_sharpness(REGRESSION, [0.0, 0.0], es.WithoutReplacement(1)), "batch_sharpness is 0/0 at theta: the gradient of batch [3] is zero"),
     Bad("batch_sharpness: average", lambda: es.batch_sharpness(REGRESSION, THETA, PAIRS, average="ratio"), "average must be one of 'ratios', 'parts', got 'ratio'; did you mean 'ratios'?"),
@@ -441,7 +444,7 @@ def test_every_public_function_is_in_the_table() -> None:
         if not name.startswith("_")
     }
     # Bases that cannot be made, results that only the package makes, and what takes nothing but such a result.
-    results = {"Problem", "Sampling", "Threshold", "HeavyBallEnds", "SelfStabilisation"}
+    results = {"Problem", "Sampling", "Threshold", "HeavyBallEnds", "SelfStabilisation", "HeavyTailWarning"}
     results |= {"BatchSizeRow", "TableMeasurement", "picture"}
     covered = {re.split(r"[:.]", bad.id.removeprefix("data."))[0] for bad in BAD_CALLS}
     assert public - results - covered == set()

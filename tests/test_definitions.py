@@ -32,7 +32,7 @@ def test_the_page_holds_the_numbers(script: dict[str, Any]) -> None:
     first, second, *others = content["rules"]
     table = [line for line in page.splitlines() if line.startswith("| ")]
     assert table[1].endswith(f" | **{first['mean']:.3f}** | **{second['mean']:.3f}** |")
-    assert f"{others[0]['mean']:.3f} ± {others[0]['deviation']:.3f}" in table[2]
+    assert f"{others[0]['mean']:.3f} (sd {others[0]['deviation']:.3f})" in table[2]
     assert len(table) == 1 + len(script["RULES"])
 
 

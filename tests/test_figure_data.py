@@ -105,7 +105,9 @@ def test_gap_is_minibatch_sharpness_minus_sharpness() -> None:
         table = getattr(es.data, row["ensemble"])(n, d, seed=11)
         problem, theta = es.LinearRegression(table.inputs, table.targets), np.zeros(d)
         n_batches = None if row["exact"] else row["n_batches"]
-        minibs = es.minibatch_sharpness(problem, theta, es.WithoutReplacement(b), n_batches=n_batches, seed=11)
+        minibs = es.minibatch_sharpness(
+            problem, theta, es.WithoutReplacement(b), n_batches=n_batches, seed=11, draws="uniform"
+        )
         sharpness = np.linalg.eigvalsh(problem.hessian(theta))[-1]
         np.testing.assert_allclose(row["gap"], minibs.value / sharpness - 1, rtol=1e-6)
         slack = 3 * row["standard_error"] + 1e-12

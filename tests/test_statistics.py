@@ -371,7 +371,9 @@ def test_every_statistic_scales_with_the_loss(kind: str, scale: float, sampling:
 def test_standard_error_of_huge_values_among_zeros() -> None:
     problems = [es.LinearRegression(np.diag([0.0, 1.0, 2.0]) * scale, np.zeros(3)) for scale in (1.0, 1e150)]
     errors = [
-        es.minibatch_sharpness(problem, np.zeros(3), es.WithoutReplacement(1), n_batches=50, seed=0).standard_error
+        es.minibatch_sharpness(
+            problem, np.zeros(3), es.WithoutReplacement(1), n_batches=50, draws="uniform"
+        ).standard_error
         for problem in problems
     ]
     assert errors[1] == pytest.approx(errors[0] * 1e300, rel=1e-12)
@@ -429,7 +431,9 @@ class TestIntervals:
         exact = function(case.problem, case.theta, sampling).value
         inside = 0
         for seed in range(200):
-            low, high = function(case.problem, case.theta, sampling, n_batches=300, seed=seed).interval()
+            low, high = function(
+                case.problem, case.theta, sampling, n_batches=300, seed=seed, draws="uniform"
+            ).interval()
             inside += low <= exact <= high
         assert 179 <= inside <= 198
 
@@ -444,19 +448,21 @@ class TestIntervals:
             "batch_sharpness, ratios": forms / norms - exact,
             "batch_sharpness, parts": (forms - exact * norms) / (probabilities @ norms),
         }[next(name for name, known in SAMPLED.items() if known is function)]
-        found = function(case.problem, case.theta, sampling, n_batches=40_000, seed=0).standard_error
+        found = function(case.problem, case.theta, sampling, n_batches=40_000, seed=0, draws="uniform").standard_error
         assert found == pytest.approx(np.sqrt(probabilities @ values**2 / 40_000), rel=0.05)
 
     def test_sampled_in_chunks_of_any_size(
         self, function: Function, sampling: es.Sampling, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        case = some_problem("product")
-        expected = function(case.problem, case.theta, sampling, n_batches=100, seed=4)
-        for chunk in (1, 7, 100):
-            monkeypatch.setattr(estimate, "CHUNK", chunk)
-            found = function(case.problem, case.theta, sampling, n_batches=100, seed=4)
-            assert found.n_batches == 100
-            assert found == expected
+        for draws, n in (("uniform", 8), ("shares", 30)):
+            case = some_problem("product", n=n)
+            expected = function(case.problem, case.theta, sampling, n_batches=100, seed=4, draws=draws)
+            for chunk in (1, 7, 100):
+                with monkeypatch.context() as context:
+                    context.setattr(estimate, "CHUNK", chunk)
+                    found = function(case.problem, case.theta, sampling, n_batches=100, seed=4, draws=draws)
+                assert found == expected
+            assert found.n_batches == (0 if found.exact else 100)
 
     @pytest.mark.parametrize("kind", ["product", "quadratic", "regression"])
     def test_enumerated_in_chunks_of_any_size(self, function: Function, sampling: es.Sampling, kind: str) -> None:
@@ -472,14 +478,14 @@ class TestIntervals:
     def test_seed(self, function: Function, sampling: es.Sampling) -> None:
         case = some_problem("regression", n=12)
         values = [
-            function(case.problem, case.theta, sampling, n_batches=20, seed=seed).value
+            function(case.problem, case.theta, sampling, n_batches=20, seed=seed, draws="uniform").value
             for seed in (0, 0, np.random.SeedSequence(0), 1)
         ]
         assert values[0] == values[1] == values[2] != values[3]
 
     def test_fewest_batches(self, function: Function, sampling: es.Sampling) -> None:
         case = some_problem("regression", n=12)
-        assert function(case.problem, case.theta, sampling, n_batches=2, seed=0).n_batches == 2
+        assert function(case.problem, case.theta, sampling, n_batches=2, seed=0, draws="uniform").n_batches == 2
         for bad in (1, 0, -5, 2.5, "10"):
             with pytest.raises(ValueError, match="n_batches must be an integer of at least 2, got"):
                 function(case.problem, case.theta, sampling, n_batches=bad)
@@ -494,7 +500,7 @@ class TestTooManyToEnumerate:
                 ValueError, match=f"n_batches must be given: there are {count} batches of {sampling.batch_size} "
             ):
                 function(case.problem, case.theta, sampling)
-            assert not function(case.problem, case.theta, sampling, n_batches=10, seed=0).exact
+            assert not function(case.problem, case.theta, sampling, n_batches=10, seed=0, draws="uniform").exact
 
     def test_limit_itself_is_enumerated(self, function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
         case = some_problem("regression", n=5)
@@ -613,7 +619,7 @@ class TestEstimate:
 
     def test_as_a_number_and_as_text(self) -> None:
         assert float(self.sampled) == 2.0
-        assert str(self.sampled) == "2 (± 0.5, 100 batches)"
+        assert str(self.sampled) == "2 ± 0.99 (95 %, 100 batches)"
         assert str(es.Estimate(1.23456789, 0.0, 12345, True)) == "1.23457 (exact, 12,345 batches)"
 
 

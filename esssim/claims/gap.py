@@ -185,7 +185,10 @@ def _exponents(problem: Problem, sizes: tuple[int, ...], n_batches: int | None =
     """α between neighbouring batch sizes, with replacement."""
     theta = np.zeros(problem.n_params)
     full = sharpness(problem, theta)
-    found = [minibatch_sharpness(problem, theta, WithReplacement(b), n_batches=n_batches, seed=0) for b in sizes]
+    found = [
+        minibatch_sharpness(problem, theta, WithReplacement(b), n_batches=n_batches, seed=0, draws="uniform")
+        for b in sizes
+    ]
     rows: list[Row] = []
     for (b, one), (b_next, other) in itertools.pairwise(zip(sizes, found, strict=True)):
         gap, gap_next, ratio = one.value - full, other.value - full, math.log(b_next / b)

@@ -34,7 +34,7 @@ class GapCase:
         """Enumerated up to 20,000 batches, from 4000 drawn ones beyond."""
         few = self.sampling.count(self.problem.n_samples) <= ENUMERABLE
         return minibatch_sharpness(
-            self.problem, self.theta, self.sampling, n_batches=None if few else N_BATCHES, seed=0
+            self.problem, self.theta, self.sampling, n_batches=None if few else N_BATCHES, seed=0, draws="uniform"
         )
 
 

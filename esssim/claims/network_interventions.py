@@ -131,7 +131,7 @@ def gap_is_predicted(*, b: int, quick: bool) -> Measurement:
         return Measurement("inconclusive", f"{n_diverged} of {len(thetas)} runs diverged")
     sampling, rows, far, off = WithoutReplacement(b), [], 0.0, []
     for seed, theta in enumerate(thetas):
-        found = minibatch_sharpness(run.problem, theta, sampling, n_batches=500, seed=seed)
+        found = minibatch_sharpness(run.problem, theta, sampling, n_batches=500, seed=seed, draws="uniform")
         measured = found.value - sharpness(run.problem, theta)
         predicted = gap.predict(run.problem, theta, sampling)
         row: Row = {

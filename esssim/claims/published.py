@@ -101,14 +101,17 @@ def published_step_sizes(problem: Problem, sampling: Sampling, seed: int) -> dic
         return float(np.mean([statistic(point) for point in points]))
 
     def ratios(point: FloatArray) -> float:
-        return batch_sharpness(problem, point, sampling, n_batches=n_batches, seed=seed).value
+        return batch_sharpness(problem, point, sampling, n_batches=n_batches, seed=seed, draws="uniform").value
 
     def parts(point: FloatArray) -> float:
-        return batch_sharpness(problem, point, sampling, average="parts", n_batches=n_batches, seed=seed).value
+        return batch_sharpness(
+            problem, point, sampling, average="parts", n_batches=n_batches, seed=seed, draws="uniform"
+        ).value
 
     return {
         "gradient descent": 2 / sharpness(problem, origin),
-        "MiniBS": 2 / minibatch_sharpness(problem, origin, sampling, n_batches=n_batches, seed=seed).value,
+        "MiniBS": 2
+        / minibatch_sharpness(problem, origin, sampling, n_batches=n_batches, seed=seed, draws="uniform").value,
         "batch sharpness": 2 / at_points(ratios),
         "batch sharpness, ratio of means": 2 / at_points(parts),
         "interaction-aware": 2 / at_points(lambda point: 2 / interaction_aware_step_size(problem, point, sampling)),

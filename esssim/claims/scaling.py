@@ -37,7 +37,10 @@ def step_size_grows_linearly(*, quick: bool) -> Measurement:
     n, d, n_batches = (400, 20, 300) if quick else (4000, 50, 2000)
     problem = LinearRegression(data.gaussian(n, d, seed=0).inputs, np.zeros(n))
     sizes, origin = (1, 4, 16, 64), np.zeros(d)
-    found = [minibatch_sharpness(problem, origin, WithReplacement(b), n_batches=n_batches, seed=0) for b in sizes]
+    found = [
+        minibatch_sharpness(problem, origin, WithReplacement(b), n_batches=n_batches, seed=0, draws="uniform")
+        for b in sizes
+    ]
     rows: list[Row] = []
     for (b, one), (b_next, other) in pairwise(zip(sizes, found, strict=True)):
         ratio = math.log(b_next / b)

@@ -127,7 +127,8 @@ def self_stabilisation_holds_the_gap(*, gap: str, quick: bool) -> Measurement:
         float(values[farthest] + 1.96 * errors[farthest]),
     )
     reason = "mean gap over ηβσ_u²/(4α): " + ", ".join(
-        f"{row['gap_over_formula']:.3f} ± {row['standard_error']:.3f} (identity {row['identity_over_formula']:.3f})"
+        f"{row['gap_over_formula']:.3f} ± {1.96 * float(row['standard_error']):.3f} "
+        f"(95 %; identity {row['identity_over_formula']:.3f})"
         for row in rows
     )
     distances = np.abs(values - 1)

@@ -171,5 +171,4 @@ def show_measurement(measured: TableMeasurement) -> None:
 def _estimate(estimate: Estimate | None) -> str:
     if estimate is None:
         return "—"
-    half = (estimate.interval()[1] - estimate.interval()[0]) / 2
-    return number(estimate.value) if estimate.exact else f"{number(estimate.value)} ± {half:.2g}"
+    return number(estimate.value) if estimate.exact else f"{number(estimate.value)} ± {estimate.half_width():.2g}"

@@ -22,7 +22,7 @@ def _averaged(function: Callable[..., Estimate], **options: str) -> Measure:
     ) -> Estimate:
         enumerable = sampling.count(problem.n_samples) <= n_batches
         count = None if enumerable else n_batches
-        return function(problem, theta, sampling, n_batches=count, seed=seed, **options)
+        return function(problem, theta, sampling, n_batches=count, seed=seed, draws="uniform", **options)
 
     return measure
 

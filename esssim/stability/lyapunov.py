@@ -19,7 +19,7 @@ from esssim.sampling import Sampling
 from esssim.stability.edges import check_momentum
 from esssim.stability.linearised import Linearised, linearise, transition_matrices
 from esssim.stability.mean_square import mean_square_threshold
-from esssim.statistics.estimate import Estimate
+from esssim.statistics.uncertainty import Estimate
 
 # A product that annihilates its start has the rate −∞; root finding needs a number.
 LOWEST_RATE = -100.0

@@ -1,14 +1,16 @@
 """Statistics of the mini-batch Hessians at a point; each is compared with the edge 2/η."""
 
-from esssim.statistics.estimate import ENUMERATION_LIMIT, Estimate
+from esssim.statistics.estimate import ENUMERATION_LIMIT
 from esssim.statistics.mean_square import Enclosure, mean_square_sharpness
 from esssim.statistics.minibatch import batch_sharpness, minibatch_sharpness
 from esssim.statistics.pointwise import gradient_noise_interaction, interaction_aware_sharpness, sharpness
+from esssim.statistics.uncertainty import Estimate, HeavyTailWarning
 
 __all__ = [
     "ENUMERATION_LIMIT",
     "Enclosure",
     "Estimate",
+    "HeavyTailWarning",
     "batch_sharpness",
     "gradient_noise_interaction",
     "interaction_aware_sharpness",

@@ -3,42 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Hashable
 
 import numpy as np
 
 from esssim import _validate
-from esssim._intervals import student_quantile
 from esssim._validate import FloatArray, IntArray
 from esssim.sampling import CHUNK, Reshuffled, Sampling, WithoutReplacement, check_sampling
+from esssim.statistics.pointwise import ZERO_GRADIENTS
+from esssim.statistics.shares import Shares, Weights, effective_number
+from esssim.statistics.uncertainty import ROUNDING, Estimate, HeavyTailWarning, Stream
 
 # Enumerating this many batches takes seconds; beyond it the caller must choose a sample size.
 ENUMERATION_LIMIT = 200_000
-ZERO_GRADIENTS = "batch_sharpness is 0/0 at theta: the gradient of every batch is zero"
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its uncertainty: `exact` ones enumerate every batch and have standard_error 0."""
-
-    value: float
-    standard_error: float
-    n_batches: int
-    exact: bool
-
-    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Student confidence interval value ± t·standard_error, n_batches − 1 degrees of freedom; a point when exact."""
-        level = _validate.real("confidence", confidence, above=0.0, below=1.0)
-        half = 0.0 if self.exact else student_quantile(self.n_batches - 1, level) * self.standard_error
-        return self.value - half, self.value + half
-
-    def __float__(self) -> float:
-        return self.value
-
-    def __str__(self) -> str:
-        how = "exact" if self.exact else f"± {self.standard_error:.2g}"
-        return f"{self.value:.6g} ({how}, {self.n_batches:,} batches)"
+# The single samples of b = 1 are enumerated up to this many where a Hessian of one sample is known by its factors.
+SINGLE_SAMPLES = 10_000
+# Fewer batches than this that carry an estimate are worth a warning, where most of those drawn do not count.
+FEW_EFFECTIVE, MOST_DO_NOT_COUNT = 30, 0.25
 
 
 def number_of_batches(n_samples: int, sampling: Sampling, n_batches: int | None) -> int:
@@ -64,15 +46,16 @@ def expectation(
     *,
     ratio: bool = False,
     chunk_size: int | None = None,
+    weights: Weights | None = None,
 ) -> Estimate:
     """E_B[f(B)], or with `ratio` E_B[f]/E_B[g] of the two columns (f, g) that per_batch returns.
 
     per_batch: (m, b) -> (m,), or (m, 2) for a ratio. chunk_size: batches per call of it, 4096 by default. Beyond that
-    only the values themselves are kept: 8 bytes per batch, 16 for a ratio.
+    only the values themselves are kept: 8 bytes per batch, 16 for a ratio. With weights, f in their unit is averaged by
+    `esssim.statistics.shares`; without, batches are drawn as the scheme draws them.
     """
     chunk = CHUNK if chunk_size is None else _validate.integer("chunk_size", chunk_size, 1)
-    if seed is not None and not isinstance(seed, np.random.SeedSequence):
-        seed = _validate.integer("seed", seed, 0)
+    check_seed(seed)
     count = number_of_batches(n_samples, sampling, n_batches)
     if n_batches is None:
         # Each column is summed by fsum, so that the chunk size cannot change the last bit.
@@ -83,13 +66,15 @@ def expectation(
             raise ValueError(ZERO_GRADIENTS)
         return Estimate(means[0] / means[1] if ratio else means[0], 0.0, count, True)
     rng = np.random.default_rng(seed)
+    if weights is not None and weights.values.any():
+        return Shares.of(weights, sampling, count).estimate(per_batch, rng, chunk).drawn_from(_stream(seed))
     # Batches of one epoch depend on each other; the standard error is that of independent ones, of the same law.
     independent = WithoutReplacement(sampling.batch_size) if isinstance(sampling, Reshuffled) else sampling
     values = np.empty((count, 2) if ratio else count)
     for start in range(0, count, chunk):
         values[start : start + chunk] = per_batch(independent.draw(n_samples, min(chunk, count - start), rng))
     if not ratio:
-        return Estimate(float(values.mean()), _standard_deviation(values) / math.sqrt(count), count, False)
+        return _sampled(float(values.mean()), values, 1.0, seed)
     numerator, denominator = values.T
     if not denominator.any():
         raise ValueError(ZERO_GRADIENTS)
@@ -98,11 +83,48 @@ def expectation(
     # Delta method: the first-order error of a ratio of means is the mean of f − value·g over E[g].
     denominator *= value
     numerator -= denominator
-    return Estimate(value, _standard_deviation(numerator) / abs(mean) / math.sqrt(count), count, False)
+    return _sampled(value, numerator, abs(mean), seed)
+
+
+def check_seed(seed: int | np.random.SeedSequence | None) -> None:
+    """ValueError unless it is a seed; None stands for one that nobody knows."""
+    if seed is not None and not isinstance(seed, np.random.SeedSequence):
+        _validate.integer("seed", seed, 0)
+
+
+def warn_of_heavy_tail(name: str, found: Estimate) -> Estimate:
+    """The estimate itself, with a HeavyTailWarning where too few batches carry it."""
+    effective = found.n_effective
+    if effective is not None and effective < min(FEW_EFFECTIVE, MOST_DO_NOT_COUNT * found.n_batches):
+        warnings.warn(
+            f"{name} rests on {effective:.0f} of its {found.n_batches:,} batches: some samples outweigh all others, and "
+            f"the interval may be too short; a larger n_batches helps",
+            HeavyTailWarning,
+            stacklevel=3,
+        )
+    return found
+
+
+def _sampled(value: float, values: FloatArray, unit: float, seed: int | np.random.SeedSequence | None) -> Estimate:
+    """value with the error of the mean of values, in this unit; the values are overwritten."""
+    count = len(values)
+    error = _standard_deviation(values) / unit / math.sqrt(count)
+    np.sqrt(values, out=values)
+    effective = effective_number(values) if error > ROUNDING * abs(value) else float(count)
+    return Estimate(value, error, count, False, None, effective).drawn_from(_stream(seed))
+
+
+def _stream(seed: int | np.random.SeedSequence | None) -> Hashable:
+    """A name of the random numbers that come from a seed; those of None are like no others."""
+    if seed is None:
+        return Stream()
+    sequence = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+    return (repr(sequence.entropy), tuple(sequence.spawn_key))
 
 
 def _standard_deviation(values: FloatArray) -> float:
-    """With n − 1, and with squares that neither over- nor underflow; overwrites the values, which may be many."""
+    """With n − 1, and with squares that neither over- nor underflow; overwrites the values, which may be many,
+    with the squares of their scaled deviations."""
     exponent = math.frexp(max(abs(float(values.max())), abs(float(values.min()))))[1]
     np.ldexp(values, -exponent, out=values)
     values -= values.mean()

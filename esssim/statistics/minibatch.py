@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -12,16 +14,36 @@ from esssim import _validate
 from esssim._kernels.gradient_forms import gradient_forms
 from esssim._kernels.layout import in_cache_lines
 from esssim._validate import FloatArray, IntArray
-from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem, check_problem
+from esssim.problems import (
+    Curvature,
+    DiagonalLinearNetwork,
+    LinearRegression,
+    LowRankCurvature,
+    OperatorCurvature,
+    Problem,
+    check_problem,
+)
 from esssim.sampling import Sampling
 from esssim.spectra import largest_eigenvalues, prepare
-from esssim.statistics.estimate import Estimate, expectation, number_of_batches
+from esssim.statistics.estimate import (
+    SINGLE_SAMPLES,
+    check_seed,
+    expectation,
+    number_of_batches,
+    warn_of_heavy_tail,
+)
+from esssim.statistics.pointwise import full_batch_sharpness, ratio_of_means
+from esssim.statistics.uncertainty import Estimate
+from esssim.statistics.weights import sample_weights
 
 # Numbers in the gradients that are held at a time: 256 MB.
 GRADIENT_NUMBERS = 2**25
 SEPARABLE = (LinearRegression, DiagonalLinearNetwork)
 Forms = Callable[[IntArray], tuple[FloatArray, FloatArray]]
 Seed = int | np.random.SeedSequence | None
+Draws = Literal["shares", "uniform"]
+# λ_max of a matrix of this size takes a few milliseconds.
+QUICK_SIZE = 300
 
 
 def minibatch_sharpness(
@@ -30,28 +52,26 @@ def minibatch_sharpness(
     sampling: Sampling,
     *,
     n_batches: int | None = None,
-    seed: Seed = None,
+    seed: Seed = 0,
     chunk_size: int | None = None,
+    draws: Draws = "shares",
 ) -> Estimate:
     """Mini-batch sharpness (MiniBS) M_b = E_B λ_max(H_B).
 
     theta: (p,). n_batches=None enumerates every batch (exact) where that is affordable, otherwise batches are drawn
-    from `seed`. chunk_size bounds the memory: so many batches at a time (4096 by default), beside 8 bytes for each value.
-    It changes no number (beyond rounding, for networks). Raises ValueError for bad arguments and for too many batches to enumerate, with their number.
+    from `seed`. draws: "shares" gives each sample draws of its own, by its weight (`esssim.statistics.shares`), and
+    enumerates where there are no more batches than n_batches; "uniform" draws batches as SGD does. The value and the
+    interval never lie below λ_max(H) where that costs little. chunk_size bounds the memory: so many batches at a time
+    (4096 by default), beside 8 bytes for each value. Raises ValueError for bad arguments and for too many batches to
+    enumerate, with their number; warns (HeavyTailWarning) where under 30 batches carry the estimate.
     Source: Andreyev & Beneventano, arXiv 2412.20553 v1.
     """
     check_problem(problem)
     curvature = problem.curvature(problem.check_point(theta))
-    count = number_of_batches(problem.n_samples, sampling, n_batches)
-    prepared = prepare(curvature, sampling.batch_size, count)
-    return expectation(
-        lambda batches: largest_eigenvalues(prepared, batches),
-        problem.n_samples,
-        sampling,
-        n_batches,
-        seed,
-        chunk_size=chunk_size,
-    )
+    plan = _Plan.of(curvature, sampling, n_batches, draws)
+    prepared = prepare(curvature, sampling.batch_size, plan.count)
+    found = plan.average(lambda batches: largest_eigenvalues(prepared, batches), seed, chunk_size, semidefinite=True)
+    return found if draws == "uniform" else warn_of_heavy_tail("minibatch_sharpness", found.within(*plan.bounds(found)))
 
 
 def batch_sharpness(
@@ -61,13 +81,14 @@ def batch_sharpness(
     *,
     average: Literal["ratios", "parts"] = "ratios",
     n_batches: int | None = None,
-    seed: Seed = None,
+    seed: Seed = 0,
     chunk_size: int | None = None,
+    draws: Draws = "shares",
 ) -> Estimate:
     """Batch sharpness: E_B[g_BᵀH_Bg_B/‖g_B‖²] ("ratios"), or E_B[g_BᵀH_Bg_B]/E_B‖g_B‖² ("parts").
 
-    theta: (p,). The mean of ratios never exceeds MiniBS, the ratio of means can. n_batches, seed, chunk_size: as in
-    `minibatch_sharpness`. Raises ValueError where a gradient vanishes and the ratio is 0/0.
+    theta: (p,). The mean of ratios never exceeds MiniBS, the ratio of means can. n_batches, seed, chunk_size, draws: as
+    in `minibatch_sharpness`. Raises ValueError where a gradient vanishes and the ratio is 0/0.
     Source: Andreyev & Beneventano, arXiv 2412.20553 v3.
     """
     _validate.choice("average", average, ("ratios", "parts"))
@@ -84,9 +105,70 @@ def batch_sharpness(
             raise ValueError(f"batch_sharpness is 0/0 at theta: the gradient of batch {batch} is zero")
         return quadratic / squared_norm
 
-    return expectation(
-        forms, problem.n_samples, sampling, n_batches, seed, ratio=average == "parts", chunk_size=chunk_size
-    )
+    plan = _Plan.of(problem.curvature(point), sampling, n_batches, draws)
+    if average == "ratios":
+        found = plan.average(forms, seed, chunk_size)
+    elif draws == "shares" and plan.n_batches is not None and not isinstance(plan.curvature, OperatorCurvature):
+        check_seed(seed)
+        return Estimate(ratio_of_means(problem, point, sampling), 0.0, 0, True)
+    else:
+        found = expectation(forms, problem.n_samples, sampling, plan.n_batches, seed, ratio=True, chunk_size=chunk_size)
+    return found if draws == "uniform" else warn_of_heavy_tail("batch_sharpness", found)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How the batches of a statistic of at most |λ|_max(H_B) are taken; n_batches None: all of them, `count`."""
+
+    curvature: Curvature
+    sampling: Sampling
+    n_batches: int | None
+    count: int
+    draws: Draws
+
+    @classmethod
+    def of(cls, curvature: Curvature, sampling: Sampling, n_batches: int | None, draws: Draws) -> _Plan:
+        _validate.choice("draws", draws, ("shares", "uniform"))
+        count, every = number_of_batches(curvature.n_samples, sampling, n_batches), sampling.count(curvature.n_samples)
+        cheap = SINGLE_SAMPLES if sampling.batch_size == 1 and isinstance(curvature, LowRankCurvature) else 0
+        if draws == "shares" and every <= max(count, cheap):
+            return cls(curvature, sampling, None, every, draws)
+        return cls(curvature, sampling, n_batches, count, draws)
+
+    def average(
+        self,
+        per_batch: Callable[[IntArray], FloatArray],
+        seed: Seed,
+        chunk_size: int | None,
+        *,
+        semidefinite: bool = False,
+    ) -> Estimate:
+        """E f(B); semidefinite: whether f(B) is the λ_max(H_B), so that no sample of positive curvature lowers it."""
+        n, sampling = self.curvature.n_samples, self.sampling
+        if self.n_batches is None or self.draws == "uniform":
+            return expectation(per_batch, n, sampling, self.n_batches, seed, chunk_size=chunk_size)
+        scale = self.curvature.scale()
+        weights = sample_weights(self.curvature.scaled(scale), self.n_batches * sampling.batch_size)
+        if weights is not None:
+            weights = replace(weights, sandwiched=weights.sandwiched and semidefinite)
+        scaled = expectation(
+            lambda batches: per_batch(batches) / scale, n, sampling, self.n_batches, seed,
+            chunk_size=chunk_size, weights=weights,
+        )  # fmt: skip
+        return scaled * scale
+
+    def bounds(self, found: Estimate) -> tuple[float, float]:
+        """λ_max(H) where it costs little, and no upper bound: MiniBS is at least λ_max(H)."""
+        if found.exact or self.n_batches is None or not self._sharpness_costs_little(self.n_batches):
+            return -math.inf, math.inf
+        return full_batch_sharpness(self.curvature), math.inf
+
+    def _sharpness_costs_little(self, n_batches: int) -> bool:
+        """Whether λ_max(H) takes milliseconds, or a twentieth of the time of the batches."""
+        n, p, b = self.curvature.n_samples, self.curvature.n_params, self.sampling.batch_size
+        if isinstance(self.curvature, OperatorCurvature):
+            return 20 * n <= n_batches * b
+        return min(n, p) <= QUICK_SIZE or 20 * min(n, p) ** 3 <= n_batches * min(b, p) ** 3
 
 
 def _compiled_forms(problem: Problem, theta: FloatArray, average: str) -> Forms | None:

@@ -10,6 +10,7 @@ from esssim.problems import BlockCurvature, Curvature, LowRankCurvature, Operato
 from esssim.sampling import Sampling, check_sampling
 from esssim.spectra import lanczos_largest_eigenvalue, largest_eigenvalue, largest_eigenvalues
 
+ZERO_GRADIENTS = "batch_sharpness is 0/0 at theta: the gradient of every batch is zero"
 # Above this many parameters, forming and decomposing a p×p matrix loses to Lanczos on the structured form.
 DENSE_LIMIT = 1500
 
@@ -64,6 +65,17 @@ def interaction_aware_sharpness(problem: Problem, theta: npt.ArrayLike, sampling
     return forms.expected_quadratic_form / forms.expected_squared_norm
 
 
+def ratio_of_means(problem: Problem, theta: FloatArray, sampling: Sampling) -> float:
+    """E[g_BᵀH_Bg_B]/E‖g_B‖² without batches, from the second and third moments of batch means.
+
+    With Δᵢ = Hᵢ − H, δᵢ = gᵢ − g: E[g_BᵀH_Bg_B] = gᵀHg + c·mean(2gᵀΔᵢδᵢ + δᵢᵀHδᵢ) + c₃·mean(δᵢᵀΔᵢδᵢ).
+    """
+    forms = _GradientForms(problem, theta, sampling)
+    if forms.expected_squared_norm == 0.0:
+        raise ValueError(ZERO_GRADIENTS)
+    return forms.expected_batch_form() / forms.expected_squared_norm
+
+
 class _GradientForms:
     """‖g‖², E‖g_B‖² = tr G_b and E[g_BᵀHg_B] = tr(H G_b), in units where the largest gradient entry is 1."""
 
@@ -78,9 +90,22 @@ class _GradientForms:
         scale = curvature.scale()
         mean = gradients.mean(axis=0)
         forms = _mean_quadratic_forms(curvature.scaled(scale), np.vstack([gradients, mean]))
+        self._coefficients = c, sampling.third_moment_coefficient(problem.n_samples)
+        self._curvature, self._gradients, self._forms, self._scale = curvature, gradients, forms, scale
         self.full_squared_norm = float(mean @ mean)
         self.expected_squared_norm = float((1 - c) * self.full_squared_norm + c * (gradients**2).sum(axis=1).mean())
         self.expected_quadratic_form = float((1 - c) * forms[-1] + c * forms[:-1].mean()) * scale
+
+    def expected_batch_form(self) -> float:
+        """E[g_BᵀH_Bg_B], in the same units."""
+        (c, c_3), gradients = self._coefficients, self._gradients
+        images = self._curvature.scaled(self._scale).images(gradients)
+        own = float((images * gradients).sum(axis=1).mean())  # mean gᵢᵀHᵢgᵢ
+        cross = float(images.mean(axis=0) @ gradients.mean(axis=0))  # gᵀ mean Hᵢgᵢ
+        full, spread = float(self._forms[-1]), float(self._forms[:-1].mean())  # gᵀHg, mean gᵢᵀHgᵢ
+        second = 2 * (cross - full) + (spread - full)
+        third = own - 2 * cross - spread + 2 * full
+        return (full + c * second + c_3 * third) * self._scale
 
 
 def _mean_quadratic_forms(curvature: Curvature, vectors: FloatArray) -> FloatArray:
