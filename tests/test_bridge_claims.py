@@ -16,8 +16,8 @@ import xarray
 from esssim import claims, report
 from esssim.claims import Claim, Measurement, exit_code, network_directions, network_flow, networks
 from esssim.claims.network_flow import NetworkFlow, beside
-from esssim.claims.network_runs import STATISTICS, NetworkExperiment
 from esssim.claims.ratios import all_of
+from esssim.experiments.networks import STATISTICS, NetworkExperiment
 from esssim.report.__main__ import main
 from esssim.simulation import Ramp
 from tests.conftest import Run

@@ -10,8 +10,10 @@ from esssim import flow
 from esssim._intervals import student_quantile
 from esssim._validate import FloatArray
 from esssim.claims.declare import claim
-from esssim.claims.flow_runs import STATISTICS, FlowExperiment, run_batch_sharpness, run_flow, run_sgd
-from esssim.claims.flow_settings import (
+from esssim.claims.model import Measurement, Predicted, Row
+from esssim.claims.ratios import all_of, ratio_of, verdict_of
+from esssim.experiments.flow import STATISTICS, FlowExperiment, run_batch_sharpness, run_flow, run_sgd
+from esssim.experiments.flow_settings import (
     AT_THE_WALL,
     BIAS,
     DIABETES,
@@ -30,8 +32,6 @@ from esssim.claims.flow_settings import (
     WEAK,
     WIDER,
 )
-from esssim.claims.model import Measurement, Predicted, Row
-from esssim.claims.ratios import all_of, ratio_of, verdict_of
 from esssim.papers import OURS
 from esssim.problems import DiagonalLinearNetwork
 

@@ -9,8 +9,10 @@ import numpy as np
 
 from esssim.claims.declare import claim
 from esssim.claims.flow import levels_of, name_of
-from esssim.claims.flow_runs import STATISTICS, FlowExperiment, run_flow, run_sgd
-from esssim.claims.flow_settings import (
+from esssim.claims.model import Measurement, Outcome, Predicted, Row
+from esssim.claims.ratios import ratio_of, verdict_of
+from esssim.experiments.flow import STATISTICS, FlowExperiment, run_flow, run_sgd
+from esssim.experiments.flow_settings import (
     AT_THE_WALL,
     GRID,
     NEAR,
@@ -22,8 +24,6 @@ from esssim.claims.flow_settings import (
     WEAK,
     WIDER,
 )
-from esssim.claims.model import Measurement, Outcome, Predicted, Row
-from esssim.claims.ratios import ratio_of, verdict_of
 from esssim.papers import OURS
 
 # Fixed from five settings (spiked-40x20 at three speeds, gaussian-40x20 at ε = 0.01, b = 1 and 2), before all others ran.

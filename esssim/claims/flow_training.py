@@ -11,9 +11,9 @@ import numpy as np
 from esssim import flow
 from esssim._validate import FloatArray
 from esssim.claims.declare import claim
-from esssim.claims.flow_runs import STATISTICS
 from esssim.claims.model import Measurement, Predicted, Row
 from esssim.claims.ratios import ratio_of, verdict_of
+from esssim.experiments.flow import STATISTICS
 from esssim.papers import OURS
 from esssim.problems import Perceptron
 from esssim.sampling import WithoutReplacement

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from esssim import _validate
+from esssim._rows import Row as Row
 from esssim.papers import Paper, Source
 
 # "skipped": not measured, because what it needs is not installed; never a pass.
 Outcome = Literal["holds", "refuted", "inconclusive", "skipped"]
 Expectation = Literal["holds", "refuted", "open"]
-Row = dict[str, str | int | float | bool]
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from esssim import gap
 from esssim._validate import FloatArray
 from esssim.claims.declare import claim
 from esssim.claims.model import Expectation, Measurement, Outcome, Predicted, Row
-from esssim.claims.network_runs import MEAN_SQUARE, STATISTICS, NetworkExperiment, described, run_network
 from esssim.claims.networks import EXTRA, NEVER_MEASURED, SOURCES, TOLERANCE, network_level
 from esssim.claims.ratios import ratio_of, verdict_of
+from esssim.experiments.networks import MEAN_SQUARE, STATISTICS, NetworkExperiment, described, run_network
 from esssim.papers import OURS
 from esssim.sampling import WithoutReplacement
 from esssim.settling import MINIMUM_ESS

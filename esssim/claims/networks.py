@@ -7,9 +7,9 @@ from typing import Any
 from esssim.claims.declare import claim
 from esssim.claims.levels import decide_level
 from esssim.claims.model import Cell, Expectation, Measurement, Outcome, Predicted, Row
-from esssim.claims.network_runs import MEAN_SQUARE, STATISTICS, NetworkExperiment, described, run_network
 from esssim.claims.ramp import FAR, from_prototype
-from esssim.claims.trajectories import mean_trajectory
+from esssim.experiments.networks import MEAN_SQUARE, STATISTICS, NetworkExperiment, described, run_network
+from esssim.experiments.trajectories import mean_trajectory
 from esssim.papers import ANDREYEV_V1, ANDREYEV_V3, COHEN, LEE_JANG, MOMENTUM, OURS, Paper, Source
 from esssim.settling import MINIMUM_ESS, Level, level
 

@@ -13,15 +13,13 @@ from esssim._intervals import half_width
 from esssim.claims.declare import claim
 from esssim.claims.levels import decide_level
 from esssim.claims.model import Cell, Measurement, Outcome, Predicted, Row
-from esssim.claims.trajectories import mean_trajectory
 from esssim.experiments import FOLLOWED, LEVELS, RISE, RampExperiment, ramp_level, run_ramp
+from esssim.experiments.ramp import BATCH_SIZES, QUICK, SAMPLES, TOLERANCE
+from esssim.experiments.ramp import ramp_experiment as experiment
+from esssim.experiments.trajectories import mean_trajectory
 from esssim.papers import ANDREYEV_V1, ANDREYEV_V3, COHEN, OURS, Paper, Source
 from esssim.simulation import simulate
 
-TOLERANCE = 0.05
-BATCH_SIZES = (1, 2, 4, 8, 16, 32)
-SAMPLES = {"gaussian-100x50": 100, "gaussian-50x100": 50, "diabetes": 442}
-QUICK = {("gaussian-100x50", 1), ("gaussian-100x50", 8), ("gaussian-100x50", 100), ("diabetes", 1)}
 MEAN_SQUARE = "mean_square_sharpness_gauss_newton"
 
 # A prototype within NEAR of the edge predicts "holds", one FAR from it or farther "refuted"; between, or where there was
@@ -58,12 +56,6 @@ def method(run: RampExperiment, hessians: str = "Gauss–Newton Hessians") -> st
         f"least); mean of (η/2)·statistic past {FOLLOWED:g} times the first edge, with a 95 % interval; Q_b with "
         f"{hessians}"
     )
-
-
-def experiment(setting: str, b: int, quick: bool) -> RampExperiment:
-    """The ramp of a claim; a quick one is shorter."""
-    full = RampExperiment(setting, b)
-    return full.quick() if quick else full
 
 
 def trajectory(run: RampExperiment, statistic: str) -> list[Row]:

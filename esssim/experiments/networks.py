@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import xarray
+from pydantic.dataclasses import dataclass
 
 from esssim import store
+from esssim._progress import Progress
 from esssim._validate import FloatArray
+from esssim.experiments.base import Configuration
+from esssim.experiments.errors import in_plain_words
+from esssim.experiments.sections import STRICT, Count, Momentum, NotNegative, Positive, Seed, Widths
 from esssim.sampling import WithoutReplacement
 from esssim.simulation import Ramp
 
@@ -36,8 +41,9 @@ TOLERANCE_OF_VECTORS = 1e-3
 START, START_DIRECTIONS = 0.7, 32
 
 
-@dataclass(frozen=True)
-class NetworkExperiment:
+@in_plain_words
+@dataclass(frozen=True, config=STRICT)
+class NetworkExperiment(Configuration):
     """SGD on a perceptron from `n_replicas` initialisations (PyTorch's default times `gain`, seeds 0, 1, …).
 
     data: a table with classes, its first n_samples rows of a fixed permutation. step_size: η; 0 stands for the η at
@@ -46,27 +52,29 @@ class NetworkExperiment:
     (0: as before). Levels are averages over n_records records from step `after` on, those of Q_b in `n_directions`.
     """
 
-    batch_size: int
-    step_size: float = 0.0
-    start: float = START
-    n_steps: int = 60_000
-    after: int = 15_000
-    data: str = "digits"
-    n_samples: int = 128
-    hidden: tuple[int, ...] = (16,)
-    activation: str = "tanh"
+    kind: ClassVar[str] = "network"
+
+    batch_size: Count
+    step_size: NotNegative = 0.0
+    start: Positive = START
+    n_steps: Count = 60_000
+    after: Seed = 15_000
+    data: Literal["digits", "wine", "breast_cancer"] = "digits"
+    n_samples: Count = 128
+    hidden: Widths = (16,)
+    activation: Literal["tanh", "gelu", "relu"] = "tanh"
     loss: Literal["squared", "cross_entropy"] = "squared"
-    gain: float = 0.5
-    momentum: float = 0.0
-    label_noise: float = 0.0
-    rise: float = 1.0
-    change_at: int = 0
-    eta_factor: float = 1.0
-    later_batch_size: int = 0
-    n_replicas: int = 4
-    n_records: int = 24
-    n_batches: int = 4
-    seed: int = 20261124
+    gain: Positive = 0.5
+    momentum: Momentum = 0.0
+    label_noise: NotNegative = 0.0
+    rise: Positive = 1.0
+    change_at: Seed = 0
+    eta_factor: Positive = 1.0
+    later_batch_size: Seed = 0
+    n_replicas: Count = 4
+    n_records: Count = 24
+    n_batches: Count = 4
+    seed: Seed = 20261124
 
     @cached_property
     def problem(self) -> TorchProblem:
@@ -143,6 +151,10 @@ class NetworkExperiment:
     def decides(self) -> list[object]:
         """Everything that decides the run."""
         return [asdict(self), self.problem.fingerprint, self.starts.tolist(), self.first_step_size, list(STATISTICS)]
+
+    def run(self, progress: Progress = False) -> xarray.Dataset:
+        """The records of the runs, as `bridge.train` gives them."""
+        return run_network(self)
 
 
 @cache
