@@ -122,8 +122,18 @@ PAPERS: tuple[Paper, ...] = (
 )
 
 
+def papers(source: str) -> list[Paper]:
+    """The papers that a source line refers to."""
+    return [paper for paper in PAPERS if any(mark in source for mark in paper.marks)]
+
+
+def keys(source: str) -> list[str]:
+    """The BibTeX keys of `bibtex(source)`."""
+    return ["esssim", *(paper.key for paper in papers(source))]
+
+
 def bibtex(source: str) -> list[str]:
     """The entries to cite for a claim from `source`: esssim, then each paper that its source line refers to."""
     from esssim import __version__
 
-    return [ESSSIM % __version__, *(paper.bibtex for paper in PAPERS if any(mark in source for mark in paper.marks))]
+    return [ESSSIM % __version__, *(paper.bibtex for paper in papers(source))]

@@ -68,8 +68,9 @@ class TestVerify:
         assert "no verdict: 31 effective samples" in out
         assert "1.22 … 1.26" in out
         assert "6 claims in " in out.splitlines()[-1]
-        assert err.splitlines()[0] == "[1/6] settles/table-a/b=1 ..."
-        assert len(err.splitlines()) == 12
+        assert err.splitlines()[0] == "6 claims, about 30 s (as timed on two cores)"
+        assert err.splitlines()[1] == "[1/6] settles/table-a/b=1 ..."
+        assert len(err.splitlines()) == 13
 
     def test_a_narrow_terminal_keeps_the_words(self) -> None:
         text = io.StringIO()
@@ -185,13 +186,13 @@ class TestVerify:
         fake(*AS_PREDICTED[:2], Claim("a/b", "", "", "", "", "holds", "", None, work))
         code, out, err = run("verify", "--out", tmp_path)
         assert (code, out) == (130, "")
-        assert err.splitlines()[-1] == f"interrupted: 2 of 3 claims are in {tmp_path}"
+        assert err.splitlines()[-1] == f"interrupted: 2 of 3 claims are in {tmp_path}; --resume goes on"
         entries = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["claims"]
         assert [entry["id"] for entry in entries] == [item.id for item in AS_PREDICTED[:2]]
 
     def test_nothing_to_verify(self, run: Run, fake: Callable[..., None]) -> None:
         fake(claim("a/b", "holds", Measurement("holds", ""), in_quick=False))
-        assert run("verify", "--quick") == (2, "", "error: there is no claim to verify\n")
+        assert run("verify", "--quick") == (2, "", "error: there is no claim to verify; without --quick there is\n")
 
     def test_a_real_claim(self, run: Run, tmp_path: Path) -> None:
         code, out, _ = run("verify", "minibs-at-least-sharpness", "--quick", "--json", "--out", tmp_path)

@@ -33,7 +33,7 @@ class _Temporary(caching.UserProvidedCacheLocator):
 
 
 class _Places(caching.CompileResultCacheImpl):
-    _locator_classes = (*caching.CacheImpl._locator_classes, _Temporary)
+    _locator_classes: list[Any] = [*caching.CacheImpl._locator_classes, _Temporary]  # noqa: RUF012  numba asks for one
 
 
 class _Cache(caching.FunctionCache):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from esssim import _validate
+from esssim.claims.names import matching, same
 
 # "skipped": not measured, because what it needs is not installed; never a pass.
 Outcome = Literal["holds", "refuted", "inconclusive", "skipped"]
@@ -134,26 +135,24 @@ class Registry(Mapping[str, Claim]):
         return len(self._claims)
 
     def select(self, names: list[str] | None, quick: bool = False, extra: str | None = None) -> list[Claim]:
-        """The claims named by id or by family ("mean-square-settles"), in registry order; all without names.
+        """The claims that are named, in registry order; all without names.
 
-        quick: of a family, or of all, only those that a short run can decide; what is named by its id is always there.
+        names: ids, beginnings of ids up to a slash, or what a statistic is called (`claims.names`).
+        quick: only those that a short run can decide; what is named by its id is always there.
         extra: only the claims that need this optional part of the package.
         Raises ValueError for an unknown name, with the nearest one.
         """
         if isinstance(names, str):
             raise ValueError(f"names must be a list of claim ids or families, got the string {names!r}")
-        families = tuple(dict.fromkeys(claim.family for claim in self.values()))
-        if names is not None:
-            for name in names:
-                _validate.choice("claim", name, (*families, *self))
+        meant = {name: matching(name, self) for name in names or ()}
+        by_id = {found[0] for name, found in meant.items() if len(found) == 1 and same(name, found[0])}
+        chosen = set(self) if names is None else {each for found in meant.values() for each in found}
         return [
             claim
             for claim in self.values()
-            if (extra is None or claim.extra == extra)
-            and (
-                (names is not None and claim.id in names)
-                or ((names is None or claim.family in names) and (claim.in_quick or not quick))
-            )
+            if claim.id in chosen
+            and (extra is None or claim.extra == extra)
+            and (claim.in_quick or not quick or claim.id in by_id)
         ]
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Protocol
 
 from esssim._errors import in_one_line, tracebacks_are_wanted
-from esssim._threads import one_blas_thread
 from esssim.claims.model import Claim, Measurement, Registry, Verdict
 
 
@@ -33,6 +33,7 @@ def verify_claims(
     quick: bool = False,
     progress: Progress | None = None,
     extra: str | None = None,
+    known: Mapping[str, Verdict] | None = None,
 ) -> list[Verdict]:
     """Measure the named claims (ids or families; all by default): the list of their verdicts.
 
@@ -40,10 +41,13 @@ def verify_claims(
     full. progress is called with
     (claim, None) before and (claim, verdict) after each. A claim whose measurement raises an exception has it as its
     `error`, and the others go on; one whose extra is not installed is "skipped". extra: only the claims of this optional
-    part of the package. Raises ValueError for an unknown name.
+    part of the package. known: verdicts by id that are taken as they are. Raises ValueError for an unknown name.
     """
     verdicts = []
     for claim in registry.select(names, quick, extra):
+        if known and claim.id in known:
+            verdicts.append(known[claim.id])
+            continue
         if progress is not None:
             progress(claim, None)
         verdicts.append(_measured(claim, quick))
@@ -57,15 +61,28 @@ def _measured(claim: Claim, quick: bool) -> Verdict:
     absent = missing(claim.extra) if claim.extra else None
     if absent:
         return Verdict(claim, Measurement("skipped", absent), 0.0)
+    from esssim._threads import one_blas_thread  # looks at the libraries of scipy: half a second to import
+
     try:
         with one_blas_thread():
             measurement = claim.measure(quick and claim.in_quick)
     except Exception as caught:
+        if _is_an_interrupt(caught):
+            raise KeyboardInterrupt from caught
         if tracebacks_are_wanted():
             raise
         error = in_one_line(caught)
         measurement = Measurement("inconclusive", f"could not be measured: {error}")
     return Verdict(claim, measurement, time.perf_counter() - started, error)
+
+
+def _is_an_interrupt(error: BaseException | None) -> bool:
+    """Whether an error comes from clearing up after an interrupt: workers that are just starting can fail at that."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def exit_code(verdicts: list[Verdict]) -> int:
