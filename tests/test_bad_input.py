@@ -580,4 +580,4 @@ def test_verdicts_that_cannot_be_written(
     assert (code, out) == (2, "")
     assert error.splitlines()[-1] == "error: " + out_is_no_folder("results", "File exists")
     assert "Traceback" not in error
-    assert [path.name for path in (tmp_path / "results").iterdir()] == ["claims"]
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {"claims", "verdicts.jsonl"}

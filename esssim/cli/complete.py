@@ -37,12 +37,14 @@ def tables(incomplete: str) -> list[str]:
     """The bundled tables; files are offered by the shell's own rules where none begins so."""
     from glob import glob
 
-    from esssim.cli.measure import SIZES
+    from esssim.cli.measure import FILES, SIZES
 
-    files = [path for suffix in ("csv", "parquet", "npz") for path in glob(f"{incomplete}*.{suffix}")]
+    files = [path for suffix in FILES for path in glob(f"{incomplete}*{suffix}")]
     folders = glob(f"{incomplete}*/") if incomplete else []
     return [name for name in SIZES if name.startswith(incomplete)] + sorted(files) + folders
 
 
 def models(incomplete: str) -> list[str]:
-    return [name for name in ("regression", "network", "mlp") if name.startswith(incomplete)]
+    from esssim.cli.measure import MODELS
+
+    return [name for name in MODELS if name.startswith(incomplete)]

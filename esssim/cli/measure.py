@@ -12,6 +12,7 @@ from esssim.cli.common import AsJson, OutFolder, prepare_folder, print_json
 
 # The bundled tables and their samples: what is wrong with a batch size is said before anything is loaded.
 SIZES = {"diabetes": 442, "breast_cancer": 569, "wine": 178, "digits": 1797}
+FILES = (".csv", ".parquet", ".npz")
 MODELS = ("regression", "network", "mlp")
 
 HELP = """Sharpness and critical step size of a table of your own.
@@ -118,7 +119,7 @@ def _check(table: str, target: str | None, sizes: list[int] | None, model: str, 
             _validate.choice("table", table, tuple(SIZES))
         except ValueError as error:
             raise ValueError(f"{error} (or give a .csv, .parquet or .npz file)") from None
-    if not path.is_file() and path.suffix:
+    if not path.is_file() and path.suffix.lower() in FILES:
         raise ValueError(f"path must be an existing file, got {table!r}")
     if target is None:
         raise ValueError(f"target must name a column of {path.name}, got none (--target COLUMN)")
