@@ -80,6 +80,21 @@ def test_the_command_line_works(read_only: Path) -> None:
     assert len(done.stderr.splitlines()) <= 1  # what is being done
 
 
+def test_figures_of_a_user_without_a_home_keep_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from figures import cache
+
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.home", nobody)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("ESSSIM_CACHE", raising=False)
+    with pytest.raises(OSError, match="Not a directory"):
+        cache.folder().mkdir(parents=True)
+    with cache._runs_are_kept():
+        assert "ESSSIM_CACHE" not in os.environ
+
+
 class TestPlace:
     def test_a_folder_that_others_can_write_to_is_not_read(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

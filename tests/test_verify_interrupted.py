@@ -203,6 +203,14 @@ class TestResume:
     def test_needs_a_folder(self, run: Run) -> None:
         assert run("verify", "--resume") == (2, "", "error: --resume needs the folder of the earlier run: --out DIR\n")
 
+    def test_without_it_a_folder_begins_anew(self, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr("esssim.claims.registry", registry(*AS_PREDICTED))
+        assert "replaced" not in run("verify", "--out", tmp_path)[2]
+        err = run("verify", "settles/table-a", "--out", tmp_path)[2]
+        assert "its 4 verdicts will be replaced; --resume would go on from them" in err
+        assert len((tmp_path / NAME).read_text(encoding="utf-8").splitlines()) == 2
+        assert "2 of 4 claims were measured before" in run("verify", "--out", tmp_path, "--resume")[2]
+
     def test_a_failed_claim_is_measured_again(self, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         outcomes = iter([RuntimeError("no"), Measurement("holds", "now")])
 

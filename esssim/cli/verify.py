@@ -51,7 +51,7 @@ def verify(
     quick: Annotated[
         bool,
         typer.Option(
-            "--quick", help="Shorter runs, only what they can decide: minutes, half of them for torch networks."
+            "--quick", help="Shorter runs, only what they can decide: two minutes, half of that for torch networks."
         ),
     ] = False,
     as_json: AsJson = False,
@@ -144,6 +144,8 @@ def _measure(
     from esssim.report.terminal import claim_progress
 
     journal = None if out is None else Journal(out, fresh=not resume)
+    if out is not None and not resume and (count := Journal.length(out)):
+        print(f"{out}: its {count} verdicts will be replaced; --resume would go on from them", file=sys.stderr)
     known = _taken_up(journal, selected, quick) if journal is not None and resume else {}
     verdicts += known.values()
     left = [claim for claim in selected if claim.id not in known]

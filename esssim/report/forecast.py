@@ -27,11 +27,11 @@ def expected_seconds(claims: Sequence[Claim], quick: bool) -> dict[str, float]:
 def announcement(claims: Sequence[Claim], quick: bool) -> str:
     """One line before the work: how many claims, and about how long they take."""
     seconds = expected_seconds(claims, quick)
-    networks = [claim for claim in claims if claim.extra and seconds[claim.id] > 0]
+    networks = [claim for claim in claims if claim.extra and missing(claim.extra) is None]
     words = f"{len(claims)} {'claim' if len(claims) == 1 else 'claims'}, about {spoken(sum(seconds.values()))}"
     if networks and len(networks) < len(claims):
         own = sum(seconds[claim.id] for claim in networks)
-        words += f", of which {spoken(own)} for the {len(networks)} of torch networks"
+        words += f", of which {spoken(own)} for {len(networks)} of torch networks"
     return f"{words} (as timed on two cores)"
 
 

@@ -41,6 +41,11 @@ class Journal:
         self._lines = [] if fresh else _whole_lines(self._path)
         self._begun = False
 
+    @staticmethod
+    def length(folder: Path) -> int:
+        """How many verdicts an earlier run left in a folder."""
+        return len(_whole_lines(folder / NAME))
+
     def known(self, claims: Iterable[Claim], quick: bool) -> tuple[dict[str, Verdict], dict[str, list[str]]]:
         """(verdicts that need not be measured again, why others of these claims do: their ids by reason)."""
         entries = {entry["id"]: entry for entry in self._lines}

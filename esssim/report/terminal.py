@@ -155,7 +155,9 @@ def show_claims(claims: list[Claim]) -> None:
     for claim in claims:
         # An id is one word, on whatever terminal: it is there to be searched for and copied.
         console.print(Text(claim.id, style="bold"), soft_wrap=True)
-        console.print(Padding(Text(f"we expect: {EXPECTED[claim.expected]}. {claim.statement}"), (0, 0, 0, 4)))
+        console.print(
+            Padding(Text(f"we expect: {EXPECTED[claim.expected]}. {claim.statement}"), (0, 0, 0, 4), expand=False)
+        )
 
 
 def show_figures(figures: Mapping[str, str]) -> None:
