@@ -15,6 +15,7 @@ import xarray
 
 from esssim import _validate
 from esssim._progress import Progress, shown
+from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray, IntArray
 from esssim.flow import rows
 from esssim.flow.bursts import burst_correction
@@ -33,6 +34,7 @@ from esssim.stability.edges import check_momentum
 STATISTICS = (*EXACT, *SAMPLED, "next_order_correction", "error_estimate", "burst_correction")
 
 
+@one_blas_thread()
 def solve(
     problem: Problem,
     theta0: npt.ArrayLike,

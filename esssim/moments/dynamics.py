@@ -18,6 +18,7 @@ import numpy.typing as npt
 import xarray
 
 from esssim import _validate
+from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.moments.modes import Modes, quadratic_modes
 from esssim.problems import Problem
@@ -27,6 +28,7 @@ from esssim.stability.edges import check_momentum
 from esssim.stability.linearised import transition_matrices
 
 
+@one_blas_thread()
 def evolve(
     problem: Problem,
     theta0: npt.ArrayLike,

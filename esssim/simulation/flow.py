@@ -7,6 +7,7 @@ import numpy.typing as npt
 from scipy.integrate import solve_ivp
 
 from esssim import _validate
+from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.problems import Problem, check_problem
 
@@ -14,6 +15,7 @@ from esssim.problems import Problem, check_problem
 ESCAPE = 1e20
 
 
+@one_blas_thread()
 def gradient_flow(problem: Problem, theta0: npt.ArrayLike, *, gradient_tolerance: float = 1e-10) -> FloatArray:
     """The limit of dθ/dt = −∇L(θ) from theta0 (p,), to ‖∇L‖ ≤ gradient_tolerance times its start: the η → 0 limit of
     training.

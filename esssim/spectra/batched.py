@@ -206,5 +206,7 @@ def _direction_beside(basis: FloatArray) -> FloatArray:
 
 def _first_vectors(start: FloatArray | None, m: int, p: int, tolerance: float, seed: int) -> FloatArray:
     random = np.random.default_rng(seed).standard_normal(p)
-    first = random if start is None else mixed(start, random, tolerance)
+    if start is None:
+        return np.tile(random / np.linalg.norm(random), (m, 1))
+    first = mixed(start, random, tolerance)
     return np.array(np.broadcast_to(first / np.linalg.norm(first, axis=-1, keepdims=True), (m, p)))

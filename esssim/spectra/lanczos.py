@@ -142,7 +142,7 @@ def _in_small_spaces(apply: Product, size: int, tolerance: float) -> tuple[float
     def product(block: FloatArray) -> FloatArray:
         return np.stack([apply(vector) for vector in block])
 
-    if 2 + SPARE + BLOCK > size:
+    if size < 2 + SPARE + BLOCK:
         dense = product(np.eye(size))
         values, vectors = np.linalg.eigh((dense + dense.T) / 2)
     else:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import scipy.linalg
 
 from esssim import _validate
+from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.problems import BlockCurvature, Curvature, LowRankCurvature, OperatorCurvature, Problem, check_problem
 from esssim.sampling import Sampling, check_sampling
@@ -48,6 +49,7 @@ def mean_square_sharpness(
     hessian: Literal["full", "gauss_newton"] = "full",
     certify: Literal[True],
 ) -> Enclosure: ...
+@one_blas_thread()
 def mean_square_sharpness(
     problem: Problem,
     theta: npt.ArrayLike,

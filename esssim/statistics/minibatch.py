@@ -11,6 +11,7 @@ import numpy.typing as npt
 from esssim import _validate
 from esssim._kernels.gradient_forms import gradient_forms
 from esssim._kernels.layout import in_cache_lines
+from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray, IntArray
 from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem, check_problem
 from esssim.sampling import Sampling
@@ -24,6 +25,7 @@ Forms = Callable[[IntArray], tuple[FloatArray, FloatArray]]
 Seed = int | np.random.SeedSequence | None
 
 
+@one_blas_thread()
 def minibatch_sharpness(
     problem: Problem,
     theta: npt.ArrayLike,
@@ -54,6 +56,7 @@ def minibatch_sharpness(
     )
 
 
+@one_blas_thread()
 def batch_sharpness(
     problem: Problem,
     theta: npt.ArrayLike,

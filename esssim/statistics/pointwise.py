@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.problems import BlockCurvature, Curvature, LowRankCurvature, OperatorCurvature, Problem, check_problem
 from esssim.sampling import Sampling, check_sampling
@@ -14,6 +15,7 @@ from esssim.spectra import lanczos_largest_eigenvalue, largest_eigenvalue, large
 DENSE_LIMIT = 1500
 
 
+@one_blas_thread()
 def sharpness(problem: Problem, theta: npt.ArrayLike) -> float:
     """Sharpness λ_max(H), H the Hessian of the full loss.
 
@@ -42,6 +44,7 @@ def full_batch_sharpness(curvature: Curvature) -> float:
     return largest_eigenvalue(curvature.scaled(scale).mean()) * scale
 
 
+@one_blas_thread()
 def gradient_noise_interaction(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> float:
     """Gradient–noise interaction (GNI) E_B[g_BᵀHg_B]/‖g‖², exact: E[g_Bg_Bᵀ] = (1−c)ggᵀ + c·mean gᵢgᵢᵀ.
 
@@ -53,6 +56,7 @@ def gradient_noise_interaction(problem: Problem, theta: npt.ArrayLike, sampling:
     return forms.expected_quadratic_form / forms.full_squared_norm
 
 
+@one_blas_thread()
 def interaction_aware_sharpness(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> float:
     """Interaction-aware sharpness (IAS) tr(H G_b)/tr(G_b), G_b = E_B[g_Bg_Bᵀ], exact by the moment identity.
 
