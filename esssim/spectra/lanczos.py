@@ -11,7 +11,7 @@ from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator
 
 from esssim._validate import FloatArray
 from esssim.spectra.dense import power_of_two
-from esssim.spectra.leading import BLOCK, SPARE, block_lanczos
+from esssim.spectra.leading import BLOCK, block_lanczos, largest_basis
 
 Product = Callable[[FloatArray], FloatArray]
 # A guess is mixed with at least so much of a random direction.
@@ -142,7 +142,7 @@ def _in_small_spaces(apply: Product, size: int, tolerance: float) -> tuple[float
     def product(block: FloatArray) -> FloatArray:
         return np.stack([apply(vector) for vector in block])
 
-    if size < 2 + SPARE + BLOCK:
+    if size < largest_basis(1) + BLOCK:
         dense = product(np.eye(size))
         values, vectors = np.linalg.eigh((dense + dense.T) / 2)
     else:

@@ -26,7 +26,7 @@ def leading_pairs(
     """
     unit, n = power_of_two(factors), len(factors)
     rows = factors / unit
-    if 2 * count + SPARE + BLOCK > n:
+    if largest_basis(count) + BLOCK > n:
         values, vectors = np.linalg.eigh(rows @ rows.T)
         values, vectors = values[-count:], vectors[:, -count:]
     else:
@@ -40,20 +40,20 @@ def block_lanczos(
     """The algebraically largest eigenvalues of a symmetric operator on blocks of rows (s, n), ascending; vectors (n, count).
 
     Every residual is at most tolerance·‖A‖, and a second block, drawn at random in the complement of what was found, has
-    to leave the eigenvalues as they are. 2·count + 72 ≤ n. Raises RuntimeError where the residuals stay larger.
+    to leave the eigenvalues as they are. largest_basis(count) + BLOCK ≤ n. Raises RuntimeError where the residuals stay larger.
     Source: block Lanczos, Golub & Underwood 1977; thick restart, Wu & Simon 2000.
     """
-    rng, size, kept = np.random.default_rng(seed), 2 * count + SPARE, 0
+    rng, size, kept = np.random.default_rng(seed), largest_basis(count), 0
     basis, images = np.empty((size, n)), np.empty((size, n))
     block, confirmed = rng.standard_normal((BLOCK, n)), None
     for _ in range(MAX_CYCLES):
         for first in range(kept, size, BLOCK):
-            added = slice(first, min(first + BLOCK, size))
-            basis[added] = _beside(basis[:first], block, rng)[: added.stop - first]
+            added = slice(first, first + BLOCK)
+            basis[added] = _beside(basis[:first], block, rng)
             images[added] = block = product(basis[added])
         values, coordinates = np.linalg.eigh(basis @ images.T)
         limit = tolerance * float(np.abs(values).max())
-        block, kept = _beside(basis, block, rng), count + SPARE // 2
+        block, kept = _beside(basis, block, rng), size - BLOCK * ((size - count - SPARE // 2) // BLOCK)
         best = coordinates[:, -kept:].T
         basis[:kept], images[:kept] = best @ basis, best @ images
         found, vectors = values[-count:], basis[kept - count : kept]
@@ -67,6 +67,11 @@ def block_lanczos(
     raise RuntimeError(
         f"Lanczos left a residual of {residual:.2g} at {count} leading eigenvalues up to {found[-1]:.6g}"
     )
+
+
+def largest_basis(count: int) -> int:
+    """How many vectors are held, whole blocks of them: a part of one would lose what the others leave."""
+    return BLOCK * -(-(2 * count + SPARE) // BLOCK)
 
 
 def _beside(basis: FloatArray, block: FloatArray, rng: np.random.Generator) -> FloatArray:
