@@ -35,21 +35,18 @@ def one_blas_thread() -> Iterator[None]:
         with _lock:
             _depth -= 1
             if _depth == 0:
-                _put_back()
-
-
-def _put_back() -> None:
-    for pool in _pools().lib_controllers:
-        # OpenBLAS listens to the thread that set the limit, which need not be the last one out.
-        if hasattr(pool, "clear_controlling_thread"):
-            pool.clear_controlling_thread(force=True)
-    _limits.close()
+                _limits.close()
 
 
 def _limit_blas() -> None:
     pools = _pools()
-    if any(pool.num_threads not in (None, 1) for pool in pools.lib_controllers):
-        _limits.enter_context(pools.limit(limits=1))
+    if all(pool.num_threads in (None, 1) for pool in pools.lib_controllers):
+        return
+    _limits.enter_context(pools.limit(limits=1))
+    for pool in pools.lib_controllers:
+        # OpenBLAS listens to the thread that set the limit, and the last one out need not be that one.
+        if hasattr(pool, "clear_controlling_thread"):
+            _limits.callback(pool.clear_controlling_thread, force=True)
 
 
 def _limit_torch() -> None:

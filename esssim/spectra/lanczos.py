@@ -170,8 +170,8 @@ def lanczos_from(
         image, known = np.asarray(apply(basis[k]), dtype=np.float64), basis[: k + 1]
         if k == 0:
             unit = power_of_two(image)
-        if not np.isfinite(image).all():
-            break
+            if not np.isfinite(image).all():
+                break
         image = image / unit
         diagonal[k] = basis[k] @ image
         for _ in range(2):  # twice is enough (Parlett)
