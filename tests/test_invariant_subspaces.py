@@ -183,6 +183,12 @@ class TestLargestEigenvalue:
         with pytest.raises(ValueError, match="operator must be symmetric"):
             spectra.lanczos_largest_eigenvalue(lambda v: matrix @ v.astype(np.float32), 100)
 
+    @pytest.mark.parametrize("name", OPERATORS)
+    def test_the_same_bits_each_time(self, name: str) -> None:
+        matrix = OPERATORS[name]
+        found = [spectra.lanczos_largest_eigenvalue(lambda v: matrix @ v, len(matrix)) for _ in range(3)]
+        assert len({value for value, _ in found}) == len({vector.tobytes() for _, vector in found}) == 1
+
     def test_a_second_start_corrects_a_first_that_missed_the_top(self, monkeypatch: pytest.MonkeyPatch) -> None:
         matrix = OPERATORS["blocks"]
         values, vectors = np.linalg.eigh(matrix)

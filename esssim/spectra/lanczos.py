@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 from scipy.linalg.lapack import dstev
@@ -19,6 +21,8 @@ LEAST_RANDOM = 1e-3
 # Operators whose products leave the range of doubles are looked at from so many powers of two away.
 FAR = 900
 SECOND_STEPS = 6
+# Where its space ends early, ARPACK goes on from random vectors, which older versions of scipy seed by themselves.
+SEEDED: dict[str, Any] = {"rng": 0} if "rng" in inspect.signature(eigsh).parameters else {}
 
 
 def lanczos_largest_eigenvalue(
@@ -26,20 +30,26 @@ def lanczos_largest_eigenvalue(
     size: int,
     *,
     start: FloatArray | None = None,
+    inside: bool = False,
     tolerance: float = 1e-12,
     seed: int = 0,
 ) -> tuple[float, FloatArray]:
     """λ_max and its unit eigenvector of a symmetric operator v ↦ Av given as a function on (size,) vectors.
 
     start: first vector, of which only the direction counts; it is mixed with a random one drawn from `seed`, so that it
-    is never orthogonal to the top one by structure. A may have any scale, and may return float32: symmetry and residual
-    are then checked to that precision. Raises ValueError if the operator is not symmetric, RuntimeError if
+    is never orthogonal to the top one by structure, and a few steps from a second start must not exceed what is found.
+    inside: that the start is known to have a part along the top, as a vector inside the cone of a positive map; it is then
+    taken as it is, and alone. A may have any scale, and may return float32: symmetry and residual are then checked to
+    that precision. Raises ValueError if the operator is not symmetric, RuntimeError if
     ‖Av − λv‖ > 100·tolerance·max(|λ|, ‖Av₀‖/‖v₀‖).
     Source: implicitly restarted Lanczos (ARPACK), algebraically largest eigenvalue.
     """
     rng = np.random.default_rng(seed)
     random = rng.standard_normal(size)
-    first = random if start is None or not np.any(start) else mixed(start, random, tolerance)
+    if start is None or not np.any(start):
+        first = random
+    else:
+        first = np.asarray(start, dtype=np.float64) if inside else mixed(start, random, tolerance)
     probe = rng.standard_normal(size)
     image_probe, exponent, precision = _image_near_one(apply, probe)
     scaled = partial(_applied, apply, exponent)
@@ -62,7 +72,9 @@ def lanczos_largest_eigenvalue(
         raise RuntimeError(f"Lanczos did not converge to tolerance = {tolerance:g}: {error}") from error
     except ArpackError:
         value, vector = -np.inf, first
-    if _from_a_second_start(scaled, vector, rng) > value + tolerance * max(abs(value), size_of_operator):
+    if not (inside and np.isfinite(value)) and _from_a_second_start(scaled, vector, rng) > value + tolerance * max(
+        abs(value), size_of_operator
+    ):
         value, vector = _in_small_spaces(scaled, size, tolerance)
     residual = float(np.linalg.norm(scaled(vector) - value * vector))
     if not residual <= 100 * tolerance * max(abs(value), size_of_operator):
@@ -108,9 +120,11 @@ def _restarted(operator: LinearOperator, start: FloatArray, tolerance: float) ->
     """Few vectors between restarts where the top eigenvalue stands clear, which is usual; many where that fails."""
     size = operator.shape[0]
     try:
-        values, vectors = eigsh(operator, k=1, which="LA", v0=start, tol=tolerance, ncv=min(size, 12), maxiter=8)
+        values, vectors = eigsh(
+            operator, k=1, which="LA", v0=start, tol=tolerance, ncv=min(size, 12), maxiter=8, **SEEDED
+        )
     except ArpackNoConvergence:
-        values, vectors = eigsh(operator, k=1, which="LA", v0=start, tol=tolerance, ncv=min(size, 40))
+        values, vectors = eigsh(operator, k=1, which="LA", v0=start, tol=tolerance, ncv=min(size, 40), **SEEDED)
     return float(values[0]), np.asarray(vectors[:, 0])
 
 

@@ -119,7 +119,7 @@ def top_of_pencil(curvature: Curvature, c: float, *, certify: bool = False) -> E
         return np.asarray(weight * pencil.second_moment(weight * _symmetric(vector.reshape(rank, rank)), c)).ravel()
 
     # D is a positive map: its top eigenmatrix is positive semidefinite, and the identity is never orthogonal to it.
-    value, vector = lanczos_largest_eigenvalue(symmetrised, rank * rank, start=np.eye(rank).ravel())
+    value, vector = lanczos_largest_eigenvalue(symmetrised, rank * rank, start=np.eye(rank).ravel(), inside=True)
     if not certify:
         return Enclosure(value * scale, -np.inf, np.inf)
     if perron is not None:
