@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator
 
 from esssim import _validate
 
-# A function of the records done and their number; True for a bar.
-Progress = Callable[[int, int], None] | bool
+# A function of what is done and how much there is, or of what is done alone; True for a bar.
+Progress = Callable[[int, int], None] | Callable[[int], None] | bool | None
 
 
 @contextlib.contextmanager
 def shown(progress: Progress, total: int, words: str) -> Iterator[Callable[[int], None]]:
-    """What to call with the number of records that were just done."""
+    """What to call with the number of records, replicas or claims that were just done."""
     if callable(progress):
+        tell = _of_two(progress)
         done = 0
 
-        def tell(count: int) -> None:
+        def count_and_tell(count: int) -> None:
             nonlocal done
             done += count
-            progress(done, total)
+            tell(done, total)
 
-        yield tell
+        yield count_and_tell
         return
-    if not _validate.flag("progress", progress):
+    if not wanted(progress):
         yield lambda _: None
         return
     from rich.console import Console
@@ -33,3 +35,42 @@ def shown(progress: Progress, total: int, words: str) -> Iterator[Callable[[int]
     with Bar(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(words, total=total)
         yield lambda count: bar.advance(task, count)
+
+
+@contextlib.contextmanager
+def spoken(progress: Callable[[str], None] | bool | None) -> Iterator[Callable[[str], None]]:
+    """What to call with words for what is being done: told to the caller's function, or one changing line."""
+    if callable(progress):
+        yield progress
+        return
+    if not wanted(progress):
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status("") as status:
+        yield lambda words: status.update(Text(words))
+
+
+def wanted(progress: object) -> bool:
+    """Whether to show a bar. Raises ValueError for what is neither True nor False, None nor a function."""
+    if progress is None:
+        return False
+    try:
+        return _validate.flag("progress", progress)
+    except ValueError:
+        raise ValueError(f"progress must be True, False or a function, got {_validate.shown(progress)}") from None
+
+
+def _of_two(function: Callable[..., None]) -> Callable[[int, int], None]:
+    """The caller's function of (done, total); one of `done` alone is given that. Known before the work begins."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some compiled functions do not tell
+        return function
+    for arguments in ((0, 0), (0,)):
+        with contextlib.suppress(TypeError):
+            signature.bind(*arguments)
+            return function if len(arguments) == 2 else lambda done, _: function(done)
+    raise ValueError(f"progress must be a function of (done, total), got {_validate.shown(function)}{signature}")

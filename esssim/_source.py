@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 # They draw and print; no number is computed there.
 NOT_COMPUTING = {"plots", "report", "figures", "cli.py", "_scripts.py"}
-PACKAGES = ("numpy", "numba", "scipy")
+PACKAGES = ("arviz-stats", "numba", "numpy", "scikit-learn", "scipy", "torch")
 
 
 @cache
 def digest() -> str:
     """SHA-256 of the sources of esssim that compute, and of the versions that they compute with."""
     folder = Path(__file__).parent
-    content = hashlib.sha256(" ".join(f"{name} {version(name)}" for name in PACKAGES).encode())
+    content = hashlib.sha256(" ".join(f"{name} {version_of(name)}" for name in PACKAGES).encode())
     for path in sorted(folder.rglob("*.py")):
         if path.relative_to(folder).parts[0] not in NOT_COMPUTING:
             content.update(path.read_bytes())
     return content.hexdigest()
+
+
+def version_of(name: str) -> str | None:
+    """The version of an installed package; None where it is not installed, as torch need not be."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

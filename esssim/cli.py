@@ -149,7 +149,7 @@ def verify(
     if out is not None:
         from esssim import plots
 
-        drawable = [verdict.claim.id for verdict in verdicts if verdict.error is None]
+        drawable = [verdict.claim.setting for verdict in verdicts if verdict.error is None]
         report.write_report(out, verdicts, where, plots.report_pictures(quick, drawable))
         print(f"report: {out / 'report.html'}", file=sys.stderr)
     for verdict in verdicts:
@@ -208,18 +208,18 @@ def measure(
 @app.command(help=CITE_HELP)
 def cite(name: Annotated[str, typer.Argument(metavar="CLAIM")], as_json: AsJson = False) -> None:
     from esssim import claims
-    from esssim.bibliography import bibtex
+    from esssim.papers import bibtex
 
     selected = claims.registry.select([name])
     sources = list(dict.fromkeys(claim.source for claim in selected))
-    entries = list(dict.fromkeys(entry for source in sources for entry in bibtex(source)))
+    entries = bibtex(tuple(sources))
     if as_json:
-        statements = [{"id": claim.id, "statement": claim.statement, "source": claim.source} for claim in selected]
+        statements = [{"id": claim.id, "statement": claim.statement, "source": str(claim.source)} for claim in selected]
         _print_json({"claims": statements, "bibtex": entries})
         return
     for claim in selected:
         print(f"{claim.id}: {claim.statement}")
-    print(f"source: {'; '.join(sources)}", *entries, sep="\n\n")
+    print(f"source: {'; '.join(map(str, sources))}", *entries, sep="\n\n")
 
 
 @app.command(help=FIGURE_HELP)
@@ -330,8 +330,7 @@ def _list(selected: list[Claim], as_json: bool) -> None:
     from esssim.report.terminal import show_claims
 
     if as_json:
-        fields = ("id", "statement", "source", "source_predicts", "we_predict", "expected", "method", "tolerance")
-        _print_json({"claims": [{name: getattr(claim, name) for name in fields} for claim in selected]})
+        _print_json({"claims": [claim.as_dict() for claim in selected]})
     else:
         show_claims(selected)
 

@@ -9,11 +9,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from esssim import _validate, data, stability, store
+from esssim._progress import spoken
 from esssim._validate import FloatArray
 from esssim.data.tables import BUNDLED
 from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem
@@ -109,10 +110,11 @@ class TableMeasurement:
         return text.getvalue()
 
 
-def load_table(table: str, target: str | None, *, standardize: bool = True) -> data.Data:
-    """A bundled table by name, or a .csv, .parquet or .npz file.
+def load_table(table: str, target: str | None, *, standardize: bool = True, **text: Any) -> data.Data:
+    """A bundled table by name, or a .csv, .tsv, .txt, .parquet or .npz file.
 
-    target: the column to predict; a bundled table has its own, and may be asked to predict a feature instead.
+    target: the column to predict; a bundled table has its own, and may be asked to predict a feature instead. text: how
+    a text table is written, as in `data.read_table`.
     Raises ValueError or FileNotFoundError as `data.load` and `data.read_table` do.
     """
     if table not in BUNDLED:
@@ -124,14 +126,14 @@ def load_table(table: str, target: str | None, *, standardize: bool = True) -> d
                 raise ValueError(f"{error} (or give a .csv, .parquet or .npz file)") from None
         if target is None:
             raise ValueError(f"target must name a column of {path.name}, got none (--target COLUMN)")
-        return data.read_table(path, target, standardize=standardize)
+        return data.read_table(path, target, standardize=standardize, **text)
     loaded = data.load(table, standardize=standardize)
     if target in (None, "target"):
         return loaded
     column = loaded.feature_names.index(_validate.choice("target", target, ("target", *loaded.feature_names)))
     inputs = np.column_stack([np.delete(loaded.inputs, column, axis=1), loaded.targets])
     names = (*loaded.feature_names[:column], *loaded.feature_names[column + 1 :], "target")
-    return data.Data(inputs, loaded.inputs[:, column], loaded.name, names)
+    return data.Data(inputs, loaded.inputs[:, column], loaded.name, names, loaded.notes)
 
 
 def measure_table(
@@ -142,7 +144,7 @@ def measure_table(
     n_batches: int = 2000,
     seed: int = 0,
     standardized: bool = True,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str], None] | bool | None = None,
 ) -> TableMeasurement:
     """All statistics of a model of a table for each batch size (default 1, 2, 4, 8, 16, 32 and n, where ≤ n).
 
@@ -151,7 +153,8 @@ def measure_table(
     least-squares fit, α = 2·max(1, √max|β*|): the start of the step-size ramp of the claims, whatever the units; or "mlp",
     a torch network of one hidden layer of tanh units (extra: esssim[bridge]) after 5000 steps of full-batch descent.
     n_batches are drawn from `seed` at each batch size; where no more exist, all are enumerated and the numbers exact.
-    standardized is only reported. progress is told in words what is being done. Raises ValueError for a bad argument.
+    standardized is only reported. progress: a function that is told in words what is being done,
+    or True for a line on a terminal. Raises ValueError for a bad argument.
     """
     _validate.instance("table", table, data.Data, "data.load returns")
     n = table.n_samples
@@ -162,25 +165,26 @@ def measure_table(
     if not isinstance(chosen, Sequence | np.ndarray) or len(chosen) == 0:
         raise ValueError(f"batch_sizes must be a sequence of at least one integer, got {_validate.shown(chosen)}")
     sizes = sorted({_validate.integer("batch_size", b, 1, n, "n_samples") for b in chosen})
-    tell = progress or (lambda _: None)
-    notes: list[str] = []
-    if model == "network":
-        tell("gradient flow to an interpolating solution")
-    for name, values in (("target", table.targets), ("input", table.inputs)):
-        if (values == values[0]).all():
-            notes.append(f"Every {name} is the same in all {n} samples: there is nothing to learn from it.")
+    notes = list(table.notes) + [
+        f"Every {name} is the same in all {n} samples: there is nothing to learn from it."
+        for name, values in (("target", table.targets), ("input", table.inputs))
+        if (values == values[0]).all()
+    ]
     if model == "network" and table.n_features > NETWORK_LIMIT:
         raise ValueError(f"model 'network' is for at most {NETWORK_LIMIT} features, got {table.n_features}")
-    problem, theta, where = _prepare(table, model)
-    if model == "network":
-        notes.append(
-            "Batch sharpness and IAS are ratios of gradients; at an exact interpolant every gradient is zero and they "
-            "are 0/0 (—)."
-        )
-    rows = []
-    for b in sizes:
-        tell(f"batch size {b}")
-        rows.append(_row(problem, theta, b, n_batches, seed, notes))
+    with spoken(progress) as tell:
+        if model == "network":
+            tell("gradient flow to an interpolating solution")
+        problem, theta, where = _prepare(table, model)
+        if model == "network":
+            notes.append(
+                "Batch sharpness and IAS are ratios of gradients; at an exact interpolant every gradient is zero and they "
+                "are 0/0 (—)."
+            )
+        rows = []
+        for b in sizes:
+            tell(f"batch size {b}")
+            rows.append(_row(problem, theta, b, n_batches, seed, notes))
     return TableMeasurement(
         table.name, n, table.n_features, model, where, standardized, tuple(rows), tuple(dict.fromkeys(notes))
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -12,12 +12,18 @@ from scipy.linalg import norm
 
 from esssim import _validate
 from esssim._intervals import student_quantile
-from esssim._validate import FloatArray
+from esssim._phases import PERIODS_OF_DESCENT, mean_over_phases, missed_period, possible_periods
+from esssim._validate import FloatArray, IntArray
 
 MINIMUM_ESS = 100.0
+# A sample size as small as this is an estimate of no worth: the interval is then that of two values.
+FEW = 10.0
 # Below this many replicas their common trend cannot be told from their noise.
 REPLICAS_FOR_TREND = 4
 N_WINDOWS = 3
+# R-hat, and the spread of two or three means in units of their own standard errors, of replicas that do not agree.
+DISAGREEING_R_HAT = 1.1
+DISAGREEING = 2.0
 
 SettlingVerdict = Literal["settles", "below", "above", "inconclusive"]
 
@@ -27,7 +33,8 @@ class Level:
     """The level of (η/2)·statistic: 1 is the edge.
 
     value, interval (95 %), ess (effective sample size), verdict, `drift` (spread of the means of three consecutive
-    windows), n_replicas that were averaged, n_diverged that were left out, reason for the verdict in words.
+    windows), n_replicas that were averaged, n_diverged that were left out, reason for the verdict in words; period, the
+    steps after which the run may repeat itself, where the records see that period in part only.
     """
 
     value: float
@@ -38,6 +45,7 @@ class Level:
     n_replicas: int
     n_diverged: int
     reason: str
+    period: int | None = None
 
 
 def level(
@@ -52,17 +60,18 @@ def level(
     """Does (η/2)·statistic settle at `target` after step `after`?
 
     Averages over the records with step ≥ after and over the replicas that never diverged. The interval is a Student-t
-    one of the mean with the standard error of the larger of (a) sd/√ess, (b) the spread of the replicas' own means.
-    With 4 replicas or more, the trend that they share (their mean at each record) is not noise: it is removed before
-    the effective sample size is estimated, and reported as `drift`. alike=False is for replicas that need not agree in
-    the long run (initialisations that lead to solutions of their own): the effective sample size is then the sum of each
-    replica's own, and (b) always counts, from 3 replicas on.
+    one of the mean with the standard error of the larger of (a) sd/√ess, (b) the spread of the replicas' own means, from
+    4 replicas on. With so many, the trend that they share (their mean at each record) is not noise: it is removed before
+    the effective sample size is estimated, and reported as `drift`. Replicas that are equal count once. alike=False is for
+    replicas that need not agree in the long run (initialisations that lead to solutions of their own): the effective
+    sample size is the sum of each replica's own, the interval is the wider of (a) and (b), and one replica tells nothing.
 
     Verdict: "settles" if the interval and all three windows' means lie within target ± tolerance and the means differ
     by no more than the tolerance; "below"/"above" if the interval lies outside; else "inconclusive", as always when the
-    effective sample size is under 100 or most replicas diverged. Raises
-    ValueError for a Dataset that `simulate` did not return, a statistic that was not recorded, fewer than 6 records and
-    non-finite entries. Source: Vehtari et al. 2021 (effective sample size), through arviz-stats.
+    effective sample size is under 100, most replicas diverged, or the records are in step with a period that the run may
+    have (full batches, reshuffled epochs). Raises ValueError for a Dataset that `simulate` did not return, a statistic
+    that was not recorded, fewer than 6 records and non-finite entries. Source: Vehtari et al. 2021 (effective sample
+    size), through arviz-stats.
     """
     _validate.instance("trace", trace, xarray.Dataset, "simulate returns")
     missing = [name for name in ("step", "step_size", "diverged_at") if name not in trace.variables]
@@ -92,30 +101,124 @@ def level(
         raise ValueError(
             f"statistic {statistic!r} must be finite from step {after:g} on, got {undefined} undefined records"
         )
-    return summarise(series, tolerance, target, n_diverged, _validate.flag("alike", alike))
+    periods = _possible_periods(window)
+    found = summarise(series, tolerance, target, n_diverged, _validate.flag("alike", alike), bool(periods))
+    return _unless_in_step(found, series.mean(axis=0), window["step"].values, periods)
 
 
-def summarise(series: FloatArray, tolerance: float, target: float, n_diverged: int = 0, alike: bool = True) -> Level:
-    """The `Level` of a (replica, record) array."""
-    n_replicas, n_records = series.shape
-    value = float(series.mean())
+def summarise(
+    series: FloatArray,
+    tolerance: float,
+    target: float,
+    n_diverged: int = 0,
+    alike: bool = True,
+    phases_are_shared: bool = False,
+) -> Level:
+    """The `Level` of a (replica, record) array.
+
+    phases_are_shared: replicas may oscillate together, so that their common trend is known as far as its jumps from
+    record to record average out.
+    """
+    n_all, series = len(series), _distinct(series)
+    n_replicas, value = len(series), float(series.mean())
     ess = effective_sample_size(series) if alike else sum(effective_sample_size(run[None]) for run in series)
     windows = [float(part.mean()) for part in np.array_split(series, N_WINDOWS, axis=1)]
     drift = max(windows) - min(windows)
+    disagree = alike and 1 < n_replicas < REPLICAS_FOR_TREND and _between(series) > DISAGREEING * _own_error(series)
+    half = _half_width(series, ess, alike and not disagree, phases_are_shared)
+    interval = (value - half, value + half)
+    verdict, reason = _verdict(interval, windows, drift, ess, tolerance, target)
+    if not alike and n_replicas == 1:
+        verdict, reason = "inconclusive", "one replica says nothing about others that need not agree with it"
+    elif disagree:
+        verdict, reason = "inconclusive", f"the {n_replicas} replicas disagree by more than each fluctuates"
+    elif alike and ess < MINIMUM_ESS and _r_hat(series) > DISAGREEING_R_HAT:
+        reason += f": the replicas disagree (R-hat = {_r_hat(series):.3g})"
+    elif verdict == "inconclusive" and not alike and n_replicas < REPLICAS_FOR_TREND and ess >= MINIMUM_ESS:
+        reason += f"; it rests on the spread of {n_replicas} replicas"
+    return Level(value, interval, ess, verdict, drift, n_all, n_diverged, reason)
+
+
+def _half_width(series: FloatArray, ess: float, alike: bool, phases_are_shared: bool) -> float:
+    """Of the interval of the mean; the spread of the replicas' own means counts where it is the larger."""
+    n_replicas, n_records = series.shape
     residual = _without_trend(series)
     # The trend takes one degree of freedom per record, the overall mean takes one.
     freedom = series.size - (n_records if n_replicas >= REPLICAS_FOR_TREND else 1)
     standard_error = _length(residual) / math.sqrt(freedom * ess) if ess > 0 else math.inf
-    degrees = max(ess - 1.0, 1.0)
-    if n_replicas >= (REPLICAS_FOR_TREND if alike else 3):
-        means = series.mean(axis=1)
-        between = _length(means - means.mean()) / math.sqrt((n_replicas - 1) * n_replicas)
-        if between > standard_error:
-            standard_error, degrees = between, n_replicas - 1.0
-    half = student_quantile(degrees) * standard_error
-    interval = (value - half, value + half)
-    verdict, reason = _verdict(interval, windows, drift, ess, tolerance, target)
-    return Level(value, interval, ess, verdict, drift, n_replicas, n_diverged, reason)
+    degrees = ess - 1.0 if ess >= FEW else 1.0
+    if phases_are_shared and n_replicas >= REPLICAS_FOR_TREND:
+        jumps = np.diff(series.mean(axis=0))
+        of_phases = _length(jumps) / math.sqrt(2 * len(jumps) * n_records)
+        if of_phases > standard_error:
+            standard_error, degrees = of_phases, n_records - 1.0
+    within = student_quantile(degrees) * standard_error
+    if not alike:
+        return max(within, student_quantile(n_replicas - 1.0) * _between(series)) if n_replicas > 1 else math.inf
+    between = _between(series) if n_replicas >= REPLICAS_FOR_TREND else 0.0
+    return student_quantile(n_replicas - 1.0) * between if between > standard_error else within
+
+
+def _between(series: FloatArray) -> float:
+    """The standard error of the mean by the spread of the replicas' own means."""
+    means = series.mean(axis=1)
+    return _length(means - means.mean()) / math.sqrt((len(means) - 1) * len(means))
+
+
+def _distinct(series: FloatArray) -> FloatArray:
+    """The replicas without exact copies, which are one run; constant ones may well agree."""
+    _, first = np.unique(series, axis=0, return_index=True)
+    kept = np.ptp(series, axis=1) == 0
+    kept[first] = True
+    return np.ascontiguousarray(series[kept])
+
+
+def _own_error(series: FloatArray) -> float:
+    """The standard error of the mean that the fluctuations of each replica explain; not less than rounding."""
+    own = [_length(run - run.mean()) / math.sqrt(run.size * effective_sample_size(run[None]) or 1.0) for run in series]
+    return max(_length(np.array(own)) / len(series), 1e-12 * float(np.abs(series).max()))
+
+
+def _r_hat(series: FloatArray) -> float:
+    """How much wider all replicas together are than each alone: √((1 − 1/n) + Var(means)/mean variance)."""
+    if len(series) == 1:
+        return 1.0
+    scale = np.abs(series).max() or 1.0
+    within, between = (series / scale).var(axis=1, ddof=1).mean(), (series / scale).mean(axis=1).var(ddof=1)
+    return math.sqrt(1.0 - 1.0 / series.shape[1] + between / within) if within > 0 else math.inf if between > 0 else 1.0
+
+
+def _possible_periods(window: xarray.Dataset) -> tuple[int, ...]:
+    """Those of the run, by its scheme and the batch sizes in this window."""
+    known, n_samples = window.attrs, window.attrs.get("n_samples", 0)
+    sizes = window["batch_size"].values if "batch_size" in window.variables else known.get("batch_size", ())
+    every = (
+        possible_periods(name, int(b), int(n_samples))
+        for b in np.unique(sizes)
+        for name in str(known.get("scheme", "")).split(" then ")
+    )
+    return tuple(sorted({period for periods in every for period in periods}))
+
+
+def _unless_in_step(found: Level, mean: FloatArray, steps: IntArray, periods: tuple[int, ...]) -> Level:
+    """The same, but inconclusive where the records see a possible period in part only, or one phase more than others."""
+    half = (found.interval[1] - found.interval[0]) / 2
+    if half <= 1e-12 * abs(found.value) and set(periods) >= set(PERIODS_OF_DESCENT):
+        # A run at rest, or an orbit of any period that divides the distance of its records.
+        periods += (int(np.gcd.reduce(np.diff(steps))),)
+    missed = missed_period(steps, periods)
+    if missed:
+        period, seen = missed
+        words = (
+            f"the records see {seen} of the {period} steps of a possible period: record every step, or at random ones"
+        )
+        return replace(found, interval=(-math.inf, math.inf), verdict="inconclusive", reason=words, period=period)
+    for period in periods:
+        balanced = mean_over_phases(mean, steps, period)
+        if abs(balanced - mean.mean()) > half + 1e-9 * abs(found.value):
+            words = f"the records favour some of the {period} steps of a period: alike, they give {balanced:.4g}"
+            return replace(found, verdict="inconclusive", reason=words, period=period)
+    return found
 
 
 def effective_sample_size(series: FloatArray) -> float:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import xarray
+from h5netcdf import CompatibilityError
 
-from esssim import _source, _validate
+from esssim import _attributes, _source, _validate
+from esssim._fingerprint import fingerprint
 
 DIGEST_SIZE = hashlib.sha256().digest_size
 
@@ -51,14 +52,50 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def save(trace: xarray.Dataset, path: str | os.PathLike[str]) -> None:
     """Save a Dataset as NetCDF 4 with the SHA-256 of the file behind its end, where other readers do not look.
 
-    Raises ValueError for a path that cannot be written to.
+    `load` gives back the same Dataset, whatever its attributes are called; what was written is read and compared before
+    the file takes its place. Raises ValueError for a path that cannot be written to, and for an attribute or a variable
+    that cannot be saved, by name.
     """
     _validate.instance("trace", trace, xarray.Dataset, "simulate returns")
+    plain = _attributes.detached(trace)
     with whole_file(path) as temporary:
-        trace.to_netcdf(temporary, engine="h5netcdf")
+        try:
+            plain.to_netcdf(temporary, engine="h5netcdf")
+            with xarray.open_dataset(temporary, engine="h5netcdf") as opened:
+                written = _attributes.attached(opened.load())
+            changed = _first_difference(trace, written)
+        except (TypeError, ValueError, NotImplementedError, AttributeError, CompatibilityError) as error:
+            raise ValueError(f"trace must hold what NetCDF can hold: {_culprit(plain)}{error}") from error
+        if changed:
+            raise ValueError(f"trace must hold what NetCDF can hold: {changed} would change when it is saved")
         digest = hashlib.sha256(temporary.read_bytes()).digest()
-        with open(temporary, "ab") as written:
-            written.write(digest)
+        with open(temporary, "ab") as file:
+            file.write(digest)
+
+
+def _first_difference(trace: xarray.Dataset, written: xarray.Dataset) -> str:
+    """What of a Dataset is not the same in the other one, "" if everything is."""
+    found = _attributes.as_text(written)
+    for owner, attributes in _attributes.as_text(trace).items():
+        if found.get(owner) != attributes:
+            return f"an attribute of {owner or 'the Dataset'}" if owner in found else f"variable {owner!r}"
+    for name, variable in trace.variables.items():
+        other = written.variables[name]
+        text = all(isinstance(each, str) for each in variable.values.ravel().tolist())
+        same = other.identical(variable)  # type: ignore[no-untyped-call]
+        if not same or (other.dtype != variable.dtype and not text):
+            return f"variable {name!r} (dtype {variable.dtype})"
+    return "" if set(trace.coords) == set(written.coords) and trace.sizes == written.sizes else "the set of coordinates"
+
+
+def _culprit(trace: xarray.Dataset) -> str:
+    """The first variable that cannot be written by itself, for an error."""
+    for name, variable in trace.variables.items():
+        try:
+            xarray.Dataset({"variable": variable.to_base_variable()}).to_netcdf(engine="h5netcdf")
+        except (TypeError, ValueError, NotImplementedError, AttributeError, CompatibilityError):
+            return f"variable {name!r} (dtype {variable.dtype}): "
+    return ""
 
 
 def load(path: str | os.PathLike[str]) -> xarray.Dataset:
@@ -73,18 +110,19 @@ def load(path: str | os.PathLike[str]) -> xarray.Dataset:
             f"path must name a saved trace, {str(target)!r} is none or is damaged: its checksum does not match"
         )
     with xarray.open_dataset(target, engine="h5netcdf") as opened:
-        return opened.load()
+        return _attributes.attached(opened.load())
 
 
 def kept(kind: str, decides: object, compute: Callable[[], xarray.Dataset]) -> xarray.Dataset:
     """compute(), or what it gave before: kept in the folder that ESSSIM_CACHE names, if it names one.
 
-    decides: everything that decides the result but the code, as JSON takes it; what other code computed is not used.
+    decides: everything that decides the result but the code of esssim; what other code computed is not used. Raises
+    `Unfingerprintable`, a ValueError, for what cannot be told from something else.
     """
     folder = os.environ.get("ESSSIM_CACHE")
     if not folder:
         return compute()
-    digest = hashlib.sha256(json.dumps([decides, _source.digest()]).encode()).hexdigest()
+    digest = fingerprint([decides, _source.digest()], "decides")
     path = Path(folder) / f"{kind}-{digest[:24]}.nc"
     with contextlib.suppress(ValueError):  # none yet; a damaged file is as good as none
         return load(path)

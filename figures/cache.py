@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
-import hashlib
-import inspect
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from esssim import _source, store
+from esssim._fingerprint import fingerprint
 from esssim._threads import one_blas_thread
 from esssim.claims.model import Row
 
@@ -42,22 +40,9 @@ def rows(script: ModuleType, name: str, configuration: Mapping[str, object], tel
 
 
 def key(script: ModuleType, configuration: Mapping[str, object]) -> str:
-    """Hash of the configuration, of esssim and of what the script computes: a new look costs no new computation."""
-    content = [configuration, _source.digest(), _computing(script)]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _computing(script: ModuleType) -> str:
-    """The source of a script without its `draw…`, `animate` and `numbers`, and without its words."""
-    tree = ast.parse(inspect.getsource(script))
-
-    def draws(node: ast.stmt) -> bool:
-        if isinstance(node, ast.FunctionDef):
-            return node.name.lstrip("_").startswith(("draw", "animate", "numbers"))
-        names = [target.id for target in getattr(node, "targets", []) if isinstance(target, ast.Name)]
-        return names in (["ALT"], ["CAPTION"]) or isinstance(node, ast.Import | ast.ImportFrom)
-
-    return "\n".join(ast.unparse(node) for node in tree.body if not draws(node))
+    """Hash of the configuration, of esssim and of what `collect` runs and reads: a new look costs no new computation."""
+    decides = {"configuration": sorted(configuration.items()), "esssim": _source.digest(), "collect": script.collect}
+    return fingerprint(decides, script.__name__)
 
 
 @contextlib.contextmanager

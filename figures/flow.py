@@ -86,8 +86,9 @@ def _perceptron(options: dict[str, Any], tell: Callable[[str], None]) -> list[Ro
         }  # fmt: skip
         predicted = es.flow.solve(problem, theta, record=(Q,), **run)
         trace = es.simulate(
-            problem, theta, record=(STATISTICS[Q],), n_replicas=options["n_replicas"], seed=options["seed"], **run
-        )
+            problem, theta, record=(STATISTICS[Q],), record_steps=predicted["step"].values,
+            n_replicas=options["n_replicas"], seed=options["seed"], **run,
+        )  # fmt: skip
         rows += _rows("tanh network", b, 0, Q, trace, predicted, first)
     return rows
 

@@ -53,8 +53,10 @@ def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[
                 "step_size": ramp, "sampling": sampling, "n_steps": configuration["n_steps"],
                 "label_noise": configuration["label_noise"], "n_records": configuration["n_records"],
             }  # fmt: skip
-            trace = es.simulate(problem, start, record=("sharpness", "theta"), seed=seed, **run)
             flow = es.flow.solve(problem, start, record=("sharpness",), **run)
+            trace = es.simulate(
+                problem, start, record=("sharpness", "theta"), record_steps=flow["step"].values, seed=seed, **run
+            )
             for kind, theta, sharpness in (
                 ("SGD", trace["theta"].values[0], trace["sharpness"].values[0]),
                 ("flow", flow["theta"].values, flow["sharpness"].values),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from esssim.claims import Claim, Measurement, Registry, Verdict
-from esssim.claims.model import Expectation, Outcome, Row
+from dataclasses import replace
+
+from esssim.claims import Cell, Claim, Measurement, Predicted, Registry, Verdict
+from esssim.claims.model import Expectation, Measure, Outcome, Row
+from esssim.papers import COHEN
 
 HOSTILE = '<script>alert("x")</script> |a| & [b] *c* `d`'
 
@@ -18,10 +21,21 @@ def level(value: float, half: float, verdict: Outcome, ess: float = 400.0, reaso
 
 
 def claim(name: str, expected: Expectation, measurement: Measurement, in_quick: bool = True) -> Claim:
-    """A claim whose measurement is known beforehand."""
+    """A claim whose measurement is known beforehand; "settles/table/b=1" has a place in the tables of levels."""
+    family, *rest = name.split("/")
+    level_of = rest[-1].startswith("b=") if len(rest) == 2 else False
     return Claim(
-        name, f"Statement of {name} {HOSTILE}.", "Cohen et al., ICLR 2021, arXiv 2103.00065", "the source's 1", "our 1",
-        expected, "by decree", 0.05, lambda quick: measurement, in_quick,
+        id=name, sentence=f"Statement of {name} {HOSTILE}.", source=COHEN, source_predicts="the source's 1",
+        we_predict=Predicted(expected, "our 1"), method="by decree", tolerance=0.05, measure=lambda quick: measurement,
+        in_quick=in_quick, cell=Cell(rest[0], family, int(rest[1][2:])) if level_of else None,
+    )  # fmt: skip
+
+
+def bare(name: str, expected: Expectation, measure: Measure) -> Claim:
+    """A claim that says nothing and is measured by `measure`."""
+    return Claim(
+        id=name, sentence="", source=COHEN, source_predicts="", we_predict=Predicted(expected, ""), method="",
+        tolerance=None, measure=measure,
     )  # fmt: skip
 
 
@@ -33,7 +47,9 @@ AS_PREDICTED = [
 ]
 CONTRADICTION = claim("settles/table-b/b=8", "holds", level(1.4, 0.1, "refuted"))
 UNDECIDED = claim(
-    "other/undecided", "holds", level(1.0, 0.2, "inconclusive", 31.0, "31 effective samples, 100 are needed")
+    "other/undecided",
+    "holds",
+    replace(level(1.0, 0.2, "inconclusive", 31.0, "31 effective samples, 100 are needed"), lacks_samples=True),
 )
 UNDECIDED_OPEN = claim("other/open", "open", Measurement("inconclusive", "it drifts"))
 

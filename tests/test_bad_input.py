@@ -23,7 +23,7 @@ import esssim as es
 from esssim import measure
 from esssim.claims import Claim, Measurement, Registry
 from tests.conftest import Run
-from tests.fake_claims import AS_PREDICTED
+from tests.fake_claims import AS_PREDICTED, bare
 
 NAN, INF = math.nan, math.inf
 INPUTS = np.arange(10.0).reshape(5, 2) - 4.0
@@ -96,7 +96,7 @@ def exponent(problem: object = REGRESSION, step_size: object = 0.01, **options: 
 
 
 def claim(name: str, expected: str = "holds") -> Claim:
-    return Claim(name, "", "", "", "", expected, "", None, lambda quick: Measurement("holds", ""))  # type: ignore[arg-type]
+    return bare(name, expected, lambda quick: Measurement("holds", ""))  # type: ignore[arg-type]
 
 
 def registered_twice() -> None:
@@ -363,11 +363,11 @@ BAD_CALLS = [
     Bad("Data: a string for names", lambda: es.data.Data(np.ones((3, 2)), np.ones(3), "t", "ab"), "feature_names must be a sequence of names, got 'ab'"),
     Bad("interpolating_targets: targets too many", lambda: es.data.interpolating_targets(np.ones((3, 1)), np.ones(4)), "targets must have shape (3,), got (4,)"),
     Bad("data.load: unknown name", lambda: es.data.load("wines"), "name must be one of 'diabetes', 'breast_cancer', 'wine', 'digits', got 'wines'; did you mean 'wine'?"),
-    Bad("read_table: text in a column", lambda: es.data.read_table("text.csv", "y"), "column 'x' of text.csv must hold numbers, got 'red' in row 2"),
-    Bad("read_table: a hole", lambda: es.data.read_table("hole.csv", "y"), "column 'x' of hole.csv must have no missing entry, got one in row 2"),
+    Bad("read_table: text in a column", lambda: es.data.read_table("text.csv", "y"), "column 'x' of text.csv must hold numbers, got 'red' in row 2 (line 3)"),
+    Bad("read_table: a hole", lambda: es.data.read_table("hole.csv", "y"), "column 'x' of hole.csv must have no missing entry, got one in row 2 (line 3)"),
     Bad("read_table: unknown column", lambda: es.data.read_table("text.csv", "why"), "target must be a column of text.csv: 'x', 'y'; got 'why'"),
     Bad("read_table: damaged", lambda: es.data.read_table("damaged.parquet", "y"), re.compile(r"damaged\.parquet must be a readable parquet table: .*")),
-    Bad("read_table: unknown format", lambda: es.data.read_table("table.xlsx", "y"), "path must end in .csv, .parquet, .npz, got 'table.xlsx'"),
+    Bad("read_table: unknown format", lambda: es.data.read_table("table.xlsx", "y"), "path must end in .csv, .tsv, .txt, .parquet, .npz, got 'table.xlsx'"),
     Bad("read_table: missing", lambda: es.data.read_table("missing.csv", "y"), "path must be an existing file, got 'missing.csv'", FileNotFoundError),
     Bad("read_table: a folder", lambda: es.data.read_table("folder.npz", "y"), "path must be an existing file, got 'folder.npz'", FileNotFoundError),
     Bad("read_table: a number", lambda: es.data.read_table(3, "y"), "path must be the path of a file, got 3"),
@@ -504,10 +504,10 @@ BAD_LINES: list[tuple[str, str | re.Pattern[str]]] = [
     ("measure", "Missing argument 'TABLE'."),
     ("measure missing.csv --target y", "path must be an existing file, got 'missing.csv'"),
     ("measure folder.npz --target y", "path must be an existing file, got 'folder.npz'"),
-    ("measure table.xlsx --target y", "path must end in .csv, .parquet, .npz, got 'table.xlsx'"),
+    ("measure table.xlsx --target y", "path must end in .csv, .tsv, .txt, .parquet, .npz, got 'table.xlsx'"),
     ("measure damaged.parquet --target y", re.compile(r"damaged\.parquet must be a readable parquet table: .*")),
-    ("measure text.csv --target y", "column 'x' of text.csv must hold numbers, got 'red' in row 2"),
-    ("measure hole.csv --target y", "column 'x' of hole.csv must have no missing entry, got one in row 2"),
+    ("measure text.csv --target y", "column 'x' of text.csv must hold numbers, got 'red' in row 2 (line 3)"),
+    ("measure hole.csv --target y", "column 'x' of hole.csv must have no missing entry, got one in row 2 (line 3)"),
     ("measure diabets", f"table must be one of {ALL_TABLES}, got 'diabets'; did you mean 'diabetes'? (or give a .csv, .parquet or .npz file)"),
     ("measure .", f"table must be one of {ALL_TABLES}, got '.' (or give a .csv, .parquet or .npz file)"),
     ("measure good.csv", "target must name a column of good.csv, got none (--target COLUMN)"),

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 
 import esssim as es
-from tests import battery, strategies
-from tests.battery import CASE_CHECKS, MONTE_CARLO_CHECKS, SAMPLING_CHECKS, Case
+from esssim.testing import battery, strategies
+from esssim.testing.battery import CASE_CHECKS, MONTE_CARLO_CHECKS, SAMPLING_CHECKS, Case
+from esssim.testing.statistic_checks import assert_same_statistics
 
 EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "logistic_regression.py"
 
@@ -117,7 +118,7 @@ class TestEquivarianceOfTheData:
         case = ORDINARY["linear regression, n > p"]
         rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
         rotated = es.LinearRegression(case.problem.inputs @ rotation, case.problem.targets)
-        battery.assert_same_statistics(case, Case(rotated, case.theta @ rotation), scheme(batch_size), 1.0)
+        assert_same_statistics(case, Case(rotated, case.theta @ rotation), scheme(batch_size), 1.0)
 
     @pytest.mark.parametrize("name", ["quadratic, positive", "quadratic, indefinite"])
     def test_rotated_axes_of_a_quadratic(self, name: str, scheme: type[es.Sampling], batch_size: int) -> None:
@@ -125,7 +126,7 @@ class TestEquivarianceOfTheData:
         rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
         hessians = rotation.T @ case.problem.hessians @ rotation
         rotated = es.Quadratic(hessians, case.problem.minimizers @ rotation)
-        battery.assert_same_statistics(case, Case(rotated, case.theta @ rotation), scheme(batch_size), 1.0)
+        assert_same_statistics(case, Case(rotated, case.theta @ rotation), scheme(batch_size), 1.0)
 
     @pytest.mark.parametrize("name", ["linear regression, n < p", "product", "difference, depth 3"])
     @pytest.mark.parametrize("factor", [1.0, 1e150, 1e-150])
@@ -137,4 +138,4 @@ class TestEquivarianceOfTheData:
         options = {} if name.startswith("linear") else {"form": case.problem.form, "depth": case.problem.depth}
         inputs, targets = case.problem.inputs[order] * factor, case.problem.targets[order] * factor
         other = type(case.problem)(inputs, targets, **options)
-        battery.assert_same_statistics(case, Case(other, case.theta), scheme(batch_size), factor**2)
+        assert_same_statistics(case, Case(other, case.theta), scheme(batch_size), factor**2)

@@ -24,8 +24,9 @@ from esssim.bridge.curvature import TorchCurvature, perceptron_at
 from esssim.problems import BlockCurvature, LowRankCurvature, MultiOutputLeastSquares
 from esssim.spectra import lanczos_top_pairs, largest_eigenvalues
 from esssim.statistics.block_perron import BlockPerron
-from tests import battery, oracles
-from tests.battery import CASE_CHECKS, MONTE_CARLO_CHECKS, SAMPLING_CHECKS, Case
+from esssim.testing import battery
+from esssim.testing.battery import CASE_CHECKS, MONTE_CARLO_CHECKS, SAMPLING_CHECKS, Case
+from tests import oracles
 from tests.bridge_cases import layer_norm, linear_pairs, perceptron, six_networks
 
 PAIRS = linear_pairs()

@@ -79,9 +79,9 @@ class TestClaims:
         assert all(item.source and item.method for item in ours)
 
     def test_prototypes_give_the_predictions(self) -> None:
-        assert networks.expectation(networks.MAIN, 64, "mean_square_sharpness_gauss_newton")[0] == "holds"
-        assert networks.expectation(networks.MAIN, 64, "minibatch_sharpness")[0] == "refuted"
-        assert networks.expectation(networks.MAIN, 8, "sharpness")[0] == "open"
+        assert networks.predicted_level(networks.MAIN, 64, "mean_square_sharpness_gauss_newton").verdict == "holds"
+        assert networks.predicted_level(networks.MAIN, 64, "minibatch_sharpness").verdict == "refuted"
+        assert networks.predicted_level(networks.MAIN, 8, "sharpness").verdict == "open"
 
     @pytest.mark.parametrize(
         ("value", "verdict"), [(1.0, "holds"), (1.3, "refuted"), (0.7, "refuted"), (1.05, "inconclusive")]
@@ -96,7 +96,7 @@ class TestClaims:
             {"step": ("record", steps), "step_size": ("record", np.full(60, eta))},
         )
         monkeypatch.setattr(networks, "run_network", lambda _: trace)
-        measured: Measurement = networks._settles(run, "minibatch_sharpness")(False)
+        measured: Measurement = networks.decide(run, "minibatch_sharpness")
         assert measured.verdict == verdict
         assert measured.value == pytest.approx(value, abs=0.01)
         assert measured.n_effective is not None
@@ -128,14 +128,14 @@ class TestClaims:
         small = NetworkExperiment(4, n_steps=20, data="wine", n_samples=12, hidden=(4,))
         monkeypatch.setattr(network_directions, "CASES", (("small", 4, True), ("small", 4, False)))
         monkeypatch.setattr(network_directions, "experiment", lambda *_: small)
-        found = network_directions.measured(False)
+        found = network_directions.leading_directions_are_enough(quick=False)
         exact, extrapolated = found.rows
         assert found.verdict == "holds"
         # 12 samples of 3 outputs have 36 directions at most.
         assert exact["ratio"] == pytest.approx(1.0, abs=1e-4)
         assert extrapolated["extrapolated"] == pytest.approx(exact["exact"], rel=1e-4)
         monkeypatch.setattr(NetworkExperiment, "n_directions", 1)
-        assert network_directions.measured(False).verdict == "refuted"
+        assert network_directions.leading_directions_are_enough(quick=False).verdict == "refuted"
 
     def test_flow_needs_every_statistic_within_the_tolerance(self) -> None:
         near, far, wide = (1.0, 0.98, 1.02), (0.93, 0.9, 0.96), (0.98, 0.96, 1.0)
@@ -176,21 +176,20 @@ class TestClaims:
         assert ended == [True]
 
 
-class TestReadme:
-    def test_networks_have_a_table_of_their_own(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class TestPublished:
+    def test_networks_have_a_page_of_their_own(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         items = [*AS_PREDICTED, needing_torch()]
         monkeypatch.setattr("esssim.report.__main__.registry", registry(*items))
-        readme = tmp_path / "README.md"
-        markers = [report.BEGIN, report.END, *report.NETWORKS]
-        readme.write_text("\n".join(markers), encoding="utf-8")
+        readme, page = tmp_path / "README.md", tmp_path / "networks.md"
+        readme.write_text(f"{report.BEGIN}\n{report.END}", encoding="utf-8")
         for name in ("results", "networks"):
             text = report.results_json(verdicts(*items), {"esssim": "0", "date": "2026-01-01"})
             (tmp_path / f"{name}.json").write_text(text, encoding="utf-8")
         arguments = [str(readme), str(tmp_path / "results.json")]
         assert main(arguments) == 0
-        first, second = readme.read_text(encoding="utf-8").split(report.NETWORKS[0])
-        assert "network-minibs" not in first
-        assert "| network-minibs-settles | 1.00 ✓ |" in second
+        assert "network-minibs" not in (tmp_path / "results.md").read_text(encoding="utf-8")
+        assert "| network-minibs-settles | 1.00 ✓ |" in page.read_text(encoding="utf-8")
+        assert "| network-minibs-settles | — | — | 1.00 · 1 of 1 | — |" in readme.read_text(encoding="utf-8")
         assert main([*arguments, "--check"]) == 0
-        readme.write_text(readme.read_text(encoding="utf-8").replace("1.00 ✓ |", "1.01 ✓ |"), encoding="utf-8")
+        page.write_text(page.read_text(encoding="utf-8").replace("1.00 ✓ |", "1.01 ✓ |"), encoding="utf-8")
         assert main([*arguments, "--check"]) == 1

@@ -189,6 +189,24 @@ class TestRecords:
             train(problem, problem.theta0, record=("loss",), n_records=8, **options), "loss"  # type: ignore[arg-type]
         ).n_replicas == 1  # fmt: skip
 
+    def test_runs_that_may_repeat_themselves_are_recorded_at_random_phases(self) -> None:
+        """Those of `simulate`, for a scheme that comes later too; and what is in step with the epoch is no level."""
+        problem = network_problem()
+        options = {"step_size": 0.1, "n_steps": 300, "record": ("loss",), "seed": 1}
+        b, n = 4, problem.n_samples
+        epochs, late = es.Reshuffled(b), Piecewise((es.WithoutReplacement(b), es.Reshuffled(b)), (50,))
+        ours = {str(s): train(problem, problem.theta0, sampling=s, n_records=20, **options) for s in (epochs, late)}  # type: ignore[arg-type]
+        theirs = es.simulate(problem, problem.theta0, sampling=epochs, n_records=20, **options)  # type: ignore[arg-type]
+        for trace in ours.values():
+            assert trace["step"].values.tolist() == theirs["step"].values.tolist()
+            assert len(np.unique(np.diff(trace["step"]))) > 3
+        equal = train(problem, problem.theta0, sampling=es.WithoutReplacement(b), n_records=20, **options)  # type: ignore[arg-type]
+        assert equal["step"].values.tolist() == np.linspace(0, 300, 20).round().tolist()
+        every = range(0, 301, n // b)
+        for sampling in (epochs, late):
+            thinned = train(problem, problem.theta0, sampling=sampling, record_steps=every, **options)  # type: ignore[arg-type]
+            assert es.settling.level(thinned, "loss", after=100).period == n // b
+
     def test_a_diverged_run_is_marked_with_its_step_and_never_averaged(self) -> None:
         problem = network_problem("relu")
         trace = train(

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -195,40 +195,42 @@ class TestFfmpeg:
 
 def test_rows_are_computed_once_for_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ESSSIM_CACHE", str(tmp_path / "cache"))
-    script, calls = ModuleType("counting"), []
+    script, told = ModuleType("counting"), []
 
-    def collect(configuration: dict[str, int], tell: object) -> list[dict[str, float]]:
-        calls.append(configuration)
+    def collect(configuration: dict[str, int], tell: Callable[[int], None]) -> list[dict[str, float]]:
+        tell(configuration["n"])
         return [{"x": 0.1 + configuration["n"]}]
 
     script.collect = collect  # type: ignore[attr-defined]
-    monkeypatch.setattr(cache, "_computing", lambda _: "source")
     for n in (1, 1, 2):
-        assert cache.rows(script, "counting", {"n": n}, print) == [{"x": 0.1 + n}]
-    assert [call["n"] for call in calls] == [1, 2]
+        assert cache.rows(script, "counting", {"n": n}, told.append) == [{"x": 0.1 + n}]
+    assert told == [1, 2]
     for path in (tmp_path / "cache").iterdir():
         path.write_text("damaged", encoding="utf-8")
-    cache.rows(script, "counting", {"n": 1}, print)
+    cache.rows(script, "counting", {"n": 1}, told.append)
     shutil.rmtree(tmp_path / "cache")
-    cache.rows(script, "counting", {"n": 1}, print)
-    assert len(calls) == 4
+    cache.rows(script, "counting", {"n": 1}, told.append)
+    assert len(told) == 4
     (tmp_path / "cache" / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("ESSSIM_CACHE", str(tmp_path / "cache" / "file"))
-    assert cache.rows(script, "counting", {"n": 1}, print) == [{"x": 1.1}]
+    assert cache.rows(script, "counting", {"n": 1}, told.append) == [{"x": 1.1}]
 
 
 def test_a_new_look_keeps_the_rows_and_a_new_computation_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     source = (
-        "import os\nALT = 'a'\nN = 1\ndef collect():\n    return N\ndef draw():\n    pass\ndef numbers():\n    pass\n"
+        "import os\nALT = 'a'\nN = 1\ndef helper():\n    return N\ndef collect():\n    return helper() + 1\n"
+        "def draw():\n    pass\n"
     )
 
     def key(text: str) -> str:
-        monkeypatch.setattr(cache.inspect, "getsource", lambda _: text)
-        return cache.key(ModuleType("any"), {})
+        script = ModuleType("any")
+        exec(text, script.__dict__)
+        return cache.key(script, {})
 
     before = key(source)
     assert key(source.replace("'a'", "'b'").replace("draw():\n    pass", "draw():\n    return 1")) == before
-    assert key(source.replace("N = 1", "N = 2")) != before
+    for old, new in (("N = 1", "N = 2"), ("return N", "return -N"), ("helper() + 1", "helper() + 2")):
+        assert key(source.replace(old, new)) != before
     monkeypatch.setattr(cache._source, "digest", lambda: "other code")
     assert key(source) != before
 

@@ -20,8 +20,9 @@ from esssim.flow.fast import FastMotion
 from esssim.flow.law import Law
 from esssim.flow.slow import project, push, stiffness, velocity
 from esssim.problems import NonlinearLeastSquares
-from tests import battery, oracles
-from tests.strategies import arrays
+from esssim.testing import battery
+from esssim.testing.strategies import arrays
+from tests import oracles
 
 FORMS = (("product", 2), ("difference", 2), ("difference", 3), ("difference", 4))
 SHAPES = ((6, 4), (4, 6))

@@ -25,6 +25,12 @@ from tests.pages import DOCS
 from tests.several_outputs import Bilinear
 from tests.test_flow import SCHEMES, edge, perceptron, schemes, solution, two_samples
 
+MEASURES = (
+    flow_bursts.flow_is_right_where_it_is_silent,
+    flow_bursts.excess_is_less_than_the_correction,
+    flow_bursts.typical_excess_is_the_correction,
+)
+
 
 def fast_motion(
     problem: Any, theta: np.ndarray, sampling: es.Sampling, part: float = 0.9, noise: float = 1e-5
@@ -381,7 +387,7 @@ class TestWarning:
         ]
         monkeypatch.setattr(flow_bursts, "SETTINGS", range(4))
         monkeypatch.setattr(flow_bursts, "_compared", lambda setting, quick: found[setting])
-        measured = [measure(False) for measure in (flow_bursts._silent, flow_bursts._warned, flow_bursts._typical)]
+        measured = [measure(quick=False) for measure in MEASURES]
         assert [one.verdict for one in measured] == [silent, warned, typical]
         assert measured[1].value == pytest.approx(np.mean(excesses[2:]) / 0.04)
         assert measured[2].value == pytest.approx(np.mean(excesses[2:]) / 0.04 + 0.25)
@@ -402,8 +408,8 @@ class TestWarning:
         found = [flow_bursts.Compared(f"x{k}", value, 0.0, -0.001, 0.001, 0.0) for k, value in enumerate(estimates)]
         monkeypatch.setattr(flow_bursts, "SETTINGS", range(4))
         monkeypatch.setattr(flow_bursts, "_compared", lambda setting, quick: found[setting])
-        for measure in (flow_bursts._silent, flow_bursts._warned, flow_bursts._typical):
-            assert measure(False) == Measurement("inconclusive", words)
+        for measure in MEASURES:
+            assert measure(quick=False) == Measurement("inconclusive", words)
 
     def test_a_push_the_other_way_warns_too(self) -> None:
         assert flow_bursts.Compared("x", -0.04, 0.0, 0.0, 0.0, 0.0).warned

@@ -22,7 +22,8 @@ from esssim.flow.slow import mean_velocity, project, push, stiffness, velocity
 from esssim.flow.validity import sharpness
 from esssim.problems import BlockCurvature, MultiOutputLeastSquares
 from esssim.spectra import largest_eigenvalues
-from tests import battery, oracles
+from esssim.testing import battery
+from tests import oracles
 from tests.several_outputs import Bilinear, Stacked, Turned
 from tests.test_flow import SCHEMES, edge, schemes, solution
 

@@ -20,8 +20,8 @@ from scipy.optimize import minimize_scalar
 
 import esssim as es
 from esssim.gap.setting import Setting
-from tests import oracles, strategies
-from tests.battery import Case
+from esssim.testing import Case, strategies
+from tests import oracles
 
 SCHEMES = (es.WithoutReplacement, es.WithReplacement)
 KINDS = ("regression", "wide regression", "solution", "product", "difference", "positive", "indefinite")

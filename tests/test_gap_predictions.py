@@ -18,8 +18,8 @@ from esssim.gap import Prediction
 from esssim.gap.predict import predictions_at
 from esssim.gap.random_matrix import TRACY_WIDOM_MEAN
 from esssim.gap.setting import Setting
-from tests import oracles, strategies
-from tests.battery import Case
+from esssim.testing import Case, strategies
+from tests import oracles
 
 FUNCTIONS = (
     "exact", "second_order", "third_order", "crossover", "degenerate", "marchenko_pastur", "spike", "additive_noise",

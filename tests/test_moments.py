@@ -17,8 +17,8 @@ import esssim as es
 from esssim.moments import stationary
 from esssim.moments.modes import quadratic_modes
 from esssim.stability import critical_step_size
-from tests import oracles, strategies
-from tests.battery import Case
+from esssim.testing import Case, strategies
+from tests import oracles
 
 OPTIMISERS = {"plain": (0.0, False), "heavy ball": (0.6, False), "Nesterov": (0.6, True)}
 SCHEMES = (es.WithoutReplacement, es.WithReplacement)

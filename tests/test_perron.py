@@ -15,7 +15,8 @@ from esssim.problems import LowRankCurvature
 from esssim.statistics import mean_square
 from esssim.statistics.mean_square import Pencil, top_of_pencil
 from esssim.statistics.perron import PerronMatrix
-from tests import oracles, strategies
+from esssim.testing import strategies
+from tests import oracles
 
 SHAPES = ((5, 2), (4, 6), (6, 6), (12, 3))
 SCHEMES = (es.WithoutReplacement(1), es.WithoutReplacement(3), es.WithReplacement(1), es.WithReplacement(3))

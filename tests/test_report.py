@@ -18,7 +18,8 @@ from esssim.claims import Claim, Measurement, Verdict
 from esssim.report import svg
 from esssim.report.__main__ import main
 from esssim.report.environment import environment
-from esssim.report.words import spoken, summary
+from esssim.report.tables import level_table, other_table
+from esssim.report.words import spoken, spoken_verdict, summary
 from tests.fake_claims import AS_PREDICTED, CONTRADICTION, HOSTILE, UNDECIDED, UNDECIDED_OPEN, claim, registry, verdicts
 
 EVERYTHING = (*AS_PREDICTED, CONTRADICTION, UNDECIDED, UNDECIDED_OPEN)
@@ -81,12 +82,13 @@ def page_of(measured: list[Verdict], pictures: dict[str, str] | None = None) -> 
     ],
 )
 def test_verdicts_are_spoken_plainly(expected: str, outcome: str, words: str) -> None:
-    assert spoken(expected, outcome, "it drifts", 12.0) == words  # type: ignore[arg-type]
+    assert spoken(expected, outcome, "it drifts") == words  # type: ignore[arg-type]
 
 
 def test_too_few_samples_are_named_as_the_reason() -> None:
-    measured = UNDECIDED.measure(False)
-    assert spoken("holds", "inconclusive", measured.reason, measured.n_effective) == "no verdict: 31 effective samples"
+    (verdict,) = verdicts(UNDECIDED)
+    assert spoken_verdict(verdict) == "no verdict: 31 effective samples"
+    assert spoken("holds", "inconclusive", "it drifts", 31.0) == "no verdict: 31 effective samples"
 
 
 def test_summary_counts_every_claim_once() -> None:
@@ -108,7 +110,14 @@ class TestPage:
     def test_says_everything_about_every_claim(self) -> None:
         text = Structure(page_of(verdicts(*EVERYTHING))).text
         for item in EVERYTHING:
-            for words in (item.id, item.statement, item.source, item.source_predicts, item.we_predict, item.method):
+            for words in (
+                item.id,
+                item.statement,
+                str(item.source),
+                item.source_predicts,
+                item.we_predict.words,
+                item.method,
+            ):
                 assert words in text
         for words in (
             "REFUTED, as we predict",
@@ -228,60 +237,53 @@ class TestReadme:
         path.write_text(f"before\n{report.BEGIN}\noutdated\n{report.END}\nafter\n", encoding="utf-8")
         return path
 
-    def test_table_has_levels_by_batch_size_and_the_rest_in_words(self, results: Path) -> None:
-        lines = report.markdown_table(report.read_entries(results)).splitlines()
+    def test_page_has_levels_by_batch_size_and_the_rest_in_words(self, results: Path) -> None:
+        lines = report.published(results)[results.with_suffix(".md")].splitlines()
         assert "| table-a | b = 1 | b = 4 |" in lines
         assert "| settles | 0.99 ✓ | 1.24 ✗ |" in lines
         assert "| settles | 0.80 ✗ | **1.40 ✗** |" in lines
         assert any(line.endswith("| holds, as predicted |") and "identity/exact" in line for line in lines)
         assert any(line.endswith("| no verdict: 31 effective samples |") for line in lines)
 
+    def test_summary_counts_what_settles_and_what_does_not(self, results: Path) -> None:
+        lines = report.summary(results).splitlines()
+        assert lines[2:] == [
+            "| statistic | diagonal networks, b &lt; n | diagonal networks, b = n |",
+            "|---|---:|---:|",
+            "| settles | 0.80 to 1.40 · 1 of 4 | — |",
+        ]
+
     def test_a_sentence_about_many_settings_is_one_row(self) -> None:
         settings = ["a, b = 1", "a, b = 2", "c", "d"]
         outcomes = ["holds", "holds", "holds", "refuted"]
         entries = [
-            {"id": f"law/{i}", "statement": f"The law holds ({setting}).", "expected": "holds", "verdict": outcome,
-             "reason": "", "n_effective": None, "measured": None}
-            for i, (setting, outcome) in enumerate(zip(settings, outcomes, strict=True))
+            {"sentence": "The law holds.", "where": setting, "statement": f"The law holds ({setting}).",
+             "expected": "holds", "verdict": outcome, "reason": "", "n_effective": None, "lacks_samples": False}
+            for setting, outcome in zip(settings, outcomes, strict=True)
         ]  # fmt: skip
-        results = {"claims": entries, "environment": {"esssim": "0", "date": "2026-01-01"}}
-        assert (
+        assert other_table(entries).splitlines()[2:] == [
             "| The law holds (4 settings). | 3 times holds, as predicted; d: CONTRADICTS OUR PREDICTION: refuted |"
-            in report.markdown_table(results).splitlines()
-        )
-        results["claims"] = entries[:3]
-        assert "| The law holds (c). | holds, as predicted |" in report.markdown_table(results).splitlines()
+        ]
+        assert "| The law holds (c). | holds, as predicted |" in other_table(entries[:3]).splitlines()
 
-    def test_levels_are_named_as_their_statements_name_them(self) -> None:
+    def test_levels_are_named_by_their_cells(self) -> None:
         entries = [
-            {"id": f"{family}-settles/net/b={b}", "statement": f"{name} settles at 2/η (a network, b = {b}, noisy).",
-             "expected": "open", "verdict": "holds", "reason": "", "n_effective": None, "measured": 1.0}
-            for b in (4, 8) for family, name in (("q", "Q_b"), ("minibs", "MiniBS E_B λ"))
+            {"cell": {"table": "net: a network, noisy", "row": name, "batch_size": b}, "expected": "open",
+             "verdict": "holds", "measured": 1.0}
+            for b in (8, 4) for name in ("Q_b", "MiniBS E_B λ")
         ]  # fmt: skip
-        table = report.markdown_table({"claims": entries, "environment": {"esssim": "0", "date": "2026-01-01"}})
-        assert table.splitlines()[2:6] == [
+        assert level_table("net: a network, noisy", entries).splitlines() == [
             "| net: a network, noisy | b = 4 | b = 8 |",
             "|---|---:|---:|",
             "| Q_b | 1.00 ✓ | 1.00 ✓ |",
             "| MiniBS E_B λ | 1.00 ✓ | 1.00 ✓ |",
         ]
 
-    def test_tables_of_levels_beyond_the_third_are_folded(self) -> None:
-        entries = [
-            {"id": f"settles/setting-{k}/b=1", "statement": "It settles.", "expected": "open", "verdict": "holds",
-             "reason": "", "n_effective": None, "measured": 1.0}
-            for k in range(5)
-        ]  # fmt: skip
-        table = report.markdown_table({"claims": entries, "environment": {"esssim": "0", "date": "2026-01-01"}})
-        shown, folded = table.split("<summary>2 more settings</summary>")
-        assert [f"setting-{k}" in shown for k in range(5)] == [True] * 3 + [False] * 2
-        assert [f"setting-{k}" in folded for k in range(5)] == [False] * 3 + [True] * 2
-
     def test_cells_survive_bars_and_tags(self, results: Path) -> None:
-        table = report.markdown_table(report.read_entries(results))
-        (row,) = [line for line in table.splitlines() if "identity/exact" in line]
+        page = report.published(results)[results.with_suffix(".md")]
+        (row,) = [line for line in page.splitlines() if "identity/exact" in line]
         assert len(re.findall(r"(?<!\\)\|", row)) == 3
-        assert "<script" not in table
+        assert "<script" not in page
 
     def test_update_then_check(self, readme: Path, results: Path) -> None:
         arguments = [str(readme), str(results)]
@@ -301,7 +303,7 @@ class TestReadme:
             ([*EVERYTHING, claim("new/one", "open", Measurement("holds", ""))], "1 claims are new, 'new/one' first"),
             (EVERYTHING[1:], "1 claims are gone, 'settles/table-a/b=1' first"),
             (
-                [replace(EVERYTHING[0], statement="Said otherwise."), *EVERYTHING[1:]],
+                [replace(EVERYTHING[0], sentence="Said otherwise."), *EVERYTHING[1:]],
                 "1 statements were reworded, 'settles/table-a/b=1' first",
             ),
         ],
@@ -317,8 +319,12 @@ class TestReadme:
 
     def test_a_changed_number_is_noticed(self, readme: Path, results: Path) -> None:
         main([str(readme), str(results)])
-        readme.write_text(readme.read_text(encoding="utf-8").replace("1.24", "1.25"), encoding="utf-8")
-        assert main([str(readme), str(results), "--check"]) == 1
+        for path, number in ((readme, "1.40"), (results.with_suffix(".md"), "1.24")):
+            whole = path.read_text(encoding="utf-8")
+            path.write_text(whole.replace(number, "1.25"), encoding="utf-8")
+            assert main([str(readme), str(results), "--check"]) == 1
+            path.write_text(whole, encoding="utf-8")
+        assert main([str(readme), str(results), "--check"]) == 0
 
     @pytest.mark.parametrize(
         ("text", "message"),

@@ -142,7 +142,7 @@ def test_an_interval_that_ignores_correlation_would_not_cover() -> None:
 @pytest.mark.parametrize("n_replicas", [1, 2, 3])
 def test_standard_error_of_few_replicas(n_replicas: int) -> None:
     """t·s/√ess with s² = Σ(x − x̄)²/(n − 1) and ess − 1 degrees of freedom."""
-    series = 1.0 + autoregressive(0.8, (n_replicas, 300), 1)
+    series = 1.0 + autoregressive(0.8, (n_replicas, 1000), 1)
     found = summarise(series, 0.05, 1.0)
     expected = student.ppf(0.975, found.ess - 1) * series.std(ddof=1) / math.sqrt(found.ess)
     assert half_width(found) == pytest.approx(expected, rel=1e-12)
@@ -273,12 +273,12 @@ def test_a_constant_series_is_known_exactly(n_replicas: int, value: float) -> No
     assert found.verdict == "settles"
 
 
-def test_replicas_that_move_as_one_are_known_exactly() -> None:
-    """Full batches from one start: no noise, and the drift decides."""
-    series = np.tile(np.linspace(0.9, 1.1, 150), (5, 1))
+def test_replicas_that_move_as_one_are_known_but_for_their_noise() -> None:
+    """And the drift decides."""
+    series = np.linspace(0.9, 1.1, 150) + 1e-9 * autoregressive(0.0, (5, 150), 0)
     found = summarise(series, 0.05, 1.0)
-    assert found.ess == 750.0
-    assert half_width(found) == pytest.approx(0.0, abs=1e-12)
+    assert found.ess > 500
+    assert half_width(found) < 1e-9
     assert found.reason == "it drifts from 0.933 to 1.07 over the window"
 
 
@@ -334,7 +334,8 @@ def test_the_few_that_survive_do_not_speak_for_the_rest() -> None:
 @pytest.mark.parametrize(("slope", "verdict"), [(0.07, "settles"), (0.08, "inconclusive")])
 def test_a_line_that_crosses_the_edge_does_not_settle(slope: float, verdict: str) -> None:
     """The means of its thirds lie within the tolerance of the edge, but differ by 2/3 of its rise."""
-    found = summarise(np.tile(np.linspace(1 - slope / 2, 1 + slope / 2, 300), (5, 1)), 0.05, 1.0)
+    noise = 1e-9 * autoregressive(0.0, (5, 300), 0)
+    found = summarise(np.linspace(1 - slope / 2, 1 + slope / 2, 300) + noise, 0.05, 1.0)
     assert found.drift == pytest.approx(2 * slope / 3, rel=0.01)
     assert found.verdict == verdict
 
@@ -359,3 +360,100 @@ def test_interval_of_independent_runs_is_that_of_the_t_test(shape: tuple[int, ..
     runs = np.random.default_rng(0).normal(size=shape)
     low, high = ttest_1samp(runs, 0.0).confidence_interval(0.95)
     assert_allclose(_intervals.half_width(runs), (high - low) / 2, rtol=1e-13)
+
+
+# Few replicas, stuck ones, and copies
+
+
+def covers(found: Level, truth: float = 1.0) -> bool:
+    return found.interval[0] < truth < found.interval[1]
+
+
+def test_two_stuck_runs_that_need_not_agree_tell_next_to_nothing() -> None:
+    """Student's t with one degree of freedom: 12.7 times the standard error of two means."""
+    values = np.array([[0.9], [1.1]]) + 1e-3 * autoregressive(0.0, (2, 100), 0)
+    found = level(trace_of(values), "statistic", alike=False)
+    low, high = ttest_1samp(values.mean(axis=1), 0.0).confidence_interval(0.95)
+    assert_allclose(found.interval, (low, high), rtol=1e-10)
+    assert (found.verdict, found.reason) == (
+        "inconclusive", "the interval crosses the border of 1 ± 0.05; it rests on the spread of 2 replicas",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("n_replicas", [2, 3, 4, 32])
+@pytest.mark.parametrize("own", [0.0, 0.1, 1.0, 10.0])
+def test_runs_with_levels_of_their_own_are_covered(n_replicas: int, own: float) -> None:
+    """own: the spread of the runs' levels over that within a run."""
+    covered = 0
+    for seed in range(100):
+        levels = 0.1 * own * np.random.default_rng([seed, 9]).standard_normal((n_replicas, 1))
+        series = 1.0 + levels + 0.1 * autoregressive(0.5, (n_replicas, 100), seed)
+        covered += covers(summarise(series, 0.05, 1.0, alike=False))
+    assert covered >= 90
+
+
+def test_one_run_says_nothing_about_others() -> None:
+    noise = 1e-3 * autoregressive(0.0, (2, 300), 0)
+    for found in (
+        level(trace_of(1.0 + noise[:1]), "statistic", alike=False),
+        level(trace_of(1.0 + noise, diverged_at=[-1, 7]), "statistic", alike=False),
+        level(trace_of(1.0 + noise[[0, 0]]), "statistic", alike=False),
+    ):
+        assert found.interval == (-math.inf, math.inf)
+        assert found.reason == "one replica says nothing about others that need not agree with it"
+        assert found.verdict == "inconclusive"
+    assert level(trace_of(1.0 + noise[:1]), "statistic").verdict == "settles"
+
+
+@pytest.mark.parametrize("n_replicas", [2, 3])
+@pytest.mark.parametrize("noise", [0.0, 1e-3])
+def test_replicas_that_should_agree_and_plainly_do_not(n_replicas: int, noise: float) -> None:
+    """Also constant ones: stuck, each at a value of its own."""
+    stuck = 1.0 + 0.01 * np.arange(n_replicas)[:, None]
+    found = summarise(stuck + noise * autoregressive(0.0, (n_replicas, 400), 0), 0.05, 1.0)
+    assert (found.verdict, found.reason) == (
+        "inconclusive", f"the {n_replicas} replicas disagree by more than each fluctuates",
+    )  # fmt: skip
+    low, high = ttest_1samp(stuck[:, 0], 0.0).confidence_interval(0.95)
+    assert half_width(found) >= 0.98 * (high - low) / 2
+
+
+def test_many_stuck_replicas_are_as_many_samples() -> None:
+    stuck = 1.0 + 0.01 * np.random.default_rng(0).standard_normal((12, 1))
+    found = summarise(stuck + 1e-4 * autoregressive(0.0, (12, 200), 0), 0.05, 1.0)
+    assert found.verdict == "inconclusive"
+    assert "effective samples, 100 are needed: the replicas disagree (R-hat = " in found.reason
+    low, high = ttest_1samp(stuck[:, 0], 0.0).confidence_interval(0.95)
+    assert_allclose(found.interval, (low, high), rtol=1e-3)
+
+
+@pytest.mark.parametrize("phi", [-0.9, 0.0, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize(("n_replicas", "n_records"), [(1, 2000), (2, 500), (3, 500), (4, 500), (32, 200)])
+def test_the_interval_covers_at_every_correlation(phi: float, n_replicas: int, n_records: int) -> None:
+    """Nine in ten at least, also where so few samples are independent that no verdict is given."""
+    found = [summarise(1 + 0.1 * autoregressive(phi, (n_replicas, n_records), seed), 0.05, 1.0) for seed in range(100)]
+    assert sum(map(covers, found)) >= 88
+
+
+@pytest.mark.parametrize("n_replicas", [2, 3, 4, 9])
+def test_copies_of_a_run_add_nothing(n_replicas: int) -> None:
+    """Runs without noise from one start are one run, however chaotic."""
+    alone = 1.0 + 0.1 * autoregressive(0.9, (1, 800), 0)
+    copies = summarise(np.tile(alone, (n_replicas, 1)), 0.05, 1.0)
+    assert copies == replace(summarise(alone, 0.05, 1.0), n_replicas=n_replicas)
+    two = 1.0 + 0.1 * autoregressive(0.9, (2, 800), 0)
+    assert summarise(np.repeat(two, n_replicas, axis=0), 0.05, 1.0).interval == summarise(two, 0.05, 1.0).interval
+
+
+@pytest.mark.parametrize("n_replicas", [4, 12])
+def test_phases_that_replicas_share_are_noise(n_replicas: int) -> None:
+    """An oscillation of ±0.3, seen at random phases by all alike, is known to 0.3/√n however many replicas there are."""
+    covered, n_records = 0, 200
+    for seed in range(100):
+        signs = np.random.default_rng([seed, 5]).choice([-0.3, 0.3], n_records)
+        series = 1.0 + signs + 1e-3 * autoregressive(0.0, (n_replicas, n_records), seed)
+        assert not half_width(summarise(series, 0.05, 1.0)) > 1e-3
+        found = summarise(series, 0.05, 1.0, phases_are_shared=True)
+        assert half_width(found) == pytest.approx(1.97 * 0.3 / math.sqrt(n_records), rel=0.25)
+        covered += covers(found)
+    assert covered >= 88

@@ -18,6 +18,9 @@ SAMPLING = es.WithoutReplacement(3)
 class Quartic(Problem):
     """ℓᵢ = ½zᵢ² + ¼zᵢ⁴, zᵢ = xᵢᵀθ − yᵢ, whose Hessians are symmetric to rounding in their dtype."""
 
+    # Differences of losses have fewer digits than the check of derivatives asks for.
+    check = False
+
     def __init__(self, dtype: type, n: int, p: int, skew: float = 0.0) -> None:
         super().__init__(n, p)
         rng = np.random.default_rng(0)

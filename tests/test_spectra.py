@@ -25,7 +25,8 @@ from esssim.problems import BlockCurvature, Curvature, DenseCurvature, LowRankCu
 from esssim.spectra import batches as batches_module
 from esssim.spectra import gram as gram_module
 from esssim.spectra import lanczos as lanczos_module
-from tests import oracles, strategies
+from esssim.testing import strategies
+from tests import oracles
 
 
 def exact_batch_hessian(curvature: Curvature, batch: np.ndarray) -> mpmath.matrix:

@@ -17,8 +17,8 @@ import esssim as es
 from esssim.problems import curvature as curvature_module
 from esssim.statistics import ENUMERATION_LIMIT, Enclosure, estimate, mean_square, minibatch, pointwise
 from esssim.statistics.mean_square import top_of_pencil
-from tests import oracles, strategies
-from tests.battery import Case
+from esssim.testing import Case, strategies
+from tests import oracles
 
 SCHEMES = (es.WithoutReplacement, es.WithReplacement, es.Reshuffled)
 

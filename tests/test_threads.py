@@ -14,9 +14,10 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import esssim as es
 from esssim._threads import one_blas_thread
-from esssim.claims import Claim, Measurement, Registry
+from esssim.claims import Measurement, Registry
 from esssim.claims.verify import verify_claims
 from figures import cache
+from tests.fake_claims import bare
 
 
 def blas_threads() -> set[int]:
@@ -38,7 +39,7 @@ def test_a_claim_is_measured_with_one() -> None:
         return Measurement("holds", "")
 
     registry = Registry()
-    registry.add(Claim("a/b", "", "", "", "", "holds", "", None, measure))
+    registry.add(bare("a/b", "holds", measure))
     with threadpool_limits(2, user_api="blas"):
         verify_claims(registry)
     assert seen == [{1}]

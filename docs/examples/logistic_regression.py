@@ -12,8 +12,8 @@ many points and many batches. `margins` below is the only place that has to thin
 
 The tests of the package then run on the new problem unchanged:
 
-    from tests.battery import Case, check
-    check(Case(LogisticRegression(inputs, labels), theta))
+    from esssim.testing import check_problem
+    check_problem(LogisticRegression(inputs, labels))
 
 Run this file: python docs/examples/logistic_regression.py
 """

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,8 @@ import numpy as np
 from esssim import _validate, store
 from esssim._validate import FloatArray
 
-FORMAT = "esssim checkpoint 1"
+FORMAT = "esssim checkpoint 2"
+FINGERPRINT = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Checkpoint:
     """θ (p,), the velocity v (p,), the updates done, the state of numpy's generator, and whatever else a run keeps.
 
     rng_state: `generator.bit_generator.state`. fingerprint: that of the problem. extra: named arrays of the caller.
+    settings: what else decides the run, by name, as JSON takes it; `differences` compares it with that of another.
     """
 
     theta: FloatArray
@@ -29,6 +33,7 @@ class Checkpoint:
     rng_state: dict[str, Any]
     fingerprint: str = ""
     extra: dict[str, np.ndarray] | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def generator(self) -> np.random.Generator:
         """A generator that goes on where the saved one stood."""
@@ -44,6 +49,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> Non
         "step": checkpoint.step,
         "rng_state": checkpoint.rng_state,
         "fingerprint": checkpoint.fingerprint,
+        "settings": checkpoint.settings,
     }
     arrays = {f"extra_{name}": array for name, array in (checkpoint.extra or {}).items()}
     with store.whole_file(path) as temporary, open(temporary, "wb") as file:
@@ -70,13 +76,37 @@ def load_checkpoint(path: str | os.PathLike[str], *, fingerprint: str | None = N
         raise ValueError(f"path must name a checkpoint, {str(target)!r} is none or is damaged: {error}") from error
     if not known:
         raise ValueError(
-            f"path must name a checkpoint ({FORMAT!r}), {str(target)!r} has the format {header['format']!r}"
+            f"path must name a checkpoint of this version ({FORMAT!r}), {str(target)!r} has the format "
+            f"{header['format']!r}: finish that run with the version that began it, or take a new file"
         )
     if fingerprint is not None and header["fingerprint"] != fingerprint:
         raise ValueError(f"path must name a checkpoint of this problem, {str(target)!r} is of another one")
     extra = {name.removeprefix("extra_"): array for name, array in found.items() if name.startswith("extra_")}
     state = _restored(header["rng_state"])
-    return Checkpoint(found["theta"], found["velocity"], header["step"], state, header["fingerprint"], extra)
+    theta, velocity = found["theta"], found["velocity"]
+    return Checkpoint(theta, velocity, header["step"], state, header["fingerprint"], extra, header["settings"])
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """A phrase for each setting that is another one in a checkpoint than here; fingerprints have no words."""
+    there = json.loads(json.dumps(there))
+    for name, now in json.loads(json.dumps(here)).items():
+        before = there.get(name)
+        if isinstance(now, dict) and isinstance(before, dict):
+            yield from differences(before, now, f"{prefix}{name}.")
+        elif before != now:
+            told = "is another one" if _is_fingerprint(now) else f"is {_shown(before)} there and {_shown(now)} here"
+            yield f"{prefix}{name} {told}"
+    for name in there.keys() - here.keys():
+        yield f"{prefix}{name} is there only"
+
+
+def _is_fingerprint(value: Any) -> bool:
+    return isinstance(value, str) and FINGERPRINT.fullmatch(value) is not None
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else _validate.shown(value)
 
 
 def _listed(value: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import inspect
 from collections.abc import Callable
 from typing import Any, Literal
@@ -14,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from esssim import _validate
+from esssim._fingerprint import attributes, fingerprints
 from esssim._validate import FloatArray, IntArray
 from esssim.bridge import checks, losses
 from esssim.bridge.curvature import TorchCurvature
+from esssim.bridge.fingerprints import surroundings
 from esssim.bridge.functional import Functional
 from esssim.problems import (
     Curvature,
@@ -37,6 +38,8 @@ CHUNK_NUMBERS = 2**22
 # Numbers in the Jacobians of all samples, 1 GB, and in one Hessian, 200 MB.
 JACOBIAN_NUMBERS = 2**27
 HESSIAN_NUMBERS = 5000**2
+# Attributes that follow from the others.
+DERIVED = {"_functional", "_kind", "_root", "_x", "_y", "loss_name"}
 
 Loss = Literal["squared", "cross_entropy"] | losses.SampleLoss
 
@@ -135,20 +138,15 @@ class TorchProblem(Problem):
         """Inputs and targets as the module and the loss take them."""
         return self._x, self._y
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 over the architecture, the buffers, the loss and the data, not over the module's own parameters."""
-        digest = hashlib.sha256(f"TorchProblem {self.loss_name} {self.dtype} {self.module}".encode())
-        for layer in {type(layer) for layer in self.module.modules()}:
-            if not layer.__module__.startswith("torch."):
-                digest.update(_source(layer).encode())
-        for name, parameter in self.module.named_parameters():
-            digest.update(f"{name} {tuple(parameter.shape)}".encode())
-        for name, buffer in self.module.named_buffers():
-            digest.update(name.encode() + buffer.numpy().tobytes())
-        for array in (self.inputs, self.targets):
-            digest.update(f"{array.shape}".encode() + array.tobytes())
-        return digest.hexdigest()
+    def _fingerprints(self) -> dict[str, str]:
+        """The class, the module without the values of θ, the loss, the data and the options, each with all it reads."""
+        own = attributes(self)
+        # The private ones of this class follow from the rest; those of a subclass are its own.
+        ours = type(self).__module__ == __name__
+        kept = {name for name in own if name not in DERIVED and not (ours and name.startswith("_"))}
+        parts = {name: own[name] for name in kept} | {"loss": self._functional.loss, "torch": surroundings()}
+        trained = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+        return fingerprints({"class": type(self), **parts}, "problem", arguments=trained)
 
     # --- the protocol of a problem ------------------------------------------------------------------------------------
 

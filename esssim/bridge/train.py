@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -17,18 +18,21 @@ import xarray
 from threadpoolctl import threadpool_limits
 
 from esssim import _validate
+from esssim._fingerprint import fingerprint, fingerprint_or_reason
 from esssim._progress import Progress, shown
 from esssim._validate import FloatArray, IntArray
-from esssim.bridge.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from esssim.bridge import resume
+from esssim.bridge.checkpoint import Checkpoint
 from esssim.bridge.curvature import TorchCurvature
 from esssim.bridge.leading import RANK
 from esssim.bridge.loops import Optimiser, Run
 from esssim.bridge.problem import TorchProblem
 from esssim.bridge.recording import measure, variables
+from esssim.bridge.resume import Records
 from esssim.bridge.schedule import Batches, StepSize, sampling_pieces, step_size_function
 from esssim.simulation.ensemble import Result, check_starts, stacked
 from esssim.simulation.recorder import check_names
-from esssim.simulation.schedule import steps_to_record
+from esssim.simulation.schedule import Phases, steps_to_record
 from esssim.stability.edges import check_momentum
 
 
@@ -57,10 +61,11 @@ def train(
     theta0: (p,), or (n_replicas, p) for a start each. step_size: η, a `Ramp`, or `Piecewise` step sizes; sampling: a
     scheme or `Piecewise` ones (interventions). momentum: β. label_noise: ε, targets y + εz with z drawn anew at each
     step (squared error only). record: names from `esssim.simulation.STATISTICS`, and "theta"; at n_records equally
-    spaced steps from 0 to n_steps or at `record_steps`; n_batches: batches per record for sampled statistics.
+    spaced steps from 0 to n_steps (full batches and epochs: at a random phase near each) or at `record_steps`; n_batches: batches per record for sampled statistics.
     rank: directions of the Gauss–Newton mean-square sharpness where there are more than 600 outputs of all samples (it
     rises with the rank towards its value). n_workers: processes. checkpoint: an NPZ file that each record renews (run.npz; run-1.npz for a second replica): the
-    same call after a kill goes on from it, bit for bit. progress: True for a bar on a terminal, or a function of the
+    same call after a kill goes on from it, and one with more steps or other records extends it, bit for bit; records
+    between its steps are made by running up to them again. progress: True for a bar on a terminal, or a function of the
     records done and their number.
 
     Returns the Dataset of `simulate`: dims (replica, record), coords step, step_size and batch_size, a variable per
@@ -81,13 +86,21 @@ def train(
     pieces = sampling_pieces(sampling, problem.n_samples, n_steps)
     optimiser = Optimiser(step_size_function(step_size, n_steps), pieces, check_momentum(momentum), noise)
     starts = check_starts(problem, theta0, n_replicas)
-    steps = steps_to_record(n_steps, n_records, record_steps)
+    phases = Phases.of(pieces.values, problem.n_samples, seed)
+    steps = steps_to_record(n_steps, n_records, record_steps, phases)
     workers = min(_validate.integer("n_workers", n_workers, 1), n_replicas)
     words = {
         "step_size": str(step_size), "sampling": str(sampling), "n_steps": n_steps, "momentum": float(momentum),
         "label_noise": noise, "n_batches": n_batches, "rank": rank, "seed": seed,
     }  # fmt: skip
-    setting = _Setting(problem, optimiser, names, steps, n_batches, rank, seed, json.dumps(words), _path(checkpoint))
+    path = _path(checkpoint)
+    decides: dict[str, Any] = {}
+    if path is not None:
+        decides = resume.settings_of(
+            problem, step_size, sampling, n_steps, momentum=float(momentum), label_noise=noise, record=sorted(names),
+            n_batches=n_batches, rank=rank, seed=seed,
+        )  # fmt: skip
+    setting = _Setting(problem, optimiser, names, steps, n_batches, rank, seed, path, decides)
     results: list[Result] = []
     with shown(progress, n_replicas * len(steps), "training") as show:
         for result in _results(setting, starts, workers, show):
@@ -99,14 +112,13 @@ def train(
         "step_size": ("record", optimiser.step_size(steps)),
         "batch_size": ("record", np.array(sizes)),
     }
-    first = pieces.values[0]
     described = {
         "problem": type(problem).__name__,
-        "problem_fingerprint": problem.fingerprint,
-        "theta0_fingerprint": joblib.hash(np.ascontiguousarray(starts[0] if (starts == starts[0]).all() else starts)),
+        "problem_fingerprint": fingerprint_or_reason(problem),
+        "theta0_fingerprint": fingerprint(starts[0] if (starts == starts[0]).all() else starts),
         "n_samples": problem.n_samples,
         "n_params": problem.n_params,
-        "scheme": type(first).__name__,
+        "scheme": " then ".join(dict.fromkeys(type(scheme).__name__ for scheme in pieces.values)),
         **words,
         "versions": json.dumps({name: version(name) for name in ("esssim", "numpy", "numba", "torch", "xarray")}
                                | {"python": platform.python_version()}),
@@ -114,28 +126,19 @@ def train(
     return xarray.Dataset(data, coords, described)
 
 
+@dataclass(frozen=True)
 class _Setting:
-    """What every replica shares."""
+    """What every replica shares; `decides`: the settings by name, where there is a checkpoint to compare them with."""
 
-    def __init__(
-        self, problem: TorchProblem, optimiser: Optimiser, names: tuple[str, ...], steps: IntArray, n_batches: int,
-        rank: int, seed: int, words: str, checkpoint: Path | None,
-    ) -> None:  # fmt: skip
-        self.problem, self.optimiser, self.names, self.steps = problem, optimiser, names, steps
-        self.n_batches, self.rank, self.seed = n_batches, rank, seed
-        self.words, self.checkpoint = words, checkpoint
-
-    def fingerprint(self, theta0: FloatArray, index: int) -> str:
-        """Hash of everything that decides replica `index`."""
-        decided = [
-            self.problem.fingerprint,
-            joblib.hash(theta0),
-            index,
-            list(self.names),
-            self.steps.tolist(),
-            self.words,
-        ]
-        return hashlib.sha256(json.dumps(decided).encode()).hexdigest()
+    problem: TorchProblem
+    optimiser: Optimiser
+    names: tuple[str, ...]
+    steps: IntArray
+    n_batches: int
+    rank: int
+    seed: int
+    checkpoint: Path | None
+    decides: dict[str, Any]
 
     def path(self, index: int) -> Path | None:
         """The checkpoint of a replica."""
@@ -158,47 +161,57 @@ def _run_replica(
     setting: _Setting, theta0: FloatArray, index: int, show: Callable[[int], None] = lambda _: None
 ) -> Result:
     """Replica `index`: its streams depend on the seed and on its own index only."""
-    problem, steps, names = setting.problem, setting.steps, setting.names
+    problem, steps = setting.problem, setting.steps
     run = Run(
         problem, theta0, setting.optimiser,
         np.random.default_rng(np.random.SeedSequence(setting.seed, spawn_key=(index,))),
     )  # fmt: skip
-    columns = {name: np.full(len(steps), np.nan) for name in variables(names)}
-    thetas = np.full((len(steps), problem.n_params) if "theta" in names else (0, 0), np.nan)
-    path, fingerprint = setting.path(index), setting.fingerprint(theta0, index)
-    done = _restore(path, fingerprint, run, columns, thetas)
-    show(done)
+    records = Records.empty(steps, setting.names, problem.n_params)
+    path, decides = setting.path(index), setting.decides | {"theta0": fingerprint(theta0), "replica": index}
+    saved = None if path is None else resume.load(path, decides)
+    if saved is not None:
+        records.take_over(saved.extra or {})
+    show(int(records.taken.sum()))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         # One BLAS thread: the same bits on any number of workers.
         with threadpool_limits(limits=1):
-            for k in range(done, len(steps)):
+            for k in np.flatnonzero(~records.taken):
+                if saved is not None and run.step < saved.step <= steps[k]:
+                    resume.restore(run, saved)
                 run.advance(int(steps[k]))
                 if run.diverged_at < 0 and _is_in_range(problem, run.theta):
-                    _record(setting, run, index, k, columns, thetas)
-                elif run.diverged_at < 0 and k == len(steps) - 1:
-                    run.diverged_at = int(steps[k])
+                    _record(setting, run, index, int(k), records)
+                records.taken[k] = True
                 if path is not None:
-                    _save(path, fingerprint, run, k + 1, columns, thetas)
+                    resume.save(path, decides, run, saved, records)
                 show(1)
     finally:
         torch.set_num_threads(threads)
-    return columns, thetas, run.diverged_at
+    return records.columns, records.thetas, _diverged_at(run, saved, records)
 
 
-def _record(
-    setting: _Setting, run: Run, index: int, k: int, columns: dict[str, FloatArray], thetas: FloatArray
-) -> None:
+def _diverged_at(run: Run, saved: Checkpoint | None, records: Records) -> int:
+    """The step of divergence as a run up to the last record finds it; where θ is out of range there, that record."""
+    last = int(records.steps[-1])
+    found = max(run.diverged_at, -1 if saved is None else int((saved.extra or {})["diverged_at"]))
+    if 0 <= found < last or records.measured[-1]:
+        return found if found < last else -1
+    return last
+
+
+def _record(setting: _Setting, run: Run, index: int, k: int, records: Records) -> None:
     step = int(setting.steps[k])
     pieces = setting.optimiser.sampling
     scheme = pieces.values[pieces.piece_at(step)]
     stream = np.random.SeedSequence(setting.seed, spawn_key=(index, step))
     row = measure(setting.problem, run.theta, scheme, setting.names, setting.n_batches, stream, setting.rank)
     for name, value in row.items():
-        columns[name][k] = value
+        records.columns[name][k] = value
     if "theta" in setting.names:
-        thetas[k] = run.theta
+        records.thetas[k] = run.theta
+    records.measured[k] = True
 
 
 def _is_in_range(problem: TorchProblem, theta: FloatArray) -> bool:
@@ -211,34 +224,6 @@ def _is_in_range(problem: TorchProblem, theta: FloatArray) -> bool:
             return bool(np.isfinite(problem.loss(theta)) and np.isfinite(gradient).all())
     except ValueError:  # activations that are not finite
         return False
-
-
-def _save(
-    path: Path, fingerprint: str, run: Run, done: int, columns: dict[str, FloatArray], thetas: FloatArray
-) -> None:
-    extra = {"order": run.order, "done": np.array(done), "diverged_at": np.array(run.diverged_at), "thetas": thetas}
-    extra |= {f"column_{name}": column for name, column in columns.items()}
-    save_checkpoint(
-        Checkpoint(run.theta, run.velocity, run.step, dict(run.rng.bit_generator.state), fingerprint, extra), path
-    )
-
-
-def _restore(path: Path | None, fingerprint: str, run: Run, columns: dict[str, FloatArray], thetas: FloatArray) -> int:
-    """How many records the checkpoint already holds; run, columns and thetas are filled from it."""
-    if path is None or not path.is_file():
-        return 0
-    try:
-        saved = load_checkpoint(path, fingerprint=fingerprint)
-    except ValueError as error:
-        raise ValueError(f"checkpoint must be a new file or belong to this very run: {error}") from None
-    extra = saved.extra or {}
-    run.theta[:], run.velocity[:], run.order[:] = saved.theta, saved.velocity, extra["order"]
-    run.step, run.diverged_at = saved.step, int(extra["diverged_at"])
-    run.rng.bit_generator.state = saved.rng_state
-    thetas[:] = extra["thetas"]
-    for name, column in columns.items():
-        column[:] = extra[f"column_{name}"]
-    return int(extra["done"])
 
 
 def _path(checkpoint: str | Path | None) -> Path | None:

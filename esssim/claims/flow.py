@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
 from esssim import flow
 from esssim._intervals import student_quantile
 from esssim._validate import FloatArray
+from esssim.claims.declare import claim
 from esssim.claims.flow_runs import STATISTICS, FlowExperiment, run_batch_sharpness, run_flow, run_sgd
 from esssim.claims.flow_settings import (
     AT_THE_WALL,
@@ -31,122 +30,39 @@ from esssim.claims.flow_settings import (
     WEAK,
     WIDER,
 )
-from esssim.claims.model import Claim, Expectation, Measurement, Registry, Row
+from esssim.claims.model import Measurement, Predicted, Row
 from esssim.claims.ratios import all_of, ratio_of, verdict_of
-from esssim.claims.sources import OURS
+from esssim.papers import OURS
 from esssim.problems import DiagonalLinearNetwork
 
 TOLERANCE = 0.02
-METHOD = (
-    "step-size ramp over 300,000 steps, 8 runs of SGD and the flow from the same solution; ratio of the averages of "
-    "(η/2)·statistic over the last two thirds, t-interval over the runs; the one farther from 1 of mean-square "
-    "sharpness and MiniBS, both of which must lie within 2 %"
-)
 NAMES = {"mean_square_sharpness": "mean-square sharpness", "minibatch_sharpness": "MiniBS"}
-
-
-def register(registry: Registry) -> None:
-    """Add the claims of this module."""
-    for experiment in (*GRID, *OTHERS, *WIDER, *PERCEPTRONS, *HEAVY_BALL):
-        _add_agreement(registry, experiment, "holds", "equal within 2 %")
-    first_order = "the flow is too high by its own error estimate: our first run missed by 4 %"
-    _add_agreement(registry, replace(PERCEPTRON, follow="solutions"), "refuted", first_order)
-    strong = "no prediction: prototypes missed by 7 % at this noise, our own first run by 0.5 %"
-    _add_agreement(registry, STRONG, "open", strong)
-    weak = "no prediction: escapes over the wall make the level of SGD fluctuate"
-    _add_agreement(registry, WEAK, "open", weak)
-    wall = (
+COMPARED = (*GRID, *OTHERS, *WIDER, *PERCEPTRONS, *HEAVY_BALL)
+LEADING_ORDER = replace(PERCEPTRON, follow="solutions")
+EQUAL = "equal within 2 %"
+# What is not expected to agree within 2 %, or was not at first.
+PREDICTIONS = {
+    LEADING_ORDER: Predicted.refuted("the flow is too high by its own error estimate: our first run missed by 4 %"),
+    STRONG: Predicted.none("no prediction: prototypes missed by 7 % at this noise, our own first run by 0.5 %"),
+    WEAK: Predicted.none("no prediction: escapes over the wall make the level of SGD fluctuate"),
+    AT_THE_WALL: Predicted.none(
         "no prediction: stated as 2 %, our first run was 2.7 % above the flow, 3 % below the wall and partly beyond it"
-    )
-    _add_agreement(registry, AT_THE_WALL, "open", wall)
-    bursts = (
+    ),
+    STEEPER: Predicted.refuted(
         "the flow is too low: this near the wall the mean square is made of bursts so rare that SGD climbs past the edge "
         "between them; 64 runs of other seeds were 5.7 % above"
-    )
-    _add_agreement(registry, STEEPER, "refuted", bursts)
-    away = "equal within 2 %: away from the wall the bursts are common; 32 runs of other seeds were 0.7 % above"
-    _add_agreement(registry, SLOWER, "holds", away)
-    beyond = "the flow is too high: coordinates of the solution are smaller than their fluctuation"
-    _add_agreement(registry, DIABETES, "refuted", beyond)
-    for experiment in (*DIABETES_MEAN, replace(PERCEPTRON, follow="solutions"), STRONG):
-        small = experiment in DIABETES_MEAN[1:]
-        add_claim(
-            registry,
-            f"flow-next-order/{name_of(experiment)}",
-            "Where the flow itself misses, its next order is what is missing in the mean-square sharpness.",
-            "within 10 %: a coordinate dies, and is not Gaussian while it does" if small else "equal within 2 %",
-            METHOD.split(";")[0]
-            + "; ratio of the averages of (η/2)Q_b over the last two thirds, the flow's times 1 plus its "
-            "next-order correction",
-            0.1 if small else TOLERANCE,
-            partial(_next_order, experiment, 0.1 if small else TOLERANCE),
-        )
-    for experiment in (*GRID, *OTHERS, *WIDER, *PERCEPTRONS, *HEAVY_BALL):
-        add_claim(
-            registry,
-            f"flow-batch-sharpness/{name_of(experiment)}",
-            f"On a rising step size the batch sharpness of SGD is that of the stochastic central flow "
-            f"({_words(experiment)}).",
-            "no prediction: the interval of 8 runs of another seed went beyond 2 %"
-            if experiment in UNDECIDED
-            else "equal within 2 %: so were 8 runs of another seed, interval and all",
-            "the same runs with ten times the records, the flow's residuals from chains of the fast motion; ratio of the "
-            "averages over the last two thirds, t-interval over the runs and twice the standard error of the chains",
-            TOLERANCE,
-            partial(_one_batch_sharpness, experiment),
-            "open" if experiment in UNDECIDED else "holds",
-        )
-    add_claim(
-        registry,
-        "flow-batch-sharpness/all",
-        "On a rising step size the batch sharpness of SGD is that of the stochastic central flow, on average over all "
-        "settings in which the levels are compared.",
-        "equal within 2 % on average",
-        "the same runs with ten times the records; mean over the settings of the ratio of SGD to the flow, t-interval over "
-        "the settings",
-        TOLERANCE,
-        _batch_sharpness,
-    )
-    add_claim(
-        registry,
-        "flow-wall/noise",
-        "The plateau lies below the mean-square edge by an amount ∝ ε² as ε → 0: the edge is a wall.",
-        "exponent 2",
-        "slope of log(1 − ηQ_b/2) against log ε half way up the ramp, ε = 0.0005 to 0.004",
-        0.05,
-        _noise_exponent,
-        in_quick=True,
-    )
-    add_claim(
-        registry,
-        "flow-wall/speed",
-        "The amount by which the plateau lies below the edge is inversely proportional to the speed of the ramp.",
-        "exponent −1",
-        "slope of log(1 − ηQ_b/2) against the log of the ramp's speed, ε = 0.001, 75,000 to 600,000 steps",
-        0.05,
-        _speed_exponent,
-    )
-    add_claim(
-        registry,
-        "flow-wall/sgd",
-        "SGD keeps the distance to the mean-square edge that the flow predicts.",
-        "1 − (η/2)Q_b equal within 10 %",
-        "as for the levels: 8 runs of SGD, ratio of the averages of 1 − (η/2)Q_b over the last two thirds",
-        0.1,
-        _offset_of_sgd,
-    )
-    add_claim(
-        registry,
-        "flow-bias/gaussian-20x40",
-        "With d > n the solution β itself drifts as the flow says (implicit bias of SGD).",
-        "distance of the drifts below 5 % of the drift",
-        "last record: ‖mean β of SGD − β of the flow‖/‖β of the flow − β at the start‖; interval by leaving runs out",
-        0.05,
-        _bias,
-    )
+    ),
+    SLOWER: Predicted.holds(
+        "equal within 2 %: away from the wall the bursts are common; 32 runs of other seeds were 0.7 % above"
+    ),
+    DIABETES: Predicted.refuted("the flow is too high: coordinates of the solution are smaller than their fluctuation"),
+}
+# A coordinate of the solution dies there, and is not Gaussian while it does.
+DYING = DIABETES_MEAN[1:]
 
 
 def name_of(experiment: FlowExperiment) -> str:
+    """The setting of an experiment, as the ids of claims spell it."""
     setting = experiment.setting + (f"-depth-{experiment.depth}" if experiment.depth > 2 else "")
     noise = "own-targets" if experiment.own_targets else f"label-noise-{experiment.label_noise:g}"
     momentum = f",momentum={experiment.momentum:g}" if experiment.momentum else ""
@@ -155,39 +71,16 @@ def name_of(experiment: FlowExperiment) -> str:
     return f"{setting}/{noise},b={experiment.batch_size}{momentum}{leading}{steps}"
 
 
-def _words(experiment: FlowExperiment) -> str:
+def in_words(experiment: FlowExperiment) -> str:
+    """The setting of an experiment in words."""
     return name_of(experiment).replace("/", ", ").replace(",b=", ", b = ").replace(",", ", ").replace(",  ", ", ")
 
 
-def _add_agreement(registry: Registry, experiment: FlowExperiment, expected: Expectation, words: str) -> None:
-    flow_of = "next order of the stochastic central flow" if experiment.follow == "mean" else "stochastic central flow"
-    add_claim(
-        registry,
-        f"flow-levels/{name_of(experiment)}",
-        f"On a rising step size the mean-square sharpness and MiniBS of SGD are those of the {flow_of} "
-        f"({_words(experiment)}).",
-        words,
-        METHOD.replace("300,000", f"{experiment.n_steps:,}").replace("8 runs", f"{experiment.n_replicas} runs"),
-        TOLERANCE,
-        lambda quick: _agreement(experiment.quick() if quick else experiment),
-        expected,
-        in_quick=experiment in QUICK,
-    )
-
-
-def add_claim(
-    registry: Registry,
-    name: str,
-    statement: str,
-    predicts: str,
-    method: str,
-    tolerance: float,
-    measure: Callable[[bool], Measurement],
-    expected: Expectation = "holds",
-    in_quick: bool = False,
-) -> None:
-    registry.add(
-        Claim(name, statement, OURS, predicts, predicts, expected, method, tolerance, measure, in_quick=in_quick)
+def ramp_in_words(experiment: FlowExperiment) -> str:
+    """The runs behind the levels of an experiment."""
+    return (
+        f"step-size ramp over {experiment.n_steps:,} steps, {experiment.n_replicas} runs of SGD and the flow from the same "
+        "solution"
     )
 
 
@@ -216,8 +109,27 @@ def levels_of(experiment: FlowExperiment, statistic: str) -> tuple[FloatArray, f
     return runs[:, late].mean(axis=1), float(curve[late].mean()), rows
 
 
-def _agreement(experiment: FlowExperiment) -> Measurement:
-    if int(run_flow(experiment)["diverged_at"]) >= 0:
+@claim(
+    id=lambda experiment: f"flow-levels/{name_of(experiment)}",
+    states=lambda experiment: (
+        "On a rising step size the mean-square sharpness and MiniBS of SGD are those of the "
+        f"{'next order of the ' if experiment.follow == 'mean' else ''}stochastic central flow"
+    ),
+    where=in_words,
+    source=OURS,
+    source_predicts=lambda experiment: PREDICTIONS.get(experiment, Predicted.holds(EQUAL)).words,
+    we_predict=lambda experiment: PREDICTIONS.get(experiment, Predicted.holds(EQUAL)),
+    method=lambda experiment: (
+        f"{ramp_in_words(experiment)}; ratio of the averages of (η/2)·statistic over the last two thirds, t-interval over "
+        "the runs; the one farther from 1 of mean-square sharpness and MiniBS, both of which must lie within 2 %"
+    ),
+    tolerance=TOLERANCE,
+    quick=lambda experiment: experiment in QUICK,
+    over=[{"experiment": experiment} for experiment in (*COMPARED, *PREDICTIONS)],
+)
+def levels_are_those_of_the_flow(*, experiment: FlowExperiment, quick: bool) -> Measurement:
+    run = experiment.quick() if quick else experiment
+    if int(run_flow(run)["diverged_at"]) >= 0:
         return Measurement("inconclusive", "the flow meets a wall that it cannot leave")
     rows: list[Row] = []
     ratios: dict[str, tuple[float, float, float]] = {}
@@ -225,13 +137,51 @@ def _agreement(experiment: FlowExperiment) -> Measurement:
         runs, predicted, curves = levels_of(experiment, statistic)
         rows += curves
         ratios[statistic] = ratio_of(runs, predicted)
+    values = {f"{statistic}_ratio": ratio for statistic, (ratio, _, _) in ratios.items()}
     verdict, (value, low, high) = all_of(ratios.values(), TOLERANCE)
     words = ", ".join(f"{NAMES[name]} {ratio:.4f}" for name, (ratio, _, _) in ratios.items())
     reason = f"SGD over flow: {words}"
-    if experiment.needs_next_order:
-        estimate = 100 * float(run_flow(experiment)["error_estimate"].mean())
-        reason += f"; the flow's own error estimate is {estimate:.2g} %"
-    return Measurement(verdict, reason, value, (low, high), float(experiment.n_replicas), rows)
+    if run.needs_next_order:
+        values["error_estimate"] = float(run_flow(run)["error_estimate"].mean())
+        reason += f"; the flow's own error estimate is {100 * values['error_estimate']:.2g} %"
+    return Measurement(verdict, reason, value, (low, high), float(run.n_replicas), rows, values)
+
+
+def next_order_tolerance(experiment: FlowExperiment) -> float:
+    """How far the next order may be off."""
+    return 0.1 if experiment in DYING else TOLERANCE
+
+
+def next_order_prediction(experiment: FlowExperiment) -> Predicted:
+    """What we expect of the next order."""
+    dying = "within 10 %: a coordinate dies, and is not Gaussian while it does"
+    return Predicted.holds(dying if experiment in DYING else EQUAL)
+
+
+@claim(
+    id=lambda experiment: f"flow-next-order/{name_of(experiment)}",
+    states="Where the flow itself misses, its next order is what is missing in the mean-square sharpness.",
+    source=OURS,
+    source_predicts=lambda experiment: next_order_prediction(experiment).words,
+    we_predict=next_order_prediction,
+    method="step-size ramp over 300,000 steps, 8 runs of SGD and the flow from the same solution; ratio of the averages of "
+    "(η/2)Q_b over the last two thirds, the flow's times 1 plus its next-order correction",
+    tolerance=next_order_tolerance,
+    quick=False,
+    over=[{"experiment": experiment} for experiment in (*DIABETES_MEAN, LEADING_ORDER, STRONG)],
+)
+def next_order_is_what_is_missing(*, experiment: FlowExperiment, quick: bool) -> Measurement:
+    run = experiment.quick() if quick else experiment
+    tolerance = next_order_tolerance(experiment)
+    runs, plain, rows = levels_of(run, "mean_square_sharpness")
+    predicted = run_flow(run)
+    late = predicted["step"].values >= run.n_steps / 3
+    curve = predicted["mean_square_sharpness"] * predicted["step_size"] / 2 * (1 + predicted["next_order_correction"])
+    corrected = float(curve.values[late].mean())
+    value, low, high = ratio_of(runs, corrected)
+    reason = f"SGD {runs.mean():.4f}, flow {plain:.4f}, with the next order {corrected:.4f}"
+    verdict = verdict_of(low, high, 1 - tolerance, 1 + tolerance)
+    return Measurement(verdict, reason, value, (low, high), float(len(runs)), rows)
 
 
 def _batch_levels(experiment: FlowExperiment) -> tuple[FloatArray, float, float, list[Row]]:
@@ -255,7 +205,47 @@ def _batch_levels(experiment: FlowExperiment) -> tuple[FloatArray, float, float,
     return runs[:, steps >= n / 3].mean(axis=1), level, relative, rows
 
 
-def _batch_sharpness(quick: bool) -> Measurement:
+def batch_sharpness_prediction(experiment: FlowExperiment) -> Predicted:
+    """What eight runs of another seed let us expect."""
+    if experiment in UNDECIDED:
+        return Predicted.none("no prediction: the interval of 8 runs of another seed went beyond 2 %")
+    return Predicted.holds("equal within 2 %: so were 8 runs of another seed, interval and all")
+
+
+@claim(
+    id=lambda experiment: f"flow-batch-sharpness/{name_of(experiment)}",
+    states="On a rising step size the batch sharpness of SGD is that of the stochastic central flow",
+    where=in_words,
+    source=OURS,
+    source_predicts=lambda experiment: batch_sharpness_prediction(experiment).words,
+    we_predict=batch_sharpness_prediction,
+    method="the same runs with ten times the records, the flow's residuals from chains of the fast motion; ratio of the "
+    "averages over the last two thirds, t-interval over the runs and twice the standard error of the chains",
+    tolerance=TOLERANCE,
+    quick=False,
+    over=[{"experiment": experiment} for experiment in COMPARED],
+)
+def batch_sharpness_is_that_of_the_flow(*, experiment: FlowExperiment, quick: bool) -> Measurement:
+    runs, predicted, error, rows = _batch_levels(experiment.quick() if quick else experiment)
+    value, low, high = ratio_of(runs, predicted, error)
+    reason = f"batch sharpness: SGD {runs.mean():.4f}, flow {predicted:.4f}"
+    verdict = verdict_of(low, high, 1 - TOLERANCE, 1 + TOLERANCE)
+    return Measurement(verdict, reason, value, (low, high), float(len(runs)), rows)
+
+
+@claim(
+    id="flow-batch-sharpness/all",
+    states="On a rising step size the batch sharpness of SGD is that of the stochastic central flow, on average over all "
+    "settings in which the levels are compared.",
+    source=OURS,
+    source_predicts="equal within 2 % on average",
+    we_predict=Predicted.holds("equal within 2 % on average"),
+    method="the same runs with ten times the records; mean over the settings of the ratio of SGD to the flow, t-interval over "
+    "the settings",
+    tolerance=TOLERANCE,
+    quick=False,
+)
+def batch_sharpness_on_average(*, quick: bool) -> Measurement:
     experiments = [run.quick() if quick else run for run in (*GRID, *OTHERS, *WIDER)]
     rows: list[Row] = []
     for run in experiments:
@@ -269,34 +259,6 @@ def _batch_sharpness(quick: bool) -> Measurement:
     return Measurement(
         verdict_of(low, high, 1 - TOLERANCE, 1 + TOLERANCE), reason, value, (low, high), float(len(ratios)), rows
     )
-
-
-def _one_batch_sharpness(setting: FlowExperiment, quick: bool) -> Measurement:
-    runs, predicted, error, rows = _batch_levels(setting.quick() if quick else setting)
-    value, low, high = ratio_of(runs, predicted, error)
-    reason = f"batch sharpness: SGD {runs.mean():.4f}, flow {predicted:.4f}"
-    verdict = verdict_of(low, high, 1 - TOLERANCE, 1 + TOLERANCE)
-    return Measurement(verdict, reason, value, (low, high), float(len(runs)), rows)
-
-
-def _next_order(setting: FlowExperiment, tolerance: float, quick: bool) -> Measurement:
-    experiment = setting.quick() if quick else setting
-    runs, plain, rows = levels_of(experiment, "mean_square_sharpness")
-    predicted = run_flow(experiment)
-    late = predicted["step"].values >= experiment.n_steps / 3
-    curve = predicted["mean_square_sharpness"] * predicted["step_size"] / 2 * (1 + predicted["next_order_correction"])
-    corrected = float(curve.values[late].mean())
-    value, low, high = ratio_of(runs, corrected)
-    reason = f"SGD {runs.mean():.4f}, flow {plain:.4f}, with the next order {corrected:.4f}"
-    verdict = verdict_of(low, high, 1 - tolerance, 1 + tolerance)
-    return Measurement(verdict, reason, value, (low, high), float(len(runs)), rows)
-
-
-def _offset_of_sgd(quick: bool) -> Measurement:
-    runs, predicted, rows = levels_of(WALL.quick() if quick else WALL, "mean_square_sharpness")
-    value, low, high = ratio_of(1 - runs, 1 - predicted)
-    reason = f"distance to the edge: SGD {1 - runs.mean():.4f}, flow {1 - predicted:.4f}"
-    return Measurement(verdict_of(low, high, 0.9, 1.1), reason, value, (low, high), float(len(runs)), rows)
 
 
 def _distance(experiment: FlowExperiment) -> float:
@@ -327,17 +289,63 @@ def _exponent(key: str, settings: dict[float, FlowExperiment], expected: float) 
     )
 
 
-def _noise_exponent(quick: bool) -> Measurement:
+@claim(
+    id="flow-wall/noise",
+    states="The plateau lies below the mean-square edge by an amount ∝ ε² as ε → 0: the edge is a wall.",
+    source=OURS,
+    source_predicts="exponent 2",
+    we_predict=Predicted.holds("exponent 2"),
+    method="slope of log(1 − ηQ_b/2) against log ε half way up the ramp, ε = 0.0005 to 0.004",
+    tolerance=0.05,
+)
+def distance_falls_with_the_noise(*, quick: bool) -> Measurement:
     noises = (0.001, 0.004) if quick else (0.0005, 0.001, 0.002, 0.004)
     return _exponent("label_noise", {noise: replace(WALL, label_noise=noise) for noise in noises}, 2.0)
 
 
-def _speed_exponent(quick: bool) -> Measurement:
+@claim(
+    id="flow-wall/speed",
+    states="The amount by which the plateau lies below the edge is inversely proportional to the speed of the ramp.",
+    source=OURS,
+    source_predicts="exponent −1",
+    we_predict=Predicted.holds("exponent −1"),
+    method="slope of log(1 − ηQ_b/2) against the log of the ramp's speed, ε = 0.001, 75,000 to 600,000 steps",
+    tolerance=0.05,
+    quick=False,
+)
+def distance_falls_with_the_speed(*, quick: bool) -> Measurement:
     lengths = (75_000, 300_000) if quick else (75_000, 150_000, 300_000, 600_000)
     return _exponent("speed", {1 / n: replace(WALL, label_noise=0.001, n_steps=n) for n in lengths}, -1.0)
 
 
-def _bias(quick: bool) -> Measurement:
+@claim(
+    id="flow-wall/sgd",
+    states="SGD keeps the distance to the mean-square edge that the flow predicts.",
+    source=OURS,
+    source_predicts="1 − (η/2)Q_b equal within 10 %",
+    we_predict=Predicted.holds("1 − (η/2)Q_b equal within 10 %"),
+    method="as for the levels: 8 runs of SGD, ratio of the averages of 1 − (η/2)Q_b over the last two thirds",
+    tolerance=0.1,
+    quick=False,
+)
+def sgd_keeps_the_distance(*, quick: bool) -> Measurement:
+    runs, predicted, rows = levels_of(WALL.quick() if quick else WALL, "mean_square_sharpness")
+    value, low, high = ratio_of(1 - runs, 1 - predicted)
+    reason = f"distance to the edge: SGD {1 - runs.mean():.4f}, flow {1 - predicted:.4f}"
+    return Measurement(verdict_of(low, high, 0.9, 1.1), reason, value, (low, high), float(len(runs)), rows)
+
+
+@claim(
+    id="flow-bias/gaussian-20x40",
+    states="With d > n the solution β itself drifts as the flow says (implicit bias of SGD).",
+    source=OURS,
+    source_predicts="distance of the drifts below 5 % of the drift",
+    we_predict=Predicted.holds("distance of the drifts below 5 % of the drift"),
+    method="last record: ‖mean β of SGD − β of the flow‖/‖β of the flow − β at the start‖; interval by leaving runs out",
+    tolerance=0.05,
+    quick=False,
+)
+def solution_drifts_as_the_flow(*, quick: bool) -> Measurement:
     experiment = BIAS.quick() if quick else BIAS
     problem = experiment.problem
     assert isinstance(problem, DiagonalLinearNetwork)

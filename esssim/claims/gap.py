@@ -10,11 +10,12 @@ import numpy as np
 
 from esssim import data
 from esssim._validate import FloatArray
+from esssim.claims.declare import claim
 from esssim.claims.gap_cases import UNSEEN, outcomes
 from esssim.claims.identities import N, zoo
-from esssim.claims.model import Claim, Expectation, Measurement, Registry, Row
-from esssim.claims.sources import GRANZIOL, MEAN_SQUARE, OURS
+from esssim.claims.model import Measurement, Predicted, Row
 from esssim.gap import Bounds, additive_noise, bounds, crossover, mean_square_bounds, second_order, third_order
+from esssim.papers import GRANZIOL, MULAYOFF, OURS
 from esssim.problems import LinearRegression, Problem, Quadratic
 from esssim.sampling import Sampling, WithoutReplacement, WithReplacement
 from esssim.statistics import mean_square_sharpness, minibatch_sharpness, sharpness
@@ -25,38 +26,56 @@ EXPONENT_TOLERANCE = 0.05
 COVERAGE = 0.9
 CROSSOVER_TOLERANCE = 0.05
 ADDITIVE_TOLERANCE = 0.1
-
-
-def _bounds_hold(
-    bound: Callable[[Problem, FloatArray, Sampling], Bounds],
-    statistic: Callable[[Problem, FloatArray, Sampling], float],
-) -> Callable[[bool], Measurement]:
-    """Every valid bound against the exact statistic; the value is the largest violation in units of the statistic."""
-
-    def measure(quick: bool) -> Measurement:
-        rows: list[Row] = []
-        schemes = (WithoutReplacement, WithReplacement)
-        for (name, problem, theta), b, scheme in itertools.product(zoo(quick), (1, 2, 4, N - 1), schemes):
-            if scheme is WithReplacement and b > 4:
-                continue
-            truth = statistic(problem, theta, scheme(b))
-            for found in bound(problem, theta, scheme(b)).by_name.values():
-                if found.valid:
-                    excess = (found.value - truth) if found.side == "lower" else (truth - found.value)
-                    rows.append(
-                        {"problem": name, "scheme": scheme.__name__, "b": b, "bound": found.name, "value": found.value,
-                         "truth": truth, "violation": excess / abs(truth)}
-                    )  # fmt: skip
-        worst = max(float(row["violation"]) for row in rows)
-        names = len({row["bound"] for row in rows})
-        reason = f"largest violation of {names} bounds in {len(rows)} comparisons: {worst:.2g} of the statistic (not positive: none)"
-        return Measurement("holds" if worst <= 0.0 else "refuted", reason, worst, (worst, worst), None, rows)
-
-    return measure
+EVERY = (
+    f"every batch of {N} samples enumerated at b = 1, 2, 4, {N - 1}, both schemes: regressions, networks, indefinite "
+    "quadratics"
+)
 
 
 def _minibs(problem: Problem, theta: FloatArray, sampling: Sampling) -> float:
     return minibatch_sharpness(problem, theta, sampling).value
+
+
+# What is bounded, and exactly.
+STATISTICS: dict[str, tuple[Callable[..., Bounds], Callable[[Problem, FloatArray, Sampling], float]]] = {
+    "minibs": (bounds, _minibs),
+    "mean-square": (mean_square_bounds, mean_square_sharpness),
+}
+
+
+@claim(
+    id="gap-bounds/{statistic}",
+    states=lambda statistic: (
+        f"No bound on {'MiniBS' if statistic == 'minibs' else 'the mean-square sharpness'} is ever violated."
+    ),
+    source=lambda statistic: OURS if statistic == "minibs" else MULAYOFF,
+    source_predicts="holds always",
+    we_predict=Predicted.holds("holds always"),
+    method=EVERY,
+    tolerance=0.0,
+    over=[{"statistic": statistic} for statistic in STATISTICS],
+)
+def no_bound_is_violated(*, statistic: str, quick: bool) -> Measurement:
+    """Every valid bound against the exact statistic; the value is the largest violation in units of the statistic."""
+    bounds_of, exact = STATISTICS[statistic]
+    rows: list[Row] = []
+    schemes = (WithoutReplacement, WithReplacement)
+    for (name, problem, theta), b, scheme in itertools.product(zoo(quick), (1, 2, 4, N - 1), schemes):
+        if scheme is WithReplacement and b > 4:
+            continue
+        truth = exact(problem, theta, scheme(b))
+        for found in bounds_of(problem, theta, scheme(b)).by_name.values():
+            if found.valid:
+                excess = (found.value - truth) if found.side == "lower" else (truth - found.value)
+                rows.append(
+                    {"problem": name, "scheme": scheme.__name__, "b": b, "bound": found.name, "value": found.value,
+                     "truth": truth, "violation": excess / abs(truth)}
+                )  # fmt: skip
+    worst = max(float(row["violation"]) for row in rows)
+    names = len({row["bound"] for row in rows})
+    reason = f"largest violation of {names} bounds in {len(rows)} comparisons: {worst:.2g} of the statistic (not positive: none)"
+    values = {"bounds": names, "comparisons": len(rows)}
+    return Measurement("holds" if worst <= 0.0 else "refuted", reason, worst, (worst, worst), None, rows, values)
 
 
 def _clear_quadratic(seed: int, noise: float, n: int = 10, p: int = 4) -> Quadratic:
@@ -65,13 +84,22 @@ def _clear_quadratic(seed: int, noise: float, n: int = 10, p: int = 4) -> Quadra
     return Quadratic(np.diag([3.0, 1.0, 0.5, 0.0]) + noise * (raw + raw.transpose(0, 2, 1)), np.zeros((n, p)))
 
 
-def _second_order(quick: bool) -> Measurement:
+@claim(
+    id="gap-second-order/clear-eigengap",
+    states="Second-order perturbation theory gives the gap to 5 % where batches move the eigengap by less than a tenth.",
+    source=OURS,
+    source_predicts="c·Σ_k mean D₁ₖ²/(λ₁−λ_k)",
+    we_predict=Predicted.holds("within 5 %"),
+    method="skewed indefinite quadratics with n = 10, p = 4, every batch enumerated",
+    tolerance=SECOND_ORDER_TOLERANCE,
+)
+def second_order_is_close(*, quick: bool) -> Measurement:
     rows: list[Row] = []
     for seed in range(4 if quick else 30):
         for noise, b in itertools.product((0.03, 0.06), (2, 3, 5)):
             problem, theta, sampling = _clear_quadratic(seed, noise), np.zeros(4), WithoutReplacement(b)
             second, third = second_order(problem, theta, sampling), third_order(problem, theta, sampling)
-            fluctuation = float(second.reason.split()[3]) if second.valid else math.inf
+            fluctuation = second.details["fluctuation"]
             if fluctuation > CLEAR_FLUCTUATION:
                 continue
             gap = _minibs(problem, theta, sampling) - sharpness(problem, theta)
@@ -88,7 +116,16 @@ def _second_order(quick: bool) -> Measurement:
     )
 
 
-def _crossover(quick: bool) -> Measurement:
+@claim(
+    id="gap-crossover/degenerate-to-clear",
+    states="One formula joins the degenerate limit and second order: its error covers the gap in 90 %, the median error is 5 %.",
+    source=OURS,
+    source_predicts="E λ_max(Λ + Δ + √c·G), G Gaussian",
+    we_predict=Predicted.holds("covers 90 %, median error at most 5 %"),
+    method="random quadratics of three eigenvalues, eigengaps of 0 to 8 fluctuations, n = 7, every batch enumerated",
+    tolerance=CROSSOVER_TOLERANCE,
+)
+def crossover_covers(*, quick: bool) -> Measurement:
     """From a degenerate top eigenvalue to one that stands clear: the eigengap in units of the fluctuation, 0 to 8."""
     rows: list[Row] = []
     for seed, eigengap in itertools.product(range(3 if quick else 20), (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)):
@@ -116,7 +153,16 @@ def _crossover(quick: bool) -> Measurement:
     return Measurement("holds" if good else "refuted", reason, median, (median, median), None, rows)
 
 
-def _additive_noise(quick: bool) -> Measurement:
+@claim(
+    id="gap-additive-noise/one-steep-direction",
+    states="Batch noise as one Wigner matrix: the gap is (σ²/λ₁)(1/b − 1/n)·n/(n−1) within 10 % where λ₁ stands clear of it.",
+    source=GRANZIOL,
+    source_predicts="λ₁ + (σ²/λ₁)(1/b − 1/n)",
+    we_predict=Predicted.none("no prediction: the first one, within 10 %, was refuted in its first run"),
+    method="a Gaussian orthogonal ensemble of n = 12 samples around one steep direction, p = 20, b = 3, 6, 9, every batch",
+    tolerance=ADDITIVE_TOLERANCE,
+)
+def additive_noise_is_the_gap(*, quick: bool) -> Measurement:
     """One steep direction in the noise of a Gaussian orthogonal ensemble, every batch enumerated."""
     rows: list[Row] = []
     for seed in range(1 if quick else 6):
@@ -177,23 +223,59 @@ def _exponent_is(problem: Problem, sizes: tuple[int, ...], expected: float, n_ba
     return Measurement("inconclusive", reason, mean, interval, None, rows)
 
 
-def _clear_exponent(quick: bool) -> Measurement:
+@claim(
+    id="gap-exponent/clear-eigengap",
+    states="The gap falls as 1/b where one eigenvalue stands clear.",
+    source=OURS,
+    source_predicts="α = 1",
+    we_predict=Predicted.holds("α = 1"),
+    method="α = −Δlog gap/Δlog b between batch sizes, with replacement, every batch enumerated",
+    tolerance=EXPONENT_TOLERANCE,
+)
+def exponent_of_a_clear_eigengap(*, quick: bool) -> Measurement:
     return _exponent_is(_clear_quadratic(0, 0.1, n=6), (4, 8) if quick else (4, 8, 16), 1.0, None)
 
 
-def _degenerate_exponent(quick: bool) -> Measurement:
+@claim(
+    id="gap-exponent/degenerate",
+    states="The gap falls as 1/√b where the top eigenvalue is degenerate.",
+    source=OURS,
+    source_predicts="α = ½",
+    we_predict=Predicted.holds("α = ½"),
+    method="as above, samples I ± σ_x, I ± σ_z",
+    tolerance=EXPONENT_TOLERANCE,
+)
+def exponent_of_a_degenerate_top(*, quick: bool) -> Measurement:
     flip, sign = np.array([[0.0, 1.0], [1.0, 0.0]]), np.diag([1.0, -1.0])
     samples = np.eye(2) + np.array([flip, -flip, sign, -sign])
     return _exponent_is(Quadratic(samples, np.zeros((4, 2))), (4, 8, 16) if quick else (4, 8, 16, 32), 0.5, None)
 
 
-def _gaussian_exponent(quick: bool) -> Measurement:
+@claim(
+    id="gap-exponent/gaussian-rows",
+    states="The gap falls as 1/b for linear regression on Gaussian inputs, from b = 2 to 128.",
+    source=OURS,
+    source_predicts="1/b, the leading order",
+    we_predict=Predicted.refuted("α falls from 1 towards ½"),
+    method="as above, n = 4000, d = 50, sampled batches",
+    tolerance=EXPONENT_TOLERANCE,
+)
+def exponent_of_gaussian_rows(*, quick: bool) -> Measurement:
     table = data.gaussian(4000, 50, seed=0)
     problem = LinearRegression(table.inputs, np.zeros(4000))
     return _exponent_is(problem, (2, 8, 32, 128), 1.0, 300 if quick else 2000)
 
 
-def _coverage(quick: bool) -> Measurement:
+@claim(
+    id="gap-prediction/coverage",
+    states="The error of the best prediction of the gap covers the truth on at least 90 % of unseen problems.",
+    source=OURS,
+    source_predicts="at least 90 %",
+    we_predict=Predicted.holds("at least 90 %"),
+    method="random problems of seven kinds, n ≤ 300, d ≤ 60, any b, both schemes; the truth enumerated or from 4000 batches",
+    tolerance=COVERAGE,
+)
+def prediction_covers(*, quick: bool) -> Measurement:
     found = outcomes(UNSEEN[:12] if quick else UNSEEN)
     rows: list[Row] = [
         {"seed": o.seed, "problem": o.problem, "n": o.n, "p": o.p, "sampling": o.sampling, "method": o.method,
@@ -208,114 +290,3 @@ def _coverage(quick: bool) -> Measurement:
     median = float(np.median([o.relative_error for o in found if o.measurable]))
     reason = f"{covered} of {n} truths within the error; median relative error {median:.1%}"
     return Measurement("holds" if share >= COVERAGE else "refuted", reason, share, interval, None, rows)
-
-
-def register(registry: Registry) -> None:
-    """Add the claims of this module."""
-
-    def add(
-        name: str, statement: str, source: str, predicts: str, we: str, expected: Expectation, method: str,
-        measure: Callable[[bool], Measurement], tolerance: float | None = None,
-    ) -> None:  # fmt: skip
-        registry.add(Claim(name, statement, source, predicts, we, expected, method, tolerance, measure))
-
-    every = f"every batch of {N} samples enumerated at b = 1, 2, 4, {N - 1}, both schemes: regressions, networks, indefinite quadratics"
-    add(
-        "gap-bounds/minibs",
-        "No bound on MiniBS is ever violated.",
-        OURS,
-        "holds always",
-        "holds always",
-        "holds",
-        every,
-        _bounds_hold(bounds, _minibs),
-        0.0,
-    )
-    add(
-        "gap-bounds/mean-square",
-        "No bound on the mean-square sharpness is ever violated.",
-        MEAN_SQUARE,
-        "holds always",
-        "holds always",
-        "holds",
-        every,
-        _bounds_hold(mean_square_bounds, mean_square_sharpness),
-        0.0,
-    )
-    add(
-        "gap-second-order/clear-eigengap",
-        "Second-order perturbation theory gives the gap to 5 % where batches move the eigengap by less than a tenth.",
-        OURS,
-        "c·Σ_k mean D₁ₖ²/(λ₁−λ_k)",
-        "within 5 %",
-        "holds",
-        "skewed indefinite quadratics with n = 10, p = 4, every batch enumerated",
-        _second_order,
-        SECOND_ORDER_TOLERANCE,
-    )
-    add(
-        "gap-crossover/degenerate-to-clear",
-        "One formula joins the degenerate limit and second order: its error covers the gap in 90 %, the median error is 5 %.",
-        OURS,
-        "E λ_max(Λ + Δ + √c·G), G Gaussian",
-        "covers 90 %, median error at most 5 %",
-        "holds",
-        "random quadratics of three eigenvalues, eigengaps of 0 to 8 fluctuations, n = 7, every batch enumerated",
-        _crossover,
-        CROSSOVER_TOLERANCE,
-    )
-    add(
-        "gap-additive-noise/one-steep-direction",
-        "Batch noise as one Wigner matrix: the gap is (σ²/λ₁)(1/b − 1/n)·n/(n−1) within 10 % where λ₁ stands clear of it.",
-        GRANZIOL,
-        "λ₁ + (σ²/λ₁)(1/b − 1/n)",
-        "no prediction: the first one, within 10 %, was refuted in its first run",
-        "open",
-        "a Gaussian orthogonal ensemble of n = 12 samples around one steep direction, p = 20, b = 3, 6, 9, every batch",
-        _additive_noise,
-        ADDITIVE_TOLERANCE,
-    )
-    add(
-        "gap-exponent/clear-eigengap",
-        "The gap falls as 1/b where one eigenvalue stands clear.",
-        OURS,
-        "α = 1",
-        "α = 1",
-        "holds",
-        "α = −Δlog gap/Δlog b between batch sizes, with replacement, every batch enumerated",
-        _clear_exponent,
-        EXPONENT_TOLERANCE,
-    )
-    add(
-        "gap-exponent/degenerate",
-        "The gap falls as 1/√b where the top eigenvalue is degenerate.",
-        OURS,
-        "α = ½",
-        "α = ½",
-        "holds",
-        "as above, samples I ± σ_x, I ± σ_z",
-        _degenerate_exponent,
-        EXPONENT_TOLERANCE,
-    )
-    add(
-        "gap-exponent/gaussian-rows",
-        "The gap falls as 1/b for linear regression on Gaussian inputs, from b = 2 to 128.",
-        OURS,
-        "1/b, the leading order",
-        "α falls from 1 towards ½",
-        "refuted",
-        "as above, n = 4000, d = 50, sampled batches",
-        _gaussian_exponent,
-        EXPONENT_TOLERANCE,
-    )
-    add(
-        "gap-prediction/coverage",
-        "The error of the best prediction of the gap covers the truth on at least 90 % of unseen problems.",
-        OURS,
-        "at least 90 %",
-        "at least 90 %",
-        "holds",
-        "random problems of seven kinds, n ≤ 300, d ≤ 60, any b, both schemes; the truth enumerated or from 4000 batches",
-        _coverage,
-        COVERAGE,
-    )

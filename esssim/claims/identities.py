@@ -8,8 +8,9 @@ import numpy as np
 
 from esssim import data
 from esssim._validate import FloatArray
-from esssim.claims.model import Claim, Measure, Measurement, Registry, Row
-from esssim.claims.sources import BATCH_SHARPNESS, MINIBS, OURS
+from esssim.claims.declare import claim
+from esssim.claims.model import Measurement, Outcome, Predicted, Row
+from esssim.papers import ANDREYEV_V1, ANDREYEV_V3, OURS
 from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem, Quadratic
 from esssim.sampling import WithoutReplacement, WithReplacement
 from esssim.simulation import Ramp, simulate
@@ -17,6 +18,10 @@ from esssim.statistics import batch_sharpness, minibatch_sharpness, sharpness
 
 ROUNDING = 1e-12
 N = 8
+ALWAYS = "holds always"
+ZOO = "regressions, networks (product, depth 3) and indefinite quadratics"
+EVERY = f"every batch of {N} samples enumerated, b = 1 to {N}, for {ZOO}"
+UP_TO_FIVE = f"every batch of {N} samples enumerated, b = 1 to 5, for {ZOO}"
 
 
 def zoo(quick: bool) -> Iterator[tuple[str, Problem, FloatArray]]:
@@ -43,13 +48,23 @@ def zoo(quick: bool) -> Iterator[tuple[str, Problem, FloatArray]]:
         )
 
 
-def _extreme(rows: list[Row], key: str, holds: bool, what: str, value: float) -> Measurement:
+def _extreme(rows: list[Row], holds: bool, what: str, value: float) -> Measurement:
     """A verdict about the worst of many exact numbers."""
     reason = f"{what} {value:.3g} over {len(rows)} exactly enumerated cases"
-    return Measurement("holds" if holds else "refuted", reason, value, (value, value), None, rows)
+    verdict: Outcome = "holds" if holds else "refuted"
+    return Measurement(verdict, reason, value, (value, value), None, rows, {"cases": len(rows)})
 
 
-def _jensen(quick: bool) -> Measurement:
+@claim(
+    id="minibs-at-least-sharpness/all-b",
+    states="MiniBS is never below the sharpness: E_B λ_max(H_B) ≥ λ_max(H).",
+    source=ANDREYEV_V1,
+    source_predicts=ALWAYS,
+    we_predict=Predicted.holds(ALWAYS),
+    method=EVERY,
+    tolerance=ROUNDING,
+)
+def minibs_at_least_sharpness(*, quick: bool) -> Measurement:
     rows: list[Row] = []
     for name, problem, theta in zoo(quick):
         full, size = sharpness(problem, theta), np.abs(problem.hessian(theta)).max()
@@ -59,30 +74,57 @@ def _jensen(quick: bool) -> Measurement:
                 {"problem": name, "b": b, "minibs": value, "sharpness": full, "relative_gap": (value - full) / size}
             )
     worst = min(float(row["relative_gap"]) for row in rows)
-    return _extreme(rows, "relative_gap", worst >= -ROUNDING, "smallest (MiniBS − λ_max)/max|H| is", worst)
+    return _extreme(rows, worst >= -ROUNDING, "smallest (MiniBS − λ_max)/max|H| is", worst)
 
 
-def _full_batch(quick: bool) -> Measurement:
+@claim(
+    id="minibs-at-least-sharpness/b=n",
+    states="At b = n MiniBS is the sharpness: M_n = λ_max(H).",
+    source=ANDREYEV_V1,
+    source_predicts=ALWAYS,
+    we_predict=Predicted.holds(ALWAYS),
+    method=EVERY,
+    tolerance=ROUNDING,
+)
+def minibs_of_the_full_batch(*, quick: bool) -> Measurement:
     rows: list[Row] = []
     for name, problem, theta in zoo(quick):
         dense = float(np.linalg.eigvalsh(problem.hessian(theta))[-1])
         value = minibatch_sharpness(problem, theta, WithoutReplacement(N)).value
         rows.append({"problem": name, "minibs": value, "sharpness": dense, "relative_error": abs(value / dense - 1)})
     worst = max(float(row["relative_error"]) for row in rows)
-    return _extreme(rows, "relative_error", worst <= ROUNDING, "largest |M_n/λ_max − 1| is", worst)
+    return _extreme(rows, worst <= ROUNDING, "largest |M_n/λ_max − 1| is", worst)
 
 
-def _single_sample(quick: bool) -> Measurement:
+@claim(
+    id="minibs-at-least-sharpness/b=1",
+    states="At b = 1 MiniBS is the mean of the per-sample top eigenvalues: M₁ = (1/n) Σᵢ λ_max(Hᵢ).",
+    source=ANDREYEV_V1,
+    source_predicts=ALWAYS,
+    we_predict=Predicted.holds(ALWAYS),
+    method=EVERY,
+    tolerance=ROUNDING,
+)
+def minibs_of_single_samples(*, quick: bool) -> Measurement:
     rows: list[Row] = []
     for name, problem, theta in zoo(quick):
         dense = float(np.linalg.eigvalsh(problem.sample_hessians(theta, np.arange(N)))[:, -1].mean())
         value = minibatch_sharpness(problem, theta, WithoutReplacement(1)).value
         rows.append({"problem": name, "minibs": value, "mean": dense, "relative_error": abs(value / dense - 1)})
     worst = max(float(row["relative_error"]) for row in rows)
-    return _extreme(rows, "relative_error", worst <= ROUNDING, "largest |M₁/mean λ_max(Hᵢ) − 1| is", worst)
+    return _extreme(rows, worst <= ROUNDING, "largest |M₁/mean λ_max(Hᵢ) − 1| is", worst)
 
 
-def _falls_with_b(quick: bool) -> Measurement:
+@claim(
+    id="minibs-falls-with-b/both-schemes",
+    states="MiniBS never rises with the batch size: M_{b+1} ≤ M_b, without and with replacement.",
+    source=ANDREYEV_V1,
+    source_predicts=ALWAYS,
+    we_predict=Predicted.holds(ALWAYS),
+    method=UP_TO_FIVE,
+    tolerance=ROUNDING,
+)
+def minibs_falls_with_b(*, quick: bool) -> Measurement:
     rows: list[Row] = []
     for name, problem, theta in zoo(quick):
         size = np.abs(problem.sample_hessians(theta, np.arange(N))).max()
@@ -91,10 +133,19 @@ def _falls_with_b(quick: bool) -> Measurement:
             for b, drop in enumerate(-np.diff(values), start=1):
                 rows.append({"problem": name, "scheme": scheme.__name__, "b": b, "relative_drop": float(drop) / size})
     worst = min(float(row["relative_drop"]) for row in rows)
-    return _extreme(rows, "relative_drop", worst >= -ROUNDING, "smallest (M_b − M_{b+1})/max|Hᵢ| is", worst)
+    return _extreme(rows, worst >= -ROUNDING, "smallest (M_b − M_{b+1})/max|Hᵢ| is", worst)
 
 
-def _schemes(quick: bool) -> Measurement:
+@claim(
+    id="minibs-falls-with-b/schemes",
+    states="Without replacement MiniBS is at most what it is with replacement, at the same b.",
+    source=OURS,
+    source_predicts=ALWAYS,
+    we_predict=Predicted.holds(ALWAYS),
+    method=UP_TO_FIVE,
+    tolerance=ROUNDING,
+)
+def minibs_of_both_schemes(*, quick: bool) -> Measurement:
     rows: list[Row] = []
     for name, problem, theta in zoo(quick):
         size = np.abs(problem.sample_hessians(theta, np.arange(N))).max()
@@ -105,10 +156,19 @@ def _schemes(quick: bool) -> Measurement:
                 {"problem": name, "b": b, "wor": without, "wr": with_, "relative_excess": (with_ - without) / size}
             )
     worst = min(float(row["relative_excess"]) for row in rows)
-    return _extreme(rows, "relative_excess", worst >= -ROUNDING, "smallest (WR − WOR)/max|Hᵢ| is", worst)
+    return _extreme(rows, worst >= -ROUNDING, "smallest (WR − WOR)/max|Hᵢ| is", worst)
 
 
-def _batch_sharpness_bound(quick: bool) -> Measurement:
+@claim(
+    id="batch-sharpness-at-most-minibs/ratios",
+    states="Batch sharpness is at most MiniBS: E[g_BᵀH_Bg_B/‖g_B‖²] ≤ E_B λ_max(H_B).",
+    source=ANDREYEV_V3,
+    source_predicts=ALWAYS,
+    we_predict=Predicted.holds(ALWAYS),
+    method=EVERY,
+    tolerance=ROUNDING,
+)
+def batch_sharpness_at_most_minibs(*, quick: bool) -> Measurement:
     rows: list[Row] = []
     for name, problem, theta in zoo(quick):
         size = np.abs(problem.sample_hessians(theta, np.arange(N))).max()
@@ -119,10 +179,19 @@ def _batch_sharpness_bound(quick: bool) -> Measurement:
                 {"problem": name, "b": b, "minibs": mini, "batch_sharpness": batch, "slack": (mini - batch) / size}
             )
     worst = min(float(row["slack"]) for row in rows)
-    return _extreme(rows, "slack", worst >= -ROUNDING, "smallest (MiniBS − batch sharpness)/max|Hᵢ| is", worst)
+    return _extreme(rows, worst >= -ROUNDING, "smallest (MiniBS − batch sharpness)/max|Hᵢ| is", worst)
 
 
-def _ratio_of_means(quick: bool) -> Measurement:
+@claim(
+    id="batch-sharpness-at-most-minibs/parts-can-exceed",
+    states="The ratio of means E[g_BᵀH_Bg_B]/E‖g_B‖² can exceed MiniBS.",
+    source=OURS,
+    source_predicts=ALWAYS,
+    we_predict=Predicted.holds(ALWAYS),
+    method="one instance with two samples, enumerated",
+    tolerance=ROUNDING,
+)
+def ratio_of_means_can_exceed_minibs(*, quick: bool) -> Measurement:
     # One flat and one steep sample: the steep one has nearly all of E‖g‖², and the ratio of means forgets the flat one.
     problem = LinearRegression([[1.0], [3.0]], [0.0, 0.0])
     theta, sampling = np.ones(1), WithoutReplacement(1)
@@ -135,7 +204,16 @@ def _ratio_of_means(quick: bool) -> Measurement:
     return Measurement("holds" if excess > 1 else "refuted", reason, excess, (excess, excess), None, [row])
 
 
-def _imbalance(quick: bool) -> Measurement:
+@claim(
+    id="imbalance/product-form",
+    states="In the product form the imbalance m = u² − v² shrinks by exactly 1 − η²s_k² each step, s = X_Bᵀr_B/b.",
+    source=OURS,
+    source_predicts=ALWAYS,
+    we_predict=Predicted.holds(ALWAYS),
+    method="each of 200 steps of SGD on a ramp, ten seeds; s = X_Bᵀr_B/b of the one batch among all that gives the step",
+    tolerance=ROUNDING,
+)
+def imbalance_shrinks(*, quick: bool) -> Measurement:
     rows: list[Row] = []
     for seed in range(3 if quick else 10):
         table = data.gaussian(20, 6, seed=seed)
@@ -159,67 +237,4 @@ def _imbalance(quick: bool) -> Measurement:
         error = np.abs(imbalance[1:] - imbalance[:-1] * (1 - (step_size[:, None] * s) ** 2)) / size[1:]
         rows.append({"seed": seed, "steps": n_steps, "relative_error": float(error.max())})
     worst = max(float(row["relative_error"]) for row in rows)
-    return _extreme(rows, "relative_error", worst <= ROUNDING, "largest one-step error relative to u² + v² is", worst)
-
-
-def register(registry: Registry) -> None:
-    """Add the claims of this module."""
-
-    def exact(name: str, statement: str, source: str, method: str, measure: Measure) -> None:
-        registry.add(Claim(name, statement, source, "holds always", "holds always", "holds", method, ROUNDING, measure))
-
-    zoo_words = "regressions, networks (product, depth 3) and indefinite quadratics"
-    every = f"every batch of {N} samples enumerated, b = 1 to {N}, for {zoo_words}"
-    up_to_five = f"every batch of {N} samples enumerated, b = 1 to 5, for {zoo_words}"
-    exact(
-        "minibs-at-least-sharpness/all-b",
-        "MiniBS is never below the sharpness: E_B λ_max(H_B) ≥ λ_max(H).",
-        MINIBS,
-        every,
-        _jensen,
-    )
-    exact(
-        "minibs-at-least-sharpness/b=n", "At b = n MiniBS is the sharpness: M_n = λ_max(H).", MINIBS, every, _full_batch
-    )
-    exact(
-        "minibs-at-least-sharpness/b=1",
-        "At b = 1 MiniBS is the mean of the per-sample top eigenvalues: M₁ = (1/n) Σᵢ λ_max(Hᵢ).",
-        MINIBS,
-        every,
-        _single_sample,
-    )
-    exact(
-        "minibs-falls-with-b/both-schemes",
-        "MiniBS never rises with the batch size: M_{b+1} ≤ M_b, without and with replacement.",
-        MINIBS,
-        up_to_five,
-        _falls_with_b,
-    )
-    exact(
-        "minibs-falls-with-b/schemes",
-        "Without replacement MiniBS is at most what it is with replacement, at the same b.",
-        OURS,
-        up_to_five,
-        _schemes,
-    )
-    exact(
-        "batch-sharpness-at-most-minibs/ratios",
-        "Batch sharpness is at most MiniBS: E[g_BᵀH_Bg_B/‖g_B‖²] ≤ E_B λ_max(H_B).",
-        BATCH_SHARPNESS,
-        every,
-        _batch_sharpness_bound,
-    )
-    exact(
-        "batch-sharpness-at-most-minibs/parts-can-exceed",
-        "The ratio of means E[g_BᵀH_Bg_B]/E‖g_B‖² can exceed MiniBS.",
-        OURS,
-        "one instance with two samples, enumerated",
-        _ratio_of_means,
-    )
-    exact(
-        "imbalance/product-form",
-        "In the product form the imbalance m = u² − v² shrinks by exactly 1 − η²s_k² each step, s = X_Bᵀr_B/b.",
-        OURS,
-        "each of 200 steps of SGD on a ramp, ten seeds; s = X_Bᵀr_B/b of the one batch among all that gives the step",
-        _imbalance,
-    )
+    return _extreme(rows, worst <= ROUNDING, "largest one-step error relative to u² + v² is", worst)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
 
 from esssim import _validate
+from esssim.papers import Paper, Source
 
 # "skipped": not measured, because what it needs is not installed; never a pass.
 Outcome = Literal["holds", "refuted", "inconclusive", "skipped"]
@@ -21,7 +22,8 @@ class Measurement:
 
     verdict and its reason in words; value with its 95 % interval (None where the claim is not about one number;
     a point where the value is exact); n_effective, the effective sample size (None where exact); rows, the table saved
-    as CSV.
+    as CSV; values, the numbers that the reason speaks of, by name; lacks_samples, whether n_effective is why there is no
+    verdict.
     """
 
     verdict: Outcome
@@ -30,6 +32,8 @@ class Measurement:
     interval: tuple[float, float] | None = None
     n_effective: float | None = None
     rows: list[Row] = field(default_factory=list)
+    values: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    lacks_samples: bool = False
 
     def __post_init__(self) -> None:
         _validate.choice("verdict", self.verdict, get_args(Outcome))
@@ -39,35 +43,110 @@ Measure = Callable[[bool], Measurement]
 
 
 @dataclass(frozen=True)
+class Predicted:
+    """What we expect of a claim: the verdict, and why in words ("open": no prediction, whatever comes out is the result).
+
+    on: the day on which it was stated, as 2026-11-24; withdrawn: the value that was predicted before and taken back.
+    """
+
+    verdict: Expectation
+    words: str
+    on: str | None = None
+    withdrawn: float | None = None
+
+    def __post_init__(self) -> None:
+        _validate.choice("verdict", self.verdict, get_args(Expectation))
+
+    @classmethod
+    def holds(cls, words: str, **when: Any) -> Predicted:
+        """The claim holds."""
+        return cls("holds", words, **when)
+
+    @classmethod
+    def refuted(cls, words: str, **when: Any) -> Predicted:
+        """The claim does not hold."""
+        return cls("refuted", words, **when)
+
+    @classmethod
+    def none(cls, words: str = "no prediction", **when: Any) -> Predicted:
+        """No prediction, and why."""
+        return cls("open", words, **when)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The place of a level in the tables: one table a setting, a row a statistic, a column a batch size.
+
+    full_batch: whether the batch size is the number of samples.
+    """
+
+    table: str
+    row: str
+    batch_size: int
+    full_batch: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """One falsifiable sentence, who says it, what we expect and how it is decided.
 
-    id: "family/setting/b=4"; statement: with the formula; source: paper, version, equation; source_predicts and
-    we_predict: in words, with the number; expected: the verdict that we predict ("open": none, whatever comes out is
-    the result); method: how it is measured; tolerance: what still counts as equal (None where exact);
-    measure(quick) does the work. in_quick: whether a short run can decide it; extra: the optional part of the package
-    that it needs, "bridge" for torch.
+    id: "family/setting/b=4"; sentence: with the formula; where: its setting in words; source: paper and version;
+    source_predicts: in words, with the number; we_predict: our own prediction; method: how it is measured; tolerance: what
+    still counts as equal (None where exact); measure(quick) does the work. in_quick: whether a short run can decide it;
+    extra: the optional part of the package that it needs, "bridge" for torch; setting: the values that tell it from the
+    others of its family; cell: its place in the tables of levels.
     """
 
     id: str
-    statement: str
-    source: str
+    sentence: str
+    source: Source | Paper
     source_predicts: str
-    we_predict: str
-    expected: Expectation
+    we_predict: Predicted
     method: str
     tolerance: float | None
     measure: Measure
+    where: str = ""
     in_quick: bool = True
     extra: str | None = None
+    setting: Mapping[str, Any] = field(default_factory=dict)
+    cell: Cell | None = None
 
-    def __post_init__(self) -> None:
-        _validate.choice("expected", self.expected, get_args(Expectation))
+    @property
+    def statement(self) -> str:
+        """The sentence with its setting."""
+        return f"{self.sentence.removesuffix('.')} ({self.where})." if self.where else self.sentence
+
+    @property
+    def expected(self) -> Expectation:
+        """The verdict that we predict."""
+        return self.we_predict.verdict
 
     @property
     def family(self) -> str:
         """The part of the id before the first slash."""
         return self.id.split("/")[0]
+
+    def as_dict(self) -> dict[str, Any]:
+        """What is known before it is measured, for JSON."""
+        return {
+            "id": self.id,
+            "statement": self.statement,
+            "source": str(self.source),
+            "source_predicts": self.source_predicts,
+            "we_predict": self.we_predict.words,
+            "expected": self.expected,
+            "method": self.method,
+            "tolerance": self.tolerance,
+            "extra": self.extra,
+            "family": self.family,
+            "sentence": self.sentence,
+            "where": self.where,
+            "setting": dict(self.setting),
+            "cell": None if self.cell is None else asdict(self.cell),
+            "papers": [paper.key for paper in self.source.papers],
+            "predicted_on": self.we_predict.on,
+            "withdrawn": self.we_predict.withdrawn,
+        }
 
 
 @dataclass(frozen=True)
@@ -90,25 +169,19 @@ class Verdict:
     def as_dict(self) -> dict[str, object]:
         """The entry of results.json; numbers that are not finite become null."""
         measured = self.measurement
-        return {
-            "id": self.claim.id,
-            "statement": self.claim.statement,
-            "source": self.claim.source,
-            "source_predicts": self.claim.source_predicts,
-            "we_predict": self.claim.we_predict,
-            "expected": self.claim.expected,
+        outcome = {
             "verdict": measured.verdict,
             "as_predicted": self.as_predicted,
             "reason": measured.reason,
+            "lacks_samples": measured.lacks_samples,
             "error": self.error,
             "measured": _finite(measured.value),
             "interval": None if measured.interval is None else [_finite(end) for end in measured.interval],
             "n_effective": _finite(measured.n_effective),
-            "tolerance": self.claim.tolerance,
-            "method": self.claim.method,
+            "values": {name: _plain(value) for name, value in measured.values.items()},
             "seconds": round(self.seconds, 3),
-            "extra": self.claim.extra,
         }
+        return self.claim.as_dict() | outcome
 
 
 class Registry(Mapping[str, Claim]):
@@ -157,5 +230,14 @@ class Registry(Mapping[str, Claim]):
         ]
 
 
+def _plain(value: Any) -> Any:
+    """A number as JSON takes it, and text as it is."""
+    return _finite(value) if isinstance(value, float) else value
+
+
 def _finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
+
+
+# What `esssim verify` measures: filled by the modules of this package as they are imported, in their order.
+REGISTRY = Registry()

@@ -10,10 +10,11 @@ from scipy.special import ndtri
 
 from esssim import data
 from esssim._validate import FloatArray
-from esssim.claims.model import Claim, Measurement, Registry, Row
-from esssim.claims.sources import MOMENTUM, OURS
+from esssim.claims.declare import claim
+from esssim.claims.model import Measurement, Predicted, Row
 from esssim.claims.thresholds import second_moment_radius
 from esssim.moments import evolve, stationary_covariance
+from esssim.papers import MOMENTUM, OURS
 from esssim.problems import LinearRegression, Problem, Quadratic
 from esssim.sampling import Sampling, WithoutReplacement, WithReplacement
 from esssim.simulation import simulate
@@ -55,7 +56,16 @@ def enumerated_steps(
     return np.concatenate(probabilities), np.array(matrices), np.array(offsets)
 
 
-def _enumeration(quick: bool) -> Measurement:
+@claim(
+    id="moments/enumeration",
+    states="Mean, covariance and expected loss of SGD on noisy quadratics follow a closed recursion, momentum included.",
+    source=OURS,
+    source_predicts="exact",
+    we_predict=Predicted.holds("exact"),
+    method="20 steps of `evolve` against the law of total covariance over every batch, both schemes, three optimisers",
+    tolerance=EXACT,
+)
+def moments_are_those_of_enumeration(*, quick: bool) -> Measurement:
     rows: list[Row] = []
     n_steps = 20
     for (name, problem), (optimiser, (beta, nesterov)) in product(quadratic_problems(quick), OPTIMISERS.items()):
@@ -93,7 +103,15 @@ def _worst_error(rows: list[Row], keys: tuple[str, ...], tolerance: float, again
     return Measurement("holds" if worst <= tolerance else "refuted", reason, worst, (worst, worst), None, rows)
 
 
-def _ensemble(quick: bool) -> Measurement:
+@claim(
+    id="moments/ensemble",
+    states="An ensemble of 10,000 SGD runs has the exact mean, covariance and expected loss within its interval.",
+    source=OURS,
+    source_predicts="exact",
+    we_predict=Predicted.holds("exact"),
+    method="10,000 replicas of 20 steps with label noise; differences in standard errors, Bonferroni over all moments",
+)
+def moments_are_those_of_an_ensemble(*, quick: bool) -> Measurement:
     """Means, products and losses of an ensemble in units of their standard errors."""
     rows: list[Row] = []
     size = 2000 if quick else 10_000
@@ -128,7 +146,16 @@ def _ensemble(quick: bool) -> Measurement:
     return Measurement("holds" if worst <= limit else "refuted", reason, worst, (worst, worst), float(size), rows)
 
 
-def _stationary(quick: bool) -> Measurement:
+@claim(
+    id="moments/stationary",
+    states="The stationary covariance solves (2ηC − η²D) vec Σ = η²c·vec mean(ξᵢξᵢᵀ), and Σ/K − V(Σ) = N with momentum.",
+    source=OURS,
+    source_predicts="exact",
+    we_predict=Predicted.holds("exact"),
+    method="matrix-free solution against the dense fixed point of the enumerated second-moment operator, to 0.9 edge",
+    tolerance=1e-11,
+)
+def stationary_covariance_is_the_fixed_point(*, quick: bool) -> Measurement:
     rows: list[Row] = []
     for (name, problem), (optimiser, (beta, nesterov)) in product(quadratic_problems(quick), OPTIMISERS.items()):
         if "4×6" in name:
@@ -153,7 +180,16 @@ def _stationary(quick: bool) -> Measurement:
     return _worst_error(rows, ("relative_error",), 1e-11, "the dense equation of the enumerated operator")
 
 
-def _many_dimensions(quick: bool) -> Measurement:
+@claim(
+    id="momentum-edge/many-dimensions",
+    states="In many dimensions heavy ball is stable up to the step size where ρ(K∘V) = 1, with the response kernel K.",
+    source=MOMENTUM,
+    source_predicts="exact",
+    we_predict=Predicted.holds("exact"),
+    method="exact second-moment operator by enumeration at the matrix-free critical step size and ∓0.01 % around it",
+    tolerance=1e-9,
+)
+def heavy_ball_edge_in_many_dimensions(*, quick: bool) -> Measurement:
     """The matrix-free critical step size against the spectral radius of the enumerated operator."""
     rows: list[Row] = []
     for seed, momentum, b in product(range(1 if quick else 3), (0.5, 0.9), (1, 2)):
@@ -169,43 +205,3 @@ def _many_dimensions(quick: bool) -> Measurement:
     good = worst < 1e-9 and all(float(row["radius_below"]) < 1 < float(row["radius_above"]) for row in rows)
     reason = f"|ρ(E[T_B⊗T_B]) − 1| at the matrix-free critical step size is at most {worst:.1e}, in 4 dimensions"
     return Measurement("holds" if good else "refuted", reason, worst, (worst, worst), None, rows)
-
-
-def register(registry: Registry) -> None:
-    """Add the claims of this module."""
-
-    def add(name: str, statement: str, source: str, method: str, tolerance: float | None, measure: object) -> None:
-        registry.add(Claim(name, statement, source, "exact", "exact", "holds", method, tolerance, measure))  # type: ignore[arg-type]
-
-    add(
-        "moments/enumeration",
-        "Mean, covariance and expected loss of SGD on noisy quadratics follow a closed recursion, momentum included.",
-        OURS,
-        "20 steps of `evolve` against the law of total covariance over every batch, both schemes, three optimisers",
-        EXACT,
-        _enumeration,
-    )
-    add(
-        "moments/ensemble",
-        "An ensemble of 10,000 SGD runs has the exact mean, covariance and expected loss within its interval.",
-        OURS,
-        "10,000 replicas of 20 steps with label noise; differences in standard errors, Bonferroni over all moments",
-        None,
-        _ensemble,
-    )
-    add(
-        "moments/stationary",
-        "The stationary covariance solves (2ηC − η²D) vec Σ = η²c·vec mean(ξᵢξᵢᵀ), and Σ/K − V(Σ) = N with momentum.",
-        OURS,
-        "matrix-free solution against the dense fixed point of the enumerated second-moment operator, to 0.9 edge",
-        1e-11,
-        _stationary,
-    )
-    add(
-        "momentum-edge/many-dimensions",
-        "In many dimensions heavy ball is stable up to the step size where ρ(K∘V) = 1, with the response kernel K.",
-        MOMENTUM,
-        "exact second-moment operator by enumeration at the matrix-free critical step size and ∓0.01 % around it",
-        1e-9,
-        _many_dimensions,
-    )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from esssim._validate import FloatArray
-from esssim.claims.model import Claim, Measurement, Outcome, Registry, Row
+from esssim.claims.declare import claim
+from esssim.claims.model import Measurement, Outcome, Predicted, Row
 from esssim.claims.network_runs import NetworkExperiment
 from esssim.claims.networks import EXTRA, MAIN, experiment
-from esssim.claims.sources import OURS
+from esssim.papers import OURS
 from esssim.statistics import mean_square_sharpness
 
 if TYPE_CHECKING:
@@ -48,7 +49,19 @@ def _end(run: NetworkExperiment) -> tuple[TorchProblem, FloatArray]:
     return run.problem, trace["theta"].values[0, -1]
 
 
-def measured(quick: bool) -> Measurement:
+@claim(
+    id="network-directions/mean-square",
+    states="In so many leading directions as are recorded, the mean-square sharpness of these networks is at most 3 % low.",
+    source=OURS,
+    source_predicts="ratio of recorded to whole Q_b ≥ 0.97",
+    we_predict=Predicted.holds("within 3 %, stated after single points of four runs that were 0.2 to 2.3 % low"),
+    method="end of the run from the first initialisation; the whole Q_b by Aitken's limit of 64, 128 and 256 directions, "
+    "for digits-gelu-16 at b = 8 exactly, by the positive map on the blocks of all samples; the smallest ratio",
+    tolerance=TOLERANCE,
+    quick=False,
+    extra=EXTRA,
+)
+def leading_directions_are_enough(*, quick: bool) -> Measurement:
     """The smallest ratio over all cases."""
     from esssim.bridge.leading import leading_mean_square_sharpness as leading
 
@@ -71,23 +84,3 @@ def measured(quick: bool) -> Measurement:
     words = ", ".join(f"{row['setting']} b = {row['b']}: {float(row['ratio']):.4f}" for row in rows)
     verdict: Outcome = "holds" if worst >= 1 - TOLERANCE else "refuted"
     return Measurement(verdict, words, worst, (worst, worst), None, rows)
-
-
-def register(registry: Registry) -> None:
-    """Add the claim of this module."""
-    registry.add(
-        Claim(
-            "network-directions/mean-square",
-            "In so many leading directions as are recorded, the mean-square sharpness of these networks is at most 3 % low.",
-            OURS,
-            "ratio of recorded to whole Q_b ≥ 0.97",
-            "within 3 %, stated after single points of four runs that were 0.2 to 2.3 % low",
-            "holds",
-            "end of the run from the first initialisation; the whole Q_b by Aitken's limit of 64, 128 and 256 directions, "
-            "for digits-gelu-16 at b = 8 exactly, by the positive map on the blocks of all samples; the smallest ratio",
-            TOLERANCE,
-            measured,
-            in_quick=False,
-            extra=EXTRA,
-        )
-    )

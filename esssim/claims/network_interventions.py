@@ -9,11 +9,12 @@ import numpy as np
 
 from esssim import gap
 from esssim._validate import FloatArray
-from esssim.claims.model import Claim, Expectation, Measure, Measurement, Outcome, Registry, Row
+from esssim.claims.declare import claim
+from esssim.claims.model import Expectation, Measurement, Outcome, Predicted, Row
 from esssim.claims.network_runs import MEAN_SQUARE, STATISTICS, NetworkExperiment, described, run_network
-from esssim.claims.networks import EXTRA, SOURCES, TOLERANCE, WORDS, network_level
+from esssim.claims.networks import EXTRA, NEVER_MEASURED, SOURCES, TOLERANCE, network_level
 from esssim.claims.ratios import ratio_of, verdict_of
-from esssim.claims.sources import OURS
+from esssim.papers import OURS
 from esssim.sampling import WithoutReplacement
 from esssim.settling import MINIMUM_ESS
 from esssim.statistics import minibatch_sharpness, sharpness
@@ -45,30 +46,54 @@ INTERVENTIONS: dict[str, tuple[str, NetworkExperiment, dict[str, Expectation]]] 
 }
 # Batch size -> (η/2)Q_b at the start; at 0.7 one run in three of b = 16 diverged.
 GAP_SIZES = {16: 0.35, 32: 0.7, 64: 0.7}
+FOLLOWED = ("sharpness", "minibatch_sharpness", "batch_sharpness", "interaction_aware_sharpness", MEAN_SQUARE)
+RETURNS: dict[Expectation, Predicted] = {
+    "holds": Predicted.holds("returns within 5 %, stated before the first run"),
+    "refuted": Predicted.refuted("does not return within 5 %, stated before the first run"),
+    "open": Predicted.none(NEVER_MEASURED),
+}
 
 
-def _returns(run: NetworkExperiment, statistic: str) -> Measure:
-    def measure(quick: bool) -> Measurement:
-        trace = run_network(run)
-        steps, alive = trace["step"].values, trace["diverged_at"].values < 0
-        series = (trace[statistic] * trace["step_size"] / 2).values[alive]
-        if alive.sum() < 3:
-            return Measurement("inconclusive", f"{int((~alive).sum())} of {len(alive)} runs diverged")
-        before = series[:, (steps >= CHANGE // 2) & (steps < CHANGE)].mean(axis=1)
-        first = series[:, np.flatnonzero(steps >= CHANGE)[0]]
-        ratio, low, high = ratio_of(series[:, steps >= run.after].mean(axis=1) / before, 1.0)
-        ess = network_level(run, statistic).ess
-        jump = float((first / before).mean())
-        words = f"before {before.mean():.3f}, ×{jump:.2f} twenty steps after the change, ×{ratio:.3f} in the end"
-        rows: list[Row] = [
-            {"step": int(step), "level": float(value)} for step, value in zip(steps, series.mean(axis=0), strict=True)
-        ]
-        verdict = verdict_of(low, high, 1 - TOLERANCE, 1 + TOLERANCE)
-        if ess < MINIMUM_ESS:
-            verdict, words = "inconclusive", f"{ess:.0f} effective samples, {MINIMUM_ESS:.0f} are needed; {words}"
-        return Measurement(verdict, words, ratio, (low, high), ess, rows)
-
-    return measure
+@claim(
+    id=lambda change, statistic: f"network-returns/{change}/{STATISTICS[statistic][0]}",
+    states=lambda change, statistic: (
+        f"After {INTERVENTIONS[change][0]} mid-run, {STATISTICS[statistic][1]} returns to its level in units of 2/η"
+    ),
+    where=lambda change, statistic: described(INTERVENTIONS[change][1])["network"],
+    source=lambda change, statistic: SOURCES[statistic],
+    source_predicts="ratio of the levels = 1",
+    we_predict=lambda change, statistic: RETURNS[INTERVENTIONS[change][2].get(statistic, "open")],
+    method=lambda change, statistic: (
+        described(INTERVENTIONS[change][1])["protocol"]
+        + f"; change at step {CHANGE:,}; ratio of the level at the end to "
+        "that before the change, t-interval over the initialisations"
+    ),
+    tolerance=TOLERANCE,
+    quick=False,
+    extra=EXTRA,
+    over=[{"change": change, "statistic": statistic} for change in INTERVENTIONS for statistic in FOLLOWED],
+)
+def statistic_returns(*, change: str, statistic: str, quick: bool) -> Measurement:
+    run = INTERVENTIONS[change][1]
+    trace = run_network(run)
+    steps, alive = trace["step"].values, trace["diverged_at"].values < 0
+    series = (trace[statistic] * trace["step_size"] / 2).values[alive]
+    if alive.sum() < 3:
+        return Measurement("inconclusive", f"{int((~alive).sum())} of {len(alive)} runs diverged")
+    before = series[:, (steps >= CHANGE // 2) & (steps < CHANGE)].mean(axis=1)
+    first = series[:, np.flatnonzero(steps >= CHANGE)[0]]
+    ratio, low, high = ratio_of(series[:, steps >= run.after].mean(axis=1) / before, 1.0)
+    ess = network_level(run, statistic).ess
+    jump = float((first / before).mean())
+    words = f"before {before.mean():.3f}, ×{jump:.2f} twenty steps after the change, ×{ratio:.3f} in the end"
+    rows: list[Row] = [
+        {"step": int(step), "level": float(value)} for step, value in zip(steps, series.mean(axis=0), strict=True)
+    ]
+    verdict = verdict_of(low, high, 1 - TOLERANCE, 1 + TOLERANCE)
+    if few := ess < MINIMUM_ESS:
+        verdict, words = "inconclusive", f"{ess:.0f} effective samples, {MINIMUM_ESS:.0f} are needed; {words}"
+    values = {"before": float(before.mean()), "jump": jump}
+    return Measurement(verdict, words, ratio, (low, high), ess, rows, values, few)
 
 
 @cache
@@ -86,77 +111,38 @@ def _trained(b: int) -> tuple[NetworkExperiment, FloatArray]:
     return run, trace["theta"].values[:, -1]
 
 
-def _gap(b: int) -> Measure:
-    def measure(quick: bool) -> Measurement:
-        run, thetas = _trained(b)
-        n_diverged = int((~np.isfinite(thetas).all(axis=1)).sum())
-        if n_diverged:
-            return Measurement("inconclusive", f"{n_diverged} of {len(thetas)} runs diverged")
-        sampling, rows, far, off = WithoutReplacement(b), [], 0.0, []
-        for seed, theta in enumerate(thetas):
-            found = minibatch_sharpness(run.problem, theta, sampling, n_batches=500, seed=seed)
-            measured = found.value - sharpness(run.problem, theta)
-            predicted = gap.predict(run.problem, theta, sampling)
-            row: Row = {
-                "seed": seed, "gap": measured, "standard_error": found.standard_error, "predicted": predicted.value,
-                "error": predicted.error, "formula": predicted.method,
-            }  # fmt: skip
-            rows.append(row)
-            far = max(far, abs(measured - predicted.value) / (predicted.error + 3 * found.standard_error))
-            off.append(measured / predicted.value)
-        names = ", ".join(dict.fromkeys(str(row["formula"]) for row in rows))
-        words = ", ".join(f"{float(row['gap']):.3g} against {float(row['predicted']):.3g}" for row in rows)
-        verdict: Outcome = "holds" if far <= 1 else "refuted"
-        ratio = float(np.mean(off))
-        return Measurement(verdict, f"{words} ({names})", ratio, (min(off), max(off)), 500.0, rows)
-
-    return measure
-
-
-def register(registry: Registry) -> None:
-    """Add the claims of this module."""
-    for name, (words, run, stated) in INTERVENTIONS.items():
-        for statistic in (
-            "sharpness",
-            "minibatch_sharpness",
-            "batch_sharpness",
-            "interaction_aware_sharpness",
-            MEAN_SQUARE,
-        ):
-            short, spoken = STATISTICS[statistic]
-            expected = stated.get(statistic, "open")
-            why = "returns within 5 %" if expected == "holds" else "does not return within 5 %"
-            registry.add(
-                Claim(
-                    f"network-returns/{name}/{short}",
-                    f"After {words} mid-run, {spoken} returns to its level in units of 2/η ({described(run)['network']}).",
-                    SOURCES[statistic],
-                    "ratio of the levels = 1",
-                    WORDS["open"] if expected == "open" else f"{why}, stated before the first run",
-                    expected,
-                    described(run)["protocol"] + f"; change at step {CHANGE:,}; ratio of the level at the end to that "
-                    "before the change, t-interval over the initialisations",
-                    TOLERANCE,
-                    _returns(run, statistic),
-                    in_quick=False,
-                    extra=EXTRA,
-                )
-            )
-    for b in GAP_SIZES:
-        registry.add(
-            Claim(
-                f"network-gap/wine-5/b={b}",
-                f"The gap of MiniBS over the sharpness of a trained network is what `gap.predict` says, within its own error "
-                f"(one hidden layer of 5 tanh units on wine, b = {b}).",
-                OURS,
-                "within the stated error",
-                "within the stated error of the best valid formula",
-                "holds",
-                "20,000 steps from each of three initialisations, 500 batches; every gap within the prediction's error and "
-                "three standard errors; measured over predicted, with the range over the initialisations",
-                None,
-                _gap(b),
-                in_quick=False,
-                extra=EXTRA,
-            )
-        )
+@claim(
+    id="network-gap/wine-5/b={b}",
+    states="The gap of MiniBS over the sharpness of a trained network is what `gap.predict` says, within its own error",
+    where="one hidden layer of 5 tanh units on wine, b = {b}",
+    source=OURS,
+    source_predicts="within the stated error",
+    we_predict=Predicted.holds("within the stated error of the best valid formula"),
+    method="20,000 steps from each of three initialisations, 500 batches; every gap within the prediction's error and "
+    "three standard errors; measured over predicted, with the range over the initialisations",
+    quick=False,
+    extra=EXTRA,
+    over=[{"b": b} for b in GAP_SIZES],
+)
+def gap_is_predicted(*, b: int, quick: bool) -> Measurement:
+    run, thetas = _trained(b)
+    n_diverged = int((~np.isfinite(thetas).all(axis=1)).sum())
+    if n_diverged:
+        return Measurement("inconclusive", f"{n_diverged} of {len(thetas)} runs diverged")
+    sampling, rows, far, off = WithoutReplacement(b), [], 0.0, []
+    for seed, theta in enumerate(thetas):
+        found = minibatch_sharpness(run.problem, theta, sampling, n_batches=500, seed=seed)
+        measured = found.value - sharpness(run.problem, theta)
+        predicted = gap.predict(run.problem, theta, sampling)
+        row: Row = {
+            "seed": seed, "gap": measured, "standard_error": found.standard_error, "predicted": predicted.value,
+            "error": predicted.error, "formula": predicted.method,
+        }  # fmt: skip
+        rows.append(row)
+        far = max(far, abs(measured - predicted.value) / (predicted.error + 3 * found.standard_error))
+        off.append(measured / predicted.value)
+    names = ", ".join(dict.fromkeys(str(row["formula"]) for row in rows))
+    words = ", ".join(f"{float(row['gap']):.3g} against {float(row['predicted']):.3g}" for row in rows)
+    verdict: Outcome = "holds" if far <= 1 else "refuted"
+    ratio = float(np.mean(off))
+    return Measurement(verdict, f"{words} ({names})", ratio, (min(off), max(off)), 500.0, rows)

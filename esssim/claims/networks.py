@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from esssim.claims.model import Claim, Expectation, Measure, Measurement, Outcome, Registry, Row
+from esssim.claims.declare import claim
+from esssim.claims.levels import decide_level
+from esssim.claims.model import Cell, Expectation, Measurement, Outcome, Predicted, Row
 from esssim.claims.network_runs import MEAN_SQUARE, STATISTICS, NetworkExperiment, described, run_network
-from esssim.claims.sources import BATCH_SHARPNESS, COHEN, INTERACTION_AWARE, MINIBS, MOMENTUM, OURS
+from esssim.claims.ramp import FAR, from_prototype
 from esssim.claims.trajectories import mean_trajectory
-from esssim.settling import Level, level
+from esssim.papers import ANDREYEV_V1, ANDREYEV_V3, COHEN, LEE_JANG, MOMENTUM, OURS, Paper, Source
+from esssim.settling import MINIMUM_ESS, Level, level
 
 TOLERANCE = 0.05
-SOURCES = dict(zip(STATISTICS, (COHEN, MINIBS, BATCH_SHARPNESS, BATCH_SHARPNESS, INTERACTION_AWARE, OURS), strict=True))
+SOURCES: dict[str, Source | Paper] = {
+    "sharpness": COHEN,
+    "minibatch_sharpness": ANDREYEV_V1,
+    "batch_sharpness": ANDREYEV_V3,
+    "batch_sharpness_parts": ANDREYEV_V3,
+    "interaction_aware_sharpness": LEE_JANG,
+    MEAN_SQUARE: OURS,
+}
 EXTRA = "bridge"
 
-# The second table of our theory notes, made by prototypes: batch size -> η and steps.
+# Batch size -> η and steps of the prototypes.
 DIGITS = {
     4: (0.15, 40_000),
     8: (0.3, 40_000),
@@ -23,8 +33,7 @@ DIGITS = {
     64: (0.55, 20_000),
     512: (0.5, 6000),
 }
-# What those prototypes read near the end of one run; the rule of `claims.ramp` turns them into predictions: within 0.03
-# of the edge "holds", farther than 0.08 "refuted", between or never measured "open".
+# What those prototypes read near the end of one run; `from_prototype` turns them into predictions.
 PROTOTYPES: dict[str, dict[int, float]] = {
     "sharpness": {4: 0.41, 16: 0.80, 32: 0.92, 64: 1.00, 512: 1.01},
     "minibatch_sharpness": {4: 0.96, 16: 1.40, 32: 1.36, 64: 1.28, 512: 1.01},
@@ -37,11 +46,9 @@ MAIN = "digits-tanh-32"
 # One run that is short as it is, and the statistics of which it holds enough independent records.
 QUICK = {("digits-gelu-16", 32, name) for name in ("minibatch_sharpness", "interaction_aware_sharpness")}
 
-# Initialisations and records of each: of four initialisations and 48 records at first, most were no verdict for want of
-# effective samples. A run that has come to rest on a solution counts once or twice however often it is recorded, and what
-# is left is the spread between solutions: many runs with few records, which take most of their time. These were set from
-# the effective samples of earlier looks and the widths of their intervals, not their levels; the seeds are the same, so that
-# the first initialisations of each are those that were looked at. All in all they take 20 minutes on two cores.
+# Initialisations and records of each. A run that rests on a solution counts once or twice however often it is recorded,
+# and the spread between solutions decides: it gets many initialisations and few records. All in all they take 20 minutes
+# on two cores. They were set from effective samples and widths of intervals, never from levels.
 USUAL, MANY, AT_REST = (12, 24), (32, 24), (32, 12)
 REPLICAS: dict[tuple[str, int], tuple[int, int]] = {
     ("digits-tanh-32", 4): AT_REST,
@@ -92,7 +99,7 @@ SIZES: dict[str, tuple[int, ...]] = {name: (4, 8, 16, 32, 64, 128) for name in O
     "digits-label-noise-16": (32,),
     "digits-ramp-16": (8, 32),
 }
-# At the η of the common rule, or a rise to twice of it, these diverged or never settled: theirs was chosen after that look.
+# At the η of the common rule, or a rise to twice of it, these diverge or never settle.
 CHOSEN_LATER = ("digits-tanh-16-16", "digits-cross-entropy-16", "digits-ramp-16")
 
 
@@ -113,11 +120,8 @@ STATED |= {
     64: _stated("open", minibatch_sharpness="refuted", mean_square_sharpness_gauss_newton="holds"),
 }
 STATED_LATER = (4, 16, 64)
-WORDS: dict[Expectation, str] = {
-    "holds": "1, stated before the first run of this network",
-    "refuted": "off the edge by more than 5 %, stated before the first run of this network",
-    "open": "no prediction: never measured before",
-}
+NEVER_MEASURED = "no prediction: never measured before"
+LEVELS_IN_WORDS: dict[Expectation, str] = {"holds": "1", "refuted": "off the edge by more than 5 %"}
 
 
 def experiment(setting: str, b: int) -> NetworkExperiment:
@@ -135,24 +139,19 @@ def experiment(setting: str, b: int) -> NetworkExperiment:
     return NetworkExperiment(b, **options)
 
 
-def expectation(setting: str, b: int, statistic: str) -> tuple[Expectation, str]:
-    """What we predict, and why."""
+def predicted_level(setting: str, b: int, statistic: str) -> Predicted:
+    """What we predict of a level, and why."""
     if setting == MAIN:
-        known = PROTOTYPES[statistic].get(b)
-        if known is None:
-            return "open", WORDS["open"]
-        if abs(known - 1) <= 0.03:
-            return "holds", f"1 ({known:.2f} in prototypes)"
-        if abs(known - 1) >= 0.08 - 1e-9:
-            return "refuted", f"not at the edge: {known:.2f} in prototypes"
-        return "open", f"no prediction: {known:.2f} in prototypes, near the border of the tolerance"
+        return from_prototype(PROTOTYPES[statistic].get(b), far=FAR - 1e-9)
     if setting in CHOSEN_LATER:
-        return "open", "no prediction: runs at the step size that was set first diverged or never settled"
+        return Predicted.none("no prediction: runs at the step size that was set first diverged or never settled")
     if setting == "digits-label-noise-16":
-        return "refuted", "below the edge, stated before the first run of this network"
+        return Predicted.refuted("below the edge, stated before the first run of this network")
     expected = STATED[b][statistic]
-    words = WORDS[expected]
-    return expected, words.replace("of this network", "at this batch size") if b in STATED_LATER else words
+    if expected == "open":
+        return Predicted.none(NEVER_MEASURED)
+    what = "at this batch size" if b in STATED_LATER else "of this network"
+    return Predicted(expected, f"{LEVELS_IN_WORDS[expected]}, stated before the first run {what}")
 
 
 def network_level(run: NetworkExperiment, statistic: str, target: float = 1.0) -> Level:
@@ -160,125 +159,124 @@ def network_level(run: NetworkExperiment, statistic: str, target: float = 1.0) -
     return level(run_network(run), statistic, after=run.after, tolerance=TOLERANCE * target, target=target, alike=False)
 
 
-def _settles(run: NetworkExperiment, statistic: str, target: float = 1.0) -> Measure:
-    def measure(quick: bool) -> Measurement:
-        found = network_level(run, statistic, target)
-        verdict: Outcome = {"settles": "holds", "inconclusive": "inconclusive"}.get(found.verdict, "refuted")  # type: ignore[assignment]
-        words = found.reason + (f"; {found.n_diverged} diverged runs left out" if found.n_diverged else "")
-        return Measurement(
-            verdict,
-            words,
-            found.value,
-            found.interval,
-            found.ess,
-            mean_trajectory(run_network(run), statistic, run.after),
-        )
-
-    return measure
+def decide(run: NetworkExperiment, statistic: str, target: float = 1.0) -> Measurement:
+    """Whether a statistic of a run settles at `target` times 2/η."""
+    rows = mean_trajectory(run_network(run), statistic, run.after)
+    return decide_level(network_level(run, statistic, target), rows, "runs")
 
 
-def register(registry: Registry) -> None:
-    """Add the claims of this module."""
-    for setting, sizes in ({MAIN: tuple(DIGITS)} | SIZES).items():
-        for b in sizes:
-            run = experiment(setting, b)
-            words = described(run)
-            for statistic, (short, name) in STATISTICS.items():
-                expected, why = expectation(setting, b, statistic)
-                registry.add(
-                    Claim(
-                        f"network-{short}-settles/{setting}/b={b}",
-                        f"{name} settles at 2/η ({words['network']}, b = {b}{_more(run)}).",
-                        SOURCES[statistic],
-                        "(η/2)·statistic = 1",
-                        why,
-                        expected,
-                        words["protocol"],
-                        TOLERANCE,
-                        _settles(run, statistic),
-                        in_quick=(setting, b, statistic) in QUICK,
-                        extra=EXTRA,
-                    )
-                )
-    _register_below_the_edge(registry)
-    _register_momentum(registry)
+def in_words(run: NetworkExperiment) -> str:
+    """What tells the run of a network from others, but for its batch size."""
+    noise = f", label noise {run.label_noise:g}" if run.label_noise else ""
+    return noise + (f", η rising {run.rise:g}-fold" if run.rise != 1.0 else "")
 
 
-def _more(run: NetworkExperiment) -> str:
-    words = f", label noise {run.label_noise:g}" if run.label_noise else ""
-    return words + (f", η rising {run.rise:g}-fold" if run.rise != 1.0 else "")
+def cell_of(setting: str, b: int, statistic: str) -> Cell:
+    """Where a level of a network stands in the tables."""
+    run = experiment(setting, b)
+    table = f"{setting}: {described(run)['network']}{in_words(run)}"
+    return Cell(table, STATISTICS[statistic][1], b, b == run.n_samples)
 
 
-def _register_below_the_edge(registry: Registry) -> None:
+@claim(
+    id=lambda setting, b, statistic: f"network-{STATISTICS[statistic][0]}-settles/{setting}/b={b}",
+    states=lambda setting, b, statistic: f"{STATISTICS[statistic][1]} settles at 2/η",
+    where=lambda setting, b, statistic: (
+        f"{described(experiment(setting, b))['network']}, b = {b}{in_words(experiment(setting, b))}"
+    ),
+    source=lambda setting, b, statistic: SOURCES[statistic],
+    source_predicts="(η/2)·statistic = 1",
+    we_predict=predicted_level,
+    method=lambda setting, b, statistic: described(experiment(setting, b))["protocol"],
+    tolerance=TOLERANCE,
+    cell=cell_of,
+    quick=lambda setting, b, statistic: (setting, b, statistic) in QUICK,
+    extra=EXTRA,
+    over=[
+        {"setting": setting, "b": b, "statistic": statistic}
+        for setting, sizes in ({MAIN: tuple(DIGITS)} | SIZES).items()
+        for b in sizes
+        for statistic in STATISTICS
+    ],
+)
+def network_statistic_settles(*, setting: str, b: int, statistic: str, quick: bool) -> Measurement:
+    return decide(experiment(setting, b), statistic)
+
+
+@claim(
+    id=f"network-below-the-edge/{MAIN}/b=4",
+    states="MiniBS reads 1 ± 0.1 in a run that is below every other edge: alone it does not tell the edge",
+    where="b = 4, η = 0.15",
+    source=OURS,
+    source_predicts="MiniBS 0.96, every other statistic at most 0.70",
+    we_predict=Predicted.holds("MiniBS 0.96, every other statistic at most 0.70 in prototypes"),
+    method=described(experiment(MAIN, 4))["protocol"] + "; every other interval must end below 0.95",
+    tolerance=0.1,
+    quick=False,
+    extra=EXTRA,
+)
+def minibs_alone_does_not_tell(*, quick: bool) -> Measurement:
     run = experiment(MAIN, 4)
+    levels = {name: network_level(run, name) for name in STATISTICS}
+    rows: list[Row] = [
+        {"statistic": STATISTICS[name][0], "level": lv.value, "lower": lv.interval[0], "upper": lv.interval[1],
+         "ess": lv.ess} for name, lv in levels.items()
+    ]  # fmt: skip
+    mini, others = (
+        levels["minibatch_sharpness"],
+        [lv for name, lv in levels.items() if name != "minibatch_sharpness"],
+    )
+    near = mini.interval[0] >= 0.9 and mini.interval[1] <= 1.1
+    off = mini.interval[1] < 0.9 or mini.interval[0] > 1.1
+    below = all(lv.interval[1] < 1 - TOLERANCE for lv in others)
+    reached = any(lv.interval[0] > 1 - TOLERANCE for lv in others)
+    verdict: Outcome = "holds" if near and below else "refuted" if off or reached else "inconclusive"
+    words = ", ".join(f"{STATISTICS[name][0]} {lv.value:.2f}" for name, lv in levels.items())
+    ess = min(lv.ess for lv in levels.values())
+    if few := ess < MINIMUM_ESS:
+        verdict, words = "inconclusive", f"fewer than {MINIMUM_ESS:.0f} effective samples; {words}"
+    values = {name: lv.value for name, lv in levels.items()}
+    return Measurement(verdict, words, mini.value, mini.interval, ess, rows, values, few)
 
-    def measure(quick: bool) -> Measurement:
-        levels = {name: network_level(run, name) for name in STATISTICS}
-        rows: list[Row] = [
-            {"statistic": STATISTICS[name][0], "level": lv.value, "lower": lv.interval[0], "upper": lv.interval[1],
-             "ess": lv.ess} for name, lv in levels.items()
-        ]  # fmt: skip
-        mini, others = (
-            levels["minibatch_sharpness"],
-            [lv for name, lv in levels.items() if name != "minibatch_sharpness"],
-        )
-        near = mini.interval[0] >= 0.9 and mini.interval[1] <= 1.1
-        off = mini.interval[1] < 0.9 or mini.interval[0] > 1.1
-        below = all(lv.interval[1] < 1 - TOLERANCE for lv in others)
-        reached = any(lv.interval[0] > 1 - TOLERANCE for lv in others)
-        verdict: Outcome = "holds" if near and below else "refuted" if off or reached else "inconclusive"
-        words = ", ".join(f"{STATISTICS[name][0]} {lv.value:.2f}" for name, lv in levels.items())
-        if min(lv.ess for lv in levels.values()) < 100:
-            verdict, words = "inconclusive", f"fewer than 100 effective samples; {words}"
-        return Measurement(verdict, words, mini.value, mini.interval, min(lv.ess for lv in levels.values()), rows)
 
-    registry.add(
-        Claim(
-            f"network-below-the-edge/{MAIN}/b=4",
-            "MiniBS reads 1 ± 0.1 in a run that is below every other edge: alone it does not tell the edge (b = 4, η = "
-            "0.15).",
-            OURS,
-            "MiniBS 0.96, every other statistic at most 0.70",
-            "MiniBS 0.96, every other statistic at most 0.70 in prototypes",
-            "holds",
-            described(run)["protocol"] + "; every other interval must end below 0.95",
-            0.1,
-            measure,
-            in_quick=False,
-            extra=EXTRA,
-        )
+BETA = 0.9
+
+
+def heavy_ball(b: int, step_size: float) -> NetworkExperiment:
+    """The run behind the levels of heavy ball."""
+    n_steps, n_replicas = (20_000, 16) if b == 128 else (60_000, 36)
+    return NetworkExperiment(
+        b, step_size, n_steps=n_steps, after=n_steps // 4, momentum=BETA, n_replicas=n_replicas, n_records=24
     )
 
 
-def _register_momentum(registry: Registry) -> None:
-    beta = 0.9
-    cases: tuple[tuple[str, int, float, float, str, str, Expectation], ...] = (
-        # At twice this step size every run diverged.
-        ("full-batch", 128, 0.4, 1 + beta, "sharpness", COHEN, "open"),
-        ("small-batch", 8, 0.05, 1 - beta, "batch_sharpness", MOMENTUM, "open"),
-        ("small-batch", 8, 0.05, 1 - beta, "minibatch_sharpness", MOMENTUM, "open"),
-        ("small-batch", 8, 0.05, 1 - beta, MEAN_SQUARE, MOMENTUM, "open"),
-    )
-    for words, b, eta, target, statistic, source, expected in cases:
-        n_steps = 20_000 if b == 128 else 60_000
-        n_replicas = 16 if b == 128 else 36
-        run = NetworkExperiment(
-            b, eta, n_steps=n_steps, after=n_steps // 4, momentum=beta, n_replicas=n_replicas, n_records=24
-        )
-        formula = "2(1+β)/η" if target > 1 else "2(1−β)/η"
-        registry.add(
-            Claim(
-                f"network-heavy-ball/{words}-{STATISTICS[statistic][0]}/b={b}",
-                f"With heavy ball, β = 0.9, {STATISTICS[statistic][1]} settles at {formula} "
-                f"({described(run)['network']}, b = {b}).",
-                source,
-                f"(η/2)·statistic = {target:g}",
-                WORDS["open"] if target < 1 else "no prediction: runs at the step size that was set first diverged",
-                expected,
-                described(run)["protocol"] + f"; the tolerance is 5 % of {target:g}",
-                TOLERANCE * target,
-                _settles(run, statistic, target),
-                in_quick=False,
-                extra=EXTRA,
-            )
-        )
+@claim(
+    id=lambda end, b, step_size, target, statistic: f"network-heavy-ball/{end}-{STATISTICS[statistic][0]}/b={b}",
+    states=lambda end, b, step_size, target, statistic: (
+        f"With heavy ball, β = 0.9, {STATISTICS[statistic][1]} settles at "
+        f"{'2(1+β)/η' if end == 'full-batch' else '2(1−β)/η'}"
+    ),
+    where=lambda end, b, step_size, target, statistic: f"{described(heavy_ball(b, step_size))['network']}, b = {b}",
+    source=lambda end, b, step_size, target, statistic: COHEN if end == "full-batch" else MOMENTUM,
+    source_predicts=lambda end, b, step_size, target, statistic: f"(η/2)·statistic = {target:g}",
+    we_predict=lambda end, b, step_size, target, statistic: Predicted.none(
+        "no prediction: runs at the step size that was set first diverged" if end == "full-batch" else NEVER_MEASURED
+    ),
+    method=lambda end, b, step_size, target, statistic: (
+        described(heavy_ball(b, step_size))["protocol"] + f"; the tolerance is 5 % of {target:g}"
+    ),
+    tolerance=lambda end, b, step_size, target, statistic: TOLERANCE * target,
+    quick=False,
+    extra=EXTRA,
+    over=[
+        {"end": "full-batch", "b": 128, "step_size": 0.4, "target": 1 + BETA, "statistic": "sharpness"},
+        *(
+            {"end": "small-batch", "b": 8, "step_size": 0.05, "target": 1 - BETA, "statistic": statistic}
+            for statistic in ("batch_sharpness", "minibatch_sharpness", MEAN_SQUARE)
+        ),
+    ],
+)
+def heavy_ball_settles(
+    *, end: str, b: int, step_size: float, target: float, statistic: str, quick: bool
+) -> Measurement:
+    return decide(heavy_ball(b, step_size), statistic, target)

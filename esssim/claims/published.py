@@ -9,16 +9,18 @@ import numpy as np
 
 from esssim import data
 from esssim._validate import FloatArray
-from esssim.claims.model import Claim, Expectation, Measurement, Registry, Row
-from esssim.claims.sources import (
-    BATCH_SHARPNESS,
+from esssim.claims.declare import claim
+from esssim.claims.model import Measurement, Predicted, Row
+from esssim.papers import (
+    AGARWALA,
+    ANDREYEV_V1,
+    ANDREYEV_V3,
     COHEN,
-    INTERACTION_AWARE,
-    MEAN_SQUARE,
-    MINIBS,
+    LEE_JANG,
     MOMENTUM,
-    NOISE_KERNEL,
+    MULAYOFF,
     OURS,
+    ours,
 )
 from esssim.problems import LinearRegression, Problem
 from esssim.sampling import Sampling, WithoutReplacement, WithReplacement
@@ -43,14 +45,30 @@ N_POINTS, N_BATCHES = 8, 400
 # Published edges as step sizes: name in the table and source.
 EDGES = {
     "gradient descent": COHEN,
-    "MiniBS": MINIBS,
-    "batch sharpness": BATCH_SHARPNESS,
-    "batch sharpness, ratio of means": BATCH_SHARPNESS,
-    "interaction-aware": INTERACTION_AWARE,
-    "noise kernel, diagonal": NOISE_KERNEL,
-    "noise kernel, high-dimensional": NOISE_KERNEL,
-    "noise kernel, trace": NOISE_KERNEL,
+    "MiniBS": ANDREYEV_V1,
+    "batch sharpness": ANDREYEV_V3,
+    "batch sharpness, ratio of means": ANDREYEV_V3,
+    "interaction-aware": LEE_JANG,
+    "noise kernel, diagonal": AGARWALA,
+    "noise kernel, high-dimensional": AGARWALA,
+    "noise kernel, trace": AGARWALA,
 }
+# The id of the claim that an edge is the edge.
+IDS = {
+    "MiniBS": "minibs-edge/is-the-edge",
+    "batch sharpness": "batch-sharpness-edge/is-the-edge",
+    "batch sharpness, ratio of means": "batch-sharpness-edge/ratio-of-means",
+    "interaction-aware": "interaction-aware-edge/is-the-edge",
+    "noise kernel, diagonal": "noise-kernel/diagonal",
+    "noise kernel, high-dimensional": "noise-kernel/high-dimensional",
+    "noise kernel, trace": "noise-kernel/trace",
+}
+SIX_ENSEMBLES = (
+    "regressions on six ensembles, b = 1, 4, 16, 64 and n: published over exact mean-square critical step size; "
+    "edges that depend on the gradient averaged over 8 points drawn from N(θ*, I)"
+)
+HEAVY_BALL = "exact critical step sizes on the same ensembles, b = 1, 8, 32, n, β = 0.5, 0.9"
+COMPARED = (COHEN, ANDREYEV_V1, ANDREYEV_V3, LEE_JANG, AGARWALA, MULAYOFF)
 
 
 def ensembles(quick: bool) -> dict[str, data.Data]:
@@ -120,7 +138,15 @@ def closest_table(quick: bool) -> list[Row]:
     return rows
 
 
-def _closest(quick: bool) -> Measurement:
+@claim(
+    id="who-is-closest/published-edges",
+    states="One published edge is the closest to the mean-square edge in every ensemble and at every batch size.",
+    source=ours(f"comparing {'; '.join(map(str, COMPARED))}", *COMPARED),
+    source_predicts="each its own",
+    we_predict=Predicted.none(),
+    method=SIX_ENSEMBLES,
+)
+def one_published_edge_is_closest(*, quick: bool) -> Measurement:
     rows = closest_table(quick)
     stochastic = [row for row in rows if row["closest"] != "several (b = n)"]
     wins = {edge: sum(row["closest"] == edge for row in stochastic) for edge in EDGES}
@@ -136,30 +162,46 @@ def _closest(quick: bool) -> Measurement:
     return Measurement("holds" if always else "refuted", reason, value, (value, value), None, rows)
 
 
-def _is_the_edge(edge: str) -> Callable[[bool], Measurement]:
+@claim(
+    id=lambda edge: IDS[edge],
+    states=lambda edge: (
+        f"SGD is mean-square stable exactly below the edge of {EDGES[edge].authors} ({edge}), within 5 %."
+    ),
+    source=lambda edge: EDGES[edge],
+    source_predicts="the edge",
+    we_predict=Predicted.none(),
+    method=SIX_ENSEMBLES,
+    tolerance=CLOSE,
+    quick=False,
+    over=[{"edge": edge} for edge in IDS],
+)
+def published_edge_is_the_edge(*, edge: str, quick: bool) -> Measurement:
     """Whether one published edge is within 5 % of the exact one everywhere."""
-
-    def measure(quick: bool) -> Measurement:
-        rows = [
-            {
-                "ensemble": row["ensemble"],
-                "b": row["b"],
-                "critical_step_size": row["critical_step_size"],
-                "ratio": row[edge],
-            }
-            for row in closest_table(quick)
-        ]
-        worst = max((float(row["ratio"]) for row in rows), key=lambda ratio: abs(np.log(ratio)))
-        within = sum(abs(float(row["ratio"]) - 1) <= CLOSE for row in rows)
-        reason = (
-            f"within 5 % of the exact step size in {within} of {len(rows)} cases; the farthest is {worst:.2f} times it"
-        )
-        return Measurement("holds" if within == len(rows) else "refuted", reason, worst, (worst, worst), None, rows)
-
-    return measure
+    rows = [
+        {
+            "ensemble": row["ensemble"],
+            "b": row["b"],
+            "critical_step_size": row["critical_step_size"],
+            "ratio": row[edge],
+        }
+        for row in closest_table(quick)
+    ]
+    worst = max((float(row["ratio"]) for row in rows), key=lambda ratio: abs(np.log(ratio)))
+    within = sum(abs(float(row["ratio"]) - 1) <= CLOSE for row in rows)
+    reason = f"within 5 % of the exact step size in {within} of {len(rows)} cases; the farthest is {worst:.2f} times it"
+    return Measurement("holds" if within == len(rows) else "refuted", reason, worst, (worst, worst), None, rows)
 
 
-def _descent(quick: bool) -> Measurement:
+@claim(
+    id="interaction-aware-edge/descent",
+    states="One step lowers the expected loss of a quadratic exactly for η < 2‖g‖²/tr(H G_b), the interaction-aware edge.",
+    source=LEE_JANG,
+    source_predicts="exact",
+    we_predict=Predicted.holds("exact"),
+    method="every batch enumerated, at 0.99, 1 and 1.01 of it",
+    tolerance=1e-12,
+)
+def interaction_aware_descent(*, quick: bool) -> Measurement:
     """The expected loss after one step, by enumeration, at and around the interaction-aware step size."""
     rows: list[Row] = []
     for seed in range(2 if quick else 6):
@@ -187,7 +229,16 @@ def _descent(quick: bool) -> Measurement:
     return Measurement("holds" if good else "refuted", reason, worst, (worst, worst), None, rows)
 
 
-def _at_the_critical_covariance(quick: bool) -> Measurement:
+@claim(
+    id="interaction-aware-edge/at-the-mean-square-edge",
+    states="Averaged over the covariance that the mean-square edge leaves undamped, E tr(H G_b)/E‖g‖² is Q_b.",
+    source=OURS,
+    source_predicts=f"silent ({LEE_JANG})",
+    we_predict=Predicted.holds("exact"),
+    method="critical covariance of the enumerated operator",
+    tolerance=1e-9,
+)
+def interaction_at_the_critical_covariance(*, quick: bool) -> Measurement:
     """E tr(H G_b)/E‖g‖² over a state of the covariance that the edge does not damp, against Q_b."""
     rows: list[Row] = []
     for seed in range(2 if quick else 6):
@@ -217,7 +268,15 @@ def _at_the_critical_covariance(quick: bool) -> Measurement:
     return Measurement("holds" if worst <= 1e-9 else "refuted", reason, worst, (worst, worst), None, rows)
 
 
-def _never_below(quick: bool) -> Measurement:
+@claim(
+    id="noise-kernel/never-below",
+    states="The diagonal noise kernel norm reaches 1 never below the mean-square edge.",
+    source=OURS,
+    source_predicts=f"silent ({AGARWALA})",
+    we_predict=Predicted.holds("holds: a restriction of a self-adjoint operator"),
+    method=SIX_ENSEMBLES,
+)
+def noise_kernel_is_never_below(*, quick: bool) -> Measurement:
     rows = [
         {"ensemble": row["ensemble"], "b": row["b"], "ratio": row["noise kernel, diagonal"]}
         for row in closest_table(quick)
@@ -263,7 +322,15 @@ def heavy_ball_table(quick: bool) -> list[Row]:
     return rows
 
 
-def _heavy_ball_ends(quick: bool) -> Measurement:
+@claim(
+    id="heavy-ball-ends/between",
+    states="The critical step size of heavy ball lies between 2(1−β)/Q_b and 2(1+β)/Q_b.",
+    source=MOMENTUM,
+    source_predicts="one end for small batches, the other for large",
+    we_predict=Predicted.holds("between"),
+    method=HEAVY_BALL,
+)
+def heavy_ball_lies_between_its_ends(*, quick: bool) -> Measurement:
     rows = heavy_ball_table(quick)
     small, large = ([float(row[edge]) for row in rows] for edge in ("small-batch end", "large-batch end"))
     inside = max(small) <= 1 + 1e-9 and min(large) >= 1 - 1e-9
@@ -274,7 +341,15 @@ def _heavy_ball_ends(quick: bool) -> Measurement:
     return Measurement("holds" if inside else "refuted", reason, None, None, None, rows)
 
 
-def _heavy_ball_closest(quick: bool) -> Measurement:
+@claim(
+    id="who-is-closest/heavy-ball",
+    states="In many dimensions the formula of one (a = λ_max, s²/a = Q_b − λ_max) is closer than both ends of heavy ball.",
+    source=ours(f"comparing {MOMENTUM}", MOMENTUM),
+    source_predicts="silent",
+    we_predict=Predicted.none(),
+    method=HEAVY_BALL,
+)
+def formula_of_one_dimension_is_closest(*, quick: bool) -> Measurement:
     rows = heavy_ball_table(quick)
     wins = {str(row["closest"]): sum(other["closest"] == row["closest"] for other in rows) for row in rows}
     between = [float(row["formula of one dimension"]) for row in rows]
@@ -285,68 +360,3 @@ def _heavy_ball_closest(quick: bool) -> Measurement:
         f"{max(between):.2f} times the exact one"
     )
     return Measurement("holds" if always else "refuted", reason, max(between), (max(between), max(between)), None, rows)
-
-
-def register(registry: Registry) -> None:
-    """Add the claims of this module."""
-
-    def add(
-        name: str, statement: str, source: str, predicts: str, we: str, expected: Expectation, method: str,
-        tolerance: float | None, measure: Callable[[bool], Measurement], in_quick: bool = True,
-    ) -> None:  # fmt: skip
-        registry.add(Claim(name, statement, source, predicts, we, expected, method, tolerance, measure, in_quick))
-
-    table = (
-        "regressions on six ensembles, b = 1, 4, 16, 64 and n: published over exact mean-square critical step size; "
-        "edges that depend on the gradient averaged over 8 points drawn from N(θ*, I)"
-    )
-    add(
-        "who-is-closest/published-edges",
-        "One published edge is the closest to the mean-square edge in every ensemble and at every batch size.",
-        f"{OURS}, comparing {COHEN}; {MINIBS}; {BATCH_SHARPNESS}; {INTERACTION_AWARE}; {NOISE_KERNEL}; {MEAN_SQUARE}",
-        "each its own", "no prediction", "open", table, None, _closest,
-    )  # fmt: skip
-    for edge, name in (
-        ("MiniBS", "minibs-edge/is-the-edge"),
-        ("batch sharpness", "batch-sharpness-edge/is-the-edge"),
-        ("batch sharpness, ratio of means", "batch-sharpness-edge/ratio-of-means"),
-        ("interaction-aware", "interaction-aware-edge/is-the-edge"),
-        ("noise kernel, diagonal", "noise-kernel/diagonal"),
-        ("noise kernel, high-dimensional", "noise-kernel/high-dimensional"),
-        ("noise kernel, trace", "noise-kernel/trace"),
-    ):
-        add(
-            name,
-            f"SGD is mean-square stable exactly below the edge of {EDGES[edge].split(',')[0]} ({edge}), within 5 %.",
-            EDGES[edge], "the edge", "no prediction", "open", table, CLOSE, _is_the_edge(edge), False,
-        )  # fmt: skip
-    add(
-        "interaction-aware-edge/descent",
-        "One step lowers the expected loss of a quadratic exactly for η < 2‖g‖²/tr(H G_b), the interaction-aware edge.",
-        INTERACTION_AWARE, "exact", "exact", "holds", "every batch enumerated, at 0.99, 1 and 1.01 of it", 1e-12,
-        _descent,
-    )  # fmt: skip
-    add(
-        "interaction-aware-edge/at-the-mean-square-edge",
-        "Averaged over the covariance that the mean-square edge leaves undamped, E tr(H G_b)/E‖g‖² is Q_b.",
-        OURS, f"silent ({INTERACTION_AWARE})", "exact", "holds", "critical covariance of the enumerated operator", 1e-9,
-        _at_the_critical_covariance,
-    )  # fmt: skip
-    add(
-        "noise-kernel/never-below",
-        "The diagonal noise kernel norm reaches 1 never below the mean-square edge.",
-        OURS, f"silent ({NOISE_KERNEL})", "holds: a restriction of a self-adjoint operator", "holds", table, None,
-        _never_below,
-    )  # fmt: skip
-    add(
-        "heavy-ball-ends/between",
-        "The critical step size of heavy ball lies between 2(1−β)/Q_b and 2(1+β)/Q_b.",
-        MOMENTUM, "one end for small batches, the other for large", "between", "holds",
-        "exact critical step sizes on the same ensembles, b = 1, 8, 32, n, β = 0.5, 0.9", None, _heavy_ball_ends,
-    )  # fmt: skip
-    add(
-        "who-is-closest/heavy-ball",
-        "In many dimensions the formula of one (a = λ_max, s²/a = Q_b − λ_max) is closer than both ends of heavy ball.",
-        f"{OURS}, comparing {MOMENTUM}", "silent", "no prediction", "open",
-        "exact critical step sizes on the same ensembles, b = 1, 8, 32, n, β = 0.5, 0.9", None, _heavy_ball_closest,
-    )  # fmt: skip

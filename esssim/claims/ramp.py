@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from esssim._intervals import half_width
-from esssim.claims.model import Claim, Expectation, Measure, Measurement, Outcome, Registry, Row
-from esssim.claims.sources import BATCH_SHARPNESS as LATER
-from esssim.claims.sources import COHEN, MINIBS, OURS
+from esssim.claims.declare import claim
+from esssim.claims.levels import decide_level
+from esssim.claims.model import Cell, Measurement, Outcome, Predicted, Row
 from esssim.claims.trajectories import mean_trajectory
 from esssim.experiments import FOLLOWED, LEVELS, RISE, RampExperiment, ramp_level, run_ramp
-from esssim.settling import Level
+from esssim.papers import ANDREYEV_V1, ANDREYEV_V3, COHEN, OURS, Paper, Source
 from esssim.simulation import simulate
 
 TOLERANCE = 0.05
@@ -22,9 +24,11 @@ SAMPLES = {"gaussian-100x50": 100, "gaussian-50x100": 50, "diabetes": 442}
 QUICK = {("gaussian-100x50", 1), ("gaussian-100x50", 8), ("gaussian-100x50", 100), ("diabetes", 1)}
 MEAN_SQUARE = "mean_square_sharpness_gauss_newton"
 
-# Levels that our prototypes measured before this code existed, by statistic, setting and batch size. A prototype within
-# 0.03 of the edge predicts "holds", one farther than 0.08 "refuted"; between, or where there was none, no prediction is
-# made.
+# A prototype within NEAR of the edge predicts "holds", one FAR from it or farther "refuted"; between, or where there was
+# none, no prediction is made.
+NEAR, FAR = 0.03, 0.08
+
+# Levels that prototypes measured before this code existed, by statistic, setting and batch size.
 PROTOTYPES: dict[tuple[str, str], dict[int, float]] = {
     ("minibatch_sharpness", "gaussian-100x50"): {1: 0.94, 4: 1.24, 16: 1.54, 100: 1.01},
     ("minibatch_sharpness", "gaussian-50x100"): {1: 0.92, 4: 1.14, 16: 1.38, 50: 1.00},
@@ -35,9 +39,8 @@ PROTOTYPES: dict[tuple[str, str], dict[int, float]] = {
     ("batch_sharpness_parts", "gaussian-50x100"): {1: 1.00, 4: 1.02, 16: 1.07, 50: 0.96},
 }
 
-# Prototypes that we withdrew as predictions after our own first runs disagreed with some of them, for a reason found
-# only then: a single run on the diabetes inputs wanders by 0.1, and the full-batch ramp ran past the last stable
-# solution.
+# Prototypes that are withdrawn as predictions: a single run on the diabetes inputs wanders by 0.1, and the full-batch
+# ramp of the prototype ran past the last stable solution.
 WITHDRAWN: dict[tuple[str, str], dict[int, float]] = {
     ("minibatch_sharpness", "diabetes"): {1: 0.76, 4: 0.84, 16: 1.04},
     ("batch_sharpness", "gaussian-100x50"): {100: 0.86},
@@ -45,7 +48,7 @@ WITHDRAWN: dict[tuple[str, str], dict[int, float]] = {
 }
 
 
-def method(run: RampExperiment) -> str:
+def method(run: RampExperiment, hessians: str = "Gauss–Newton Hessians") -> str:
     """How the level of a run is measured, in words."""
     stop = f"{RISE:g} times it (n ≥ d: at most to 90 % of the last stable solution's)"
     noise = "the table's own noisy targets" if run.own_targets else "targets that can be fitted"
@@ -53,25 +56,14 @@ def method(run: RampExperiment) -> str:
         f"step size from 0.8 times the first edge to {stop} in {run.n_steps:,} steps, label noise ε = "
         f"{run.label_noise:g}, {noise}, {run.n_replicas} replicas (quick: a quarter of the steps, 10 replicas at "
         f"least); mean of (η/2)·statistic past {FOLLOWED:g} times the first edge, with a 95 % interval; Q_b with "
-        "Gauss–Newton Hessians"
+        f"{hessians}"
     )
 
 
-def experiment(setting: str, b: int, quick: bool, **options: object) -> RampExperiment:
+def experiment(setting: str, b: int, quick: bool) -> RampExperiment:
     """The ramp of a claim; a quick one is shorter."""
-    full = RampExperiment(setting, b, **options)  # type: ignore[arg-type]
+    full = RampExperiment(setting, b)
     return full.quick() if quick else full
-
-
-def _outcome(level: Level) -> Outcome:
-    if level.verdict == "inconclusive":
-        return "inconclusive"
-    return "holds" if level.verdict == "settles" else "refuted"
-
-
-def _as_measurement(level: Level, verdict: Outcome, rows: list[Row]) -> Measurement:
-    words = level.reason + (f"; {level.n_diverged} diverged replicas left out" if level.n_diverged else "")
-    return Measurement(verdict, words, level.value, level.interval, level.ess, rows)
 
 
 def trajectory(run: RampExperiment, statistic: str) -> list[Row]:
@@ -79,144 +71,219 @@ def trajectory(run: RampExperiment, statistic: str) -> list[Row]:
     return mean_trajectory(run_ramp(run), statistic, run.after)
 
 
-def _settles(setting: str, b: int, statistic: str) -> Measure:
-    def measure(quick: bool) -> Measurement:
-        run = experiment(setting, b, quick)
-        level = ramp_level(run, statistic, TOLERANCE)
-        return _as_measurement(level, _outcome(level), trajectory(run, statistic))
-
-    return measure
-
-
-def _expected(statistic: str, setting: str, b: int) -> tuple[Expectation, str]:
+def predicted_level(statistic: str, setting: str, b: int) -> Predicted:
+    """What the prototypes said of a level, or why they said nothing."""
     if statistic == MEAN_SQUARE and setting == "diabetes" and b in (2, 4, 8):
-        return "open", "no prediction: 0.95 at b = 4 in prototypes, and never measured at b = 2 and 8"
+        return Predicted.none("no prediction: 0.95 at b = 4 in prototypes, and never measured at b = 2 and 8")
     if statistic == MEAN_SQUARE:
-        return "holds", "1 at every batch size (prototypes at b = 1, 4, 16 and n: 0.99 ± 0.02, diabetes 0.98 to 1.02)"
+        words = "1 at every batch size (prototypes at b = 1, 4, 16 and n: 0.99 ± 0.02, diabetes 0.98 to 1.02)"
+        return Predicted.holds(words)
     withdrawn = WITHDRAWN.get((statistic, setting), {}).get(b)
     if withdrawn is not None:
-        return "open", f"withdrawn after our first runs: {withdrawn:.2f} in prototypes"
-    known = PROTOTYPES.get((statistic, setting), {}).get(b)
+        words = f"withdrawn after our first runs: {withdrawn:.2f} in prototypes"
+        return Predicted.none(words, withdrawn=withdrawn)
+    return from_prototype(PROTOTYPES.get((statistic, setting), {}).get(b))
+
+
+def from_prototype(known: float | None, far: float = FAR) -> Predicted:
+    """A prediction from the level that a prototype measured, where it measured one."""
     if known is None:
-        return "open", "no prediction: never measured before"
-    if abs(known - 1) <= 0.03:
-        return "holds", f"1 ({known:.2f} in prototypes)"
-    if abs(known - 1) >= 0.08:
-        return "refuted", f"not at the edge: {known:.2f} in prototypes"
-    return "open", f"no prediction: {known:.2f} in prototypes, near the border of the tolerance"
+        return Predicted.none("no prediction: never measured before")
+    if abs(known - 1) <= NEAR:
+        return Predicted.holds(f"1 ({known:.2f} in prototypes)")
+    if abs(known - 1) >= far:
+        return Predicted.refuted(f"not at the edge: {known:.2f} in prototypes")
+    return Predicted.none(f"no prediction: {known:.2f} in prototypes, near the border of the tolerance")
 
 
-def _register_levels(registry: Registry) -> None:
-    claims = (
-        ("minibs-settles", "minibatch_sharpness", "Mini-batch sharpness E_B λ_max(H_B) settles at 2/η", MINIBS),
-        ("batch-sharpness-settles", "batch_sharpness", "Batch sharpness E[g_BᵀH_Bg_B/‖g_B‖²] settles at 2/η", LATER),
-        ("batch-sharpness-parts-settles", "batch_sharpness_parts", "E[g_BᵀH_Bg_B]/E‖g_B‖² settles at 2/η", LATER),
-        ("mean-square-settles", MEAN_SQUARE, "Mean-square sharpness Q_b (Gauss–Newton) settles at 2/η", OURS),
-    )  # fmt: skip
-    for family, statistic, sentence, source in claims:
-        for setting, n in SAMPLES.items():
-            for b in (*BATCH_SIZES, n):
-                expected, words = _expected(statistic, setting, b)
-                registry.add(
-                    Claim(
-                        f"{family}/{setting}/b={b}",
-                        f"{sentence} ({setting}, n = {n}, b = {b}).",
-                        source,
-                        "(η/2)·statistic = 1",
-                        words,
-                        expected,
-                        method(RampExperiment(setting, b)),
-                        TOLERANCE,
-                        _settles(setting, b, statistic),
-                        in_quick=(setting, b) in QUICK,
-                    )
-                )
-    for setting, n in SAMPLES.items():
-        registry.add(
-            Claim(
-                f"full-batch-sharpness-settles/{setting}",
-                f"With full-batch gradient descent the sharpness λ_max(H) settles at 2/η ({setting}).",
-                COHEN,
-                "(η/2)·λ_max = 1",
-                "1",
-                "holds",
-                method(RampExperiment(setting, n)),
-                TOLERANCE,
-                _settles(setting, n, "sharpness"),
-                in_quick=(setting, n) in QUICK,
-            )
+# Family of claims -> statistic, its name in tables, who proposed it.
+SETTLES: dict[str, tuple[str, str, Source | Paper]] = {
+    "minibs-settles": ("minibatch_sharpness", "Mini-batch sharpness E_B λ_max(H_B)", ANDREYEV_V1),
+    "batch-sharpness-settles": ("batch_sharpness", "Batch sharpness E[g_BᵀH_Bg_B/‖g_B‖²]", ANDREYEV_V3),
+    "batch-sharpness-parts-settles": ("batch_sharpness_parts", "E[g_BᵀH_Bg_B]/E‖g_B‖²", ANDREYEV_V3),
+    "mean-square-settles": (MEAN_SQUARE, "Mean-square sharpness Q_b (Gauss–Newton)", OURS),
+}
+
+
+def cell_of(setting: str, b: int, name: str) -> Cell:
+    """Where a level of the ramp stands in the tables."""
+    n = SAMPLES[setting]
+    return Cell(f"{setting}, n = {n}", name, b, b == n)
+
+
+@claim(
+    id="{family}/{setting}/b={b}",
+    states=lambda family, setting, b: f"{SETTLES[family][1]} settles at 2/η",
+    where=lambda family, setting, b: f"{setting}, n = {SAMPLES[setting]}, b = {b}",
+    source=lambda family, setting, b: SETTLES[family][2],
+    source_predicts="(η/2)·statistic = 1",
+    we_predict=lambda family, setting, b: predicted_level(SETTLES[family][0], setting, b),
+    method=lambda family, setting, b: method(RampExperiment(setting, b)),
+    tolerance=TOLERANCE,
+    cell=lambda family, setting, b: cell_of(setting, b, SETTLES[family][1]),
+    quick=lambda family, setting, b: (setting, b) in QUICK,
+    over=[
+        {"family": family, "setting": setting, "b": b}
+        for family in SETTLES
+        for setting, n in SAMPLES.items()
+        for b in (*BATCH_SIZES, n)
+    ],
+)
+def statistic_settles(*, family: str, setting: str, b: int, quick: bool) -> Measurement:
+    run, statistic = experiment(setting, b, quick), SETTLES[family][0]
+    return decide_level(ramp_level(run, statistic, TOLERANCE), trajectory(run, statistic))
+
+
+@claim(
+    id="full-batch-sharpness-settles/{setting}",
+    states="With full-batch gradient descent the sharpness λ_max(H) settles at 2/η",
+    where="{setting}",
+    source=COHEN,
+    source_predicts="(η/2)·λ_max = 1",
+    we_predict=Predicted.holds("1"),
+    method=lambda setting: method(RampExperiment(setting, SAMPLES[setting])),
+    tolerance=TOLERANCE,
+    cell=lambda setting: cell_of(setting, SAMPLES[setting], "Sharpness λ_max(H)"),
+    quick=lambda setting: (setting, SAMPLES[setting]) in QUICK,
+    over=[{"setting": setting} for setting in SAMPLES],
+)
+def sharpness_settles(*, setting: str, quick: bool) -> Measurement:
+    run = experiment(setting, SAMPLES[setting], quick)
+    return decide_level(ramp_level(run, "sharpness", TOLERANCE), trajectory(run, "sharpness"))
+
+
+def _smaller_batches(setting: str, quick: bool) -> Measurement:
+    sizes = [b for s, b in sorted(QUICK) if s == setting] if quick else [*BATCH_SIZES, SAMPLES[setting]]
+    levels = [(b, ramp_level(experiment(setting, b, quick), "sharpness", TOLERANCE)) for b in sizes]
+    rows: list[Row] = [
+        {"b": b, "level": lv.value, "lower": lv.interval[0], "upper": lv.interval[1], "ess": lv.ess} for b, lv in levels
+    ]
+    pairs = [(first.interval, second.interval) for (_, first), (_, second) in itertools.pairwise(levels)]
+    rises = all(second[0] > first[1] for first, second in pairs)
+    falls_somewhere = any(second[1] < first[0] for first, second in pairs)
+    verdict: Outcome = "refuted" if falls_somewhere else "holds" if rises else "inconclusive"
+    words = ", ".join(f"{lv.value:.3f} at b = {b}" for b, lv in levels)
+    return Measurement(verdict, f"(η/2)·λ_max: {words}", n_effective=min(lv.ess for _, lv in levels), rows=rows)
+
+
+def _larger_steps(setting: str, quick: bool) -> Measurement:
+    sizes = [b for s, b in sorted(QUICK) if s == setting] if quick else [*BATCH_SIZES, SAMPLES[setting]]
+    rows: list[Row] = []
+    for b in sizes:
+        run = experiment(setting, b, quick)
+        trace = run_ramp(run)
+        window = trace.isel(record=np.flatnonzero(trace["step"].values >= run.after))
+        values = window["sharpness"].values[window["diverged_at"].values < 0]
+        third = values.shape[1] // 3
+        # The replicas are independent: the spread of their own ratios gives the interval.
+        ratios = values[:, -third:].mean(axis=1) / values[:, :third].mean(axis=1)
+        mean, half = float(ratios.mean()), float(half_width(ratios))
+        rows.append({"b": b, "late_over_early_sharpness": mean, "lower": mean - half, "upper": mean + half})
+    rises = any(float(row["lower"]) > 1 for row in rows)
+    falls = all(float(row["upper"]) < 1 for row in rows)
+    verdict: Outcome = "refuted" if rises else "holds" if falls else "inconclusive"
+    words = ", ".join(f"×{row['late_over_early_sharpness']:.2f} at b = {row['b']}" for row in rows)
+    return Measurement(verdict, f"sharpness of the last third of the window over the first: {words}", rows=rows)
+
+
+# What flattens -> the sentence, who says it, what falls with what, how it is decided.
+FLATTER: dict[str, tuple[str, Paper, str, str, Callable[[str, bool], Measurement]]] = {
+    "smaller-batches": (
+        "Smaller batches end at lower sharpness, at the same multiple of their edge", ANDREYEV_V1, "sharpness falls with b",
+        "neighbouring batch sizes' intervals must not touch", _smaller_batches,
+    ),
+    "larger-steps": (
+        "Larger steps end at lower sharpness", COHEN, "sharpness falls with η",
+        "ratio of late to early sharpness in that window, t-interval", _larger_steps,
+    ),
+}  # fmt: skip
+
+
+@claim(
+    id="{cause}-flatter/{setting}",
+    states=lambda setting, cause: FLATTER[cause][0],
+    where="{setting}",
+    source=lambda setting, cause: FLATTER[cause][1],
+    source_predicts=lambda setting, cause: FLATTER[cause][2],
+    we_predict=lambda setting, cause: Predicted.holds(FLATTER[cause][2]),
+    method=lambda setting, cause: f"{method(RampExperiment(setting, 1))}; {FLATTER[cause][3]}",
+    tolerance=TOLERANCE,
+    quick=lambda setting, cause: setting == "gaussian-100x50",
+    over=[{"setting": setting, "cause": cause} for setting in SAMPLES for cause in FLATTER],
+)
+def ends_flatter(*, setting: str, cause: str, quick: bool) -> Measurement:
+    return FLATTER[cause][4](setting, quick)
+
+
+STRONG: dict[str, Any] = {"setting": "gaussian-100x50", "batch_size": 4, "label_noise": 0.1}
+NOISY: dict[str, Any] = {
+    "setting": "diabetes", "batch_size": 4, "own_targets": True, "label_noise": 0.0, "n_replicas": 32,
+}  # fmt: skip
+
+
+@claim(
+    id="strong-label-noise/gaussian-100x50",
+    states="With strong label noise (ε = 0.1) every statistic stays below 2/η on this ramp; a faster one pushes harder.",
+    source=OURS,
+    source_predicts="below 1",
+    we_predict=Predicted.holds("every level below 1 − 0.05"),
+    method=method(RampExperiment(**STRONG)),
+    tolerance=TOLERANCE,
+    quick=False,
+)
+def strong_label_noise(*, quick: bool) -> Measurement:
+    return everything_below(RampExperiment(**STRONG), quick)
+
+
+@claim(
+    id="noisy-targets/diabetes",
+    states="With the table's own noisy targets every statistic stays below 2/η (mean-square: Gauss–Newton).",
+    source=OURS,
+    source_predicts="below 1",
+    we_predict=Predicted.holds("every level below 1 − 0.05"),
+    method=method(RampExperiment(**NOISY)),
+    tolerance=TOLERANCE,
+)
+def noisy_targets(*, quick: bool) -> Measurement:
+    return everything_below(RampExperiment(**NOISY), quick)
+
+
+def everything_below(full: RampExperiment, quick: bool) -> Measurement:
+    """Whether the level of every statistic lies below the edge."""
+    run = full.quick() if quick else full
+    rows: list[Row] = []
+    levels = {name: ramp_level(run, name, TOLERANCE) for name in LEVELS}
+    for name, lv in levels.items():
+        rows.append(
+            {
+                "statistic": LEVELS[name],
+                "level": lv.value,
+                "lower": lv.interval[0],
+                "upper": lv.interval[1],
+                "ess": lv.ess,
+                "verdict": lv.verdict,
+            }
         )
+    highest = max(levels.values(), key=lambda lv: lv.interval[1])
+    if all(lv.verdict == "below" for lv in levels.values()):
+        verdict: Outcome = "holds"
+    else:
+        verdict = "refuted" if any(lv.verdict in ("settles", "above") for lv in levels.values()) else "inconclusive"
+    words = ", ".join(f"{LEVELS[name]} {lv.value:.2f}" for name, lv in levels.items())
+    return Measurement(verdict, words, highest.value, highest.interval, min(lv.ess for lv in levels.values()), rows)
 
 
-def _smaller_batches(setting: str) -> Measure:
-    def measure(quick: bool) -> Measurement:
-        sizes = [b for s, b in sorted(QUICK) if s == setting] if quick else [*BATCH_SIZES, SAMPLES[setting]]
-        levels = [(b, ramp_level(experiment(setting, b, quick), "sharpness", TOLERANCE)) for b in sizes]
-        rows: list[Row] = [
-            {"b": b, "level": lv.value, "lower": lv.interval[0], "upper": lv.interval[1], "ess": lv.ess}
-            for b, lv in levels
-        ]
-        pairs = [(first.interval, second.interval) for (_, first), (_, second) in itertools.pairwise(levels)]
-        rises = all(second[0] > first[1] for first, second in pairs)
-        falls_somewhere = any(second[1] < first[0] for first, second in pairs)
-        verdict: Outcome = "refuted" if falls_somewhere else "holds" if rises else "inconclusive"
-        words = ", ".join(f"{lv.value:.3f} at b = {b}" for b, lv in levels)
-        return Measurement(verdict, f"(η/2)·λ_max: {words}", n_effective=min(lv.ess for _, lv in levels), rows=rows)
-
-    return measure
-
-
-def _larger_steps(setting: str) -> Measure:
-    def measure(quick: bool) -> Measurement:
-        sizes = [b for s, b in sorted(QUICK) if s == setting] if quick else [*BATCH_SIZES, SAMPLES[setting]]
-        rows: list[Row] = []
-        for b in sizes:
-            run = experiment(setting, b, quick)
-            trace = run_ramp(run)
-            window = trace.isel(record=np.flatnonzero(trace["step"].values >= run.after))
-            values = window["sharpness"].values[window["diverged_at"].values < 0]
-            third = values.shape[1] // 3
-            # The replicas are independent: the spread of their own ratios gives the interval.
-            ratios = values[:, -third:].mean(axis=1) / values[:, :third].mean(axis=1)
-            mean, half = float(ratios.mean()), float(half_width(ratios))
-            rows.append({"b": b, "late_over_early_sharpness": mean, "lower": mean - half, "upper": mean + half})
-        rises = any(float(row["lower"]) > 1 for row in rows)
-        falls = all(float(row["upper"]) < 1 for row in rows)
-        verdict: Outcome = "refuted" if rises else "holds" if falls else "inconclusive"
-        words = ", ".join(f"×{row['late_over_early_sharpness']:.2f} at b = {row['b']}" for row in rows)
-        return Measurement(verdict, f"sharpness of the last third of the window over the first: {words}", rows=rows)
-
-    return measure
-
-
-def _everything_below(**options: object) -> Measure:
-    def measure(quick: bool) -> Measurement:
-        run = experiment(b=4, quick=quick, **options)  # type: ignore[arg-type]
-        rows: list[Row] = []
-        levels = {name: ramp_level(run, name, TOLERANCE) for name in LEVELS}
-        for name, lv in levels.items():
-            rows.append(
-                {
-                    "statistic": LEVELS[name],
-                    "level": lv.value,
-                    "lower": lv.interval[0],
-                    "upper": lv.interval[1],
-                    "ess": lv.ess,
-                    "verdict": lv.verdict,
-                }
-            )
-        highest = max(levels.values(), key=lambda lv: lv.interval[1])
-        if all(lv.verdict == "below" for lv in levels.values()):
-            verdict: Outcome = "holds"
-        else:
-            verdict = "refuted" if any(lv.verdict in ("settles", "above") for lv in levels.values()) else "inconclusive"
-        words = ", ".join(f"{LEVELS[name]} {lv.value:.2f}" for name, lv in levels.items())
-        return Measurement(verdict, words, highest.value, highest.interval, min(lv.ess for lv in levels.values()), rows)
-
-    return measure
-
-
-def _left_alone(quick: bool) -> Measurement:
+@claim(
+    id="start-above-the-edge/gaussian-100x50",
+    states="A start above the edge that is left alone jumps to a flatter solution and does not settle at 2/η.",
+    source=OURS,
+    source_predicts="anywhere in 0.7–1.05",
+    we_predict=Predicted.holds("most runs end flatter, outside 1 ± 0.05"),
+    method="step sizes 1.2, 1.4, 1.6 times the first edge, no label noise; share of the runs, diverged ones included, "
+    "that end at a lower sharpness with (η/2)·Q_b (Gauss–Newton) outside 1 ± 0.05",
+    tolerance=TOLERANCE,
+)
+def start_above_the_edge(*, quick: bool) -> Measurement:
     """Constant step sizes above the first edge, no label noise: where do the runs end?
 
     A run counts when it moved to a flatter solution and ended off the edge; one that diverged does not.
@@ -259,7 +326,20 @@ def _left_alone(quick: bool) -> Measurement:
     return Measurement(verdict, reason, n_counting / len(rows), (float(share.low), float(share.high)), len(rows), rows)
 
 
-def _full_hessian(quick: bool) -> Measurement:
+@claim(
+    id="mean-square-of-full-hessians/gaussian-100x50",
+    states="The mean-square sharpness of the full Hessians stays within 5 % of 2/η at every record (b = 4).",
+    source=OURS,
+    source_predicts="silent",
+    we_predict=Predicted.none("no prediction: seen to jump before this claim was written"),
+    method=method(
+        RampExperiment("gaussian-100x50", 4),
+        hessians="the full Hessians, which are indefinite off the solutions: on H's positive eigenvectors",
+    ),
+    tolerance=TOLERANCE,
+    quick=False,
+)
+def full_hessians_stay_at_the_edge(*, quick: bool) -> Measurement:
     """The pencil of the full Hessians on the runs whose Gauss–Newton one settles."""
     run = experiment("gaussian-100x50", 4, quick)
     full = "mean_square_sharpness"
@@ -283,89 +363,3 @@ def _full_hessian(quick: bool) -> Measurement:
         for first, second in zip(levels[full], levels[MEAN_SQUARE], strict=True)
     ]
     return Measurement(verdict, reason, median, None, None, rows)
-
-
-def register(registry: Registry) -> None:
-    """Add the claims of this module."""
-    _register_levels(registry)
-
-    def add(
-        name: str,
-        statement: str,
-        source: str,
-        predicts: str,
-        we: str,
-        measure: Measure,
-        method: str,
-        *,
-        expected: Expectation = "holds",
-        quick: bool = False,
-    ) -> None:
-        registry.add(Claim(name, statement, source, predicts, we, expected, method, TOLERANCE, measure, in_quick=quick))
-
-    for setting in SAMPLES:
-        add(
-            f"smaller-batches-flatter/{setting}",
-            f"Smaller batches end at lower sharpness, at the same multiple of their edge ({setting}).",
-            MINIBS,
-            "sharpness falls with b",
-            "sharpness falls with b",
-            _smaller_batches(setting),
-            method(RampExperiment(setting, 1)) + "; neighbouring batch sizes' intervals must not touch",
-            quick=setting == "gaussian-100x50",
-        )
-        add(
-            f"larger-steps-flatter/{setting}",
-            f"Larger steps end at lower sharpness ({setting}).",
-            COHEN,
-            "sharpness falls with η",
-            "sharpness falls with η",
-            _larger_steps(setting),
-            method(RampExperiment(setting, 1)) + "; ratio of late to early sharpness in that window, t-interval",
-            quick=setting == "gaussian-100x50",
-        )
-    strong: dict[str, object] = {"setting": "gaussian-100x50", "label_noise": 0.1}
-    noisy: dict[str, object] = {"setting": "diabetes", "own_targets": True, "label_noise": 0.0, "n_replicas": 32}
-    add(
-        "strong-label-noise/gaussian-100x50",
-        "With strong label noise (ε = 0.1) every statistic stays below 2/η on this ramp; a faster one pushes harder.",
-        OURS,
-        "below 1",
-        "every level below 1 − 0.05",
-        _everything_below(**strong),
-        method(RampExperiment(batch_size=4, **strong)),  # type: ignore[arg-type]
-    )
-    add(
-        "noisy-targets/diabetes",
-        "With the table's own noisy targets every statistic stays below 2/η (mean-square: Gauss–Newton).",
-        OURS,
-        "below 1",
-        "every level below 1 − 0.05",
-        _everything_below(**noisy),
-        method(RampExperiment(batch_size=4, **noisy)),  # type: ignore[arg-type]
-        quick=True,
-    )
-    add(
-        "start-above-the-edge/gaussian-100x50",
-        "A start above the edge that is left alone jumps to a flatter solution and does not settle at 2/η.",
-        OURS,
-        "anywhere in 0.7–1.05",
-        "most runs end flatter, outside 1 ± 0.05",
-        _left_alone,
-        "step sizes 1.2, 1.4, 1.6 times the first edge, no label noise; share of the runs, diverged ones included, "
-        "that end at a lower sharpness with (η/2)·Q_b (Gauss–Newton) outside 1 ± 0.05",
-        quick=True,
-    )
-    add(
-        "mean-square-of-full-hessians/gaussian-100x50",
-        "The mean-square sharpness of the full Hessians stays within 5 % of 2/η at every record (b = 4).",
-        OURS,
-        "silent",
-        "no prediction: seen to jump before this claim was written",
-        _full_hessian,
-        method(RampExperiment("gaussian-100x50", 4)).replace(
-            "Gauss–Newton Hessians",
-            "the full Hessians, which are indefinite off the solutions: on H's positive eigenvectors",
-        ),
-        expected="open",
-    )

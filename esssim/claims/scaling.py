@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
 
 from esssim import data
-from esssim.claims.model import Claim, Expectation, Measurement, Registry, Row
+from esssim.claims.declare import claim
+from esssim.claims.model import Measurement, Predicted, Row
 from esssim.claims.published import ensembles, interpolating
 from esssim.claims.self_stabilisation import rising_point
-from esssim.claims.sources import GRANZIOL, INTERACTION_AWARE, OURS, SELF_STABILISATION
+from esssim.papers import GRANZIOL, LEE_JANG, LIAO, ours
 from esssim.problems import LinearRegression, Quadratic
 from esssim.sampling import WithoutReplacement, WithReplacement
 from esssim.stability import self_stabilisation
@@ -20,9 +20,19 @@ from esssim.statistics import mean_square_sharpness, minibatch_sharpness, sharpn
 
 CLOSE = 0.05
 ROUNDING = 1e-9
+EXACT = "Q_b with replacement on the ensembles of the published edges, b = 2 to 256, against b = 1"
 
 
-def _linear_step_size(quick: bool) -> Measurement:
+@claim(
+    id="gap-scaling/linear-step-size",
+    states="The largest step size that the batch Hessians allow, 2/MiniBS, grows in proportion to b.",
+    source=GRANZIOL,
+    source_predicts="linear scaling for SGD",
+    we_predict=Predicted.refuted("refuted: it never exceeds 2/λ_max"),
+    method="d log(2/M_b)/d log b between b = 1, 4, 16 and 64, Gaussian rows, n = 4000, d = 50, sampled batches",
+    tolerance=CLOSE,
+)
+def step_size_grows_linearly(*, quick: bool) -> Measurement:
     """d log(2/M_b)/d log b between batch sizes, with replacement, on Gaussian rows: 1 for linear scaling."""
     n, d, n_batches = (400, 20, 300) if quick else (4000, 50, 2000)
     problem = LinearRegression(data.gaussian(n, d, seed=0).inputs, np.zeros(n))
@@ -62,7 +72,17 @@ def _saturation_rows(quick: bool) -> list[Row]:
     return rows
 
 
-def _saturation(quick: bool) -> Measurement:
+@claim(
+    id="gap-scaling/linear-then-saturation",
+    states="The critical step size is never below 2/λ_max·b/(b + b₀), b₀ set at b = 1: linear, then saturation; in one "
+    "dimension it is that.",
+    source=ours(f"on the linear and saturation scaling rule of {LEE_JANG}", LEE_JANG),
+    source_predicts="linear, then saturation",
+    we_predict=Predicted.holds("holds: Q_b is convex in c"),
+    method=EXACT,
+    tolerance=ROUNDING,
+)
+def step_size_saturates(*, quick: bool) -> Measurement:
     rows = _saturation_rows(quick)
     ratios = [float(row["step_over_rule"]) for row in rows]
     line = [float(row["step_over_rule"]) for row in rows if row["ensemble"] == "one dimension"]
@@ -75,7 +95,16 @@ def _saturation(quick: bool) -> Measurement:
     return Measurement("holds" if good else "refuted", reason, min(ratios), (min(ratios), min(ratios)), None, rows)
 
 
-def _proportional(quick: bool) -> Measurement:
+@claim(
+    id="gap-scaling/edge-gap",
+    states="At the mean-square edge the gap 2/η − λ_max is proportional to the variance of the batch, ∝ 1/b, within 5 %.",
+    source=ours(f"on the gap ∝ σ_u² of {LIAO}", LIAO),
+    source_predicts="gap ∝ σ_u²",
+    we_predict=Predicted.none(),
+    method=EXACT,
+    tolerance=CLOSE,
+)
+def edge_gap_is_proportional(*, quick: bool) -> Measurement:
     rows = [row for row in _saturation_rows(quick) if row["ensemble"] != "one dimension"]
     ratios = [float(row["gap_over_c"]) for row in rows]
     worst = max(ratios, key=lambda ratio: abs(ratio - 1))
@@ -87,7 +116,16 @@ def _proportional(quick: bool) -> Measurement:
     return Measurement("holds" if within == len(rows) else "refuted", reason, worst, (worst, worst), None, rows)
 
 
-def _self_stabilisation(quick: bool) -> Measurement:
+@claim(
+    id="gap-scaling/self-stabilisation",
+    states="The self-stabilisation gap widens as the batch shrinks, in proportion to c, and is 0 for the full batch.",
+    source=LIAO,
+    source_predicts="smaller batches are flatter, the full batch is gradient descent",
+    we_predict=Predicted.holds("exact"),
+    method="diagonal networks at 0.3 of their first loss, b = 1, 2, 4, 16 and n = 40",
+    tolerance=ROUNDING,
+)
+def self_stabilisation_gap_widens(*, quick: bool) -> Measurement:
     rows: list[Row] = []
     for seed in range(41, 43 if quick else 47):
         problem, theta = rising_point(seed)
@@ -98,41 +136,3 @@ def _self_stabilisation(quick: bool) -> Measurement:
     worst = max(abs(float(row["difference"])) for row in rows)
     reason = f"largest difference of gap_b/gap₁ from c_b/c₁ over {len(rows)} cases: {worst:.1e}; 0 at b = n = 40"
     return Measurement("holds" if worst <= ROUNDING else "refuted", reason, worst, (worst, worst), None, rows)
-
-
-def register(registry: Registry) -> None:
-    """Add the claims of this module."""
-
-    def add(
-        name: str, statement: str, source: str, predicts: str, we: str, expected: Expectation, method: str,
-        tolerance: float | None, measure: Callable[[bool], Measurement],
-    ) -> None:  # fmt: skip
-        registry.add(Claim(name, statement, source, predicts, we, expected, method, tolerance, measure))
-
-    exact = "Q_b with replacement on the ensembles of the published edges, b = 2 to 256, against b = 1"
-    add(
-        "gap-scaling/linear-step-size",
-        "The largest step size that the batch Hessians allow, 2/MiniBS, grows in proportion to b.",
-        GRANZIOL, "linear scaling for SGD", "refuted: it never exceeds 2/λ_max", "refuted",
-        "d log(2/M_b)/d log b between b = 1, 4, 16 and 64, Gaussian rows, n = 4000, d = 50, sampled batches", CLOSE,
-        _linear_step_size,
-    )  # fmt: skip
-    add(
-        "gap-scaling/linear-then-saturation",
-        "The critical step size is never below 2/λ_max·b/(b + b₀), b₀ set at b = 1: linear, then saturation; in one "
-        "dimension it is that.",
-        f"{OURS}, on the linear and saturation scaling rule of {INTERACTION_AWARE}",
-        "linear, then saturation", "holds: Q_b is convex in c", "holds", exact, ROUNDING, _saturation,
-    )  # fmt: skip
-    add(
-        "gap-scaling/edge-gap",
-        "At the mean-square edge the gap 2/η − λ_max is proportional to the variance of the batch, ∝ 1/b, within 5 %.",
-        f"{OURS}, on the gap ∝ σ_u² of {SELF_STABILISATION}",
-        "gap ∝ σ_u²", "no prediction", "open", exact, CLOSE, _proportional,
-    )  # fmt: skip
-    add(
-        "gap-scaling/self-stabilisation",
-        "The self-stabilisation gap widens as the batch shrinks, in proportion to c, and is 0 for the full batch.",
-        SELF_STABILISATION, "smaller batches are flatter, the full batch is gradient descent", "exact", "holds",
-        "diagonal networks at 0.3 of their first loss, b = 1, 2, 4, 16 and n = 40", ROUNDING, _self_stabilisation,
-    )  # fmt: skip

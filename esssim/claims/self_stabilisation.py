@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from esssim import data
 from esssim._validate import FloatArray
-from esssim.claims.model import Claim, Expectation, Measurement, Outcome, Registry, Row
-from esssim.claims.sources import OURS, SELF_STABILISATION
+from esssim.claims.declare import claim
+from esssim.claims.model import Measurement, Outcome, Predicted, Row
+from esssim.papers import LIAO, OURS
 from esssim.problems import DiagonalLinearNetwork
 from esssim.sampling import WithoutReplacement
 from esssim.stability import self_stabilisation
 from esssim.statistics import mean_square_sharpness
 
 CLOSE = 0.05
+DYNAMICS = "400 replicas of x ← −(1+ηy)x + ησ_u z, y ← y + η(α − ½βx²), time and ensemble mean of the gap"
+# (ηβσ_u²-like noise, its ratio to the sharpening) on either side, and the words of each.
+GAPS = {
+    "large": (((0.02, 0.002), (0.01, 0.005)), "at least 100ηα", Predicted.holds("within 5 %")),
+    "small": (((0.02, 0.1), (0.02, 0.5)), "at most 5ηα", Predicted.refuted("refuted: larger by ½ηα·Var(ξ²)")),
+}
 
 
 def rising_point(seed: int) -> tuple[DiagonalLinearNetwork, FloatArray]:
@@ -49,7 +54,16 @@ def closest_rows(quick: bool) -> list[Row]:
     return rows
 
 
-def _self_stabilisation_closest(quick: bool) -> Measurement:
+@claim(
+    id="who-is-closest/self-stabilisation",
+    states="On a network in training, the step size of self-stabilisation is the mean-square critical one within 5 %.",
+    source=LIAO,
+    source_predicts="silent",
+    we_predict=Predicted.none(),
+    method="diagonal networks at 0.3 of their first loss: 4/(S + √(S² + 2βσ_u²/α)) over 2/Q_b (Gauss–Newton)",
+    tolerance=CLOSE,
+)
+def self_stabilisation_is_critical(*, quick: bool) -> Measurement:
     rows = closest_rows(quick)
     ratios = [float(row["self-stabilisation"]) for row in rows]
     plain = [float(row["gradient descent"]) for row in rows]
@@ -86,37 +100,55 @@ def self_stabilising_gap(noise: float, sharpening: float, n_steps: int, seed: in
     return float(total.mean()) / scale, error, 1 + float(correction.mean()) / scale
 
 
-def _self_stabilisation(strong: bool) -> Callable[[bool], Measurement]:
-    def measure(quick: bool) -> Measurement:
-        rows: list[Row] = []
-        for noise, ratio in ((0.02, 0.002), (0.01, 0.005)) if strong else ((0.02, 0.1), (0.02, 0.5)):
-            value, error, identity = self_stabilising_gap(noise, ratio * noise, 10_000 if quick else 80_000, seed=3)
-            rows.append(
-                {"eta_gap_predicted": noise / 2, "eta_alpha_over_gap": 2 * ratio, "gap_over_formula": value,
-                 "standard_error": error, "identity_over_formula": identity}
-            )  # fmt: skip
-        values, errors = (np.array([float(row[key]) for row in rows]) for key in ("gap_over_formula", "standard_error"))
-        farthest = int(np.argmax(np.abs(values - 1)))
-        interval = (
-            float(values[farthest] - 1.96 * errors[farthest]),
-            float(values[farthest] + 1.96 * errors[farthest]),
-        )
-        reason = "mean gap over ηβσ_u²/(4α): " + ", ".join(
-            f"{row['gap_over_formula']:.3f} ± {row['standard_error']:.3f} (identity {row['identity_over_formula']:.3f})"
-            for row in rows
-        )
-        distances = np.abs(values - 1)
-        verdict: Outcome = "inconclusive"
-        if (distances + 1.96 * errors <= CLOSE).all():
-            verdict = "holds"
-        elif (distances - 1.96 * errors > CLOSE).any():
-            verdict = "refuted"
-        return Measurement(verdict, reason, float(values[farthest]), interval, None, rows)
+@claim(
+    id="self-stabilisation/{gap}-gap",
+    states=lambda gap: (
+        f"Where the gap is {GAPS[gap][1]} the dynamics of self-stabilisation hold it at ηβσ_u²/(4α), within 5 %."
+    ),
+    source=LIAO,
+    source_predicts="ηβσ_u²/(4α)",
+    we_predict=lambda gap: GAPS[gap][2],
+    method=DYNAMICS,
+    tolerance=CLOSE,
+    over=[{"gap": gap} for gap in GAPS],
+)
+def self_stabilisation_holds_the_gap(*, gap: str, quick: bool) -> Measurement:
+    rows: list[Row] = []
+    for noise, ratio in GAPS[gap][0]:
+        value, error, identity = self_stabilising_gap(noise, ratio * noise, 10_000 if quick else 80_000, seed=3)
+        rows.append(
+            {"eta_gap_predicted": noise / 2, "eta_alpha_over_gap": 2 * ratio, "gap_over_formula": value,
+             "standard_error": error, "identity_over_formula": identity}
+        )  # fmt: skip
+    values, errors = (np.array([float(row[key]) for row in rows]) for key in ("gap_over_formula", "standard_error"))
+    farthest = int(np.argmax(np.abs(values - 1)))
+    interval = (
+        float(values[farthest] - 1.96 * errors[farthest]),
+        float(values[farthest] + 1.96 * errors[farthest]),
+    )
+    reason = "mean gap over ηβσ_u²/(4α): " + ", ".join(
+        f"{row['gap_over_formula']:.3f} ± {row['standard_error']:.3f} (identity {row['identity_over_formula']:.3f})"
+        for row in rows
+    )
+    distances = np.abs(values - 1)
+    verdict: Outcome = "inconclusive"
+    if (distances + 1.96 * errors <= CLOSE).all():
+        verdict = "holds"
+    elif (distances - 1.96 * errors > CLOSE).any():
+        verdict = "refuted"
+    return Measurement(verdict, reason, float(values[farthest]), interval, None, rows)
 
-    return measure
 
-
-def _self_stabilisation_bound(quick: bool) -> Measurement:
+@claim(
+    id="self-stabilisation/lower-bound",
+    states="The mean gap is ηβσ_u²/(4α) + (½E[δ²ξ²] + ½κE(ξ²−1)²)/η, δ = −ηy, ξ² = βx²/(2α), κ = η²α: never below "
+    "the first term.",
+    source=OURS,
+    source_predicts=f"equality with the first term ({LIAO})",
+    we_predict=Predicted.holds("holds"),
+    method=DYNAMICS,
+)
+def self_stabilisation_has_a_lower_bound(*, quick: bool) -> Measurement:
     rows: list[Row] = []
     for noise, ratio in ((0.02, 0.005), (0.02, 0.05), (0.02, 0.3), (0.1, 0.02)):
         value, error, identity = self_stabilising_gap(noise, ratio * noise, 10_000 if quick else 60_000, seed=5)
@@ -134,40 +166,3 @@ def _self_stabilisation_bound(quick: bool) -> Measurement:
         f"mean gap over closed form at least {lowest:.3f}"
     )
     return Measurement("holds" if good else "refuted", reason, lowest, (lowest, lowest), None, rows)
-
-
-def register(registry: Registry) -> None:
-    """Add the claims of this module."""
-
-    def add(
-        name: str, statement: str, source: str, predicts: str, we: str, expected: Expectation, method: str,
-        tolerance: float | None, measure: Callable[[bool], Measurement],
-    ) -> None:  # fmt: skip
-        registry.add(Claim(name, statement, source, predicts, we, expected, method, tolerance, measure))
-
-    add(
-        "who-is-closest/self-stabilisation",
-        "On a network in training, the step size of self-stabilisation is the mean-square critical one within 5 %.",
-        SELF_STABILISATION, "silent", "no prediction", "open",
-        "diagonal networks at 0.3 of their first loss: 4/(S + √(S² + 2βσ_u²/α)) over 2/Q_b (Gauss–Newton)",
-        CLOSE, _self_stabilisation_closest,
-    )  # fmt: skip
-    dynamics = "400 replicas of x ← −(1+ηy)x + ησ_u z, y ← y + η(α − ½βx²), time and ensemble mean of the gap"
-    add(
-        "self-stabilisation/large-gap",
-        "Where the gap is at least 100ηα the dynamics of self-stabilisation hold it at ηβσ_u²/(4α), within 5 %.",
-        SELF_STABILISATION, "ηβσ_u²/(4α)", "within 5 %", "holds", dynamics, CLOSE, _self_stabilisation(True),
-    )  # fmt: skip
-    add(
-        "self-stabilisation/small-gap",
-        "Where the gap is at most 5ηα the dynamics of self-stabilisation hold it at ηβσ_u²/(4α), within 5 %.",
-        SELF_STABILISATION, "ηβσ_u²/(4α)", "refuted: larger by ½ηα·Var(ξ²)", "refuted", dynamics, CLOSE,
-        _self_stabilisation(False),
-    )  # fmt: skip
-    add(
-        "self-stabilisation/lower-bound",
-        "The mean gap is ηβσ_u²/(4α) + (½E[δ²ξ²] + ½κE(ξ²−1)²)/η, δ = −ηy, ξ² = βx²/(2α), κ = η²α: never below "
-        "the first term.",
-        OURS, f"equality with the first term ({SELF_STABILISATION})", "holds", "holds", dynamics, None,
-        _self_stabilisation_bound,
-    )  # fmt: skip

@@ -6,8 +6,9 @@ import numpy as np
 
 from esssim import data
 from esssim._validate import FloatArray
-from esssim.claims.model import Claim, Measure, Measurement, Outcome, Registry, Row
-from esssim.claims.sources import BATCH_SHARPNESS, MEAN_SQUARE, MINIBS, OURS
+from esssim.claims.declare import claim
+from esssim.claims.model import Measurement, Outcome, Predicted, Row
+from esssim.papers import ANDREYEV_V1, ANDREYEV_V3, MULAYOFF, OURS
 from esssim.problems import LinearRegression, Problem
 from esssim.sampling import Sampling, WithoutReplacement
 from esssim.simulation import Ramp, simulate
@@ -71,7 +72,15 @@ def regression(seed: int, n: int = 12, d: int = 3) -> LinearRegression:
     return LinearRegression(table.inputs, np.zeros(n))
 
 
-def _mean_square_edge(quick: bool) -> Measurement:
+@claim(
+    id="mean-square-edge/regression",
+    states="SGD on linear regression is mean-square stable exactly when ηQ_b < 2.",
+    source=MULAYOFF,
+    source_predicts="edge at ηQ_b = 2",
+    we_predict=Predicted.holds("edge at ηQ_b = 2"),
+    method="growth rates of an ensemble at ηQ_b/2 = 0.8 and 1.2, and the exact second-moment operator at ∓0.1 %",
+)
+def mean_square_edge(*, quick: bool) -> Measurement:
     rows: list[Row] = []
     right, clear = True, True
     for seed, b in ((0, 1), (1, 2), (2, 4)):
@@ -98,48 +107,66 @@ def _mean_square_edge(quick: bool) -> Measurement:
     )
 
 
-def _minibs_not(necessary: bool) -> Measure:
+@claim(
+    id="minibs-and-stability/not-{condition}",
+    states="MiniBS ≤ 2/η is not {condition} for mean-square stability of SGD.",
+    source=OURS,
+    source_predicts=f"silent ({ANDREYEV_V1})",
+    we_predict=lambda condition: Predicted.holds(
+        "stable instances with MiniBS > 2/η exist"
+        if condition == "necessary"
+        else "unstable instances with MiniBS < 2/η exist"
+    ),
+    method="spectral radius of the exact second-moment operator at η = 2/√(MiniBS·Q_b)",
+    over=[{"condition": condition} for condition in ("necessary", "sufficient")],
+)
+def minibs_does_not_decide(*, condition: str, quick: bool) -> Measurement:
     """Instances: stable although MiniBS > 2/η (not necessary), or unstable although MiniBS < 2/η (not sufficient)."""
-
-    def measure(quick: bool) -> Measurement:
-        rows: list[Row] = []
-        for seed in range(40):
-            for b in (1, 2, 3):
-                problem, sampling = regression(seed, n=8, d=6), WithoutReplacement(b)
-                theta = np.zeros(problem.n_params)
-                mini = minibatch_sharpness(problem, theta, sampling).value
-                top = mean_square_sharpness(problem, theta, sampling)
-                if (top < 0.97 * mini) != necessary or (top > 1.03 * mini) == necessary:
-                    continue
-                eta = 2 / np.sqrt(mini * top)
-                radius = second_moment_radius(problem, theta, sampling, eta)
-                found = radius < 1 if necessary else radius > 1
-                rows.append(
-                    {
-                        "seed": seed,
-                        "b": b,
-                        "eta_minibs_over_2": eta * mini / 2,
-                        "exact_radius": radius,
-                        "instance": found,
-                    }
-                )
-                if len(rows) == 5:
-                    break
+    necessary = condition == "necessary"
+    rows: list[Row] = []
+    for seed in range(40):
+        for b in (1, 2, 3):
+            problem, sampling = regression(seed, n=8, d=6), WithoutReplacement(b)
+            theta = np.zeros(problem.n_params)
+            mini = minibatch_sharpness(problem, theta, sampling).value
+            top = mean_square_sharpness(problem, theta, sampling)
+            if (top < 0.97 * mini) != necessary or (top > 1.03 * mini) == necessary:
+                continue
+            eta = 2 / np.sqrt(mini * top)
+            radius = second_moment_radius(problem, theta, sampling, eta)
+            found = radius < 1 if necessary else radius > 1
+            rows.append(
+                {
+                    "seed": seed,
+                    "b": b,
+                    "eta_minibs_over_2": eta * mini / 2,
+                    "exact_radius": radius,
+                    "instance": found,
+                }
+            )
             if len(rows) == 5:
                 break
-        good = bool(rows) and all(row["instance"] for row in rows)
-        kind = "stable with (η/2)·MiniBS > 1" if necessary else "unstable with (η/2)·MiniBS < 1"
-        first = (
-            f", the first at {rows[0]['eta_minibs_over_2']:.3f} with spectral radius {rows[0]['exact_radius']:.4f}"
-            if rows
-            else ""
-        )
-        return Measurement("holds" if good else "refuted", f"{len(rows)} instances {kind}{first}", rows=rows)
+        if len(rows) == 5:
+            break
+    good = bool(rows) and all(row["instance"] for row in rows)
+    kind = "stable with (η/2)·MiniBS > 1" if necessary else "unstable with (η/2)·MiniBS < 1"
+    first = (
+        f", the first at {rows[0]['eta_minibs_over_2']:.3f} with spectral radius {rows[0]['exact_radius']:.4f}"
+        if rows
+        else ""
+    )
+    return Measurement("holds" if good else "refuted", f"{len(rows)} instances {kind}{first}", rows=rows)
 
-    return measure
 
-
-def _almost_sure(quick: bool) -> Measurement:
+@claim(
+    id="almost-sure-edge/regression",
+    states="Almost-sure stability is weaker than mean-square stability: its critical step size is larger.",
+    source=MULAYOFF,
+    source_predicts="larger",
+    we_predict=Predicted.holds("larger"),
+    method="Lyapunov exponent of the random product 2 % above 2/Q_b, whose 95 % interval must lie below 0",
+)
+def almost_sure_edge_is_larger(*, quick: bool) -> Measurement:
     rows: list[Row] = []
     for seed, b in ((0, 1), (1, 2), (2, 4)) if not quick else ((0, 1), (1, 2)):
         problem, sampling = regression(seed), WithoutReplacement(b)
@@ -167,7 +194,15 @@ def _almost_sure(quick: bool) -> Measurement:
     return Measurement(verdict, reason, float(worst["exponent_2_percent_above"]), interval, None, rows)
 
 
-def _nothing_settles(quick: bool) -> Measurement:
+@claim(
+    id="quadratic-cannot-settle/regression",
+    states="On a quadratic no statistic of the Hessians alone can settle: λ_max, MiniBS and Q_b are constant in θ.",
+    source=OURS,
+    source_predicts=f"silent ({ANDREYEV_V3})",
+    we_predict=Predicted.holds("none of the three moves while η crosses the edge"),
+    method="a ramp along which (η/2)·λ_max, (η/2)·MiniBS and (η/2)·Q_b pass 1, all three recorded",
+)
+def nothing_settles_on_a_quadratic(*, quick: bool) -> Measurement:
     rows: list[Row] = []
     problem, sampling = regression(4), WithoutReplacement(2)
     names = ("sharpness", "minibatch_sharpness", "mean_square_sharpness")
@@ -197,7 +232,17 @@ def _nothing_settles(quick: bool) -> Measurement:
     return Measurement(verdict, reason, worst, (worst, worst), None, rows)
 
 
-def _energy_balance(quick: bool) -> Measurement:
+@claim(
+    id="quadratic-cannot-settle/energy-balance",
+    states="A ratio of gradients needs no edge: stationary SGD on a quadratic has E[g_BᵀHg_B]/E‖g‖² = 2/η, any stable η.",
+    source=OURS,
+    source_predicts=f"silent ({ANDREYEV_V3})",
+    we_predict=Predicted.holds("1 at every stable step size: the mean loss neither rises nor falls"),
+    method="regression with noisy targets at 0.1 to 0.9 of the critical step size, the stationary covariance by "
+    "enumeration of every batch",
+    tolerance=1e-10,
+)
+def energy_balance_of_stationary_sgd(*, quick: bool) -> Measurement:
     """GNI of stationary SGD, exact: every batch enumerated, no moment identity."""
     rows: list[Row] = []
     sampling = WithoutReplacement(2)
@@ -227,76 +272,3 @@ def _energy_balance(quick: bool) -> Measurement:
     )
     verdict: Outcome = "holds" if abs(worst - 1) < 1e-10 else "refuted"
     return Measurement(verdict, reason, worst, (worst, worst), None, rows)
-
-
-def register(registry: Registry) -> None:
-    """Add the claims of this module."""
-
-    def add(
-        name: str,
-        statement: str,
-        source: str,
-        predicts: str,
-        we: str,
-        method: str,
-        measure: Measure,
-        tolerance: float | None = None,
-    ) -> None:
-        registry.add(Claim(name, statement, source, predicts, we, "holds", method, tolerance, measure))
-
-    add(
-        "mean-square-edge/regression",
-        "SGD on linear regression is mean-square stable exactly when ηQ_b < 2.",
-        MEAN_SQUARE,
-        "edge at ηQ_b = 2",
-        "edge at ηQ_b = 2",
-        "growth rates of an ensemble at ηQ_b/2 = 0.8 and 1.2, and the exact second-moment operator at ∓0.1 %",
-        _mean_square_edge,
-    )
-    add(
-        "minibs-and-stability/not-necessary",
-        "MiniBS ≤ 2/η is not necessary for mean-square stability of SGD.",
-        OURS,
-        f"silent ({MINIBS})",
-        "stable instances with MiniBS > 2/η exist",
-        "spectral radius of the exact second-moment operator at η = 2/√(MiniBS·Q_b)",
-        _minibs_not(True),
-    )
-    add(
-        "minibs-and-stability/not-sufficient",
-        "MiniBS ≤ 2/η is not sufficient for mean-square stability of SGD.",
-        OURS,
-        f"silent ({MINIBS})",
-        "unstable instances with MiniBS < 2/η exist",
-        "spectral radius of the exact second-moment operator at η = 2/√(MiniBS·Q_b)",
-        _minibs_not(False),
-    )
-    add(
-        "almost-sure-edge/regression",
-        "Almost-sure stability is weaker than mean-square stability: its critical step size is larger.",
-        MEAN_SQUARE,
-        "larger",
-        "larger",
-        "Lyapunov exponent of the random product 2 % above 2/Q_b, whose 95 % interval must lie below 0",
-        _almost_sure,
-    )
-    add(
-        "quadratic-cannot-settle/regression",
-        "On a quadratic no statistic of the Hessians alone can settle: λ_max, MiniBS and Q_b are constant in θ.",
-        OURS,
-        f"silent ({BATCH_SHARPNESS})",
-        "none of the three moves while η crosses the edge",
-        "a ramp along which (η/2)·λ_max, (η/2)·MiniBS and (η/2)·Q_b pass 1, all three recorded",
-        _nothing_settles,
-    )
-    add(
-        "quadratic-cannot-settle/energy-balance",
-        "A ratio of gradients needs no edge: stationary SGD on a quadratic has E[g_BᵀHg_B]/E‖g‖² = 2/η, any stable η.",
-        OURS,
-        f"silent ({BATCH_SHARPNESS})",
-        "1 at every stable step size: the mean loss neither rises nor falls",
-        "regression with noisy targets at 0.1 to 0.9 of the critical step size, the stationary covariance by "
-        "enumeration of every batch",
-        _energy_balance,
-        1e-10,
-    )

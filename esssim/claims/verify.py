@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Protocol
 
 from esssim._errors import in_one_line, tracebacks_are_wanted
+from esssim._progress import shown
 from esssim._threads import one_blas_thread
 from esssim.claims.model import Claim, Measurement, Registry, Verdict
 
@@ -31,24 +32,27 @@ def verify_claims(
     registry: Registry,
     names: list[str] | None = None,
     quick: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     extra: str | None = None,
 ) -> list[Verdict]:
     """Measure the named claims (ids or families; all by default): the list of their verdicts.
 
     quick: shorter runs, and only the claims that these can decide; one named by its id that they cannot is measured in
-    full. progress is called with
-    (claim, None) before and (claim, verdict) after each. A claim whose measurement raises an exception has it as its
+    full. progress: True for a bar on a terminal, or a function that is called with (claim, None) before and (claim, verdict)
+    after each. A claim whose measurement raises an exception has it as its
     `error`, and the others go on; one whose extra is not installed is "skipped". extra: only the claims of this optional
     part of the package. Raises ValueError for an unknown name.
     """
-    verdicts = []
-    for claim in registry.select(names, quick, extra):
-        if progress is not None:
-            progress(claim, None)
-        verdicts.append(_measured(claim, quick))
-        if progress is not None:
-            progress(claim, verdicts[-1])
+    verdicts, claims = [], registry.select(names, quick, extra)
+    tell, bar = (progress, False) if callable(progress) else (None, progress)
+    with shown(bar, len(claims), "claims") as advance:
+        for claim in claims:
+            if tell is not None:
+                tell(claim, None)
+            verdicts.append(_measured(claim, quick))
+            if tell is not None:
+                tell(claim, verdicts[-1])
+            advance(1)
     return verdicts
 
 

@@ -11,19 +11,24 @@ import numpy.typing as npt
 from esssim import _validate
 from esssim._validate import FloatArray
 
+# A column that varies by less, next to its size, differs in its last five bits at most.
+ROUNDING_OF_A_CONSTANT = 32 * float(np.finfo(np.float64).eps)
+
 
 @dataclass(frozen=True, eq=False)
 class Data:
     """Inputs xᵢ and targets yᵢ of n samples.
 
     inputs: (n, d); targets: (n,); name: where they come from; feature_names: one for each of the d columns,
-    x0, x1, … when left out. Raises ValueError for shapes that do not fit and for entries that are not finite.
+    x0, x1, … when left out; notes: what a reader of the numbers should know of how they were read. Raises ValueError
+    for shapes that do not fit and for entries that are not finite.
     """
 
     inputs: FloatArray
     targets: FloatArray
     name: str = "data"
     feature_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         inputs = _validate.real_array("inputs", self.inputs, ("n", "d"))
@@ -48,16 +53,30 @@ class Data:
         return int(self.inputs.shape[1])
 
 
+def constant_up_to_rounding(columns: FloatArray) -> npt.NDArray[np.bool_]:
+    """Whether max x − min x ≤ 32ε max|x| for each column (n,) or (n, d): what varies is the rounding of its numbers.
+
+    0.1 + 0.2 and 0.3 are one number; 1e-9 times normal numbers around zero are not.
+    """
+    scaled = _near_one(columns)
+    spread = scaled.max(axis=0) - scaled.min(axis=0)
+    return np.asarray(spread <= ROUNDING_OF_A_CONSTANT * np.abs(scaled).max(axis=0))
+
+
+def _near_one(columns: FloatArray) -> FloatArray:
+    """Each column times a power of two: no digit changes, and sums of squares stay within range at any scale."""
+    exponent = np.frexp(np.abs(columns).max(axis=0))[1]
+    return np.asarray(np.ldexp(columns, -exponent))
+
+
 def standardised(columns: FloatArray) -> FloatArray:
-    """(x − x̄)/s for each column, s² = (1/n) Σᵢ (xᵢ − x̄)²; a constant column becomes zeros.
+    """(x − x̄)/s for each column, s² = (1/n) Σᵢ (xᵢ − x̄)²; a column that is constant up to rounding becomes zeros.
 
     columns: (n,) or (n, d), finite; the result has the same shape.
     """
-    constant = columns.max(axis=0) == columns.min(axis=0)
-    # Powers of two change no digit, and keep sums of squares within range at any scale of the column.
-    exponent = np.frexp(np.abs(columns).max(axis=0))[1]
-    scaled = np.ldexp(columns, -exponent)
-    # The mean of n equal numbers need not equal them in floating point: constant columns are told by their range.
+    constant = constant_up_to_rounding(columns)
+    scaled = _near_one(columns)
+    # The mean of n equal numbers need not equal them in floating point: their range tells constant columns.
     centred = np.where(constant, 0.0, scaled - scaled.mean(axis=0))
     deviation = np.sqrt((centred**2).mean(axis=0))
     result: FloatArray = centred / np.where(deviation > 0, deviation, 1.0)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import os
-import warnings
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ import numpy as np
 
 from esssim import _validate
 from esssim._validate import FloatArray
-from esssim.data.dataset import Data, standardised
+from esssim.data.dataset import Data, constant_up_to_rounding, standardised
+from esssim.data.text import TextFormat, read_text
 
 BUNDLED = ("diabetes", "breast_cancer", "wine", "digits")
 _SHOWN_COLUMNS = 12
+LARGEST_EXACT_INTEGER = 2.0**53
 
 
 def load(name: str, *, standardize: bool = True) -> Data:
@@ -41,22 +44,37 @@ def load(name: str, *, standardize: bool = True) -> Data:
     return _dataset(choice, inputs, targets, tuple(map(str, table.feature_names)), standardize)
 
 
-def read_table(path: str | os.PathLike[str], target: str, *, standardize: bool = True) -> Data:
+def read_table(
+    path: str | os.PathLike[str],
+    target: str,
+    *,
+    standardize: bool = True,
+    separator: str | None = None,
+    decimal: str | None = None,
+    thousands: str | None = None,
+    encoding: str | None = None,
+    header: bool | None = None,
+) -> Data:
     """A table of numbers with a named target column; every other column is an input, in the order of the file.
 
-    path: .csv (comma separated, first line the names), .parquet, or .npz: there each 1-D array is a column, and a 2-D
+    path: .csv, .tsv or .txt with a first line of names; .parquet; or .npz: there each 1-D array is a column, and a 2-D
     array `a` of several columns gives a_0, a_1, …. standardize: as in `load`. True and False count as 1 and 0.
-    Raises FileNotFoundError when there is no such file; ValueError for an unknown extension, a file that cannot be
-    read as what its extension says, an unknown target, unnamed or duplicate columns, no row, no input column, and
-    for text, missing or infinite entries, with their column and row (the first row of numbers is row 1).
+    separator, decimal, thousands, encoding, header: how a text table is written, where the file does not show it;
+    header=False names the columns x0, x1, …. What was found is said in `Data.notes`.
+
+    Raises FileNotFoundError when there is no such file; ValueError for a file that cannot be read as what its
+    extension says, an unknown target, unnamed or duplicate columns, no row, no input column, and for text, missing or
+    infinite entries and integers that no double holds, with their column, row and line.
     """
+    form = TextFormat(separator, decimal, thousands, encoding, header)
     file = _validate.path("path", path)
     read = _READERS.get(file.suffix.lower())
     if read is None:
         raise ValueError(f"path must end in {', '.join(_READERS)}, got {str(file)!r}")
     if not file.is_file():
         raise FileNotFoundError(f"path must be an existing file, got {str(file)!r}")
-    names, columns = read(file)
+    table = read(file, form)
+    names, columns = table.names, table.columns
     _check_names(file, names)
     if target not in names:
         raise ValueError(_unknown_target(file, names, target))
@@ -64,44 +82,49 @@ def read_table(path: str | os.PathLike[str], target: str, *, standardize: bool =
         raise ValueError(f"{file.name} must have an input column beside the target {target!r}, got no other")
     if len(columns[0]) == 0:
         raise ValueError(f"{file.name} must have at least one row, got only the names of its columns")
-    values = {name: _numbers(file, name, column) for name, column in zip(names, columns, strict=True)}
+    values = {name: _numbers(file, name, column, table.place) for name, column in zip(names, columns, strict=True)}
     targets = values.pop(target)
-    return _dataset(file.stem, np.column_stack(list(values.values())), targets, tuple(values), standardize)
+    inputs = np.column_stack(list(values.values()))
+    return _dataset(file.stem, inputs, targets, tuple(values), standardize, target, table.notes)
 
 
-def _dataset(name: str, inputs: FloatArray, targets: FloatArray, names: tuple[str, ...], standardize: bool) -> Data:
+@dataclass(frozen=True)
+class _Table:
+    """What every format gives: names, one pandas Series a column, notes, and row ↦ where it stands in the file."""
+
+    names: list[str]
+    columns: list[Any]
+    notes: tuple[str, ...] = ()
+    line_of: Callable[[int], int] | None = None
+
+    def place(self, row: int) -> str:
+        """Row number `row` (the first is 0) as an error names it."""
+        return f"row {row + 1}" + ("" if self.line_of is None else f" (line {self.line_of(row)})")
+
+
+def _dataset(
+    name: str, inputs: FloatArray, targets: FloatArray, names: tuple[str, ...], standardize: bool,
+    target: str = "target", notes: tuple[str, ...] = (),
+) -> Data:  # fmt: skip
     if standardize:
+        columns = (*zip(names, inputs.T, strict=True), (target, targets))
+        rounded = [each for each, column in columns if np.ptp(column) > 0 and bool(constant_up_to_rounding(column))]
+        if rounded:
+            listed = ", ".join(map(repr, rounded[:_SHOWN_COLUMNS])) + (", …" if len(rounded) > _SHOWN_COLUMNS else "")
+            notes += (f"Constant up to rounding, and set to zero by standardisation: {listed}.",)
         inputs, targets = standardised(inputs), standardised(targets)
-    return Data(inputs, targets, name, names)
+    return Data(inputs, targets, name, names, notes)
 
 
-def _read_csv(file: Path) -> tuple[list[str], list[Any]]:
-    import pandas as pd
-
+def _read_text(file: Path, form: TextFormat) -> _Table:
     try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            header = next(csv.reader(lines, skipinitialspace=True), [])
-        if not header:
-            raise ValueError("it has no first line of names")
-        with warnings.catch_warnings():
-            # Rows longer than the header: pandas would drop their last numbers with no more than this warning.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            # The names go in by position: pandas would rename duplicates and take a column without a name as an index.
-            frame = pd.read_csv(
-                file,
-                header=0,
-                names=range(len(header)),
-                index_col=False,
-                skipinitialspace=True,
-                low_memory=False,
-                encoding="utf-8-sig",
-            )
-    except (ValueError, csv.Error, pd.errors.ParserWarning) as error:
+        text = read_text(file, form)
+    except (ValueError, csv.Error, OSError) as error:
         raise _unreadable(file, error) from error
-    return [name.strip() for name in header], [frame[position] for position in frame.columns]
+    return _Table(text.names, text.columns, text.notes, text.line_of)
 
 
-def _read_parquet(file: Path) -> tuple[list[str], list[Any]]:
+def _read_parquet(file: Path, form: TextFormat) -> _Table:
     import pyarrow
     from pyarrow import parquet
 
@@ -111,10 +134,10 @@ def _read_parquet(file: Path) -> tuple[list[str], list[Any]]:
             frame = table.read().to_pandas()
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise _unreadable(file, error) from error
-    return [str(name) for name in frame.columns], [frame.iloc[:, position] for position in range(frame.shape[1])]
+    return _Table([str(name) for name in frame.columns], [frame.iloc[:, k] for k in range(frame.shape[1])])
 
 
-def _read_npz(file: Path) -> tuple[list[str], list[Any]]:
+def _read_npz(file: Path, form: TextFormat) -> _Table:
     import pandas as pd
 
     try:
@@ -135,11 +158,13 @@ def _read_npz(file: Path) -> tuple[list[str], list[Any]]:
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise ValueError(f"the arrays of {file.name} must have the same number of rows, got {listed}")
-    return names, columns
+    return _Table(names, columns)
 
 
-_READERS: dict[str, Callable[[Path], tuple[list[str], list[Any]]]] = {
-    ".csv": _read_csv,
+_READERS: dict[str, Callable[[Path, TextFormat], _Table]] = {
+    ".csv": _read_text,
+    ".tsv": _read_text,
+    ".txt": _read_text,
     ".parquet": _read_parquet,
     ".npz": _read_npz,
 }
@@ -167,10 +192,12 @@ def _unknown_target(file: Path, names: Sequence[str], target: str) -> str:
         listed += f", … ({len(names)} columns)"
     nearest = get_close_matches(str(target), names, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    if len(names) == 1 and _READERS[file.suffix.lower()] is _read_text:
+        hint += "; separator (--sep) names what stands between columns"
     return f"target must be a column of {file.name}: {listed}; got {target!r}{hint}"
 
 
-def _numbers(file: Path, name: str, column: Any) -> FloatArray:
+def _numbers(file: Path, name: str, column: Any, place: Callable[[int], str]) -> FloatArray:
     """The column as float64; a pandas Series in, (n,) out."""
     import pandas as pd
 
@@ -185,11 +212,18 @@ def _numbers(file: Path, name: str, column: Any) -> FloatArray:
         text = np.isnan(values) & ~missing
         if text.any():
             row = int(text.argmax())
-            raise ValueError(f"{where} must hold numbers, got {column.iloc[row]!r} in row {row + 1}")
+            raise ValueError(f"{where} must hold numbers, got {column.iloc[row]!r} in {place(row)}")
     if missing.any():
-        raise ValueError(f"{where} must have no missing entry, got one in row {int(missing.argmax()) + 1}")
+        raise ValueError(f"{where} must have no missing entry, got one in {place(int(missing.argmax()))}")
     if not np.isfinite(values).all():
-        raise ValueError(f"{where} must be finite, got an infinite entry in row {int(np.isinf(values).argmax()) + 1}")
+        raise ValueError(f"{where} must be finite, got an infinite entry in {place(int(np.isinf(values).argmax()))}")
+    for row in np.flatnonzero(np.abs(values) >= LARGEST_EXACT_INTEGER).tolist():
+        exact = _integer(column.iloc[row])
+        if exact is not None and exact != int(values[row]):
+            raise ValueError(
+                f"{where} must hold integers that doubles hold exactly, got {exact} in {place(row)}, which would "
+                f"become {int(values[row])}; subtract a constant from the column, or leave it out"
+            )
     result: FloatArray = values
     return result
 
@@ -203,3 +237,11 @@ def _number(cell: Any) -> float:
         return float(cell)
     except (TypeError, ValueError):
         return float("nan")
+
+
+def _integer(cell: Any) -> int | None:
+    """The integer that a cell holds exactly, None where it holds another number: decimals are rounded, integers not."""
+    if isinstance(cell, str):
+        return int(cell) if re.fullmatch(r"\s*[-+]?\d+\s*", cell) else None
+    # Python's own integers, numpy's, decimal.Decimal and numpy.longdouble all convert without loss.
+    return int(cell) if cell == int(cell) else None

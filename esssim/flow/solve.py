@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from typing import Any, Literal
 
-import joblib
 import numpy as np
 import numpy.typing as npt
 import xarray
 
 from esssim import _validate
+from esssim._fingerprint import fingerprint, fingerprint_or_reason
 from esssim._progress import Progress, shown
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray, IntArray
@@ -27,6 +27,7 @@ from esssim.flow.observables import EXACT, SAMPLED, observe
 from esssim.flow.rows import LeastSquaresProblem
 from esssim.flow.validity import sharpness, spread_correction
 from esssim.problems import MultiOutputLeastSquares, NonlinearLeastSquares, Problem
+from esssim.problems.boundary import divergence_is_expected
 from esssim.sampling import Reshuffled, Sampling, check_sampling
 from esssim.simulation.schedule import Ramp
 from esssim.stability.edges import check_momentum
@@ -118,7 +119,7 @@ def solve(
     if law.fast(0.0, start).noise is None:
         raise ValueError(f"step_size must start below the mean-square edge 2/Q_b, got {law.ramp.start:g}")
     steps = np.unique(np.linspace(0, n_steps, n_records).round().astype(np.int64))
-    with shown(progress, len(steps) - 1, "flow") as tell:
+    with shown(progress, len(steps) - 1, "flow") as tell, divergence_is_expected():
         thetas, diverged_at = integrate(law, start, steps, tell)
     corrections: dict[str, FloatArray] = {}
     if {"next_order_correction", "error_estimate"} & set(names):
@@ -183,8 +184,8 @@ def _provenance(
     versions = {name: version(name) for name in ("esssim", "numpy", "scipy", "xarray")}
     return {
         "problem": type(law.problem).__name__,
-        "problem_fingerprint": law.problem.fingerprint,
-        "theta0_fingerprint": joblib.hash(start),
+        "problem_fingerprint": fingerprint_or_reason(law.problem),
+        "theta0_fingerprint": fingerprint(start),
         "n_samples": law.problem.n_samples,
         "n_params": law.problem.n_params,
         "n_outputs": rows.n_outputs(law.problem),

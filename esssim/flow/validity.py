@@ -8,6 +8,7 @@ from esssim._validate import FloatArray
 from esssim.flow import rows
 from esssim.flow.fast import FastMotion
 from esssim.flow.rows import LeastSquaresProblem
+from esssim.problems.boundary import divergence_is_expected
 from esssim.statistics.mean_square import top_of_pencil
 from esssim.statistics.perron import PerronMatrix
 
@@ -48,7 +49,7 @@ def _spread_of_tail(fast: FastMotion, seed: int = 1) -> FloatArray:
 
 def sharpness(problem: LeastSquaresProblem, theta: FloatArray, c: float, leading: int | None = None) -> float:
     """Q_b of the Gauss–Newton Hessians at theta (p,), or of leading modes of K and a tail; infinite where they overflow."""
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"), divergence_is_expected():
         jacobians = rows.jacobians(problem, theta)
     if not np.isfinite(jacobians).all():
         return np.inf

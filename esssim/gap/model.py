@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Side = Literal["lower", "upper"]
@@ -54,7 +54,7 @@ class Bounds:
 class Prediction:
     """A predicted gap M_b − λ_max(H): value ± error where `valid`; NaN and the reason where it is not.
 
-    method: the name of the formula; reason: why it is valid, or why it is not.
+    method: the name of the formula; reason: why it is valid, or why it is not; details: the numbers of that reason by name.
     """
 
     method: str
@@ -62,6 +62,7 @@ class Prediction:
     error: float
     valid: bool
     reason: str
+    details: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -69,9 +70,9 @@ class Prediction:
         return self.value - self.error, self.value + self.error
 
     @classmethod
-    def refused(cls, method: str, reason: str) -> Prediction:
+    def refused(cls, method: str, reason: str, **details: float) -> Prediction:
         """No number, and why."""
-        return cls(method, float("nan"), float("nan"), False, reason)
+        return cls(method, float("nan"), float("nan"), False, reason, details)
 
     def __float__(self) -> float:
         return self.value

@@ -100,11 +100,10 @@ def _refusal(method: str, s: Setting) -> Prediction | None:
     epsilon = fluctuation(s)
     if epsilon <= LARGEST_FLUCTUATION:
         return None
-    return Prediction.refused(
-        method, f"needs a fluctuation of at most {LARGEST_FLUCTUATION:g} of the eigengap, it is {epsilon:.3g}"
-    )
+    reason = f"needs a fluctuation of at most {LARGEST_FLUCTUATION:g} of the eigengap, it is {epsilon:.3g}"
+    return Prediction.refused(method, reason, fluctuation=epsilon)
 
 
 def _prediction(method: str, value: float, error: float, epsilon: float, s: Setting) -> Prediction:
     reason = f"the fluctuation is {epsilon:.3g} of the eigengap, at most {LARGEST_FLUCTUATION:g}"
-    return s.predicted(method, value, error, reason)
+    return s.predicted(method, value, error, reason, fluctuation=epsilon)

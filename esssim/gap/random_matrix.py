@@ -184,8 +184,9 @@ def marchenko_pastur_at(s: Setting) -> Prediction:
         return Prediction.refused(method, "its edge is below the sharpness")
     error = edge.scale * abs(TRACY_WIDOM_MEAN) * (EDGE_ERROR + EDGE_ERROR_PER_EIGENVALUE / edge.n_effective)
     error += value * MISFIT_ERROR * abs(_misfit(s))
-    reason = f"rows of Gaussian scatter within {abs(_misfit(s)):.0%}, {edge.n_effective:.3g} eigenvalues at the edge"
-    return s.predicted(method, value, error, reason)
+    misfit, n_effective = abs(_misfit(s)), edge.n_effective
+    reason = f"rows of Gaussian scatter within {misfit:.0%}, {n_effective:.3g} eigenvalues at the edge"
+    return s.predicted(method, value, error, reason, misfit=misfit, n_effective=n_effective)
 
 
 def spike_at(s: Setting) -> Prediction:
@@ -205,7 +206,7 @@ def spike_at(s: Setting) -> Prediction:
     value = correction * (location - s.sharpness)
     error = abs(value) * (abs(1 - slope) + abs(correction - 1))
     reason = f"an outlier clear of the edge, F' = {slope:.3g}; {correction:.3g} of the variances of Gaussian rows"
-    return s.predicted(method, value, error, reason)
+    return s.predicted(method, value, error, reason, slope=slope, variance_ratio=correction)
 
 
 def _second_order_ratio(s: Setting) -> float:

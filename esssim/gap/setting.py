@@ -145,9 +145,9 @@ class Setting:
         """γS: what rounding can do to any mean of the Hᵢ or eigenvalue of one."""
         return self.relative_rounding * self.largest_norm
 
-    def predicted(self, method: str, value: float, error: float, reason: str) -> Prediction:
+    def predicted(self, method: str, value: float, error: float, reason: str, **details: float) -> Prediction:
         """A valid prediction, of value and error in units of `unit`, with room for rounding."""
-        return Prediction(method, value * self.unit, (error + self.rounding) * self.unit, True, reason)
+        return Prediction(method, value * self.unit, (error + self.rounding) * self.unit, True, reason, details)
 
     @cached_property
     def smallest(self) -> float:

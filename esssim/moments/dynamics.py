@@ -18,6 +18,7 @@ import numpy.typing as npt
 import xarray
 
 from esssim import _validate
+from esssim._fingerprint import fingerprint_or_reason
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.moments.modes import Modes, quadratic_modes
@@ -91,7 +92,7 @@ def evolve(
         {"step": ("record", steps), "step_size": ("record", ramp.at(steps, n_steps))},
         {
             "problem": type(problem).__name__,
-            "problem_fingerprint": problem.fingerprint,
+            "problem_fingerprint": fingerprint_or_reason(problem),
             "scheme": type(sampling).__name__,
             "batch_size": sampling.batch_size,
             "momentum": beta,

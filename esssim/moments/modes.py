@@ -60,7 +60,8 @@ def quadratic_modes(problem: Problem, sampling: Sampling, label_noise: float) ->
     noise = _validate.real("label_noise", label_noise, at_least=0.0)
     if noise > 0 and not isinstance(problem, LinearRegression):
         raise ValueError(f"label_noise must be 0 without targets ({type(problem).__name__}), got {label_noise!r}")
-    curvature = problem.curvature(np.zeros(problem.n_params))
+    curvature = problem.curvature(problem.check_point(np.zeros(problem.n_params)))
+    _check_quadratic(problem, curvature)
     scale = curvature.scale()
     scaled = curvature.scaled(scale)
     eigenvalues, basis = _moving_directions(scaled)
@@ -73,6 +74,21 @@ def quadratic_modes(problem: Problem, sampling: Sampling, label_noise: float) ->
         basis,
         scaled.conjugation_in(basis),
     )
+
+
+def _check_quadratic(problem: Problem, curvature: Curvature) -> None:
+    """ValueError where a subclass is not quadratic any more: ∇ℓᵢ(θ) = ∇ℓᵢ(0) + Hᵢθ, compared at one θ."""
+    if type(problem) in (Quadratic, LinearRegression):
+        return
+    everyone, theta = np.arange(problem.n_samples), np.random.default_rng(0).standard_normal(problem.n_params)
+    start, end = (problem.sample_gradients(t, everyone) for t in (np.zeros_like(theta), theta))
+    images = curvature.images(theta)
+    off = np.abs(end - start - images).max(axis=1)
+    if not off.max() <= 1e-8 * max(np.abs(x).max() for x in (start, end, images)):
+        raise ValueError(
+            f"problem must be quadratic for moments, but {type(problem).__name__}.sample_gradients is not affine in "
+            f"theta for sample {int(off.argmax())}"
+        )
 
 
 def _moving_directions(curvature: Curvature) -> tuple[FloatArray, FloatArray]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray
@@ -184,16 +184,16 @@ def ramp_svg(rows: Sequence[Row]) -> str:
         return svg_text(ramp_figure(rows), "ramp", "Each statistic times eta/2 along the step-size ramp")
 
 
-def report_pictures(quick: bool, claim_ids: Iterable[str] | None = None) -> dict[str, str]:
+def report_pictures(quick: bool, settings: Iterable[Mapping[str, Any]] | None = None) -> dict[str, str]:
     """The pictures of a report, title -> inline SVG, from the ramp runs that `verify` keeps in memory.
 
-    claim_ids: draw only the runs behind these claims (".../gaussian-100x50/b=4"), so that nothing new is run; a
-    picture without any is left out. All of the ramp's by default.
+    settings: draw only the runs behind claims of these settings ({"setting": "gaussian-100x50", "b": 4}), so that nothing
+    new is run; a picture without any is left out. All of the ramp's by default.
     """
-    measured = None if claim_ids is None else {tuple(name.split("/")[1:]) for name in claim_ids}
+    measured = None if settings is None else {(one.get("setting"), one.get("b")) for one in settings}
 
     def known(runs: list[RampExperiment]) -> list[RampExperiment]:
-        return [run for run in runs if measured is None or (run.setting, f"b={run.batch_size}") in measured]
+        return [run for run in runs if measured is None or (run.setting, run.batch_size) in measured]
 
     levels, ramps = known(level_experiments(quick)), known(panel_experiments(quick))
     pictures = {}

@@ -1,6 +1,7 @@
 """Problems: empirical risks whose mini-batch Hessians are known exactly."""
 
 from esssim.problems.base import Problem, check_problem
+from esssim.problems.boundary import InvalidProblem, NonFinite
 from esssim.problems.curvature import DenseCurvature, LowRankCurvature
 from esssim.problems.diagonal import DiagonalLinearNetwork
 from esssim.problems.operators import BlockCurvature, Curvature, OperatorCurvature
@@ -14,10 +15,12 @@ __all__ = [
     "Curvature",
     "DenseCurvature",
     "DiagonalLinearNetwork",
+    "InvalidProblem",
     "LeastSquares",
     "LinearRegression",
     "LowRankCurvature",
     "MultiOutputLeastSquares",
+    "NonFinite",
     "NonlinearLeastSquares",
     "OperatorCurvature",
     "Perceptron",

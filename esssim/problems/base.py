@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from esssim import _validate
+from esssim._fingerprint import attributes, fingerprint, fingerprints
 from esssim._validate import FloatArray, IntArray
+from esssim.problems import boundary, derivatives
 from esssim.problems.curvature import DenseCurvature
 from esssim.problems.operators import Curvature
 
@@ -22,7 +24,29 @@ class Problem(ABC):
 
     Shapes: ``theta`` is (..., p) and ``batch`` an integer array (..., b), or None for all samples; their leading axes
     broadcast against each other as in numpy.
+
+    What a subclass returns is checked at each call: real, finite, of this shape. At the first point where it is used its
+    derivatives are compared with its losses; ``check = False`` skips that. InvalidProblem names the method and the sample.
+    `esssim.testing.check_problem` is the full battery.
     """
+
+    check: bool = True
+    # The last axes of what each method returns: b samples, p parameters, c outputs.
+    result_axes: ClassVar[dict[str, str]] = {
+        "sample_losses": "b",
+        "sample_gradients": "bp",
+        "sample_hessians": "bpp",
+        "loss": "",
+        "gradient": "p",
+        "hessian": "pp",
+    }
+    _is_guarded: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not boundary.is_ours(cls):
+            cls._is_guarded = True
+            boundary.guard(cls)
 
     def __init__(self, n_samples: int, n_params: int) -> None:
         self.n_samples = _validate.integer("n_samples", n_samples, 1)
@@ -63,12 +87,15 @@ class Problem(ABC):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the class and its data: equal exactly when the problems are equal, whatever the machine."""
-        digest = hashlib.sha256(type(self).__qualname__.encode())
-        for name, value in sorted(vars(self).items()):
-            digest.update(name.encode())
-            digest.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
-        return digest.hexdigest()
+        """SHA-256 of all that decides the numbers: equal exactly when the problems are equal, whatever the process.
+
+        Raises `Unfingerprintable`, a ValueError, that names a part which cannot be looked into, such as an open file.
+        """
+        return fingerprint(self._fingerprints())
+
+    def _fingerprints(self) -> dict[str, str]:
+        """A fingerprint for each part that decides the numbers: the class with its code, and every attribute."""
+        return fingerprints({"class": type(self), **attributes(self)}, "problem")
 
     def check_theta(self, theta: npt.ArrayLike, name: str = "theta") -> FloatArray:
         """theta as a finite float array (..., n_params); ValueError that names what is wrong otherwise."""
@@ -76,7 +103,17 @@ class Problem(ABC):
 
     def check_point(self, theta: npt.ArrayLike, name: str = "theta") -> FloatArray:
         """theta as one finite point (n_params,)."""
-        return _validate.real_array(name, theta, (self.n_params,))
+        point = _validate.real_array(name, theta, (self.n_params,))
+        if self._is_guarded:
+            derivatives.check_once(self, point)
+        return point
+
+    def check_start(self, theta: FloatArray) -> None:
+        """NonFinite where a loss or gradient of a sample is not finite at the start of a run: there it is no divergence."""
+        if self._is_guarded:
+            derivatives.check_once(self, theta)
+            everyone = np.arange(self.n_samples)
+            self.sample_losses(theta, everyone), self.sample_gradients(theta, everyone)
 
     def _arguments(self, theta: npt.ArrayLike, batch: npt.ArrayLike | None) -> tuple[FloatArray, IntArray]:
         points, indices = self.check_theta(theta), self._indices(batch)
@@ -96,6 +133,10 @@ class Problem(ABC):
 def check_problem(problem: Problem) -> None:
     """ValueError unless it is one."""
     _validate.instance("problem", problem, Problem, "LinearRegression(inputs, targets)")
+    if not hasattr(problem, "n_params"):
+        raise boundary.InvalidProblem(
+            f"{type(problem).__name__}.__init__ must call super().__init__(n_samples, n_params)"
+        )
 
 
 def check_symmetric(name: str, matrices: FloatArray) -> FloatArray:

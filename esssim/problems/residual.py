@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import numpy as np
 
@@ -20,6 +21,12 @@ class NonlinearLeastSquares(Problem):
 
     Shapes: theta (..., p) and indices (..., b), whose leading axes broadcast.
     """
+
+    result_axes: ClassVar[dict[str, str]] = Problem.result_axes | {
+        "residuals": "b",
+        "sample_jacobians": "bp",
+        "model_hessian_products": "bp",
+    }
 
     @abstractmethod
     def residuals(self, theta: FloatArray, indices: IntArray) -> FloatArray:
@@ -64,6 +71,11 @@ class MultiOutputLeastSquares(Problem):
     """
 
     n_outputs: int
+    result_axes: ClassVar[dict[str, str]] = Problem.result_axes | {
+        "residuals": "bc",
+        "sample_jacobians": "bcp",
+        "model_hessian_products": "bcp",
+    }
 
     @abstractmethod
     def residuals(self, theta: FloatArray, indices: IntArray) -> FloatArray:

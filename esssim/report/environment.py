@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
+
+from esssim._source import version_of
 
 PACKAGES = ("numpy", "scipy", "numba", "xarray", "arviz-stats", "scikit-learn")
 
@@ -15,7 +16,7 @@ def environment(seed: int | None) -> dict[str, object]:
     return {
         "esssim": _esssim_version(),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: version_of(name) for name in PACKAGES},
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu_count": _usable_cores(),
         "seed": seed,
@@ -27,13 +28,6 @@ def _esssim_version() -> str:
     from esssim import __version__
 
     return __version__
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def _usable_cores() -> int:

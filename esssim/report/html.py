@@ -144,9 +144,9 @@ def _claim(verdict: Verdict) -> str:
     if measured.interval is not None:
         value += f" ({interval_text(measured)})"
     facts = [
-        ("source", claim.source),
+        ("source", str(claim.source)),
         ("the source predicts", claim.source_predicts),
-        ("we predict", our_prediction(claim.expected, claim.we_predict)),
+        ("we predict", our_prediction(claim.we_predict)),
         ("measured", value),
         ("why", measured.reason),
         ("method", claim.method),

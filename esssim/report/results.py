@@ -89,7 +89,8 @@ def read_entries(path: Path) -> dict[str, Any]:
     """The content of a results.json. Raises ValueError for a missing or damaged file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        needed = {"id", "statement", "expected", "verdict", "reason", "measured", "n_effective"}
+        needed = {"id", "statement", "sentence", "where", "cell", "extra", "expected", "verdict", "reason", "measured",
+                  "n_effective", "lacks_samples"}  # fmt: skip
         complete = all(needed <= entry.keys() for entry in content["claims"]) and "environment" in content
     except OSError as error:
         raise ValueError(f"results must be a readable file, got {str(path)!r}: {error.strerror}") from error

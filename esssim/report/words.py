@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Literal, TypeVar
 
-from esssim.claims.model import Expectation, Measurement, Outcome, Verdict
-from esssim.settling import MINIMUM_ESS
+from esssim.claims.model import Expectation, Measurement, Outcome, Predicted, Verdict
 
 Item = TypeVar("Item")
 Tone = Literal["confirmed", "refuted", "unpredicted", "contradiction", "undecided", "skipped"]
@@ -43,12 +42,11 @@ def tone(expected: Expectation, outcome: Outcome) -> Tone:
     return "confirmed" if outcome == "holds" else "refuted"
 
 
-def spoken(expected: Expectation, outcome: Outcome, reason: str, n_effective: float | None = None) -> str:
-    """The verdict as a short phrase."""
+def spoken(expected: Expectation, outcome: Outcome, reason: str, too_few: float | None = None) -> str:
+    """The verdict as a short phrase; too_few: the effective sample size where it is why there is none."""
     match tone(expected, outcome):
         case "undecided":
-            few = n_effective is not None and n_effective < MINIMUM_ESS and "effective samples" in reason
-            return f"no verdict: {n_effective:.0f} effective samples" if few else f"no verdict: {reason}"
+            return f"no verdict: {reason if too_few is None else f'{too_few:.0f} effective samples'}"
         case "skipped":
             return f"skipped: {reason}"
         case "unpredicted":
@@ -63,13 +61,15 @@ def spoken(expected: Expectation, outcome: Outcome, reason: str, n_effective: fl
 def spoken_verdict(verdict: Verdict) -> str:
     """`spoken` of a measured claim."""
     measured = verdict.measurement
-    return spoken(verdict.claim.expected, measured.verdict, measured.reason, measured.n_effective)
+    too_few = measured.n_effective if measured.lacks_samples else None
+    return spoken(verdict.claim.expected, measured.verdict, measured.reason, too_few)
 
 
-def our_prediction(expected: Expectation, words: str) -> str:
-    """What we predict, with the verdict before it where the words do not say it themselves."""
-    verdict = EXPECTED[expected]
-    return words if words.startswith(verdict) else f"{verdict}: {words}"
+def our_prediction(predicted: Predicted) -> str:
+    """What we predict, with the verdict before it where the words do not say it themselves, and the day if it is known."""
+    verdict = EXPECTED[predicted.verdict]
+    words = predicted.words if predicted.words.startswith(verdict) else f"{verdict}: {predicted.words}"
+    return words + (f" (stated on {predicted.on})" if predicted.on else "")
 
 
 def summary(verdicts: list[Verdict]) -> str:

@@ -8,7 +8,7 @@ import json
 import platform
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -18,13 +18,16 @@ import numpy.typing as npt
 import xarray
 
 from esssim import _validate
+from esssim._fingerprint import fingerprint, fingerprint_or_reason
+from esssim._progress import Progress, shown
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray, IntArray
 from esssim.problems import MultiOutputLeastSquares, NonlinearLeastSquares, Problem, check_problem
+from esssim.problems.derivatives import mark_checked
 from esssim.sampling import Sampling, check_sampling
 from esssim.simulation.recorder import check_names, measure, variables
 from esssim.simulation.runner import Optimiser, Replica
-from esssim.simulation.schedule import Ramp, steps_of_names
+from esssim.simulation.schedule import Phases, Ramp, steps_of_names
 from esssim.stability.edges import check_momentum
 
 # What one replica gives: a column per variable, its thetas, and the step at which it diverged or −1.
@@ -47,17 +50,18 @@ def simulate(
     record_steps: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
     n_batches: int = 256,
     n_workers: int = 1,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = False,
     seed: int,
 ) -> xarray.Dataset:
     """An ensemble of SGD runs θ ← θ − ηg_B (heavy ball v ← βv + g_B, θ ← θ − ηv; Nesterov θ ← θ − η(g_B + βv)).
 
     theta0: (p,), or (n_replicas, p) for a start each. step_size: η, or a `Ramp`. label_noise: ε, targets y + εz with z
     drawn anew at each step (least-squares problems). record: names from `STATISTICS`, and "theta". The records are at
-    n_records equally spaced steps from 0 to n_steps, or at `record_steps`, or at steps of its own for each name of
-    record, {"sharpness": [0, 100], "theta": range(101)}, and NaN at the steps of the others. n_batches: batches per
-    record for sampled statistics (enumerated where there are no more). n_workers: processes. progress: called with the
-    number of replicas that are finished.
+    n_records equally spaced steps from 0 to n_steps (in full batches and reshuffled epochs, which may repeat themselves,
+    at a random phase near each), or at `record_steps`, or at steps of its own for each name of record,
+    {"sharpness": [0, 100], "theta": range(101)}, and NaN at the steps of the others. n_batches: batches per record for
+    sampled statistics (enumerated where there are no more). n_workers: processes. progress: True for a bar on a
+    terminal, or a function of the replicas that are finished and their number.
 
     Returns a Dataset with dims (replica, record), coords step (updates done) and step_size (η at that step), a variable
     per name (with its standard error where sampled), `diverged_at` (replica,), the step at which a residual or gradient
@@ -78,7 +82,8 @@ def simulate(
         Ramp.of(step_size), sampling, n_steps, check_momentum(momentum), _validate.flag("nesterov", nesterov), noise
     )
     starts = check_starts(problem, theta0, n_replicas)
-    steps, due = steps_of_names(names, n_steps, n_records, record_steps)
+    phases = Phases.of((sampling,), problem.n_samples, seed)
+    steps, due = steps_of_names(names, n_steps, n_records, record_steps, phases)
     workers = min(_validate.integer("n_workers", n_workers, 1), n_replicas)
     # A few stretches of replicas per worker: enough to balance them, few enough to cost nothing.
     stretches = np.array_split(np.arange(n_replicas), min(n_replicas, 8 * workers))
@@ -87,12 +92,12 @@ def simulate(
         for stretch in stretches
     )
     results: list[Result] = []
-    with _workers_without_interrupts():
-        stretches_done = joblib.Parallel(n_jobs=workers, return_as="generator")(jobs)
-    for finished in stretches_done:
-        results.extend(finished)
-        if progress is not None:
-            progress(len(results))
+    with shown(progress, n_replicas, "replicas") as tell:
+        with _workers_without_interrupts():
+            stretches_done = joblib.Parallel(n_jobs=workers, return_as="generator")(jobs)
+        for finished in stretches_done:
+            results.extend(finished)
+            tell(len(finished))
     data = stacked(results, variables(names), "theta" in names)
     coords = {"step": ("record", steps), "step_size": ("record", optimiser.ramp.at(steps, n_steps))}
     return xarray.Dataset(data, coords, _provenance(problem, optimiser, starts, seed, n_batches))
@@ -106,6 +111,8 @@ def check_starts(problem: Problem, theta0: npt.ArrayLike, n_replicas: int) -> Fl
             f"theta0 must have shape ({problem.n_params},) or (n_replicas, n_params) = "
             f"({n_replicas}, {problem.n_params}), got {starts.shape}"
         )
+    for start in starts.reshape(-1, problem.n_params):
+        problem.check_start(start)
     return np.broadcast_to(starts, (n_replicas, problem.n_params))
 
 
@@ -151,6 +158,7 @@ def _run_replicas(
     seed: int,
     indices: IntArray,
 ) -> list[Result]:
+    mark_checked(problem)
     # One BLAS thread: the same bits on any number of workers.
     with one_blas_thread():
         options = (optimiser, names, steps, due, n_batches, seed)
@@ -196,8 +204,8 @@ def _provenance(
 ) -> dict[str, Any]:
     return {
         "problem": type(problem).__name__,
-        "problem_fingerprint": problem.fingerprint,
-        "theta0_fingerprint": joblib.hash(np.ascontiguousarray(starts[0] if (starts == starts[0]).all() else starts)),
+        "problem_fingerprint": fingerprint_or_reason(problem),
+        "theta0_fingerprint": fingerprint(starts[0] if (starts == starts[0]).all() else starts),
         "n_samples": problem.n_samples,
         "n_params": problem.n_params,
         "scheme": type(optimiser.sampling).__name__,

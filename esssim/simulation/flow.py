@@ -10,6 +10,7 @@ from esssim import _validate
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.problems import Problem, check_problem
+from esssim.problems.boundary import divergence_is_expected
 
 # A flow that gets this many times farther than its natural length has no minimum in its way.
 ESCAPE = 1e20
@@ -60,7 +61,7 @@ def gradient_flow(problem: Problem, theta0: npt.ArrayLike, *, gradient_tolerance
     remaining.terminal = escaping.terminal = True  # type: ignore[attr-defined]
     # The solver's first step subtracts a row of its table that it has not written yet; the row is never used, but what
     # lies in that memory may be infinite or NaN, and then numpy warns.
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"), divergence_is_expected():
         solution = solve_ivp(
             velocity,
             (0.0, 1e12),

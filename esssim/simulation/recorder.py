@@ -8,7 +8,7 @@ import numpy as np
 
 from esssim import _validate, statistics
 from esssim._validate import FloatArray
-from esssim.problems import Problem
+from esssim.problems import InvalidProblem, Problem
 from esssim.sampling import Sampling
 from esssim.statistics import Estimate
 
@@ -85,8 +85,8 @@ def measure(
             continue
         try:
             value = STATISTICS[name](problem, theta, sampling, n_batches, seed)
-        except ValueError:
-            if name not in PARTIAL:
+        except ValueError as error:
+            if name not in PARTIAL or isinstance(error, InvalidProblem):
                 raise
             value = Estimate(np.nan, np.nan, 0, False)
         row[name] = float(value)

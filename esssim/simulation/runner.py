@@ -19,6 +19,7 @@ from esssim.problems import (
     Problem,
     Quadratic,
 )
+from esssim.problems.boundary import divergence_is_expected
 from esssim.sampling import Reshuffled, Sampling, WithReplacement
 from esssim.simulation.schedule import Ramp
 
@@ -67,7 +68,7 @@ class Replica:
         if self._loop.is_surely_in_range():
             return False
         everyone = np.arange(self.problem.n_samples)
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), divergence_is_expected():
             losses = self.problem.sample_losses(self.theta, everyone)
             largest = np.abs(self.problem.sample_gradients(self.theta, everyone)).max()
         return not (largest <= sgd.DIVERGENCE_LIMIT and np.isfinite(losses).all())
@@ -160,7 +161,7 @@ class _PlainLoop:
 
     def run(self, batches: IntArray, noise: FloatArray, first: int, o: Optimiser) -> int:
         for m, batch in enumerate(batches):
-            with np.errstate(all="ignore"):  # what overflows is caught below
+            with np.errstate(all="ignore"), divergence_is_expected():  # what overflows is caught below
                 gradient = np.array(self._problem.sample_gradients(self.theta, batch).mean(axis=0))
                 if len(noise) and isinstance(self._problem, NonlinearLeastSquares):
                     gradient -= noise[m] @ self._problem.sample_jacobians(self.theta, batch) / len(batch)

@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from esssim import _validate
+from esssim._phases import equally_spaced, possible_periods, random_phases
 from esssim._validate import FloatArray, IntArray
+from esssim.sampling import Sampling
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,30 @@ class Ramp:
         return self.start, self.stop, self.shape == "geometric", n_steps
 
 
-def steps_to_record(n_steps: int, n_records: int, record_steps: Sequence[int] | None) -> IntArray:
-    """n_records equally spaced steps from 0 to n_steps, or the given ones, checked."""
+@dataclass(frozen=True)
+class Phases:
+    """The period that a run may have, in steps, and the seed of the phases at which it is recorded."""
+
+    period: int
+    seed: int
+
+    @classmethod
+    def of(cls, schemes: Sequence[Sampling], n_samples: int, seed: int) -> Phases | None:
+        """The longest first period of any scheme of a run; None where no scheme has one."""
+        each = (possible_periods(type(scheme).__name__, scheme.batch_size, n_samples) for scheme in schemes)
+        longest = max((periods[0] for periods in each if periods), default=0)
+        return cls(longest, seed) if longest else None
+
+
+def steps_to_record(
+    n_steps: int, n_records: int, record_steps: Sequence[int] | None, phases: Phases | None = None
+) -> IntArray:
+    """n_records steps from 0 to n_steps, equally spaced or about so at random phases, or the given ones, checked."""
     if record_steps is None:
         n_records = _validate.integer("n_records", n_records, 1)
-        if n_records == 1:
-            return np.array([n_steps], dtype=np.int64)
-        return np.unique(np.linspace(0, n_steps, n_records).round().astype(np.int64))
+        if phases is None:
+            return equally_spaced(n_steps, n_records)
+        return random_phases(n_steps, n_records, phases.period, phases.seed)
     steps = _validate.array_of("record_steps", record_steps)
     integers = steps.dtype.kind in "iu" and steps.ndim == 1 and steps.size > 0
     if not integers or (np.diff(steps.astype(np.int64)) <= 0).any():
@@ -68,11 +87,15 @@ def steps_to_record(n_steps: int, n_records: int, record_steps: Sequence[int] | 
 
 
 def steps_of_names(
-    names: Sequence[str], n_steps: int, n_records: int, record_steps: Sequence[int] | Mapping[str, Sequence[int]] | None
+    names: Sequence[str],
+    n_steps: int,
+    n_records: int,
+    record_steps: Sequence[int] | Mapping[str, Sequence[int]] | None,
+    phases: Phases | None = None,
 ) -> tuple[IntArray, list[tuple[str, ...]]]:
     """The steps to record, and what to record at each of them: all names, or those whose own steps it is among."""
     if not isinstance(record_steps, Mapping):
-        steps = steps_to_record(n_steps, n_records, record_steps)
+        steps = steps_to_record(n_steps, n_records, record_steps, phases)
         return steps, [tuple(names)] * len(steps)
     if not names or set(record_steps) != set(names):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Hypothesis strategies shared by all tests: problems of every kind at a point, and sampling schemes.
+"""Hypothesis strategies: problems of every kind, points, and sampling schemes.
 
 Entries are quarters of small integers, so that duplicates, zeros, ties and exact cancellation come up by themselves and
 a failing example can be read. Corners then make the rest happen on purpose, and scales go to 1e±150 for entries of the
@@ -7,14 +7,19 @@ inputs (1e±300 for Hessians), which every double-precision square still survive
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
+
+try:
+    from hypothesis import strategies as st
+    from hypothesis.extra import numpy as hnp
+except ImportError as error:
+    raise ImportError("esssim.testing.strategies needs hypothesis: pip install hypothesis") from error
 
 import esssim as es
-from tests.battery import Case
+from esssim._validate import FloatArray
+from esssim.testing.case import Case
 
 KINDS = ("quadratic", "linear regression", "product", "difference 2", "difference 3", "difference 4", "difference 5")
 CORNERS = (
@@ -31,12 +36,12 @@ SCALES = (1.0, 1.0, 1e150, 1e-150)
 quarters = st.integers(-8, 8).map(lambda k: k / 4)
 
 
-def arrays(shape: tuple[int, ...]) -> st.SearchStrategy[np.ndarray]:
+def arrays(shape: tuple[int, ...]) -> st.SearchStrategy[FloatArray]:
     return hnp.arrays(np.float64, shape, elements=quarters)
 
 
 @st.composite
-def rows(draw: Any, n: int, d: int, corner: str) -> np.ndarray:
+def rows(draw: Any, n: int, d: int, corner: str) -> FloatArray:
     """Inputs (n, d) with the corner applied."""
     inputs = draw(arrays((n, d)))
     if corner == "duplicated samples":
@@ -65,7 +70,7 @@ def cases(draw: Any, kinds: tuple[str, ...] = KINDS, max_samples: int = 5, max_w
     targets = draw(arrays((n,))) * scale
     interpolates = draw(st.integers(0, 4)) == 0
 
-    def build(y: np.ndarray) -> Any:
+    def build(y: FloatArray) -> Any:
         if kind == "linear regression":
             return es.LinearRegression(inputs, y)
         if kind == "product":
@@ -103,7 +108,54 @@ def samplings(draw: Any, n_samples: int) -> es.Sampling:
     return draw(st.sampled_from((es.WithoutReplacement, es.WithReplacement, es.Reshuffled)))(b)
 
 
+def problems(**how: Any) -> st.SearchStrategy[es.Problem]:
+    """The problems of `cases`."""
+    return cases(**how).map(lambda case: case.problem)
+
+
+def points(problem: es.Problem) -> st.SearchStrategy[FloatArray]:
+    """A theta (p,) for a problem: quarters of small integers, or zero."""
+    return arrays((problem.n_params,)) | st.just(np.zeros(problem.n_params))
+
+
 @st.composite
-def sampled_cases(draw: Any, **how: Any) -> tuple[Case, es.Sampling]:
+def generic_cases(draw: Any, max_samples: int = 5, max_width: int = 3) -> Case:
+    """Normal numbers: what is an exact zero in `cases` is rounding here."""
+    kind, rng = draw(st.sampled_from(KINDS[:4])), np.random.default_rng(draw(st.integers(0, 10**6)))
+    n, d = draw(st.integers(1, max_samples)), draw(st.integers(1, max_width))
+    if kind == "quadratic":
+        matrices = rng.standard_normal((n, d, d))
+        signs = draw(st.booleans())
+        matrices = matrices + matrices.transpose(0, 2, 1) if signs else matrices @ matrices.transpose(0, 2, 1)
+        return Case(es.Quadratic(matrices, rng.standard_normal((n, d))), rng.standard_normal(d))
+    inputs, targets = rng.standard_normal((n, d)), rng.standard_normal(n)
+    if kind == "linear regression":
+        return Case(es.LinearRegression(inputs, targets), rng.standard_normal(d))
+    form: Literal["product", "difference"] = "product" if kind == "product" else "difference"
+    return Case(es.DiagonalLinearNetwork(inputs, targets, form=form), rng.standard_normal(2 * d))
+
+
+@st.composite
+def diagonal_cases(draw: st.DrawFn, max_samples: int = 5, max_width: int = 3) -> Case:
+    """Quadratics with diagonal Hessians of −1, 0 and 1: the top of a batch changes its axis with the batch."""
+    n, p = draw(st.integers(3, max_samples)), draw(st.integers(1, max_width))
+    entries = draw(hnp.arrays(np.float64, (n, p), elements=st.sampled_from((0.0, 1.0, -1.0)), fill=st.nothing()))
+    return Case(es.Quadratic(entries[:, :, None] * np.eye(p), np.zeros((n, p))), np.zeros(p))
+
+
+@st.composite
+def with_scheme(draw: st.DrawFn, problems: st.SearchStrategy[Case]) -> tuple[Case, es.Sampling]:
+    """Cases of one strategy with a scheme each, inside of 1 < b < n as often as at the ends."""
+    case = draw(problems)
+    n = case.problem.n_samples
+    inside = st.sampled_from((es.WithoutReplacement, es.WithReplacement)).flatmap(
+        lambda scheme: st.integers(2, n - 1).map(scheme) if n > 2 else st.just(scheme(n))
+    )
+    return case, draw(inside | samplings(n))
+
+
+@st.composite
+def sampled_cases(draw: st.DrawFn, /, **how: Any) -> tuple[Case, es.Sampling]:
+    """A case and a scheme for it."""
     case = draw(cases(**how))
     return case, draw(samplings(case.problem.n_samples))

@@ -1,0 +1,81 @@
+"""`@claim`: a claim is declared above the function that decides it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, is_dataclass
+from typing import Any, TypeVar
+
+from esssim.claims.model import REGISTRY, Cell, Claim, Measurement, Predicted, Registry
+from esssim.papers import Paper, Source
+
+Setting = Mapping[str, Any]
+Decides = TypeVar("Decides", bound=Callable[..., Measurement])
+# A value, or what gives it for one setting.
+Text = str | Callable[..., str]
+
+
+def claim(
+    *,
+    id: Text,
+    states: Text,
+    source: Source | Paper | Callable[..., Source | Paper],
+    source_predicts: Text,
+    we_predict: Predicted | Callable[..., Predicted],
+    method: Text,
+    tolerance: float | Callable[..., float | None] | None = None,
+    over: Iterable[Setting] | None = None,
+    where: Text = "",
+    cell: Callable[..., Cell] | None = None,
+    quick: bool | Callable[..., bool] = True,
+    extra: str | None = None,
+    registry: Registry | None = None,
+) -> Callable[[Decides], Decides]:
+    """Register a claim, or one for each setting of `over`, decided by the function below: f(*, quick, **setting).
+
+    id, states, source_predicts, method, where: text in which {name} stands for a value of the setting (where `over` is
+    given), or a function of the setting, as all other fields may be. states: the sentence; where: its setting in words,
+    which end it in brackets. we_predict: what we expect, stated before the run. cell: the place of a level in the
+    tables. quick: whether a short run can decide it; extra: the optional part of the package that it needs. registry:
+    the one that `esssim verify` measures by default. Raises ValueError when an id is taken.
+    """
+    chosen = REGISTRY if registry is None else registry
+
+    def register(function: Decides) -> Decides:
+        for setting in [{}] if over is None else over:
+
+            def of(field: Any, setting: Setting = setting) -> Any:
+                if callable(field):
+                    return field(**setting)
+                return field.format(**setting) if isinstance(field, str) and over is not None else field
+
+            def measure(quick: bool, setting: Setting = setting) -> Measurement:
+                return function(quick=quick, **setting)
+
+            chosen.add(
+                Claim(
+                    id=of(id),
+                    sentence=of(states),
+                    where=of(where),
+                    source=of(source),
+                    source_predicts=of(source_predicts),
+                    we_predict=of(we_predict),
+                    method=of(method),
+                    tolerance=of(tolerance),
+                    measure=measure,
+                    in_quick=of(quick),
+                    extra=extra,
+                    setting={name: _plain(value) for name, value in setting.items()},
+                    cell=None if cell is None else of(cell),
+                )
+            )
+        return function
+
+    return register
+
+
+def _plain(value: Any) -> Any:
+    """A value of a setting as JSON takes it."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {name: _plain(part) for name, part in asdict(value).items()}
+    return [_plain(part) for part in value] if isinstance(value, tuple | list) else value

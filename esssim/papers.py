@@ -1,0 +1,151 @@
+"""The papers whose claims are tested: how they are named, and their BibTeX; and how to cite esssim itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ESSSIM_BIBTEX = """@software{esssim,
+  title   = {esssim: the edge of stochastic stability simulator},
+  author  = {{The esssim authors}},
+  version = {%s},
+  year    = {2026},
+  license = {MIT}
+}"""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a claim comes from, in words, and the papers that these words refer to."""
+
+    words: str
+    papers: tuple[Paper, ...] = ()
+
+    def __str__(self) -> str:
+        return self.words
+
+
+@dataclass(frozen=True)
+class Paper:
+    """One paper, in one version: its BibTeX key and entry, its authors, and where it appeared."""
+
+    key: str
+    authors: str
+    where: str
+    bibtex: str
+
+    def __str__(self) -> str:
+        return f"{self.authors}, {self.where}"
+
+    @property
+    def papers(self) -> tuple[Paper, ...]:
+        """The paper itself: a paper is a source like any other."""
+        return (self,)
+
+
+def ours(words: str = "", *papers: Paper) -> Source:
+    """A claim of esssim itself, where it says something about papers with `words` that name them."""
+    return Source("esssim" + (f", {words}" if words else ""), papers)
+
+
+def bibtex(sources: tuple[Source | Paper, ...]) -> list[str]:
+    """The entries to cite for claims from these sources: esssim, then each paper once."""
+    from esssim import __version__
+
+    papers = dict.fromkeys(paper.bibtex for source in sources for paper in source.papers)
+    return [ESSSIM_BIBTEX % __version__, *papers]
+
+
+COHEN = Paper(
+    "cohen2021gradient", "Cohen, Kaur, Li, Kolter & Talwalkar", "ICLR 2021, arXiv 2103.00065",
+    """@inproceedings{cohen2021gradient,
+  title     = {Gradient Descent on Neural Networks Typically Occurs at the Edge of Stability},
+  author    = {Cohen, Jeremy M. and Kaur, Simran and Li, Yuanzhi and Kolter, J. Zico and Talwalkar, Ameet},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2021},
+  note      = {arXiv:2103.00065}
+}""",
+)  # fmt: skip
+ANDREYEV_V1 = Paper(
+    "andreyev2024edge", "Andreyev & Beneventano", "arXiv 2412.20553 v1",
+    """@misc{andreyev2024edge,
+  title         = {Edge of Stochastic Stability: Revisiting the Edge of Stability for {SGD}},
+  author        = {Andreyev, Arseniy and Beneventano, Pierfrancesco},
+  year          = {2024},
+  eprint        = {2412.20553},
+  archiveprefix = {arXiv},
+  primaryclass  = {cs.LG}
+}""",
+)  # fmt: skip
+ANDREYEV_V3 = Paper(
+    "andreyev2024edge", "Andreyev & Beneventano", "arXiv 2412.20553 v3",
+    ANDREYEV_V1.bibtex,
+)  # fmt: skip
+MOMENTUM = Paper(
+    "andreyev2026momentum", "Andreyev et al.", "arXiv 2604.14108",
+    """@misc{andreyev2026momentum,
+  title         = {Momentum Further Constrains Sharpness at the Edge of Stochastic Stability},
+  author        = {Andreyev, Arseniy and Ananthkumar, Advikar and Walden, Marc and Poggio, Tomaso and
+                   Beneventano, Pierfrancesco},
+  year          = {2026},
+  eprint        = {2604.14108},
+  archiveprefix = {arXiv},
+  primaryclass  = {cs.LG}
+}""",
+)  # fmt: skip
+MULAYOFF = Paper(
+    "mulayoff2024exact", "Mulayoff & Michaeli", "COLT 2024, arXiv 2306.07850",
+    """@inproceedings{mulayoff2024exact,
+  title     = {Exact Mean Square Linear Stability Analysis for {SGD}},
+  author    = {Mulayoff, Rotem and Michaeli, Tomer},
+  booktitle = {Proceedings of Thirty Seventh Conference on Learning Theory},
+  series    = {Proceedings of Machine Learning Research},
+  volume    = {247},
+  pages     = {3915--3969},
+  year      = {2024},
+  note      = {arXiv:2306.07850}
+}""",
+)  # fmt: skip
+LEE_JANG = Paper(
+    "lee2023new", "Lee & Jang", "ICLR 2023",
+    """@inproceedings{lee2023new,
+  title     = {A New Characterization of the Edge of Stability Based on a Sharpness Measure Aware of Batch Gradient
+               Distribution},
+  author    = {Lee, Sungyoon and Jang, Cheongjae},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2023}
+}""",
+)  # fmt: skip
+AGARWALA = Paper(
+    "agarwala2024high", "Agarwala & Pennington", "arXiv 2404.19261",
+    """@misc{agarwala2024high,
+  title         = {High Dimensional Analysis Reveals Conservative Sharpening and a Stochastic Edge of Stability},
+  author        = {Agarwala, Atish and Pennington, Jeffrey},
+  year          = {2024},
+  eprint        = {2404.19261},
+  archiveprefix = {arXiv},
+  primaryclass  = {cs.LG}
+}""",
+)  # fmt: skip
+LIAO = Paper(
+    "liao2026sgd", "Liao, Kolomvaki & Kyrillidis", "arXiv 2604.21016",
+    """@misc{liao2026sgd,
+  title         = {{SGD} at the Edge of Stability: The Stochastic Sharpness Gap},
+  author        = {Liao, Fangshuo and Kolomvaki, Afroditi and Kyrillidis, Anastasios},
+  year          = {2026},
+  eprint        = {2604.21016},
+  archiveprefix = {arXiv},
+  primaryclass  = {cs.LG}
+}""",
+)  # fmt: skip
+GRANZIOL = Paper(
+    "granziol2022learning", "Granziol, Zohren & Roberts", "JMLR 2022, arXiv 2006.09092",
+    """@article{granziol2022learning,
+  title   = {Learning Rates as a Function of Batch Size: A Random Matrix Theory Approach to Neural Network Training},
+  author  = {Granziol, Diego and Zohren, Stefan and Roberts, Stephen},
+  journal = {Journal of Machine Learning Research},
+  year    = {2022},
+  note    = {arXiv:2006.09092}
+}""",
+)  # fmt: skip
+OURS = ours()
+PAPERS = (COHEN, ANDREYEV_V1, ANDREYEV_V3, MOMENTUM, MULAYOFF, LEE_JANG, AGARWALA, LIAO, GRANZIOL)
