@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from esssim import _validate
+from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.bridge.curvature import perceptron_at
 from esssim.bridge.problem import TorchProblem
@@ -28,6 +29,7 @@ ITERATIONS, ITERATIONS_OF_MANY, MANY = 4, 2, 32
 TOLERANCE = 1e-3
 
 
+@one_blas_thread()
 def leading_mean_square_sharpness(
     problem: TorchProblem, theta: FloatArray, sampling: Sampling, *, rank: int = RANK
 ) -> float:
@@ -70,7 +72,7 @@ def _top_of_pencil(blocks: FloatArray, c: float) -> float:
         second = (1 - c) * values[:, None] * matrix * values + c * curvature.mean_conjugation(matrix)
         return np.asarray(weight * second).ravel()
 
-    top = lanczos_from(np.eye(r).ravel(), symmetrised, TOLERANCE)
+    top = lanczos_from(np.eye(r).ravel(), symmetrised, TOLERANCE, inside=True)
     return float(top @ symmetrised(top))
 
 

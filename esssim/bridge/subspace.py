@@ -9,6 +9,7 @@ import numpy.typing as npt
 import scipy.linalg
 
 from esssim import _validate
+from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.bridge.problem import TorchProblem
 from esssim.problems import BlockCurvature, LowRankCurvature
@@ -33,6 +34,7 @@ class SubspaceSharpness(NamedTuple):
     complete: bool
 
 
+@one_blas_thread()
 def mean_square_sharpness_in_subspace(
     problem: TorchProblem,
     theta: npt.ArrayLike,

@@ -8,6 +8,7 @@ import numpy as np
 
 from esssim._validate import FloatArray, IntArray
 from esssim.problems.operators import OperatorCurvature
+from esssim.spectra.lanczos import mixed
 
 # A basis of so many vectors is restarted from its best Ritz vectors, which are kept.
 LARGEST_BASIS = 96
@@ -52,7 +53,7 @@ def lanczos_top_pairs(
     m, p = len(batches), curvature.n_params
     found = TopPairs(np.empty(m), np.empty((m, p)), np.empty(m))
     active = np.arange(m)
-    run = _Lanczos(curvature, batches, _first_vectors(curvature.start if start is None else start, m, p, seed))
+    run = _Lanczos(curvature, batches, _first_vectors(curvature.start if start is None else start, m, p, limit, seed))
     while len(active):
         run.extend()
         values, vectors, estimates = run.top()
@@ -203,11 +204,9 @@ def _direction_beside(basis: FloatArray) -> FloatArray:
     return vector
 
 
-def _first_vectors(start: FloatArray | None, m: int, p: int, seed: int) -> FloatArray:
+def _first_vectors(start: FloatArray | None, m: int, p: int, tolerance: float, seed: int) -> FloatArray:
     random = np.random.default_rng(seed).standard_normal(p)
-    random /= np.linalg.norm(random)
     if start is None:
-        return np.tile(random, (m, 1))
-    norms = np.linalg.norm(start, axis=-1, keepdims=True)
-    mixed = np.broadcast_to(start / np.where(norms > 0, norms, 1.0) + 1e-3 * random, (m, p))
-    return np.asarray(mixed / np.linalg.norm(mixed, axis=1, keepdims=True))
+        return np.tile(random / np.linalg.norm(random), (m, 1))
+    first = mixed(start, random, tolerance)
+    return np.array(np.broadcast_to(first / np.linalg.norm(first, axis=-1, keepdims=True), (m, p)))
