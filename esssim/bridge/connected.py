@@ -84,7 +84,9 @@ def layers_of(problem: TorchProblem) -> list[Layer] | None:
 def is_own(problem: TorchProblem) -> bool:
     """Whether no method is somebody else's, by a subclass or on the instance."""
     kind = type(problem)
-    return kind.__module__ == "esssim.bridge.problem" and not any(hasattr(kind, name) for name in vars(problem))
+    return kind.__module__ == "esssim.bridge.problem" and not any(
+        callable(getattr(kind, name, None)) for name in vars(problem)
+    )
 
 
 def _flat(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:

@@ -128,7 +128,7 @@ class TorchProblem(Problem):
     def _squared(self) -> FloatArray:
         """The targets and, where they are finite, the outputs at θ₀: what a squared loss squares."""
         with torch.no_grad():
-            outputs = self.module(self._x).numpy().astype(np.float64)
+            outputs = self._functional.outputs(self._tensor(self.theta0), self._x).numpy().astype(np.float64)
         return np.append(self.targets, outputs[np.isfinite(outputs)])
 
     def _targets(self, targets: npt.ArrayLike | Tensor) -> npt.NDArray[Any]:
