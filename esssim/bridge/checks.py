@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from esssim import _validate
+from esssim._validate import FloatArray
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 # The smallest relative residual of an eigenvalue that rounding in the products allows.
@@ -73,6 +75,20 @@ def check_behaviour(module: nn.Module, inputs: Tensor) -> None:
             raise ValueError(
                 f"module must have a gradient for every parameter, but {name!r} does not reach the outputs"
             )
+
+
+def check_held(name: str, values: FloatArray, dtype: str, *, power: int = 1) -> None:
+    """ValueError where the largest of some numbers, or its square for power=2, leaves the range of a dtype."""
+    info = torch.finfo(DTYPES[dtype])
+    largest = float(np.abs(values).max(initial=0.0))
+    # Room for sums, and for what is a little smaller and counts as well.
+    low, high = 64 * info.tiny ** (1 / power), info.max ** (1 / power) / 128
+    if largest > 0 and not low <= largest <= high:
+        what = {1: "", 2: ", so that their squares can be held"}[power]
+        raise ValueError(
+            f"{name} must be between {low:.2g} and {high:.2g} in size with dtype={dtype!r}{what}, got {largest:.2g}; "
+            "give them in other units" + (" or use dtype='float64'" if dtype == "float32" else "")
+        )
 
 
 def check_tolerance(tolerance: float | None, dtype: str) -> float:

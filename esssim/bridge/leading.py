@@ -18,6 +18,7 @@ from esssim._validate import FloatArray
 from esssim.bridge.curvature import perceptron_at
 from esssim.bridge.problem import TorchProblem
 from esssim.problems import BlockCurvature
+from esssim.problems.curvature import power_of_two_near
 from esssim.sampling import Sampling, check_sampling
 from esssim.spectra import lanczos_from
 
@@ -27,6 +28,8 @@ OVERSAMPLING = 8
 ITERATIONS, ITERATIONS_OF_MANY, MANY = 4, 2, 32
 # Of the top of the pencil as a vector: the value, a Rayleigh quotient, has the square of it.
 TOLERANCE = 1e-3
+# Fourth powers of numbers between its inverse and it are far from the limits, in float32 too.
+ORDINARY = 2.0**20
 
 
 @one_blas_thread()
@@ -41,7 +44,7 @@ def leading_mean_square_sharpness(
     """
     check_sampling(sampling, problem.n_samples)
     r = min(_validate.integer("rank", rank, 1), problem.n_params)
-    forward, backward = _products(problem, problem.check_point(theta))
+    forward, backward, unit = _products(problem, problem.check_point(theta))
     generator = torch.Generator().manual_seed(0)
     size = min(r + OVERSAMPLING, problem.n_params)
     basis = torch.linalg.qr(torch.randn(problem.n_params, size, generator=generator, dtype=problem._kind))[0]
@@ -52,7 +55,7 @@ def leading_mean_square_sharpness(
     _, vectors = torch.linalg.eigh(rows.T @ rows)
     blocks = (compressed @ vectors[:, -r:]).numpy().astype(np.float64)
     c = sampling.variance_coefficient(problem.n_samples)
-    return _top_of_pencil(np.ascontiguousarray(blocks), c)
+    return _top_of_pencil(np.ascontiguousarray(blocks), c) * unit**2
 
 
 def _top_of_pencil(blocks: FloatArray, c: float) -> float:
@@ -79,8 +82,8 @@ def _top_of_pencil(blocks: FloatArray, c: float) -> float:
 Map = Callable[[Tensor], Tensor]
 
 
-def _products(problem: TorchProblem, theta: FloatArray) -> tuple[Map, Map]:
-    """(V (p, r) ↦ RᵢᵀJᵢV (n, c, r), and its transpose)."""
+def _products(problem: TorchProblem, theta: FloatArray) -> tuple[Map, Map, float]:
+    """(V (p, r) ↦ RᵢᵀJᵢV (n, c, r), and its transpose), both in a unit that keeps squares of them in range, and the unit."""
     perceptron = perceptron_at(problem, theta)
     if perceptron is None:
         outputs, along, back = _by_autograd(problem, torch.tensor(theta, dtype=problem._kind))
@@ -94,7 +97,12 @@ def _products(problem: TorchProblem, theta: FloatArray) -> tuple[Map, Map]:
     def backward(blocks: Tensor) -> Tensor:
         return back(blocks.transpose(1, 2) @ roots.transpose(1, 2)).T
 
-    return forward, backward
+    probe = torch.randn(problem.n_params, 1, generator=torch.Generator().manual_seed(1), dtype=problem._kind)
+    unit = power_of_two_near(forward(probe).numpy())
+    if not 1 / ORDINARY < unit < ORDINARY:
+        roots = roots / unit
+        return forward, backward, unit
+    return forward, backward, 1.0
 
 
 def _by_autograd(problem: TorchProblem, point: Tensor) -> tuple[Tensor, Map, Map]:

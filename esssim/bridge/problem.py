@@ -41,6 +41,9 @@ HESSIAN_NUMBERS = 5000**2
 # Attributes that follow from the others.
 DERIVED = {"_functional", "_kind", "_root", "_x", "_y", "loss_name"}
 
+# What a loss decides, and no two of which may disagree.
+DERIVED = ("gradient", "hessian", "hessian_products", "sample_gradients", "sample_hessians", "sample_losses")
+
 Loss = Literal["squared", "cross_entropy"] | losses.SampleLoss
 
 
@@ -73,6 +76,16 @@ class TorchProblem(Problem):
             return super().__new__(cls)
         return super().__new__(_ScalarTorchProblem if np.shape(targets)[1:] in ((), (1,)) else _MultiOutputTorchProblem)
 
+    def __init_subclass__(cls) -> None:
+        """ValueError for a subclass that changes some of the loss and its derivatives only: nothing else would see it."""
+        changed = [name for name in DERIVED if name in vars(cls)]
+        left = [name for name in DERIVED if getattr(cls, name) is getattr(TorchProblem, name)]
+        if changed and left:
+            raise ValueError(
+                f"{cls.__name__} overrides {', '.join(changed)}, but not {', '.join(left)}: override all of them, "
+                "so that the training loop and every statistic see the same loss, or none"
+            )
+
     def __init__(
         self,
         module: nn.Module,
@@ -96,12 +109,15 @@ class TorchProblem(Problem):
         self.inputs = _data("inputs", inputs)
         super().__init__(len(self.inputs), n_params)
         self.module = copy.deepcopy(module).to(self._kind)
+        checks.check_held("inputs", self.inputs, self.dtype)
         self._x = torch.as_tensor(self.inputs, dtype=self._kind)
         self.n_outputs = self._probe()
         self.loss_name, sample_loss, self._root = _loss(loss)
         self.targets = self._targets(targets)
         self._y = torch.as_tensor(self.targets, dtype=torch.int64 if self.loss_name == "cross_entropy" else self._kind)
         self._functional = Functional(self.module, sample_loss)
+        if self.loss_name == "squared":
+            checks.check_held("outputs and targets", self._squared(), self.dtype, power=2)
 
     def _probe(self) -> int:
         """The number of outputs; ValueError where the module does not run on the inputs or misbehaves."""
@@ -111,6 +127,12 @@ class TorchProblem(Problem):
         except (RuntimeError, TypeError, IndexError) as error:
             words = " ".join(str(error).split())
             raise ValueError(f"module must run on inputs of shape {tuple(self._x.shape)}, it says: {words}") from error
+
+    def _squared(self) -> FloatArray:
+        """The targets and, where they are finite, the outputs at θ₀: what a squared loss squares."""
+        with torch.no_grad():
+            outputs = self._functional.outputs(self._tensor(self.theta0), self._x).numpy().astype(np.float64)
+        return np.append(self.targets, outputs[np.isfinite(outputs)])
 
     def _targets(self, targets: npt.ArrayLike | Tensor) -> npt.NDArray[Any]:
         n, c = self.n_samples, self.n_outputs

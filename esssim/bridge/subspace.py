@@ -59,6 +59,8 @@ def mean_square_sharpness_in_subspace(
     _validate.real("tolerance", tolerance, above=0.0, below=1.0)
     _validate.integer("max_rank", max_rank, rank)
     curvature = problem.gauss_newton_curvature(point)
+    scale = curvature.scale()
+    curvature = curvature.scaled(scale)
     blocks = BlockCurvature(curvature.factors[:, None]) if isinstance(curvature, LowRankCurvature) else curvature
     assert isinstance(blocks, BlockCurvature)
     c = sampling.variance_coefficient(problem.n_samples)
@@ -70,7 +72,7 @@ def mean_square_sharpness_in_subspace(
         rank = min(rank, largest)
         basis = _top_subspace(blocks.rows(), rank, basis)
         ranks.append(rank)
-        values.append(top_of_pencil(blocks.in_basis(basis), c).value)
+        values.append(top_of_pencil(blocks.in_basis(basis), c).value * scale)
         increment = 1.0 - values[-2] / values[-1] if len(values) > 1 else np.inf
         complete = rank == largest
         if complete or increment <= tolerance:
