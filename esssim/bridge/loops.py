@@ -108,8 +108,7 @@ def _compiled(problem: TorchProblem, layout: Layout) -> Loop:
 
 def _general(problem: TorchProblem) -> Loop:
     """Reverse mode through the module as a function of θ."""
-    gradient = torch.func.grad(problem._functional.mean_loss)
-    kind = problem._x.dtype
+    gradient, kind = problem._functional.gradient, problem._kind
 
     def run(
         batches: IntArray, noise: FloatArray, theta: FloatArray, velocity: FloatArray, first: int, etas: FloatArray,
@@ -121,6 +120,7 @@ def _general(problem: TorchProblem) -> Loop:
                 targets = targets + torch.as_tensor(noise[m].reshape(targets.shape), dtype=kind)
             found = gradient(torch.as_tensor(theta, dtype=kind), problem._x[batch], targets).numpy().astype(np.float64)
             if not np.abs(found).max() <= DIVERGENCE_LIMIT:
+                problem.check_derivatives_at(torch.as_tensor(theta, dtype=kind), batch)
                 return first + m
             update(theta, velocity, found, float(etas[m]), momentum, False)
         return -1

@@ -21,6 +21,7 @@ from esssim._progress import Progress, shown
 from esssim._validate import FloatArray, IntArray
 from esssim.bridge.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from esssim.bridge.curvature import TorchCurvature
+from esssim.bridge.derivatives import NonFiniteDerivatives
 from esssim.bridge.leading import RANK
 from esssim.bridge.loops import Optimiser, Run
 from esssim.bridge.problem import TorchProblem
@@ -209,6 +210,8 @@ def _is_in_range(problem: TorchProblem, theta: FloatArray) -> bool:
         with np.errstate(all="ignore"):
             gradient = TorchCurvature(problem, theta).gradients(np.arange(problem.n_samples)[None])
             return bool(np.isfinite(problem.loss(theta)) and np.isfinite(gradient).all())
+    except NonFiniteDerivatives:
+        raise
     except ValueError:  # activations that are not finite
         return False
 
