@@ -110,6 +110,11 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "layers in a list": (lambda: built(unregistered, INPUTS), "a tensor of shape (4, 3) with requires_grad=True is none of its"),
     "no shapes yet": (lambda: built(nn.LazyLinear(1), INPUTS), "'weight' has none yet: call the module once"),
+    "no numbers yet": (lambda: built(nn.Linear(3, 1, device="meta"), INPUTS), "can be copied to the CPU, it says: Cannot copy"),
+    "a derivative that is cut off": (
+        lambda: built(two(lambda n, x: n.b(torch.tanh(n.a(x).detach() + n.a(x)))), INPUTS),
+        "its gradient differs from differences of the loss",
+    ),
     "all frozen": (lambda: built(nn.Linear(3, 1).requires_grad_(False), INPUTS), "all have requires_grad=False"),
     "nothing reaches the outputs": (
         lambda: built(Net(lambda n, x: x[:, :1], a=nn.Linear(3, 1)), INPUTS), "none of ['a.weight', 'a.bias'] does",

@@ -62,11 +62,10 @@ def check_module(module: Any) -> None:
 def own_copy(module: nn.Module, kind: torch.dtype) -> nn.Module:
     """A copy on the CPU in one precision, in which what is frozen is a buffer: its parameters are θ."""
     try:
-        own = copy.deepcopy(module)
+        own = copy.deepcopy(module).to(device="cpu", dtype=kind)
     except (RuntimeError, TypeError) as error:
         words = " ".join(str(error).split())
-        raise ValueError(f"module must be one that copy.deepcopy copies, it says: {words}") from error
-    own = own.to(device="cpu", dtype=kind)
+        raise ValueError(f"module must be one that can be copied to the CPU, it says: {words}") from error
     for layer in own.modules():
         for name, parameter in list(layer._parameters.items()):
             if parameter is not None and not parameter.requires_grad:

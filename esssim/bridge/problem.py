@@ -49,16 +49,15 @@ Dtype = Literal["float64", "float32"] | torch.dtype
 class TorchProblem(Problem):
     """ℓᵢ(θ) = ℓ(f(θ, xᵢ), yᵢ) for an `nn.Module` f of up to 10⁵ parameters, θ in `named_parameters` order.
 
-    loss: "squared", ½‖f − y‖²; "cross_entropy", −log softmax(f)_y; or ℓ(f, y), torch operations on one sample's outputs
-    (c,) and target, with one number (`F.mse_loss` divides by c: it is 2/c times "squared"). inputs: (n, ...), integers
-    where the module takes them; targets: (n, c), (n,) for one output, or class labels (n,). dtype: of the computation
-    in torch; results are float64. tolerance: the relative residual of eigenvalues found by iteration. check: whether
-    derivatives are compared with differences.
+    loss: "squared", ½‖f − y‖²; "cross_entropy", −log softmax(f)_y; or one number ℓ(f, y) by torch operations on a sample's
+    outputs (c,) and target (`F.mse_loss` divides by c: it is 2/c times "squared"). inputs: (n, ...), integers where the
+    module takes them; targets: (n, c), (n,) for one output, or class labels (n,). dtype: results are always float64.
+    tolerance: relative residual of eigenvalues found by iteration. check: compare derivatives with differences.
 
-    `module` is a copy; `theta0` (p,) its trained parameters, tied ones once; `notes` names the frozen and the unused.
-    Squared loss gives a `NonlinearLeastSquares` or `MultiOutputLeastSquares`. theta may be an array, a tensor, a module,
-    or a state dict. Raises ValueError for data that do not fit, modules that mix samples, draw at random, or have wrong
-    derivatives (docs/layers.md), and networks that are too large.
+    `module` is a copy; `theta0` (p,) its trained parameters, tied ones once; `notes` names frozen and unused ones. theta
+    may be an array, tensor, module or state dict. Squared loss gives a `NonlinearLeastSquares` or
+    `MultiOutputLeastSquares`. Raises ValueError for data that do not fit, networks that are too large, modules that mix
+    samples, draw at random, or have wrong derivatives (docs/layers.md).
     """
 
     def __new__(
