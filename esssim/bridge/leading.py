@@ -5,9 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,6 +13,7 @@ from esssim import _validate
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.bridge.curvature import perceptron_at
+from esssim.bridge.functional import Map
 from esssim.bridge.problem import TorchProblem
 from esssim.problems import BlockCurvature
 from esssim.problems.curvature import power_of_two_near
@@ -79,14 +77,12 @@ def _top_of_pencil(blocks: FloatArray, c: float) -> float:
     return float(top @ symmetrised(top))
 
 
-Map = Callable[[Tensor], Tensor]
-
-
 def _products(problem: TorchProblem, theta: FloatArray) -> tuple[Map, Map, float]:
     """(V (p, r) ↦ RᵢᵀJᵢV (n, c, r), and its transpose), both in a unit that keeps squares of them in range, and the unit."""
     perceptron = perceptron_at(problem, theta)
     if perceptron is None:
-        outputs, along, back = _by_autograd(problem, torch.tensor(theta, dtype=problem._kind))
+        problem.check_derivatives_at(torch.tensor(theta, dtype=problem._kind), torch.arange(problem.n_samples))
+        outputs, along, back = problem._functional.linearised(torch.tensor(theta, dtype=problem._kind), problem._x)
     else:
         outputs, along, back = perceptron.outputs, perceptron.along, perceptron.back
     roots = problem._root(outputs, problem._y)
@@ -103,18 +99,3 @@ def _products(problem: TorchProblem, theta: FloatArray) -> tuple[Map, Map, float
         roots = roots / unit
         return forward, backward, unit
     return forward, backward, 1.0
-
-
-def _by_autograd(problem: TorchProblem, point: Tensor) -> tuple[Tensor, Map, Map]:
-    """f (n, c), and (r, p) ↦ Jv (n, r, c) and (n, r, c) ↦ Jᵀu (r, p) of any module."""
-
-    def model(theta: Tensor) -> Tensor:
-        return problem._functional.outputs(theta, problem._x)
-
-    found: Any = torch.func.vjp(model, point)
-    outputs, transposed = found
-    # u ↦ Jᵀu is linear, so that its own transpose is v ↦ Jv: reverse mode alone, which every layer has.
-    twice: Any = torch.func.vjp(lambda covector: transposed(covector)[0], torch.zeros_like(outputs))
-    along = torch.func.vmap(lambda direction: twice[1](direction)[0], out_dims=1)
-    back = torch.func.vmap(lambda covector: transposed(covector)[0], in_dims=1)
-    return outputs.detach(), lambda v: along(v).detach(), lambda u: back(u).detach()

@@ -121,7 +121,7 @@ def _compiled(problem: TorchProblem, layers: list[Layer]) -> Loop:
 
 def _general(problem: TorchProblem) -> Loop:
     """Step by step with any module."""
-    gradient = _reverse_mode(problem) if is_own(problem) else _own_gradient(problem)
+    gradient, kind = _reverse_mode(problem) if is_own(problem) else _own_gradient(problem), problem._kind
 
     def run(
         batches: IntArray, noise: FloatArray, theta: FloatArray, velocity: FloatArray, first: int, etas: FloatArray,
@@ -130,6 +130,7 @@ def _general(problem: TorchProblem) -> Loop:
         for m, batch in enumerate(batches):
             found = gradient(theta, batch, noise[m] if len(noise) else None)
             if not np.abs(found).max() <= DIVERGENCE_LIMIT:
+                problem.check_derivatives_at(torch.as_tensor(theta, dtype=kind), torch.as_tensor(batch))
                 return first + m
             update(theta, velocity, found, float(etas[m]), momentum, False)
         return -1

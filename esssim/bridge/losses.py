@@ -49,14 +49,22 @@ def cross_entropy_root(outputs: Tensor, targets: Tensor) -> Tensor:
     return q[:, :, None] * basis
 
 
-def numerical_root(loss: SampleLoss) -> Callable[[Tensor, Tensor], Tensor]:
-    """RᵢRᵢᵀ = ∇²_f ℓᵢ of any loss that is convex in the outputs: (n, c) -> (n, c, c)."""
+def numerical_root(loss: SampleLoss, *, one_by_one: bool = False) -> Callable[[Tensor, Tensor], Tensor]:
+    """RᵢRᵢᵀ = ∇²_f ℓᵢ of any loss that is convex in the outputs: (n, c) -> (n, c, c); one_by_one: without vmap."""
+
+    def of_one(pair: tuple[Tensor, Tensor]) -> Any:
+        return torch.autograd.functional.hessian(lambda f: loss(f, pair[1]), pair[0])  # type: ignore[no-untyped-call]
 
     def root(outputs: Tensor, targets: Tensor) -> Tensor:
-        hessians: Any = torch.func.vmap(torch.func.jacrev(torch.func.grad(loss)))(outputs, targets)
+        hessians: Any = (
+            torch.stack(list(map(of_one, zip(outputs, targets, strict=True))))
+            if one_by_one
+            else torch.func.vmap(torch.func.jacrev(torch.func.grad(loss)))(outputs, targets)
+        )
         values, vectors = torch.linalg.eigh(hessians)
         scale = values.abs().amax(dim=-1, keepdim=True)
-        if bool((values < -1e-10 * scale).any()):
+        rounding = max(1e-10, 1e2 * torch.finfo(values.dtype).eps)
+        if bool((values < -rounding * scale).any()):
             raise ValueError(
                 "loss must be convex in the outputs for Gauss–Newton matrices, "
                 f"its Hessian there has the eigenvalue {float(values.min()):.3g}"
