@@ -7,9 +7,9 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from esssim import _validate, claims, plots
+from esssim import _validate, claims
 
-from . import cache, style
+# Pictures and numbers are imported where they are made: a name that is wrong is said at once.
 
 # In the order of the gallery.
 FIGURES = {
@@ -43,6 +43,10 @@ def check(
 ) -> tuple[ModuleType, tuple[str, ...]]:
     """The script of a figure and the formats to write. Raises ValueError as `build`, before anything is computed."""
     _validate.choice("figure", name, tuple(FIGURES))
+    from esssim import plots
+
+    from . import style
+
     _validate.choice("width", width, plots.NAMES)
     script = import_module(f".{name}", __package__)
     absent = missing(name)
@@ -57,7 +61,7 @@ def build(
     name: str,
     out: Path,
     *,
-    width: str = plots.DEFAULT,
+    width: str = "icml2",
     formats: Sequence[str] = (),
     quick: bool = False,
     usetex: bool = False,
@@ -71,6 +75,10 @@ def build(
     and for a figure of torch networks where PyTorch is not installed.
     """
     script, chosen = check(name, width, formats, usetex)
+    from esssim import plots
+
+    from . import cache, style
+
     page = plots.page(width)
     configuration = script.configure(quick)
     rows = cache.rows(script, name, configuration, tell)

@@ -20,7 +20,10 @@ def folder() -> Path:
     named = os.environ.get("ESSSIM_CACHE")
     if named:
         return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "esssim"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "esssim"
+    except RuntimeError:  # a user without a home: nothing is kept
+        return Path(os.devnull) / "esssim"
 
 
 def rows(script: ModuleType, name: str, configuration: Mapping[str, object], tell: Callable[[str], None]) -> list[Row]:

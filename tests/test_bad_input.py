@@ -387,7 +387,7 @@ BAD_CALLS = [
     Bad("verify: unknown", lambda: es.claims.verify(["mean-square-edg"]), re.compile(r"claim must be one of 'minibs-at-least-sharpness', .*, … \(\d+ names\), got 'mean-square-edg'; did you mean 'mean-square-edge'\?")),
     Bad("verify: a string for a list", lambda: es.claims.verify("imbalance"), "names must be a list of claim ids or families, got the string 'imbalance'"),
     Bad("Registry: an id twice", registered_twice, "claim id must be new, 'a/b' is registered already"),
-    Bad("Claim: expectation", lambda: claim("a/b", "hold"), "expected must be one of 'holds', 'refuted', 'open', got 'hold'; did you mean 'holds'?"),
+    Bad("Claim: expectation", lambda: claim("a/b", "hold"), "verdict must be one of 'holds', 'refuted', 'open', got 'hold'; did you mean 'holds'?"),
     Bad("Measurement: verdict", lambda: Measurement("true", ""), "verdict must be one of 'holds', 'refuted', 'inconclusive', 'skipped', got 'true'"),
     # Measure
     Bad("measure_table: an array", lambda: measure.measure_table(INPUTS[:1]), "table must be a Data such as data.load returns, got array([[-4., -3.]])"),
@@ -518,9 +518,9 @@ BAD_LINES: list[tuple[str, str | re.Pattern[str]]] = [
     ("measure good.csv --target why", "target must be a column of good.csv: 'x', 'y'; got 'why'"),
     ("measure good.csv --target yy", "target must be a column of good.csv: 'x', 'y'; got 'yy'; did you mean 'y'?"),
     ("measure diabetes --target bmj", re.compile(r"target must be one of 'target', 'age', .*, got 'bmj'; did you mean 'bmi'\?")),
-    ("measure good.csv --target y --batch-size 0", "batch_size must be between 1 and n_samples = 3, got 0"),
+    ("measure good.csv --target y --batch-size 0", "batch_size must be an integer of at least 1, got 0"),
     ("measure good.csv --target y --batch-size 4", "batch_size must be between 1 and n_samples = 3, got 4"),
-    ("measure good.csv --target y --batch-size 1 --batch-size -1", "batch_size must be between 1 and n_samples = 3, got -1"),
+    ("measure good.csv --target y --batch-size 1 --batch-size -1", "batch_size must be an integer of at least 1, got -1"),
     ("measure good.csv --target y --batch-size two", re.compile("Invalid value for '--batch-size': .*")),
     ("measure good.csv --target y --batch-size nan", re.compile("Invalid value for '--batch-size': .*")),
     ("measure good.csv --target y --batches 1", "batches must be an integer of at least 2, got 1"),
@@ -583,4 +583,4 @@ def test_verdicts_that_cannot_be_written(
     assert (code, out) == (2, "")
     assert error.splitlines()[-1] == "error: " + out_is_no_folder("results", "File exists")
     assert "Traceback" not in error
-    assert [path.name for path in (tmp_path / "results").iterdir()] == ["claims"]
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {"claims", "verdicts.jsonl"}

@@ -19,7 +19,8 @@ from tests.conftest import Run
 
 torch = pytest.importorskip("torch", reason="the bridge needs PyTorch")
 
-from esssim.bridge import Piecewise, TorchProblem, data, mlp, networks, train  # noqa: E402
+from esssim.bridge import Piecewise, TorchProblem, data, mlp, train  # noqa: E402
+from esssim.bridge.connected import Layer, layers_of  # noqa: E402
 from esssim.bridge.curvature import perceptron_at  # noqa: E402
 from esssim.bridge.leading import leading_mean_square_sharpness  # noqa: E402
 from esssim.bridge.recording import RATIOS, sampled_ratios  # noqa: E402
@@ -37,7 +38,7 @@ def by_autograd(
     problem: TorchProblem, batches: np.ndarray, etas: np.ndarray, momentum: float = 0.0, noise: np.ndarray | None = None
 ) -> np.ndarray:
     """The same steps, as one would write them in torch."""
-    module = mlp(*_widths(problem), activation=networks.layout_of(problem.module).activation)  # type: ignore[union-attr]
+    module = mlp(*_widths(problem), activation=_layers(problem)[0].activation or "tanh")
     torch.nn.utils.vector_to_parameters(torch.tensor(problem.theta0), module.parameters())
     optimiser = torch.optim.SGD(module.parameters(), lr=1.0, momentum=momentum)
     inputs, targets = torch.tensor(problem.inputs), torch.tensor(problem.targets)
@@ -55,10 +56,15 @@ def by_autograd(
     return torch.nn.utils.parameters_to_vector(module.parameters()).detach().numpy()
 
 
+def _layers(problem: TorchProblem) -> list[Layer]:
+    layers = layers_of(problem)
+    assert layers is not None
+    return layers
+
+
 def _widths(problem: TorchProblem) -> tuple[int, list[int], int]:
-    layout = networks.layout_of(problem.module)
-    assert layout is not None
-    return layout.widths[0], list(layout.widths[1:-1]), layout.widths[-1]
+    layers = _layers(problem)
+    return layers[0].d_in, [layer.d_out for layer in layers[:-1]], layers[-1].d_out
 
 
 def batches_of(sampling: Sampling, n: int, steps: int, seed: int) -> np.ndarray:
@@ -126,7 +132,7 @@ class TestSteps:
 
         plain = network_problem("gelu")
         other = TorchProblem(Wrapped(plain.module), plain.inputs, plain.targets)
-        assert networks.layout_of(other.module) is None
+        assert layers_of(other) is None
         for options in ({}, {"label_noise": 0.3, "momentum": 0.5}):
             assert np.abs(final_theta(plain, **options) - final_theta(other, **options)).max() < 1e-13
 
@@ -333,14 +339,6 @@ class TestNetworks:
         found = mlp(3, (4,), 2, gain=0.5, seed=7)
         assert torch.equal(found[0].weight, 0.5 * plain.weight)
         assert torch.equal(torch.random.get_rng_state(), before)
-
-    def test_layouts_are_recognised_and_others_are_not(self) -> None:
-        assert networks.layout_of(mlp(3, (4, 5), 2, activation="gelu")) == networks.Layout((3, 4, 5, 2), "gelu")
-        linear = torch.nn.Linear
-        mixed = torch.nn.Sequential(linear(3, 4), torch.nn.Tanh(), linear(4, 4), torch.nn.ReLU(), linear(4, 1))
-        approximate = torch.nn.Sequential(linear(3, 4), torch.nn.GELU(approximate="tanh"), linear(4, 1))
-        for module in (mixed, approximate, torch.nn.Sequential(linear(3, 4, bias=False)), linear(3, 1)):
-            assert networks.layout_of(module) is None
 
     def test_data(self) -> None:
         digits = data.classes("digits", 50)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,12 +19,26 @@ from rich.console import Console
 
 import esssim as es
 from esssim import claims
-from esssim.claims import Claim, Measurement
+from esssim.claims import Claim, Measurement, index
 from esssim.claims.model import Expectation
+from esssim.claims.names import SYNONYMS, matching
+from esssim.cli.measure import SIZES
+from esssim.data.tables import BUNDLED
 from esssim.papers import PAPERS
+from esssim.report import published
 from esssim.report.terminal import verdict_table
 from tests.conftest import Run
-from tests.fake_claims import AS_PREDICTED, CONTRADICTION, UNDECIDED, UNDECIDED_OPEN, bare, claim, registry, verdicts
+from tests.fake_claims import (
+    AS_PREDICTED,
+    CONTRADICTION,
+    UNDECIDED,
+    UNDECIDED_OPEN,
+    bare,
+    claim,
+    level,
+    registry,
+    verdicts,
+)
 
 ENTRY = {"id", "statement", "source", "expected", "verdict", "measured", "interval", "n_effective", "seconds"}
 
@@ -68,8 +83,9 @@ class TestVerify:
         assert "no verdict: 31 effective samples" in out
         assert "1.22 … 1.26" in out
         assert "6 claims in " in out.splitlines()[-1]
-        assert err.splitlines()[0] == "[1/6] settles/table-a/b=1 ..."
-        assert len(err.splitlines()) == 12
+        assert err.splitlines()[0] == "6 claims, about 30 s (as timed on two cores)"
+        assert err.splitlines()[1] == "[1/6] settles/table-a/b=1 ..."
+        assert len(err.splitlines()) == 13
 
     def test_a_narrow_terminal_keeps_the_words(self) -> None:
         text = io.StringIO()
@@ -185,13 +201,13 @@ class TestVerify:
         fake(*AS_PREDICTED[:2], bare("a/b", "holds", work))
         code, out, err = run("verify", "--out", tmp_path)
         assert (code, out) == (130, "")
-        assert err.splitlines()[-1] == f"interrupted: 2 of 3 claims are in {tmp_path}"
+        assert err.splitlines()[-1] == f"interrupted: 2 of 3 claims are in {tmp_path}; --resume goes on"
         entries = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["claims"]
         assert [entry["id"] for entry in entries] == [item.id for item in AS_PREDICTED[:2]]
 
     def test_nothing_to_verify(self, run: Run, fake: Callable[..., None]) -> None:
         fake(claim("a/b", "holds", Measurement("holds", ""), in_quick=False))
-        assert run("verify", "--quick") == (2, "", "error: there is no claim to verify\n")
+        assert run("verify", "--quick") == (2, "", "error: there is no claim to verify; without --quick there is\n")
 
     def test_a_real_claim(self, run: Run, tmp_path: Path) -> None:
         code, out, _ = run("verify", "minibs-at-least-sharpness", "--quick", "--json", "--out", tmp_path)
@@ -289,3 +305,221 @@ class TestProgram:
             process.stdout.close()
             assert process.stderr.read() == ""
             assert process.wait(60) == 141
+
+
+class TestNames:
+    IDS = ("minibs-settles/table/b=1", "minibs-settles/table/b=16", "minibs-settles/table-2/b=1", "gap/minibs",
+           "batch-sharpness-settles/table/b=1", "batch-sharpness-parts-settles/table/b=1", "mean-square-edge",
+           "full-batch-sharpness-settles/table", "network-returns/x/ias", "network-ias-settles/y/b=1", "bias/z")  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("name", "found"),
+        [
+            ("minibs-settles/table/b=1", [0]),
+            ("minibs-settles/table", [0, 1]),
+            ("minibs-settles/table/", [0, 1]),
+            ("MiniBS-Settles", [0, 1, 2]),
+            ("MiniBS", [0, 1, 2, 3]),
+            ("minibatch_sharpness", [0, 1, 2, 3]),
+            ("Mini-Batch Sharpness", [0, 1, 2, 3]),
+            ("batch sharpness", [4]),
+            ("batch_sharpness_parts", [5]),
+            ("Q_b", [6]),
+            ("mean_square_sharpness", [6]),
+            ("mean-square-edge", [6]),
+            ("sharpness", [7]),
+            ("ias", [8, 9]),
+        ],
+    )
+    def test_a_beginning_or_a_statistic_is_enough(self, name: str, found: list[int]) -> None:
+        assert matching(name, self.IDS) == [self.IDS[k] for k in found]
+
+    @pytest.mark.parametrize(
+        ("name", "words"),
+        [
+            ("minibs-settles/tabl", "did you mean 'minibs-settles/table'?"),
+            ("minibs-settles/table/b", "did you mean 'minibs-settles/table"),
+            ("MiniBSS", "did you mean 'MiniBS'?"),
+            ("GNI", "none of which is about 'GNI'"),
+            ("", "got ''"),
+            ("/", "got '/'"),
+        ],
+    )
+    def test_others_are_refused_with_the_nearest(self, name: str, words: str) -> None:
+        with pytest.raises(ValueError, match="claim must be one of") as caught:
+            matching(name, self.IDS)
+        assert words in str(caught.value)
+
+    def test_every_synonym_finds_real_claims(self) -> None:
+        assert all(claims.registry.select([word]) for each in SYNONYMS for word in (each.key, *each.words))
+        found = [item.id for item in claims.registry.select(["MiniBS"])]
+        assert found == [name for name in claims.registry if "minibs" in name]
+
+    def test_a_beginning_leaves_out_what_a_short_run_cannot_decide(self) -> None:
+        for name in ("minibs-settles/gaussian-100x50", "MiniBS"):
+            quick = claims.registry.select([name], quick=True)
+            assert 0 < len(quick) < len(claims.registry.select([name]))
+            assert all(item.in_quick for item in quick)
+
+    def test_the_index_is_that_of_the_registry(self) -> None:
+        content = json.loads(index.FILE.read_text(encoding="utf-8"))
+        assert content["ids"] == list(claims.registry), "python -m esssim.claims.index"
+        assert content["sources"] == index.sources(), "python -m esssim.claims.index"
+        assert set(content["quick_seconds"]) <= set(claims.registry)
+
+    def test_an_index_of_other_code_is_not_used(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for text in ('{"sources": "other", "quick_seconds": {}, "ids": ["old/claim"]}', "damaged", ""):
+            (tmp_path / "index.json").write_text(text)
+            monkeypatch.setattr(index, "FILE", tmp_path / "index.json")
+            index._content.cache_clear()
+            assert index.ids() == tuple(claims.registry)
+        index._content.cache_clear()
+
+
+class TestErrorsComeAtOnce:
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["verify", "nonsense"],
+            ["verify", "imbalance", "--resume"],
+            ["cite", "nonsense"],
+            ["figure", "nonsense"],
+            ["figure", "levels", "--width", "nonsense", "--format"],
+            ["measure", "nofile.csv"],
+            ["measure", "nofile.csv", "--target", "y"],
+            ["measure", "diabets"],
+            ["measure", "diabetes", "--batch-size", "0"],
+            ["measure", "diabetes", "--batch-size", "4,443"],
+            ["measure", "diabetes", "--batch-size", "4,x"],
+            ["measure", "diabetes", "--model", "netwrk"],
+            ["measure", "diabetes", "--batches", "1"],
+            ["measure", "diabetes", "--seed", "-1"],
+        ],
+    )
+    def test_nothing_that_computes_is_imported(self, arguments: list[str]) -> None:
+        code = (
+            f"import sys; from esssim.cli import run; code = run({arguments!r});"
+            "slow = {'numba', 'scipy', 'xarray', 'pandas', 'matplotlib', 'sklearn', 'joblib', 'sympy'} & set(sys.modules);"
+            "sys.exit(str(slow) if slow else code)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1
+
+    def test_the_samples_of_the_bundled_tables(self) -> None:
+        assert {name: es.data.load(name).n_samples for name in BUNDLED} == SIZES
+
+    @pytest.mark.parametrize(
+        ("words", "offered"),
+        [
+            ("verify minibs-settles/", ["minibs-settles/gaussian-100x50", "minibs-settles/diabetes"]),
+            ("verify minibs-settles/diabetes/b = 4", ["4", "442"]),
+            ("cite imbal", ["imbalance", "imbalance/product-form"]),
+            ("figure net", ["networks", "network_gap"]),
+            ("measure di", ["diabetes", "digits"]),
+            ("measure diabetes --model n", ["network"]),
+        ],
+    )
+    def test_completion(self, words: str, offered: list[str]) -> None:
+        code = (
+            "import atexit, sys; from esssim.cli import run;"
+            "slow = {'numba', 'scipy', 'xarray', 'pandas', 'matplotlib', 'sklearn', 'joblib', 'sympy'};"
+            "code = run([]); sys.exit(str(slow & set(sys.modules)) if slow & set(sys.modules) else code)"
+        )
+        environment = {
+            **os.environ,
+            "_ESSSIM_COMPLETE": "complete_bash",
+            "COMP_WORDS": f"esssim {words}",
+            "COMP_CWORD": str(len(words.split())),
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, env=environment
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert set(offered) <= set(done.stdout.split())
+
+    def test_a_package_is_a_program(self) -> None:
+        for module in ("esssim", "esssim.cli"):
+            done = subprocess.run(
+                [sys.executable, "-m", module, "--version"], capture_output=True, text=True, timeout=60
+            )
+            assert (done.returncode, done.stdout) == (0, f"esssim {es.__version__}\n")
+
+
+class TestWidth:
+    @pytest.fixture(params=["60", "80", ""])
+    def width(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+        monkeypatch.setenv("COLUMNS", request.param)
+        return int(request.param or 80)
+
+    def test_tables_fit(self, run: Run, fake: Callable[..., None], width: int) -> None:
+        long = claim("flow-levels/gaussian-40x20/label-noise-0.03,b=2", "holds", level(-1.234e-12, 1e-13, "holds"))
+        fake(*AS_PREDICTED, CONTRADICTION, UNDECIDED, long)
+        for command in (["verify"], ["verify", "--list"], ["figure", "--list"]):
+            lines = run(*command)[1].splitlines()
+            table = lines[:-1] if command == ["verify"] else lines  # the last line sums up
+            assert max(map(len, table)) <= width
+        if width == 80:
+            assert "gaussian-40x20/label-noise-0.03,b=2" in run("verify")[1]
+
+    def test_measurements_fit_and_lose_no_column(self, run: Run, width: int) -> None:
+        code, out, _ = run("measure", "wine", "--batch-size", "4,8", "--batch-size", "178", "--batches", "50")
+        assert code == 0
+        table = [line for line in out.splitlines()[2:] if "±" not in line or not line.startswith("±")]
+        assert max(map(len, table)) <= width
+        for heading in ("sharpness", "MiniBS", "gap", "batch sharpness", "IAS", "mean-square", "critical step size"):
+            assert heading in out
+        rows = json.loads(
+            run("measure", "wine", "--batch-size", "4,8", "--batch-size", "178", "--batches", "50", "--json")[1]
+        )
+        assert [row["batch_size"] for row in rows["rows"]] == [4, 8, 178]
+        tables = [line for line in out.splitlines() if line.startswith(" 178 ")]
+        assert len(tables) == (3 if width == 60 else 2)
+
+    def test_a_list_keeps_its_ids_whole(self, run: Run, width: int) -> None:
+        lines = run("verify", "--list")[1].splitlines()
+        assert set(claims.registry) <= set(lines)
+
+
+def test_skipped_claims_are_one_line(run: Run, fake: Callable[..., None]) -> None:
+    absent = Measurement("skipped", "PyTorch is not installed: pip install 'esssim[bridge]'")
+    fake(*AS_PREDICTED, *(claim(f"network/b={b}", "holds", absent) for b in range(20)))
+    code, out, _ = run("verify")
+    assert code == 0
+    assert "20 claims about torch networks were skipped: PyTorch is not installed: pip install" in " ".join(out.split())
+    assert "b=13" not in out
+
+
+class TestQuotation:
+    def test_the_number_is_the_published_one(self, run: Run) -> None:
+        published = json.loads((Path(es.__file__).parents[1] / "docs/results.json").read_text(encoding="utf-8"))
+        for name in ("minibs-settles/diabetes/b=4", "imbalance/product-form"):
+            entry = next(entry for entry in published["claims"] if entry["id"] == name)
+            quoted = json.loads(run("cite", name, "--json")[1])["claims"][0]
+            assert quoted["result"]["measured"] == entry["measured"]
+            assert quoted["result"]["interval"] == entry["interval"]
+            out = run("cite", name)[1]
+            for part in (f"{entry['measured']:.4g}", f"esssim {published['environment']['esssim']}", "commit", "seed"):
+                assert part in out
+            assert "\\cite{esssim}" in quoted["sentence"]
+            assert max(len(line) for line in out.split("source:")[0].splitlines()) <= 80
+
+    def test_an_interval_is_named(self, run: Run) -> None:
+        out = " ".join(run("cite", "minibs-settles/diabetes/b=4")[1].split())
+        assert re.search(r"1\.022 \(95 % interval 1\.003 to 1\.042, 229 effective samples\)", out)
+
+    def test_without_a_publication_nothing_is_invented(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("esssim.report.published.results", lambda: ())
+        out = run("cite", "imbalance/product-form")[1]
+        assert "none was published" in out
+
+    def test_a_commit_that_nobody_knows_is_called_so(self, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+        published.results.cache_clear()
+        monkeypatch.setattr("esssim.report.published._commit", lambda path: None)
+        assert "commit unknown" in run("cite", "imbalance/product-form")[1]
+        published.results.cache_clear()
+
+    def test_a_family_is_quoted_claim_by_claim(self, run: Run) -> None:
+        quoted = json.loads(run("cite", "gap-exponent", "--json")[1])["claims"]
+        assert [each["id"] for each in quoted] == [name for name in claims.registry if name.startswith("gap-exponent/")]

@@ -330,7 +330,8 @@ class TestLanczosFromAGuess:
         for distance, tolerance in ((1e-6, 1e-4), (1e-1, 1e-4), (1e-1, 1e-10)):
             applied: list[int] = []
             start = top + distance * np.random.default_rng(1).standard_normal(100)
-            spectra.lanczos_from(start, lambda v, seen=applied: seen.append(1) or matrix @ v, tolerance)
+            product = lambda v, seen=applied: seen.append(1) or matrix @ v  # noqa: E731
+            spectra.lanczos_from(start, product, tolerance, inside=True)
             counts.append(len(applied))
         assert counts[0] == 1 < counts[1] < counts[2] < 40
 

@@ -287,13 +287,37 @@ class TestCorrection:
         fast = fast_motion(linear, np.linalg.lstsq(problem.inputs, problem.targets)[0], SCHEMES[1])
         assert bursts.burst_correction(linear, np.ones(6), fast, SCHEMES[1]) == 0.0
 
-    def test_has_the_sign_of_the_push(self) -> None:
-        for (problem, theta), sign in ((perceptron(n=12, width=3), -1.0), (perceptron("gelu", 12, 3), 1.0)):
-            fast = fast_motion(problem, theta, SCHEMES[1], 0.95, 0.1)
-            assert np.sign(bursts.push_from_edge(problem, theta, fast)) == sign
-            found = bursts.burst_correction(problem, theta, fast, SCHEMES[1])
-            assert np.isfinite(found)
-            assert sign * found > 1e-5
+    @pytest.mark.parametrize(
+        ("form", "shape", "batch_size", "part", "noise"),
+        [(("product", 2), (4, 6), 2, 0.95, 1e-2), (("difference", 3), (12, 30), 3, 0.9, 3e-3)],
+        ids=str,
+    )
+    def test_has_the_sign_of_the_push(
+        self,
+        form: tuple[str, int],
+        shape: tuple[int, int],
+        batch_size: int,
+        part: float,
+        noise: float,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Where solutions leave a direction to move in, the noise pushes away from the edge, and SGD is above the flow."""
+        (problem, theta), sampling = solution(form, shape), es.WithoutReplacement(batch_size)
+        fast = fast_motion(problem, theta, sampling, part, noise)
+        push = bursts.push_from_edge(problem, theta, fast)
+        assert push > 1e-4
+        above = bursts.burst_correction(problem, theta, fast, sampling)
+        assert 1e-4 < above < 1.0
+        monkeypatch.setattr(bursts, "push_from_edge", lambda *arguments: -push)
+        assert bursts.burst_correction(problem, theta, fast, sampling) == pytest.approx(-above, rel=1e-12)
+
+    def test_is_none_where_a_solution_stands_alone(self) -> None:
+        """As many parameters as targets: nothing can move, not even by rounding."""
+        problem, theta = perceptron(n=12, width=3)
+        fast = fast_motion(problem, theta, SCHEMES[1], 0.95, 0.1)
+        assert not velocity(problem, theta, fast).any()
+        assert bursts.push_from_edge(problem, theta, fast) == 0.0
+        assert bursts.burst_correction(problem, theta, fast, SCHEMES[1]) == 0.0
 
     def test_of_leading_modes_is_nearly_that_of_all(self) -> None:
         problem, theta = solution(("difference", 3), (12, 30))

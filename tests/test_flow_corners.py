@@ -166,6 +166,45 @@ class TestStart:
         with pytest.raises(ValueError, match="bend the loss"):
             flow.solve(problem, theta, step_size=0.01, sampling=es.WithoutReplacement(2), n_steps=10)
 
+    @pytest.mark.parametrize("form", ["product", "difference"])
+    @pytest.mark.parametrize("scale", [1.0, 1e-30, 1e20])
+    @pytest.mark.parametrize(
+        "kind", ["repeated", "opposite", "multiple", "zeros", "collinear features", "more rows than rank"]
+    )
+    def test_rounding_of_dependent_rows_bends_nothing(self, kind: str, scale: float, form: str) -> None:
+        """Targets that the network fits: no residual is left, whatever J's rank, and the flow starts at its own Q_b."""
+        rng = np.random.default_rng(2)
+        rows, weights = rng.standard_normal((6, 8)), rng.random(8)
+        if kind == "collinear features":
+            rows[:, 1], rows[:, 2] = rows[:, 0], 2 * rows[:, 0] - rows[:, 3]
+        extra = {
+            "repeated": rows[:1], "opposite": -rows[:2], "multiple": 3 * rows[2:3], "zeros": np.zeros((2, 8)),
+            "more rows than rank": rng.standard_normal((10, 8)),
+        }  # fmt: skip
+        rows = np.vstack((rows, extra.get(kind, rows[:0])))
+        sampling = es.WithoutReplacement(2)
+        network = es.DiagonalLinearNetwork(rows, scale * (rows @ weights), form=form)
+        theta = es.gradient_flow(network, np.sqrt(scale) * np.linspace(0.5, 1.0, 16))
+        top = es.mean_square_sharpness(network, theta, sampling, hessian="gauss_newton")
+        found = flow.solve(
+            network, theta, step_size=1.0 / top, sampling=sampling, n_steps=10, n_records=2, record=("mean_square_sharpness",)
+        )  # fmt: skip
+        assert found.attrs["frozen_noise"] == 0.0
+        assert found["mean_square_sharpness"].values[0] == pytest.approx(top, rel=1e-6)
+
+    @pytest.mark.parametrize("size", [1e-9, 1e-3])
+    def test_targets_that_differ_on_equal_rows_are_frozen_noise(self, size: float) -> None:
+        """r* = ±size/2 on both; their ∇²f are equal, so that nothing bends."""
+        rng = np.random.default_rng(2)
+        rows = rng.standard_normal((6, 8))
+        rows = np.vstack((rows, rows[:1]))
+        targets = rows @ rng.random(8)
+        targets[-1] += size
+        network = es.DiagonalLinearNetwork(rows, targets)
+        theta = es.gradient_flow(network, np.linspace(0.5, 1.0, 16))
+        found = flow.solve(network, theta, step_size=1e-3, sampling=es.WithoutReplacement(2), n_steps=10, n_records=2)
+        assert found.attrs["frozen_noise"] == pytest.approx(size / 2 * np.sqrt(2 / 7), rel=1e-3)
+
 
 class TestLevels:
     def test_interval_is_the_error_estimate_twice_the_sampling_error_and_the_bursts(self) -> None:

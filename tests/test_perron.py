@@ -167,9 +167,9 @@ def test_route_is_chosen_by_the_shorter_vector(shape: tuple[int, int], monkeypat
         sizes.append(size)
         return whole(apply, size, **options)
 
-    def matrix(start: np.ndarray, *arguments: Any) -> Any:
+    def matrix(start: np.ndarray, *arguments: Any, **options: Any) -> Any:
         sizes.append(len(start))
-        return guided(start, *arguments)
+        return guided(start, *arguments, **options)
 
     from esssim.statistics import perron
 

@@ -18,6 +18,7 @@ from esssim.claims import Claim, Measurement, Verdict
 from esssim.report import svg
 from esssim.report.__main__ import main
 from esssim.report.environment import environment
+from esssim.report.forecast import Forecast, announcement
 from esssim.report.tables import level_table, other_table
 from esssim.report.words import spoken, spoken_verdict, summary
 from tests.fake_claims import AS_PREDICTED, CONTRADICTION, HOSTILE, UNDECIDED, UNDECIDED_OPEN, claim, registry, verdicts
@@ -238,7 +239,7 @@ class TestReadme:
         return path
 
     def test_page_has_levels_by_batch_size_and_the_rest_in_words(self, results: Path) -> None:
-        lines = report.published(results)[results.with_suffix(".md")].splitlines()
+        lines = report.result_pages(results)[results.with_suffix(".md")].splitlines()
         assert "| table-a | b = 1 | b = 4 |" in lines
         assert "| settles | 0.99 ✓ | 1.24 ✗ |" in lines
         assert "| settles | 0.80 ✗ | **1.40 ✗** |" in lines
@@ -280,7 +281,7 @@ class TestReadme:
         ]
 
     def test_cells_survive_bars_and_tags(self, results: Path) -> None:
-        page = report.published(results)[results.with_suffix(".md")]
+        page = report.result_pages(results)[results.with_suffix(".md")]
         (row,) = [line for line in page.splitlines() if "identity/exact" in line]
         assert len(re.findall(r"(?<!\\)\|", row)) == 3
         assert "<script" not in page
@@ -357,3 +358,26 @@ class TestReadme:
         assert main([str(readme), str(path)]) == 2
         assert capsys.readouterr().err.startswith("error: results must be ")
         assert "outdated" in readme.read_text(encoding="utf-8")
+
+
+class TestForecast:
+    def test_what_was_timed_is_added_up_and_scaled_by_the_pace(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        items = [claim(f"a/{k}", "holds", Measurement("holds", "")) for k in range(4)]
+        monkeypatch.setattr("esssim.report.published.seconds", lambda: {"a/0": 20.0, "a/1": 40.0, "a/2": 100.0})
+        monkeypatch.setattr("esssim.claims.index.quick_seconds", lambda: {"a/0": 2.0, "a/3": 18.0})
+        assert announcement(items, False) == "4 claims, about 3 min (as timed on two cores)"
+        assert announcement(items, True) == "4 claims, about 30 s (as timed on two cores)"
+        forecast = Forecast(items, False)
+        assert forecast.left() == 165.0
+        forecast.measured(items[0], 10.0)  # twice as fast as where it was timed
+        assert forecast.left() == pytest.approx(145.0 / 2)
+
+    def test_networks_are_counted_apart_where_torch_is_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        items = [claim("a/0", "holds", Measurement("holds", "")), replace(AS_PREDICTED[0], id="net/1", extra="bridge")]
+        monkeypatch.setattr("esssim.report.published.seconds", lambda: {"a/0": 20.0, "net/1": 40.0})
+        monkeypatch.setattr("esssim.report.forecast.missing", lambda extra: None)
+        assert announcement(items, False) == (
+            "2 claims, about 60 s, of which 40 s for 1 of torch networks (as timed on two cores)"
+        )
+        monkeypatch.setattr("esssim.report.forecast.missing", lambda extra: "no")
+        assert announcement(items, False) == "2 claims, about 20 s (as timed on two cores)"

@@ -6,6 +6,8 @@ import sys
 
 from numba.core import event as numba_events
 
+from esssim._kernels.keeping import place
+
 
 class _Announcement(numba_events.Listener):
     """One line in a terminal before the first loop is compiled: nothing else would explain the wait."""
@@ -17,7 +19,7 @@ class _Announcement(numba_events.Listener):
         ours = getattr(dispatcher, "__module__", "").startswith(__name__)
         if ours and not _Announcement.said and sys.stderr.isatty():
             _Announcement.said = True
-            print("esssim: compiling its loops; they are kept for the next time ...", file=sys.stderr, flush=True)
+            print(f"esssim: compiling its loops; {place(dispatcher)} ...", file=sys.stderr, flush=True)
 
     def on_end(self, event: numba_events.Event) -> None:
         pass

@@ -57,8 +57,12 @@ def output_gradient(loss, outputs, targets, noise, m, batch):
             for k in range(c):
                 outputs[i, k] = math.exp(outputs[i, k] - largest)
                 total += outputs[i, k]
+            # p_y − 1 = −Σ p_j over the other classes, which does not cancel.
+            others = 0.0
             for k in range(c):
-                outputs[i, k] = outputs[i, k] / total - row[k]
+                others += (1.0 - row[k]) * outputs[i, k]
+            for k in range(c):
+                outputs[i, k] = (-others if row[k] > 0.0 else outputs[i, k]) / total
     return bounded
 
 

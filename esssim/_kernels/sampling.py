@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
 import numpy as np
 
-WITHOUT_REPLACEMENT, WITH_REPLACEMENT, RESHUFFLED = 0, 1, 2
+from esssim._kernels.compiling import compiled_in_order as compiled
 
-compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
+WITHOUT_REPLACEMENT, WITH_REPLACEMENT, RESHUFFLED = 0, 1, 2
 
 
 @compiled

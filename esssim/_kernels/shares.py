@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from esssim._kernels.sampling import compiled
+from esssim._kernels.compiling import compiled_in_order as compiled
 
 # What is asked of the other members of i's batch: one comes before i (equal ones in random order), or one of them is among
 # the first limits[i] ranks in the cells 0 … n − 1 and none of them in the cells n … 2n − 1.

@@ -2,77 +2,91 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from esssim import _validate
+from esssim._validate import FloatArray
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 # The smallest relative residual of an eigenvalue that rounding in the products allows.
 REACHABLE = {"float64": 1e-13, "float32": 1e-5}
 DEFAULT_TOLERANCE = {"float64": 1e-8, "float32": 1e-4}
-MIXING = (nn.modules.batchnorm._BatchNorm,)
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 DROPOUT = (nn.modules.dropout._DropoutNd,)
 
 
+def check_dtype(dtype: Any) -> str:
+    """Its name; torch and numpy have objects for it."""
+    named = str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype) else dtype
+    if isinstance(named, (np.dtype, type)):
+        named = np.dtype(named).name
+    return _validate.choice("dtype", named, tuple(DTYPES))
+
+
 def check_module(module: Any) -> None:
-    """ValueError unless it is a module with untied trainable parameters, whose layers treat samples one by one."""
+    """ValueError unless it is a module with something to train, whose layers treat samples one by one."""
     if not isinstance(module, nn.Module):
         raise ValueError(f"module must be a torch.nn.Module, got {_validate.shown(module)}")
     for name, layer in module.named_modules():
         where = f"layer {name or '(the module itself)'!r} ({type(layer).__name__})"
-        if isinstance(layer, MIXING):
-            raise ValueError(
-                f"module must treat samples one by one, but {where} mixes those of a batch; "
-                "use GroupNorm or LayerNorm instead"
-            )
+        if isinstance(layer, NORMS[0]) and (layer.training or layer.running_mean is None):
+            remedy = "use GroupNorm or LayerNorm instead"
+            if layer.running_mean is not None:
+                remedy = f"call module.eval() first, which takes its running statistics, or {remedy}"
+            raise ValueError(f"module must treat samples one by one, but {where} mixes those of a batch; {remedy}")
         if isinstance(layer, DROPOUT) and layer.training and layer.p > 0:
             raise ValueError(f"module must be deterministic, but {where} is in train mode: call module.eval() first")
-    owners: dict[int, str] = {}
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        if id(parameter) in owners:
+        if getattr(layer, "max_norm", None) is not None and isinstance(layer, (nn.Embedding, nn.EmbeddingBag)):
             raise ValueError(
-                f"module must not tie weights, but {owners[id(parameter)]!r} and {name!r} are one parameter"
+                f"module must leave its parameters alone, but {where} writes to its weight at each call, with "
+                f"max_norm={layer.max_norm!r}: leave that out, or normalise in forward"
             )
-        owners[id(parameter)] = name
-        if not parameter.requires_grad:
+    parameters = dict(module.named_parameters())
+    for name, parameter in parameters.items():
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
             raise ValueError(
-                f"module must have a gradient for every parameter, but {name!r} has requires_grad=False; "
-                "make what is constant a buffer"
+                f"module must know its shapes, but {name!r} has none yet: call the module once on a sample"
             )
-        if not parameter.is_floating_point():
+        if not parameter.is_floating_point() and parameter.requires_grad:
             raise ValueError(f"module must have real parameters, but {name!r} has dtype {parameter.dtype}")
-    if not owners:
+    if not parameters:
         raise ValueError("module must have parameters, it has none")
+    if not any(parameter.requires_grad for parameter in parameters.values()):
+        raise ValueError("module must have a parameter that is trained, but all have requires_grad=False")
 
 
-def check_behaviour(module: nn.Module, inputs: Tensor) -> None:
-    """ValueError where a parameter does not reach the outputs, or an output depends on other samples or on chance."""
-    few = inputs[: min(3, len(inputs))]
-    together = module(few)
-    if not isinstance(together, Tensor) or together.ndim == 0 or together.shape[0] != len(few):
-        shape = tuple(together.shape) if isinstance(together, Tensor) else type(together).__name__
-        raise ValueError(f"module must return a tensor with a row per sample ({len(few)}, ...), got {shape}")
-    with torch.no_grad():
-        alone = torch.cat([module(few[i : i + 1]) for i in range(len(few))])
-        again = module(few)
-    if bool(torch.isfinite(together).all()):
-        first = together.detach()
-        scale = float(first.abs().max()) or 1.0
-        limit = 1e4 * torch.finfo(together.dtype).eps * scale
-        if float((again - first).abs().max()) > limit:
-            raise ValueError("module must be deterministic, but two calls with the same inputs differ")
-        if float((alone - first).abs().max()) > limit:
-            raise ValueError("module must treat samples one by one, but an output changes with the other samples")
-    names, parameters = zip(*module.named_parameters(), strict=True)
-    gradients = torch.autograd.grad(together.sum(), parameters, allow_unused=True) if together.requires_grad else None
-    for k, name in enumerate(names):
-        if gradients is None or gradients[k] is None:
-            raise ValueError(
-                f"module must have a gradient for every parameter, but {name!r} does not reach the outputs"
-            )
+def own_copy(module: nn.Module, kind: torch.dtype) -> nn.Module:
+    """A copy on the CPU in one precision, in which what is frozen is a buffer: its parameters are θ."""
+    try:
+        own = copy.deepcopy(module).to(device="cpu", dtype=kind)
+    except (RuntimeError, TypeError) as error:
+        words = " ".join(str(error).split())
+        raise ValueError(f"module must be one that can be copied to the CPU, it says: {words}") from error
+    for layer in own.modules():
+        for name, parameter in list(layer._parameters.items()):
+            if parameter is not None and not parameter.requires_grad:
+                del layer._parameters[name]
+                layer._buffers[name] = parameter.detach()
+    return own
+
+
+def check_held(name: str, values: FloatArray, dtype: str, *, power: int = 1) -> None:
+    """ValueError where the largest of some numbers, or its square for power=2, leaves the range of a dtype."""
+    info = torch.finfo(DTYPES[dtype])
+    largest = float(np.abs(values).max(initial=0.0))
+    # Room for sums, and for what is a little smaller and counts as well.
+    low, high = 64 * info.tiny ** (1 / power), info.max ** (1 / power) / 128
+    if largest > 0 and not low <= largest <= high:
+        what = {1: "", 2: ", so that their squares can be held"}[power]
+        raise ValueError(
+            f"{name} must be between {low:.2g} and {high:.2g} in size with dtype={dtype!r}{what}, got {largest:.2g}; "
+            "give them in other units" + (" or use dtype='float64'" if dtype == "float32" else "")
+        )
 
 
 def check_tolerance(tolerance: float | None, dtype: str) -> float:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from esssim._validate import FloatArray, IntArray
-from esssim.bridge.perceptron import Perceptron, layers_of
+from esssim.bridge.connected import layers_of
+from esssim.bridge.perceptron import Perceptron
 from esssim.problems.operators import OperatorCurvature
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class TorchCurvature(OperatorCurvature):
 
 def perceptron_at(problem: TorchProblem, theta: FloatArray) -> Perceptron | None:
     """The network at a point where it is fully connected and its loss is known, None elsewhere."""
-    layers = layers_of(problem.module)
-    if layers is None or problem.loss_name not in ("squared", "cross_entropy"):
+    layers = layers_of(problem)
+    if layers is None:
         return None
     x, y = problem.tensors
     with torch.no_grad():

@@ -6,13 +6,29 @@ gives wrong numbers for it in silence (tests/test_bridge.py has a network with o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from esssim.bridge.losses import SampleLoss
+
+Map = Callable[[Tensor], Tensor]
+
+
+class Care(NamedTuple):
+    """What a module needs at each call: buffers or inputs of its own, which it writes to; attention in plain operations."""
+
+    buffers: bool = False
+    inputs: bool = False
+    attention: bool = False
+
+
+NONE = Care()
 
 
 class Functional:
@@ -21,8 +37,8 @@ class Functional:
     Every method takes one θ and works on samples x (n, ...) and targets y (n, ...).
     """
 
-    def __init__(self, module: nn.Module, loss: SampleLoss) -> None:
-        self.module, self.loss = module, loss
+    def __init__(self, module: nn.Module, loss: SampleLoss, care: Care = NONE) -> None:
+        self.module, self.loss, self.care = module, loss, care
         named = list(module.named_parameters())
         self.names = [name for name, _ in named]
         self.shapes = [parameter.shape for _, parameter in named]
@@ -35,8 +51,24 @@ class Functional:
 
     def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
         """f of each sample, (n, c)."""
+        if self.care != NONE:
+            return self._careful(theta, x)
         found = functional_call(self.module, self.parameters(theta), (x,))
         return found.reshape(x.shape[0], -1)
+
+    def _careful(self, theta: Tensor, x: Tensor) -> Tensor:
+        state = self.parameters(theta)
+        if self.care.buffers:
+            state |= {name: buffer.clone() for name, buffer in self.module.named_buffers()}
+        own = x.clone() if self.care.inputs else x
+        if not self.care.attention:
+            return functional_call(self.module, state, (own,)).reshape(x.shape[0], -1)
+        with plain_attention():
+            return functional_call(self.module, state, (own,)).reshape(x.shape[0], -1)
+
+    def mapped(self, function: Callable[..., Tensor], in_dims: tuple[int | None, ...], chunk: int) -> Any:
+        """`function` over the first axis of the arguments whose entry in `in_dims` is 0, so many at a time."""
+        return vmap(function, in_dims, chunk_size=chunk)
 
     def output(self, theta: Tensor, x: Tensor) -> Tensor:
         """f of one sample, (c,)."""
@@ -113,6 +145,28 @@ class Functional:
 
         found: Tensor = vmap(one)(x, v)
         return found
+
+    def linearised(self, theta: Tensor, x: Tensor) -> tuple[Tensor, Map, Map]:
+        """f (n, c), and (r, p) ↦ Jv (n, r, c) and (n, r, c) ↦ Jᵀu (r, p)."""
+        found: Any = torch.func.vjp(lambda t: self.outputs(t, x), theta)
+        outputs, transposed = found
+        # u ↦ Jᵀu is linear, so that its own transpose is v ↦ Jv: reverse mode alone, which every layer has.
+        twice: Any = torch.func.vjp(lambda covector: transposed(covector)[0], torch.zeros_like(outputs))
+        along = vmap(lambda direction: twice[1](direction)[0], out_dims=1)
+        back = vmap(lambda covector: transposed(covector)[0], in_dims=1)
+        return outputs.detach(), lambda v: along(v).detach(), lambda u: back(u).detach()
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Attention by operations that all have second derivatives, which the fused kernels have not."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def _directional(gradient: Callable[[Tensor], Tensor], theta: Tensor, v: Tensor) -> Tensor:

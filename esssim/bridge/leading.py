@@ -5,18 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from esssim import _validate
+from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.bridge.curvature import perceptron_at
+from esssim.bridge.functional import Map
 from esssim.bridge.problem import TorchProblem
 from esssim.problems import BlockCurvature
+from esssim.problems.curvature import power_of_two_near
 from esssim.sampling import Sampling, check_sampling
 from esssim.spectra import lanczos_from
 
@@ -26,8 +26,11 @@ OVERSAMPLING = 8
 ITERATIONS, ITERATIONS_OF_MANY, MANY = 4, 2, 32
 # Of the top of the pencil as a vector: the value, a Rayleigh quotient, has the square of it.
 TOLERANCE = 1e-3
+# Fourth powers of numbers between its inverse and it are far from the limits, in float32 too.
+ORDINARY = 2.0**20
 
 
+@one_blas_thread()
 def leading_mean_square_sharpness(
     problem: TorchProblem, theta: FloatArray, sampling: Sampling, *, rank: int = RANK
 ) -> float:
@@ -39,7 +42,7 @@ def leading_mean_square_sharpness(
     """
     check_sampling(sampling, problem.n_samples)
     r = min(_validate.integer("rank", rank, 1), problem.n_params)
-    forward, backward = _products(problem, problem.check_point(theta))
+    forward, backward, unit = _products(problem, problem.check_point(theta))
     generator = torch.Generator().manual_seed(0)
     size = min(r + OVERSAMPLING, problem.n_params)
     basis = torch.linalg.qr(torch.randn(problem.n_params, size, generator=generator, dtype=problem._kind))[0]
@@ -50,7 +53,7 @@ def leading_mean_square_sharpness(
     _, vectors = torch.linalg.eigh(rows.T @ rows)
     blocks = (compressed @ vectors[:, -r:]).numpy().astype(np.float64)
     c = sampling.variance_coefficient(problem.n_samples)
-    return _top_of_pencil(np.ascontiguousarray(blocks), c)
+    return _top_of_pencil(np.ascontiguousarray(blocks), c) * unit**2
 
 
 def _top_of_pencil(blocks: FloatArray, c: float) -> float:
@@ -70,18 +73,16 @@ def _top_of_pencil(blocks: FloatArray, c: float) -> float:
         second = (1 - c) * values[:, None] * matrix * values + c * curvature.mean_conjugation(matrix)
         return np.asarray(weight * second).ravel()
 
-    top = lanczos_from(np.eye(r).ravel(), symmetrised, TOLERANCE)
+    top = lanczos_from(np.eye(r).ravel(), symmetrised, TOLERANCE, inside=True)
     return float(top @ symmetrised(top))
 
 
-Map = Callable[[Tensor], Tensor]
-
-
-def _products(problem: TorchProblem, theta: FloatArray) -> tuple[Map, Map]:
-    """(V (p, r) ↦ RᵢᵀJᵢV (n, c, r), and its transpose)."""
+def _products(problem: TorchProblem, theta: FloatArray) -> tuple[Map, Map, float]:
+    """(V (p, r) ↦ RᵢᵀJᵢV (n, c, r), and its transpose), both in a unit that keeps squares of them in range, and the unit."""
     perceptron = perceptron_at(problem, theta)
     if perceptron is None:
-        outputs, along, back = _by_autograd(problem, torch.tensor(theta, dtype=problem._kind))
+        problem.check_derivatives_at(torch.tensor(theta, dtype=problem._kind), torch.arange(problem.n_samples))
+        outputs, along, back = problem._functional.linearised(torch.tensor(theta, dtype=problem._kind), problem._x)
     else:
         outputs, along, back = perceptron.outputs, perceptron.along, perceptron.back
     roots = problem._root(outputs, problem._y)
@@ -92,19 +93,9 @@ def _products(problem: TorchProblem, theta: FloatArray) -> tuple[Map, Map]:
     def backward(blocks: Tensor) -> Tensor:
         return back(blocks.transpose(1, 2) @ roots.transpose(1, 2)).T
 
-    return forward, backward
-
-
-def _by_autograd(problem: TorchProblem, point: Tensor) -> tuple[Tensor, Map, Map]:
-    """f (n, c), and (r, p) ↦ Jv (n, r, c) and (n, r, c) ↦ Jᵀu (r, p) of any module."""
-
-    def model(theta: Tensor) -> Tensor:
-        return problem._functional.outputs(theta, problem._x)
-
-    found: Any = torch.func.vjp(model, point)
-    outputs, transposed = found
-    # u ↦ Jᵀu is linear, so that its own transpose is v ↦ Jv: reverse mode alone, which every layer has.
-    twice: Any = torch.func.vjp(lambda covector: transposed(covector)[0], torch.zeros_like(outputs))
-    along = torch.func.vmap(lambda direction: twice[1](direction)[0], out_dims=1)
-    back = torch.func.vmap(lambda covector: transposed(covector)[0], in_dims=1)
-    return outputs.detach(), lambda v: along(v).detach(), lambda u: back(u).detach()
+    probe = torch.randn(problem.n_params, 1, generator=torch.Generator().manual_seed(1), dtype=problem._kind)
+    unit = power_of_two_near(forward(probe).numpy())
+    if not 1 / ORDINARY < unit < ORDINARY:
+        roots = roots / unit
+        return forward, backward, unit
+    return forward, backward, 1.0

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from esssim._kernels import multilayer
 from esssim._kernels import sampling as kernels
 from esssim._kernels.sgd import DIVERGENCE_LIMIT, update
 from esssim._validate import FloatArray, IntArray
-from esssim.bridge.networks import Layout, layout_of
+from esssim.bridge.connected import Layer, is_own, layers_of
 from esssim.bridge.problem import TorchProblem
 from esssim.bridge.schedule import Piecewise
 from esssim.sampling import Sampling
@@ -83,19 +84,31 @@ Loop = Callable[[IntArray, FloatArray, FloatArray, FloatArray, int, FloatArray, 
 
 def loop_for(problem: TorchProblem) -> Loop:
     """The fastest loop that a problem has: (batches, noise, θ, v, first step, step sizes, β) ↦ step of divergence or −1."""
-    layout = layout_of(problem.module)
-    if layout is not None and problem.loss_name in LOSSES and problem.dtype == "float64":
-        return _compiled(problem, layout)
+    layers = layers_of(problem)
+    if layers is not None and problem.dtype == "float64" and is_compiled(problem, layers):
+        return _compiled(problem, layers)
     return _general(problem)
 
 
-def _compiled(problem: TorchProblem, layout: Layout) -> Loop:
-    inputs = np.ascontiguousarray(problem.inputs.reshape(problem.n_samples, -1), dtype=np.float64)
-    targets = problem.targets
+def is_compiled(problem: TorchProblem, layers: list[Layer]) -> bool:
+    """Whether the compiled loop has a network: θ = (W₁, c₁, W₂, c₂, …), and one activation between all layers."""
+    module, start = problem._functional.module, 0
+    for layer in layers:
+        if (layer.weight, layer.offset) != (start, start + layer.d_in * layer.d_out):
+            return False
+        start += (layer.d_in + 1) * layer.d_out
+    between = {layer.activation for layer in layers[:-1]}
+    alone = type(module) is nn.Sequential and len(module) == 2 * len(layers) - 1
+    return alone and len(between) <= 1 and between <= KINDS.keys()
+
+
+def _compiled(problem: TorchProblem, layers: list[Layer]) -> Loop:
+    inputs, targets = (part.numpy() for part in problem.tensors)
     if problem.loss_name == "cross_entropy":
         targets = np.eye(problem.n_outputs)[targets]
-    targets = np.ascontiguousarray(targets.reshape(problem.n_samples, -1), dtype=np.float64)
-    fixed = (inputs, targets, np.array(layout.widths), KINDS[layout.activation], LOSSES[problem.loss_name])
+    kind = KINDS[layers[0].activation or "tanh"]
+    widths = np.array([layers[0].d_in, *(layer.d_out for layer in layers)])
+    fixed = (np.ascontiguousarray(inputs), np.ascontiguousarray(targets), widths, kind, LOSSES[problem.loss_name])
 
     def run(
         batches: IntArray, noise: FloatArray, theta: FloatArray, velocity: FloatArray, first: int, etas: FloatArray,
@@ -107,22 +120,50 @@ def _compiled(problem: TorchProblem, layout: Layout) -> Loop:
 
 
 def _general(problem: TorchProblem) -> Loop:
-    """Reverse mode through the module as a function of θ."""
-    gradient = torch.func.grad(problem._functional.mean_loss)
-    kind = problem._x.dtype
+    """Step by step with any module."""
+    gradient, kind = _reverse_mode(problem) if is_own(problem) else _own_gradient(problem), problem._kind
 
     def run(
         batches: IntArray, noise: FloatArray, theta: FloatArray, velocity: FloatArray, first: int, etas: FloatArray,
         momentum: float,
     ) -> int:  # fmt: skip
-        for m, batch in enumerate(torch.as_tensor(batches)):
-            targets = problem._y[batch]
-            if len(noise):
-                targets = targets + torch.as_tensor(noise[m].reshape(targets.shape), dtype=kind)
-            found = gradient(torch.as_tensor(theta, dtype=kind), problem._x[batch], targets).numpy().astype(np.float64)
+        for m, batch in enumerate(batches):
+            found = gradient(theta, batch, noise[m] if len(noise) else None)
             if not np.abs(found).max() <= DIVERGENCE_LIMIT:
+                problem.check_derivatives_at(torch.as_tensor(theta, dtype=kind), torch.as_tensor(batch))
                 return first + m
             update(theta, velocity, found, float(etas[m]), momentum, False)
         return -1
 
     return run
+
+
+Gradient = Callable[[FloatArray, IntArray, FloatArray | None], FloatArray]
+
+
+def _reverse_mode(problem: TorchProblem) -> Gradient:
+    """(θ, batch, noise (b·c,) or None) ↦ g_B with noisy targets, through the module as a function of θ."""
+    inputs, labels = problem.tensors
+    kind = problem._kind
+
+    def gradient(theta: FloatArray, batch: IntArray, noise: FloatArray | None) -> FloatArray:
+        rows = torch.as_tensor(batch)
+        targets = labels[rows]
+        if noise is not None:
+            targets = targets + torch.as_tensor(noise.reshape(targets.shape), dtype=kind)
+        found = problem._functional.gradient(torch.as_tensor(theta, dtype=kind), inputs[rows], targets)
+        return np.asarray(found.numpy().astype(np.float64))
+
+    return gradient
+
+
+def _own_gradient(problem: TorchProblem) -> Gradient:
+    """The same by the problem's own `gradient`, which a subclass has written; noise ε takes Jᵀε/b away."""
+
+    def gradient(theta: FloatArray, batch: IntArray, noise: FloatArray | None) -> FloatArray:
+        found = np.array(problem.gradient(theta, batch))
+        if noise is not None:
+            found -= noise @ problem.sample_jacobians(theta, batch).reshape(len(noise), -1) / len(batch)
+        return found
+
+    return gradient

@@ -17,8 +17,14 @@ def squared(outputs: Tensor, target: Tensor) -> Tensor:
 
 
 def cross_entropy(outputs: Tensor, label: Tensor) -> Tensor:
-    """−log softmax(f)_y: f (c,), y an integer."""
-    return torch.logsumexp(outputs, dim=-1) - outputs.gather(-1, label.reshape(1))[0]
+    """−log softmax(f)_y = (f_k − f_y) + log(1 + Σ_{j≠k} exp(f_j − f_k)), f_k the largest: f (c,), y an integer.
+
+    Neither term is negative, and no derivative subtracts numbers that nearly agree: right at any margin.
+    """
+    top, label = outputs.argmax(dim=-1, keepdim=True), label.reshape(1)
+    above = outputs - outputs.gather(-1, top)
+    others = torch.exp(above).masked_fill(torch.arange(len(outputs)) == top, 0.0)
+    return torch.log1p(others.sum()) - above.gather(-1, label).masked_fill(label == top, 0.0)[0]
 
 
 def squared_root(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -31,25 +37,34 @@ def cross_entropy_root(outputs: Tensor, targets: Tensor) -> Tensor:
     """RᵢRᵢᵀ = ∇²_f ℓᵢ = diag(p) − ppᵀ, p = softmax(f): (n, c) -> (n, c, c − 1).
 
     With q = √p, a unit vector, it is diag(q)(I − qqᵀ)diag(q): R = diag(q)V, the columns of V a basis of q's complement,
-    which the Householder reflection that takes the last unit vector to −q carries.
+    which the Householder reflection that takes the unit vector of the likeliest class to −q carries.
     """
+    c = outputs.shape[1]
     q = torch.softmax(outputs, dim=-1).sqrt()
-    w = q.clone()
-    w[:, -1] += 1.0
-    basis = (
-        torch.eye(q.shape[1], dtype=q.dtype)[:, :-1] - w[:, :, None] * w[:, None, :-1] / (1.0 + q[:, -1])[:, None, None]
-    )
+    top = outputs.argmax(dim=-1, keepdim=True)
+    others = (top + torch.arange(1, c)) % c
+    units = torch.eye(c, dtype=q.dtype)
+    w = (q + units[top[:, 0]]) / (1.0 + q.gather(1, top))
+    basis = units[others].transpose(1, 2) - w[:, :, None] * q.gather(1, others)[:, None, :]
     return q[:, :, None] * basis
 
 
-def numerical_root(loss: SampleLoss) -> Callable[[Tensor, Tensor], Tensor]:
-    """RᵢRᵢᵀ = ∇²_f ℓᵢ of any loss that is convex in the outputs: (n, c) -> (n, c, c)."""
+def numerical_root(loss: SampleLoss, *, one_by_one: bool = False) -> Callable[[Tensor, Tensor], Tensor]:
+    """RᵢRᵢᵀ = ∇²_f ℓᵢ of any loss that is convex in the outputs: (n, c) -> (n, c, c); one_by_one: without vmap."""
+
+    def of_one(pair: tuple[Tensor, Tensor]) -> Any:
+        return torch.autograd.functional.hessian(lambda f: loss(f, pair[1]), pair[0])  # type: ignore[no-untyped-call]
 
     def root(outputs: Tensor, targets: Tensor) -> Tensor:
-        hessians: Any = torch.func.vmap(torch.func.jacrev(torch.func.grad(loss)))(outputs, targets)
+        hessians: Any = (
+            torch.stack(list(map(of_one, zip(outputs, targets, strict=True))))
+            if one_by_one
+            else torch.func.vmap(torch.func.jacrev(torch.func.grad(loss)))(outputs, targets)
+        )
         values, vectors = torch.linalg.eigh(hessians)
         scale = values.abs().amax(dim=-1, keepdim=True)
-        if bool((values < -1e-10 * scale).any()):
+        rounding = max(1e-10, 1e2 * torch.finfo(values.dtype).eps)
+        if bool((values < -rounding * scale).any()):
             raise ValueError(
                 "loss must be convex in the outputs for Gauss–Newton matrices, "
                 f"its Hessian there has the eigenvalue {float(values.min()):.3g}"

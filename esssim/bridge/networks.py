@@ -1,9 +1,8 @@
-"""Multilayer perceptrons: built from a seed as PyTorch initialises them, and recognised where the fast loop can run them."""
+"""Multilayer perceptrons: built from a seed as PyTorch initialises them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -46,30 +45,3 @@ def mlp(
         for parameter in network.parameters():
             parameter.mul_(gain)
     return network
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A perceptron as the compiled loop sees it: the widths from inputs to outputs, and the activation's name."""
-
-    widths: tuple[int, ...]
-    activation: str
-
-
-def layout_of(module: nn.Module) -> Layout | None:
-    """The layout of a Sequential of Linear layers with biases and one activation between them; None for all else."""
-    if type(module) is not nn.Sequential:
-        return None
-    linear = [layer for layer in list(module)[::2] if type(layer) is nn.Linear]
-    between = list(module)[1::2]
-    whole = len(linear) == len(between) + 1 == len(list(module)[::2])
-    if not whole or any(layer.bias is None for layer in linear):
-        return None
-    names = {name for layer in between for name, kind in ACTIVATIONS.items() if type(layer) is kind}
-    known = all(type(layer) in ACTIVATIONS.values() for layer in between)
-    if not known or len(names) > 1 or any(getattr(layer, "approximate", "none") != "none" for layer in between):
-        return None
-    if len({id(parameter) for layer in linear for parameter in layer.parameters()}) != 2 * len(linear):
-        return None
-    widths = (linear[0].in_features, *(layer.out_features for layer in linear))
-    return Layout(tuple(int(width) for width in widths), names.pop() if names else "tanh")

@@ -11,10 +11,11 @@ Source: Pearlmutter, Neural Computation 1994 (the R operator); S = ∇²_f ℓ.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from esssim.bridge.connected import Layer
 
 Derivatives = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 
@@ -41,56 +42,7 @@ def _gelu(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return z * below, below + z * density, (2 - z**2) * density
 
 
-def _activation(layer: nn.Module) -> Derivatives | None:
-    """(φ, φ', φ'') of a layer that is known, by its exact type: a subclass may do something else."""
-    if type(layer) is nn.GELU:
-        return _gelu if layer.approximate == "none" else None
-    return {nn.Tanh: _tanh, nn.Sigmoid: _sigmoid, nn.ReLU: _relu}.get(type(layer))
-
-
-class Layer(NamedTuple):
-    """A linear layer: its weight (d_out, d_in) and offset start there in θ; φ follows, None behind the last one."""
-
-    d_in: int
-    d_out: int
-    weight: int
-    offset: int | None
-    activation: Derivatives | None
-
-
-def layers_of(module: nn.Module) -> list[Layer] | None:
-    """The layers of a fully connected network, or None for any other module."""
-    layers: list[Layer] = []
-    start, pending = 0, False
-    for layer in _flat(module):
-        if layer._forward_hooks or layer._forward_pre_hooks:
-            return None
-        if type(layer) is nn.Linear:
-            if pending:
-                return None
-            weight = start
-            start += layer.weight.numel()
-            offset = None if layer.bias is None else start
-            start += 0 if layer.bias is None else layer.bias.numel()
-            layers.append(Layer(layer.in_features, layer.out_features, weight, offset, None))
-            pending = True
-        elif isinstance(layer, (nn.Flatten, nn.Dropout, nn.Identity)):
-            if isinstance(layer, nn.Flatten) and (layers or layer.start_dim != 1 or layer.end_dim != -1):
-                return None
-        else:
-            activation = _activation(layer)
-            if not pending or activation is None:
-                return None
-            layers[-1] = layers[-1]._replace(activation=activation)
-            pending = False
-    # Two linear layers in a row, and φ behind the last one, would each need one more rule.
-    return layers if pending and layers else None
-
-
-def _flat(module: nn.Module) -> list[nn.Module]:
-    if type(module) is nn.Sequential:
-        return [layer for child in module for layer in _flat(child)]
-    return [module]
+DERIVATIVES: dict[str, Derivatives] = {"tanh": _tanh, "sigmoid": _sigmoid, "relu": _relu, "gelu": _gelu}
 
 
 class Perceptron:
@@ -111,15 +63,18 @@ class Perceptron:
             if layer.offset is not None:
                 z = z + theta[layer.offset : layer.offset + layer.d_out]
             if layer.activation is not None:
-                value, slope, bend = layer.activation(z)
+                value, slope, bend = DERIVATIVES[layer.activation](z)
                 self._inputs.append(value)
                 self._slopes.append(slope)
                 bends.append(bend)
         self.outputs = z
-        self._probabilities = None
+        self._probabilities = self._top = None
         if loss == "cross_entropy":
-            self._probabilities = torch.softmax(z, dim=1)
-            delta = self._probabilities - torch.nn.functional.one_hot(y, z.shape[1])
+            self._probabilities, self._top = torch.softmax(z, dim=1), z.argmax(dim=1)
+            # p_y − 1 = −Σ p_j over the other classes, which does not cancel.
+            own = torch.nn.functional.one_hot(y, z.shape[1]).bool()
+            others = self._probabilities.masked_fill(own, 0.0)
+            delta = torch.where(own, -others.sum(dim=1, keepdim=True), others)
         else:
             delta = z - y
         deltas = [delta]
@@ -183,7 +138,9 @@ class Perceptron:
         deltas = [part[batches] for part in self._deltas]
         # A mean over the batch is wanted, and everything is linear in the two that end up in it.
         scaled_deltas = [part.transpose(1, 2) / b for part in deltas]
-        probabilities = None if self._probabilities is None else self._probabilities[batches]
+        probabilities = top = None
+        if self._probabilities is not None and self._top is not None:
+            probabilities, top = self._probabilities[batches], self._top[batches][:, :, None]
 
         def product(vectors: Tensor) -> Tensor:
             directions = [vectors[:, k.weight : k.weight + k.d_in * k.d_out].view(m, k.d_out, k.d_in) for k in layers]
@@ -199,7 +156,9 @@ class Perceptron:
                 if k < last:
                     moved.append(slopes[k] * dot)
             change = dots[last]
-            if probabilities is not None:
+            if probabilities is not None and top is not None:
+                # (diag(p) − ppᵀ)ż: a constant in ż does not count, and with 0 at the likeliest class nothing cancels.
+                change = change - change.gather(2, top)
                 change = probabilities * (change - (probabilities * change).sum(dim=2, keepdim=True))
             images = torch.empty_like(vectors)
             for k in range(last, -1, -1):

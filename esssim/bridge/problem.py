@@ -15,10 +15,14 @@ from torch import Tensor, nn
 from esssim import _validate
 from esssim._fingerprint import attributes, fingerprints
 from esssim._validate import FloatArray, IntArray
-from esssim.bridge import checks, losses
+from esssim.bridge import behaviour, checks, derivatives, losses, routes
 from esssim.bridge.curvature import TorchCurvature
 from esssim.bridge.fingerprints import surroundings
-from esssim.bridge.functional import Functional
+from esssim.bridge.functional import Care, Functional
+from esssim.bridge.losses import SampleLoss
+from esssim.bridge.points import as_point
+from esssim.bridge.samplewise import Samplewise
+from esssim.bridge.targets import OneNumber, data, for_loss, labels, whole
 from esssim.problems import (
     Curvature,
     DenseCurvature,
@@ -41,21 +45,25 @@ HESSIAN_NUMBERS = 5000**2
 # Attributes that follow from the others.
 DERIVED = {"_functional", "_kind", "_root", "_x", "_y", "loss_name"}
 
-Loss = Literal["squared", "cross_entropy"] | losses.SampleLoss
+# What a loss decides, and no two of which may disagree.
+OF_THE_LOSS = ("gradient", "hessian", "hessian_products", "sample_gradients", "sample_hessians", "sample_losses")
+
+Loss = Literal["squared", "cross_entropy"] | SampleLoss
+Dtype = Literal["float64", "float32"] | torch.dtype
 
 
 class TorchProblem(Problem):
     """ℓᵢ(θ) = ℓ(f(θ, xᵢ), yᵢ) for an `nn.Module` f of up to 10⁵ parameters, θ in `named_parameters` order.
 
-    loss: "squared", ½‖f − y‖²; "cross_entropy", −log softmax(f)_y; or ℓ(f, y) as a function of one sample's outputs (c,)
-    and target, of torch operations. inputs: (n, ...), as the module takes them; targets: (n, c), (n,) for one output, or
-    class labels (n,) for cross-entropy. dtype: that of the computation in torch; theta and all results are float64
-    arrays. tolerance: the relative residual of every eigenvalue that is found by iteration (1e-8; 1e-4 in float32).
+    loss: "squared", ½‖f − y‖²; "cross_entropy", −log softmax(f)_y; or one number ℓ(f, y) by torch operations on a sample's
+    outputs (c,) and target (`F.mse_loss` divides by c: it is 2/c times "squared"). inputs: (n, ...), integers where the
+    module takes them; targets: (n, c), (n,) for one output, or class labels (n,). dtype: results are always float64.
+    tolerance: relative residual of eigenvalues found by iteration. check: compare derivatives with differences.
 
-    `module` is a copy; `theta0` (p,) its parameters, `n_outputs` c. A problem with squared loss is a
-    `NonlinearLeastSquares` (one output) or a `MultiOutputLeastSquares`, on which label noise and `esssim.flow` work.
-    Raises ValueError for data that do not fit, layers that mix samples or draw at random, tied, frozen or unused
-    parameters, and networks that are too large.
+    `module` is a copy; `theta0` (p,) its trained parameters, tied ones once; `notes` names frozen and unused ones. theta
+    may be an array, tensor, module or state dict. Squared loss gives a `NonlinearLeastSquares` or
+    `MultiOutputLeastSquares`. Raises ValueError for data that do not fit, networks that are too large, modules that mix
+    samples, draw at random, or have wrong derivatives (docs/layers.md).
     """
 
     def __new__(
@@ -64,14 +72,25 @@ class TorchProblem(Problem):
         inputs: Any = None,
         targets: Any = None,
         loss: Loss = "squared",
-        dtype: Literal["float64", "float32"] = "float64",
+        dtype: Dtype = "float64",
         *,
         tolerance: float | None = None,
+        check: bool = True,
     ) -> TorchProblem:
         """The subclass with residuals for squared loss, by the targets' shape; without arguments, as pickle calls it."""
         if cls is not TorchProblem or targets is None or not (isinstance(loss, str) and loss == "squared"):
             return super().__new__(cls)
         return super().__new__(_ScalarTorchProblem if np.shape(targets)[1:] in ((), (1,)) else _MultiOutputTorchProblem)
+
+    def __init_subclass__(cls) -> None:
+        """ValueError for a subclass that changes some of the loss and its derivatives only: nothing else would see it."""
+        changed = [name for name in OF_THE_LOSS if name in vars(cls)]
+        left = [name for name in OF_THE_LOSS if getattr(cls, name) is getattr(TorchProblem, name)]
+        if changed and left:
+            raise ValueError(
+                f"{cls.__name__} overrides {', '.join(changed)}, but not {', '.join(left)}: override all of them, "
+                "so that the training loop and every statistic see the same loss, or none"
+            )
 
     def __init__(
         self,
@@ -79,44 +98,72 @@ class TorchProblem(Problem):
         inputs: npt.ArrayLike | Tensor,
         targets: npt.ArrayLike | Tensor,
         loss: Loss = "squared",
-        dtype: Literal["float64", "float32"] = "float64",
+        dtype: Dtype = "float64",
         *,
         tolerance: float | None = None,
+        check: bool = True,
     ) -> None:
-        self.dtype = _validate.choice("dtype", dtype, tuple(checks.DTYPES))
+        self.dtype = checks.check_dtype(dtype)
         self.tolerance = checks.check_tolerance(tolerance, self.dtype)
         checks.check_module(module)
-        n_params = sum(parameter.numel() for parameter in module.parameters())
+        n_params = sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
         if n_params > LARGEST_NETWORK:
             raise ValueError(
                 f"module must have at most {LARGEST_NETWORK:,} parameters, got {n_params:,}: the Lanczos vectors of one "
                 f"batch alone would take {n_params * 96 * 8 / 1e9:.1f} GB"
             )
         self._kind = torch.float64 if self.dtype == "float64" else torch.float32
-        self.inputs = _data("inputs", inputs)
+        self.inputs = data("inputs", inputs)
         super().__init__(len(self.inputs), n_params)
-        self.module = copy.deepcopy(module).to(self._kind)
-        self._x = torch.as_tensor(self.inputs, dtype=self._kind)
-        self.n_outputs = self._probe()
-        self.loss_name, sample_loss, self._root = _loss(loss)
-        self.targets = self._targets(targets)
-        self._y = torch.as_tensor(self.targets, dtype=torch.int64 if self.loss_name == "cross_entropy" else self._kind)
-        self._functional = Functional(self.module, sample_loss)
+        checks.check_held("inputs", self.inputs, self.dtype)
+        self.module = checks.own_copy(module, self._kind)
+        self.n_outputs = self._take(inputs)
+        care = behaviour.needs(self.module, self._x[:3])
+        self.loss_name, sample_loss = _loss(loss, self._kind)
+        self.targets = self._targets(targets, sample_loss, care)
+        kind = torch.int64 if self.loss_name == "cross_entropy" or self.targets.dtype.kind != "f" else self._kind
+        self._y = torch.as_tensor(self.targets, dtype=kind)
+        self._functional = routes.route(self.module, sample_loss, care, self._start(), self._x, self._y)
+        self._root = _root(self.loss_name, sample_loss, isinstance(self._functional, Samplewise))
+        if self.loss_name == "squared":
+            checks.check_held("outputs and targets", self._squared(), self.dtype, power=2)
+        self.notes = self._noted(module)
+        near = behaviour.generic_point(self._start(), self._functional.sizes)
+        behaviour.check_samples(self._functional, near, self._x)
+        if _validate.flag("check", check):
+            self._check_derivatives()
 
-    def _probe(self) -> int:
-        """The number of outputs; ValueError where the module does not run on the inputs or misbehaves."""
-        try:
-            checks.check_behaviour(self.module, self._x)
-            return int(self.module(self._x[:1]).numel())
-        except (RuntimeError, TypeError, IndexError) as error:
-            words = " ".join(str(error).split())
-            raise ValueError(f"module must run on inputs of shape {tuple(self._x.shape)}, it says: {words}") from error
+    def _take(self, inputs: Any) -> int:
+        """Set the inputs of the module, whole numbers where it takes them; the number of its outputs."""
+        given = whole(inputs)
+        said: list[Exception] = []
+        for x in ([] if given is None else [torch.as_tensor(given)]) + [torch.as_tensor(self.inputs, dtype=self._kind)]:
+            try:
+                n_outputs = behaviour.check_rows(self.module, x[: min(3, len(x))])
+            except (RuntimeError, TypeError, IndexError) as error:
+                said.append(error)
+                continue
+            self._x = x
+            if not x.is_floating_point():
+                self.inputs = x.numpy()
+            return n_outputs
+        words = " ".join(str(said[-1]).split())
+        hint = "; inputs that are indices must be integers" if given is None and "ndices" in words else ""
+        raise ValueError(f"module must run on inputs of shape {self.inputs.shape}, it says: {words}{hint}") from said[
+            -1
+        ]
 
-    def _targets(self, targets: npt.ArrayLike | Tensor) -> npt.NDArray[Any]:
+    def _squared(self) -> FloatArray:
+        """The targets and, where they are finite, the outputs at θ₀: what a squared loss squares."""
+        with torch.no_grad():
+            outputs = self._functional.outputs(self._start(), self._x).numpy().astype(np.float64)
+        return np.append(self.targets, outputs[np.isfinite(outputs)])
+
+    def _targets(self, targets: Any, loss: SampleLoss, care: Care) -> npt.NDArray[Any]:
         n, c = self.n_samples, self.n_outputs
         if self.loss_name == "cross_entropy":
-            return _labels(targets, n, c)
-        array = _data("targets", targets)
+            return labels(targets, n, c)
+        array = data("targets", targets)
         if self.loss_name == "squared":
             allowed = ((n, 1), (n,)) if c == 1 else ((n, c),)
             if array.shape not in allowed:
@@ -125,13 +172,51 @@ class TorchProblem(Problem):
             return array.reshape(n, c)
         if len(array) != n:
             raise ValueError(f"targets must have {n} rows, one per sample, got shape {array.shape}")
-        return array
+        assert isinstance(loss, OneNumber)
+        with torch.no_grad():
+            outputs = Functional(self.module, loss, care).outputs(self._start(), self._x)
+        taken: npt.NDArray[Any] = for_loss(loss, outputs, targets, self._kind).numpy()
+        return taken
+
+    def _noted(self, module: nn.Module) -> tuple[str, ...]:
+        """What a reader of the numbers should know of the parameters."""
+        frozen = [name for name, parameter in module.named_parameters() if not parameter.requires_grad]
+        unused = behaviour.unused_parameters(self.module, self._x)
+        if len(unused) == len(self._functional.names):
+            raise ValueError(f"module must have a parameter that reaches the outputs, but none of {unused} does")
+        notes = [f"constants, as requires_grad=False: {', '.join(frozen)}"] if frozen else []
+        notes += [f"do not reach the outputs, so that their derivatives are 0: {', '.join(unused)}"] if unused else []
+        return tuple(notes)
+
+    def _check_derivatives(self) -> None:
+        """ValueError where derivatives are wrong or not finite; in float64, whatever the dtype."""
+        theta = self._start()
+        functional, x, y = self._functional, self._x, self._y
+        derivatives.check_finite_derivatives(functional, theta, x, y)
+        if self._kind == torch.float64:
+            derivatives.check_derivatives(functional, theta, x, y)
+            return
+        double = copy.copy(functional)
+        double.module = copy.deepcopy(self.module).to(torch.float64)
+        double.loss = (
+            OneNumber(functional.loss.loss, torch.float64)
+            if isinstance(functional.loss, OneNumber)
+            else functional.loss
+        )
+        x, y = (part.double() if part.is_floating_point() else part for part in (x, y))
+        try:
+            double.gradient(theta.double(), x[:1], y[:1])
+        except RuntimeError:  # a constant of the module in float32
+            return
+        derivatives.check_derivatives(double, theta.double(), x, y)
+
+    def _start(self) -> Tensor:
+        return torch.cat([parameter.detach().reshape(-1) for parameter in self.module.parameters()])
 
     @property
     def theta0(self) -> FloatArray:
         """The parameters that the module came with, (p,)."""
-        flat = torch.cat([parameter.detach().reshape(-1) for parameter in self.module.parameters()])
-        return flat.numpy().astype(np.float64)
+        return self._start().numpy().astype(np.float64)
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor]:
@@ -149,6 +234,14 @@ class TorchProblem(Problem):
         return fingerprints({"class": type(self), **parts}, "problem", arguments=trained)
 
     # --- the protocol of a problem ------------------------------------------------------------------------------------
+
+    def check_theta(self, theta: Any, name: str = "theta") -> FloatArray:
+        """theta, also as a tensor, a module or a state dict, as a finite float array (..., n_params)."""
+        return super().check_theta(as_point(self.module, theta, name), name)
+
+    def check_point(self, theta: Any, name: str = "theta") -> FloatArray:
+        """theta, also as a tensor, a module or a state dict, as one finite point (n_params,)."""
+        return super().check_point(as_point(self.module, theta, name), name)
 
     def outputs(self, theta: npt.ArrayLike, batch: npt.ArrayLike | None = None) -> FloatArray:
         """f(θ, xᵢ) for each index of the batch: (..., b, c)."""
@@ -194,6 +287,7 @@ class TorchProblem(Problem):
 
     def curvature(self, theta: FloatArray) -> Curvature:
         """All per-sample Hessians: formed where p ≤ 300 (and n p² ≤ 2²⁶), else by their products with vectors."""
+        theta = self.check_point(theta)
         self._check_finite(theta)
         if self.n_params <= DENSE_PARAMS and self.n_samples * self.n_params**2 <= DENSE_NUMBERS:
             return DenseCurvature(self.sample_hessians(theta, np.arange(self.n_samples)))
@@ -201,7 +295,9 @@ class TorchProblem(Problem):
 
     def gauss_newton_curvature(self, theta: FloatArray) -> Curvature:
         """JᵢᵀSᵢJᵢ with Sᵢ = ∇²_f ℓᵢ, by the rows Aᵢ = RᵢᵀJᵢ, Sᵢ = RᵢRᵢᵀ."""
+        theta = self.check_point(theta)
         self._check_finite(theta)
+        derivatives.check_finite_derivatives(self._functional, self._tensor(theta), self._x, self._y)
         numbers = self.n_samples * self.n_outputs * self.n_params
         self._affordable("the Jacobians of all samples and outputs", numbers, JACOBIAN_NUMBERS)
         everyone = np.arange(self.n_samples)
@@ -241,8 +337,10 @@ class TorchProblem(Problem):
         rows = torch.as_tensor(_writable(np.broadcast_to(indices, (*axes, b)).reshape(-1, b)))
         extra = [] if vectors is None else [self._tensor(np.broadcast_to(vectors, (*axes, *own)).reshape(-1, *own))]
         chunk = max(1, CHUNK_NUMBERS // (b * p * copies))
-        mapped = torch.func.vmap(function, (None if shared else 0, 0, *(0 for _ in extra)), chunk_size=chunk)
+        mapped = self._functional.mapped(function, (None if shared else 0, 0, *(0 for _ in extra)), chunk)
         found = mapped(points, rows, *extra).detach().numpy().astype(np.float64, copy=False)
+        if not np.isfinite(found.sum()):
+            self.check_derivatives_at(points, rows)
         return np.asarray(found.reshape(*axes, *found.shape[1:]))
 
     def _check_finite(self, theta: FloatArray) -> None:
@@ -257,6 +355,15 @@ class TorchProblem(Problem):
                 f"theta must give finite activations, but those of {int((~finite).sum())} samples (the first is {sample}) "
                 f"are not finite from layer {layer} on"
             )
+
+    def check_derivatives_at(self, points: Tensor, batches: Tensor) -> None:
+        """ValueError where a sample's derivatives are not finite while its loss is: θ (p,) or (m, p), batches (m, b)."""
+        for m, point in enumerate(points.reshape(-1, self.n_params)):
+            samples = torch.unique(batches if points.numel() == self.n_params else batches[m])
+            try:
+                derivatives.check_finite_derivatives(self._functional, point, self._x[samples], self._y[samples])
+            except derivatives.NonFiniteDerivatives as error:
+                raise derivatives.NonFiniteDerivatives([int(samples[i]) for i in error.samples]) from None
 
     def _affordable(self, what: str, numbers: int, limit: int) -> None:
         if numbers > limit:
@@ -313,35 +420,19 @@ def _writable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.ascontiguousarray(array) if array.flags.writeable else np.array(array)
 
 
-def _data(name: str, value: Any) -> FloatArray:
-    """Real numbers with a row per sample, as a copy."""
-    array = _validate.array_of(name, value.detach().cpu().numpy() if isinstance(value, Tensor) else value)
-    return np.array(_validate.real_array(name, array, ("n", *array.shape[1:])))
-
-
-def _labels(targets: Any, n: int, c: int) -> IntArray:
-    array = _validate.array_of("targets", targets.numpy() if isinstance(targets, Tensor) else targets)
-    if c < 2:
-        raise ValueError(f"loss='cross_entropy' needs a module of at least 2 outputs, one per class, got {c}")
-    if array.shape != (n,):
-        raise ValueError(f"targets must be class labels of shape ({n},) for loss='cross_entropy', got {array.shape}")
-    if array.dtype.kind not in "iu":
-        raise ValueError(f"targets must be integer class labels for loss='cross_entropy', got dtype {array.dtype}")
-    if array.min() < 0 or array.max() >= c:
-        raise ValueError(
-            f"targets must be class labels from 0 to n_outputs - 1 = {c - 1}, got {array.min()} to {array.max()}"
-        )
-    return array.astype(np.int64)
-
-
-def _loss(loss: Any) -> tuple[str, losses.SampleLoss, Callable[[Tensor, Tensor], Tensor]]:
-    """Its name, ℓ(f, y), and the root of its curvature on the outputs."""
+def _loss(loss: Any, kind: torch.dtype) -> tuple[str, SampleLoss]:
+    """Its name and ℓ(f, y)."""
     if callable(loss) and not isinstance(loss, str):
-        return _source(loss), loss, losses.numerical_root(loss)
+        return _source(loss), OneNumber(loss, kind)
     name = _validate.choice("loss", loss, ("squared", "cross_entropy"))
+    return name, losses.squared if name == "squared" else losses.cross_entropy
+
+
+def _root(name: str, loss: SampleLoss, one_by_one: bool) -> Callable[[Tensor, Tensor], Tensor]:
+    """The root of the curvature of a loss on the outputs."""
     if name == "squared":
-        return name, losses.squared, losses.squared_root
-    return name, losses.cross_entropy, losses.cross_entropy_root
+        return losses.squared_root
+    return losses.cross_entropy_root if name == "cross_entropy" else losses.numerical_root(loss, one_by_one=one_by_one)
 
 
 def _source(thing: Any) -> str:

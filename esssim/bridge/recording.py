@@ -8,6 +8,7 @@ from functools import cache, partial
 import numpy as np
 
 from esssim._validate import FloatArray, IntArray
+from esssim.bridge.connected import is_own
 from esssim.bridge.curvature import TorchCurvature
 from esssim.bridge.leading import RANK, leading_mean_square_sharpness
 from esssim.bridge.problem import DENSE_PARAMS, TorchProblem
@@ -46,7 +47,7 @@ def measure(
     leading directions.
     """
     own = {*RATIOS} if problem.n_params > DENSE_PARAMS else set()
-    if problem.n_samples * problem.n_outputs > EXACT_ROWS:
+    if problem.n_samples * problem.n_outputs > EXACT_ROWS and is_own(problem):
         own.add(GAUSS_NEWTON)
     row = recorder.measure(problem, theta, sampling, [name for name in record if name not in own], n_batches, seed)
     wanted = [name for name in record if name in own and name in RATIOS]
@@ -71,7 +72,8 @@ def sampled_ratios(
     curvature = TorchCurvature(problem, theta)
     everyone = np.arange(problem.n_samples)
     # One unit for all batches: however they are cut into calls, the means are of the same thing.
-    unit = float(np.abs(curvature.gradients(everyone[None])).max()) or 1.0
+    full_gradient = curvature.gradients(everyone[None])
+    unit = _largest(full_gradient) or _largest(problem.sample_gradients(theta, everyone)) or 1.0
 
     @cache
     def forms(flat: bytes) -> FloatArray:
@@ -102,3 +104,7 @@ def sampled_ratios(
 
     averages = (estimate(ratios, False), *(estimate(partial(parts, column=k), True) for k in (0, 1)))
     return dict(zip(RATIOS, averages, strict=True))
+
+
+def _largest(array: FloatArray) -> float:
+    return float(np.abs(array).max())

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import scipy.linalg
 
 from esssim import _validate
+from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.bridge.problem import TorchProblem
 from esssim.problems import BlockCurvature, LowRankCurvature
@@ -33,6 +34,7 @@ class SubspaceSharpness(NamedTuple):
     complete: bool
 
 
+@one_blas_thread()
 def mean_square_sharpness_in_subspace(
     problem: TorchProblem,
     theta: npt.ArrayLike,
@@ -57,6 +59,8 @@ def mean_square_sharpness_in_subspace(
     _validate.real("tolerance", tolerance, above=0.0, below=1.0)
     _validate.integer("max_rank", max_rank, rank)
     curvature = problem.gauss_newton_curvature(point)
+    scale = curvature.scale()
+    curvature = curvature.scaled(scale)
     blocks = BlockCurvature(curvature.factors[:, None]) if isinstance(curvature, LowRankCurvature) else curvature
     assert isinstance(blocks, BlockCurvature)
     c = sampling.variance_coefficient(problem.n_samples)
@@ -68,7 +72,7 @@ def mean_square_sharpness_in_subspace(
         rank = min(rank, largest)
         basis = _top_subspace(blocks.rows(), rank, basis)
         ranks.append(rank)
-        values.append(top_of_pencil(blocks.in_basis(basis), c).value)
+        values.append(top_of_pencil(blocks.in_basis(basis), c).value * scale)
         increment = 1.0 - values[-2] / values[-1] if len(values) > 1 else np.inf
         complete = rank == largest
         if complete or increment <= tolerance:

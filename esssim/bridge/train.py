@@ -24,6 +24,7 @@ from esssim._validate import FloatArray, IntArray
 from esssim.bridge import resume
 from esssim.bridge.checkpoint import Checkpoint
 from esssim.bridge.curvature import TorchCurvature
+from esssim.bridge.derivatives import NonFiniteDerivatives
 from esssim.bridge.leading import RANK
 from esssim.bridge.loops import Optimiser, Run
 from esssim.bridge.problem import TorchProblem
@@ -222,6 +223,8 @@ def _is_in_range(problem: TorchProblem, theta: FloatArray) -> bool:
         with np.errstate(all="ignore"):
             gradient = TorchCurvature(problem, theta).gradients(np.arange(problem.n_samples)[None])
             return bool(np.isfinite(problem.loss(theta)) and np.isfinite(gradient).all())
+    except NonFiniteDerivatives:
+        raise
     except ValueError:  # activations that are not finite
         return False
 

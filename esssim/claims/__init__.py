@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 from esssim.claims.declare import claim
-from esssim.claims.model import REGISTRY as registry
-from esssim.claims.model import Cell, Claim, Measurement, Predicted, Registry, Verdict
+from esssim.claims.model import REGISTRY, Cell, Claim, Measurement, Predicted, Registry, Verdict
 from esssim.claims.verify import EXTRAS, Progress, exit_code, missing, verify_claims
 
-__all__ = [
-    "EXTRAS",
-    "Cell",
-    "Claim",
-    "Measurement",
-    "Predicted",
-    "Registry",
-    "Verdict",
-    "claim",
-    "exit_code",
-    "missing",
-    "registry",
-    "verify",
-]
-
-# Imported in the order in which their claims are measured and shown: `@claim` registers what it decorates.
-for _module in (
+# In the order in which their claims are measured and shown.
+MODULES = (
     "identities",
     "gap",
     "ramp",
@@ -42,8 +27,36 @@ for _module in (
     "network_directions",
     "network_flow",
     "network_interventions",
-):
-    import_module(f"esssim.claims.{_module}")
+)
+
+__all__ = [
+    "EXTRAS",
+    "Cell",
+    "Claim",
+    "Measurement",
+    "Predicted",
+    "Registry",
+    "Verdict",
+    "claim",
+    "exit_code",
+    "missing",
+    "registry",
+    "verify",
+]
+
+registry: Registry
+
+
+def __getattr__(name: str) -> Any:
+    """The registry of all claims, on first use: what measures them takes a second to import."""
+    if name != "registry":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    modules = [f"{__name__}.{module}" for module in MODULES]
+    for module in modules:
+        import_module(module)
+    REGISTRY.arrange(modules)
+    globals()["registry"] = REGISTRY
+    return REGISTRY
 
 
 def verify(
@@ -54,10 +67,13 @@ def verify(
     *,
     among: Registry | None = None,
 ) -> list[Verdict]:
-    """Measure the named claims (ids or families; all by default) and return their verdicts.
+    """Measure the named claims and return their verdicts.
 
+    names: ids, beginnings of ids up to a slash ("minibs-settles/diabetes"), or statistics ("MiniBS"); all by default.
     quick: shorter runs, and only the claims that a short run can decide. extra: "bridge" for the claims about torch
     networks alone; without PyTorch their verdict is "skipped". among: claims of one's own instead of esssim's.
     Raises ValueError for an unknown name.
     """
-    return verify_claims(registry if among is None else among, names, quick, progress, extra)
+    # Not the name itself: the registry comes on first use.
+    chosen = import_module(__name__).registry if among is None else among
+    return verify_claims(chosen, names, quick, progress, extra)

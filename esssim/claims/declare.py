@@ -67,7 +67,8 @@ def claim(
                     extra=extra,
                     setting={name: _plain(value) for name, value in setting.items()},
                     cell=None if cell is None else of(cell),
-                )
+                ),
+                function.__module__,
             )
         return function
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from esssim import _validate
 from esssim._rows import Row as Row
+from esssim.claims.names import matching, same
 from esssim.papers import Paper, Source
 
 # "skipped": not measured, because what it needs is not installed; never a pass.
@@ -189,13 +190,21 @@ class Registry(Mapping[str, Claim]):
 
     def __init__(self) -> None:
         self._claims: dict[str, Claim] = {}
+        self._modules: dict[str, str] = {}
 
-    def add(self, claim: Claim) -> Claim:
-        """Register a claim. Raises ValueError when its id is taken."""
+    def add(self, claim: Claim, module: str = "") -> Claim:
+        """Register a claim that `module` declares. Raises ValueError when its id is taken."""
         if claim.id in self._claims:
             raise ValueError(f"claim id must be new, {claim.id!r} is registered already")
         self._claims[claim.id] = claim
+        self._modules[claim.id] = module
         return claim
+
+    def arrange(self, modules: Sequence[str]) -> None:
+        """Put the claims in the order of these modules, those of others last: modules are imported in any order."""
+        places = {module: place for place, module in enumerate(modules)}
+        order = sorted(self._claims, key=lambda name: places.get(self._modules[name], len(places)))
+        self._claims = {name: self._claims[name] for name in order}
 
     def __getitem__(self, name: str) -> Claim:
         return self._claims[name]
@@ -207,26 +216,24 @@ class Registry(Mapping[str, Claim]):
         return len(self._claims)
 
     def select(self, names: list[str] | None, quick: bool = False, extra: str | None = None) -> list[Claim]:
-        """The claims named by id or by family ("mean-square-settles"), in registry order; all without names.
+        """The claims that are named, in registry order; all without names.
 
-        quick: of a family, or of all, only those that a short run can decide; what is named by its id is always there.
+        names: ids, beginnings of ids up to a slash, or what a statistic is called (`claims.names`).
+        quick: only those that a short run can decide; what is named by its id is always there.
         extra: only the claims that need this optional part of the package.
         Raises ValueError for an unknown name, with the nearest one.
         """
         if isinstance(names, str):
             raise ValueError(f"names must be a list of claim ids or families, got the string {names!r}")
-        families = tuple(dict.fromkeys(claim.family for claim in self.values()))
-        if names is not None:
-            for name in names:
-                _validate.choice("claim", name, (*families, *self))
+        meant = {name: matching(name, self) for name in names or ()}
+        by_id = {found[0] for name, found in meant.items() if len(found) == 1 and same(name, found[0])}
+        chosen = set(self) if names is None else {each for found in meant.values() for each in found}
         return [
             claim
             for claim in self.values()
-            if (extra is None or claim.extra == extra)
-            and (
-                (names is not None and claim.id in names)
-                or ((names is None or claim.family in names) and (claim.in_quick or not quick))
-            )
+            if claim.id in chosen
+            and (extra is None or claim.extra == extra)
+            and (claim.in_quick or not quick or claim.id in by_id)
         ]
 
 
@@ -239,5 +246,5 @@ def _finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-# What `esssim verify` measures: filled by the modules of this package as they are imported, in their order.
+# What `esssim verify` measures: `@claim` fills it as modules are imported, `esssim.claims.registry` is all of it in order.
 REGISTRY = Registry()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Protocol
 
 from esssim._errors import in_one_line, tracebacks_are_wanted
 from esssim._progress import shown
-from esssim._threads import one_blas_thread
 from esssim.claims.model import Claim, Measurement, Registry, Verdict
 
 
@@ -34,6 +34,7 @@ def verify_claims(
     quick: bool = False,
     progress: Progress | bool | None = None,
     extra: str | None = None,
+    known: Mapping[str, Verdict] | None = None,
 ) -> list[Verdict]:
     """Measure the named claims (ids or families; all by default): the list of their verdicts.
 
@@ -41,17 +42,20 @@ def verify_claims(
     full. progress: True for a bar on a terminal, or a function that is called with (claim, None) before and (claim, verdict)
     after each. A claim whose measurement raises an exception has it as its
     `error`, and the others go on; one whose extra is not installed is "skipped". extra: only the claims of this optional
-    part of the package. Raises ValueError for an unknown name.
+    part of the package. known: verdicts by id that are taken as they are. Raises ValueError for an unknown name.
     """
     verdicts, claims = [], registry.select(names, quick, extra)
     tell, bar = (progress, False) if callable(progress) else (None, progress)
     with shown(bar, len(claims), "claims") as advance:
         for claim in claims:
-            if tell is not None:
-                tell(claim, None)
-            verdicts.append(_measured(claim, quick))
-            if tell is not None:
-                tell(claim, verdicts[-1])
+            if known and claim.id in known:
+                verdicts.append(known[claim.id])
+            else:
+                if tell is not None:
+                    tell(claim, None)
+                verdicts.append(_measured(claim, quick))
+                if tell is not None:
+                    tell(claim, verdicts[-1])
             advance(1)
     return verdicts
 
@@ -61,15 +65,28 @@ def _measured(claim: Claim, quick: bool) -> Verdict:
     absent = missing(claim.extra) if claim.extra else None
     if absent:
         return Verdict(claim, Measurement("skipped", absent), 0.0)
+    from esssim._threads import one_blas_thread  # looks at the libraries of scipy: half a second to import
+
     try:
         with one_blas_thread():
             measurement = claim.measure(quick and claim.in_quick)
     except Exception as caught:
+        if _is_an_interrupt(caught):
+            raise KeyboardInterrupt from caught
         if tracebacks_are_wanted():
             raise
         error = in_one_line(caught)
         measurement = Measurement("inconclusive", f"could not be measured: {error}")
     return Verdict(claim, measurement, time.perf_counter() - started, error)
+
+
+def _is_an_interrupt(error: BaseException | None) -> bool:
+    """Whether an error comes from clearing up after an interrupt: workers that are just starting can fail at that."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def exit_code(verdicts: list[Verdict]) -> int:

@@ -20,6 +20,8 @@ from esssim.statistics.perron import PerronMatrix
 # A start is a solution if the nearest one is no farther than this fraction of its length.
 NEAR = 1e-3
 CORRECTIONS = 20
+# Residuals below this fraction of the size of the model's outputs, ‖J‖‖θ‖, are rounding.
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -151,22 +153,33 @@ def nearest_solution(
 
 
 def _unreachable_part(problem: LeastSquaresProblem, theta: FloatArray, *, by_products: bool) -> FloatArray:
-    """r* = r − UUᵀr at a minimum (n·c,): what no change of θ can fit; exactly zero where J has full row rank."""
+    """r* = r − UUᵀr at a minimum (n·c,): what no change of θ can fit; exactly zero where that is rounding."""
     jacobians, residuals = rows.jacobians(problem, theta), rows.residuals(problem, theta)
     if by_products:
-        return np.asarray(residuals - jacobians @ rows.reached(jacobians, residuals))
-    basis = PerronMatrix.of(jacobians, 0.0).eigenvectors
-    if basis.shape[0] == basis.shape[1]:
-        return np.zeros_like(residuals)
-    return np.asarray(residuals - basis @ (basis.T @ residuals))
+        left = np.asarray(residuals - jacobians @ rows.reached(jacobians, residuals))
+    else:
+        basis = PerronMatrix.of(jacobians, 0.0).eigenvectors
+        left = np.asarray(residuals - basis @ (basis.T @ residuals))
+        if basis.shape[0] == basis.shape[1]:
+            return np.zeros_like(residuals)
+    return np.zeros_like(left) if np.abs(left).max() <= _rounding(jacobians, theta) else left
+
+
+def _rounding(jacobians: FloatArray, theta: FloatArray) -> float:
+    """What a residual may be by rounding alone: f(θ) and the targets that it fits are of the size of Jθ."""
+    return ROUNDING * float(np.linalg.norm(jacobians, axis=1).max()) * float(np.linalg.norm(theta))
 
 
 def _refuse_bent_minimum(problem: LeastSquaresProblem, theta: FloatArray, frozen: FloatArray) -> None:
     """The law with frozen noise needs Σᵢ r*ᵢ∇²fᵢ = 0: the Hessian of the loss is then the Gauss–Newton matrix."""
+    if not frozen.any():
+        return
     probe = np.random.default_rng(0).standard_normal((len(frozen), problem.n_params))
     probe[:] = probe[0]
-    products = frozen[:, None] * rows.hessian_products(problem, theta, probe)
-    if np.linalg.norm(products.sum(axis=0)) > 1e-6 * np.linalg.norm(np.abs(products).sum(axis=0)):
+    bends = rows.hessian_products(problem, theta, probe)
+    # Each r*ᵢ is known to 1e-6 of itself, or to rounding.
+    unknown = 1e-6 * np.abs(frozen) + _rounding(rows.jacobians(problem, theta), theta)
+    if np.linalg.norm(frozen @ bends) > np.linalg.norm(unknown @ np.abs(bends)):
         raise ValueError(
             "theta0 must be a minimum whose residuals r* satisfy Σ r*ᵢ∇²fᵢ = 0 (targets that the model can fit, or a "
             "diagonal network); here they bend the loss, and the law does not hold"

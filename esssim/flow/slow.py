@@ -55,6 +55,8 @@ def project(fast: FastMotion, vector: FloatArray) -> FloatArray:
     if fast.by_products:
         return rows.along_solutions(fast.jacobians, vector)
     basis = fast.perron.eigenvectors
+    if basis.shape[1] == len(vector):  # a solution that stands alone
+        return np.zeros_like(vector)
     return np.asarray(vector - fast.parameter_factors @ (basis.T @ (fast.jacobians @ vector)))
 
 

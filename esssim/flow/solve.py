@@ -15,6 +15,7 @@ import xarray
 from esssim import _validate
 from esssim._fingerprint import fingerprint, fingerprint_or_reason
 from esssim._progress import Progress, shown
+from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray, IntArray
 from esssim.flow import rows
 from esssim.flow.bursts import burst_correction
@@ -34,6 +35,7 @@ from esssim.stability.edges import check_momentum
 STATISTICS = (*EXACT, *SAMPLED, "next_order_correction", "error_estimate", "burst_correction")
 
 
+@one_blas_thread()
 def solve(
     problem: Problem,
     theta0: npt.ArrayLike,

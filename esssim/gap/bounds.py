@@ -7,6 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from esssim._threads import one_blas_thread
 from esssim.gap import concentration, elementary, ritz
 from esssim.gap.mean_square import MEAN_SQUARE_RULES
 from esssim.gap.model import Bounds
@@ -42,6 +43,7 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+@one_blas_thread()
 def bounds(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Bounds:
     """Bounds lower ≤ M_b ≤ upper on the mini-batch sharpness M_b = E_B λ_max(H_B): the best valid pair, and each by name.
 
@@ -58,6 +60,7 @@ def bounds_at(setting: Setting) -> Bounds:
     return _collect("MiniBS", RULES, setting)
 
 
+@one_blas_thread()
 def mean_square_bounds(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Bounds:
     """Bounds lower ≤ Q_b ≤ upper on the mean-square sharpness Q_b = λ_max(C⁺D), as in `bounds`.
 
@@ -74,6 +77,7 @@ def _collect(statistic: str, rules: tuple[Rule, ...], s: Setting) -> Bounds:
     return Bounds(statistic, s.sharpness * s.unit, lower, upper, {bound.name: bound for bound in found})
 
 
+@one_blas_thread()
 def top_eigenvalue_variance_bound(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> float:
     """A bound on Var_B λ_max(H_B): (n−b)/(2nb)·mean over pairs i ≠ j of ‖Hᵢ−Hⱼ‖_op², or c·mean‖Dᵢ‖_F² if smaller.
 

@@ -12,6 +12,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.gap.model import Prediction
 from esssim.gap.setting import Setting
@@ -24,6 +25,7 @@ LARGEST_LEAK = 0.25
 N_DRAWS = 2048
 
 
+@one_blas_thread()
 def crossover(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Prediction:
     """gap ≈ E λ_max(Λ + Δ + √c·G) − λ₁, G a Gaussian r×r matrix with the covariance of the samples' VᵀDᵢV.
 
@@ -38,6 +40,7 @@ def crossover(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Pre
     return crossover_at(Setting.of(problem, theta, sampling))
 
 
+@one_blas_thread()
 def degenerate(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Prediction:
     """The limit of equal top eigenvalues: gap ≈ √c·E λ_max(G), G as in `crossover` on the cluster.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from esssim._threads import one_blas_thread
 from esssim.gap.elementary import FEW_ENOUGH, FEW_PAIRS, LARGEST_N_OF_PAIRS
 from esssim.gap.model import Prediction
 from esssim.gap.setting import Setting
@@ -15,6 +16,7 @@ from esssim.sampling import Sampling
 ORTHOGONAL = 1e-10
 
 
+@one_blas_thread()
 def exact(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Prediction:
     """The gap in a finite form, where there is one:
 

@@ -11,6 +11,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.gap.model import Prediction
 from esssim.gap.setting import Setting
@@ -21,6 +22,7 @@ from esssim.sampling import Sampling
 LARGEST_FLUCTUATION = 0.3
 
 
+@one_blas_thread()
 def second_order(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Prediction:
     """gap ≈ c · Σ_{k≥2} (1/n)Σᵢ D₁ₖ²/(λ₁−λ_k).
 
@@ -31,6 +33,7 @@ def second_order(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> 
     return second_order_at(Setting.of(problem, theta, sampling))
 
 
+@one_blas_thread()
 def third_order(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Prediction:
     """The second order + c₃ · (1/n)Σᵢ [Σ_{k,l} D₁ₖD_{kl}D_{l1}/(gₖg_l) − D₁₁ Σ_k D₁ₖ²/gₖ²], gₖ = λ₁−λ_k.
 

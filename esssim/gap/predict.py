@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from esssim import _validate
+from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.gap.bounds import bounds_at
 from esssim.gap.cluster import crossover_at
@@ -27,6 +28,7 @@ FORMULAS: tuple[Callable[[Setting], Prediction], ...] = (
 )  # fmt: skip
 
 
+@one_blas_thread()
 def predict(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Prediction:
     """The gap M_b − λ_max(H) by the valid formula of the smallest error, within the bounds that always hold.
 
@@ -36,6 +38,7 @@ def predict(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Predi
     return predict_at(Setting.of(problem, theta, sampling))
 
 
+@one_blas_thread()
 def predictions(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> tuple[Prediction, ...]:
     """Every formula's own prediction or refusal, "bounds" last; `predict` picks from these. Arguments as there."""
     return predictions_at(Setting.of(problem, theta, sampling))
@@ -59,6 +62,7 @@ def predict_at(s: Setting) -> Prediction:
     return dataclasses.replace(best, value=min(max(best.value, lower), upper))
 
 
+@one_blas_thread()
 def scaling_exponents(
     problem: Problem, theta: npt.ArrayLike, batch_sizes: Sequence[int], scheme: type[Sampling] = WithoutReplacement
 ) -> FloatArray:

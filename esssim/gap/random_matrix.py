@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy.optimize import brentq
 
 from esssim import _validate
+from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.gap.model import Prediction
 from esssim.gap.setting import Setting
@@ -130,6 +131,7 @@ def outlier(eigenvalues: npt.ArrayLike, batch_size: float, n_samples: float = ma
     return value, slope * value
 
 
+@one_blas_thread()
 def marchenko_pastur(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Prediction:
     """gap ≈ edge − 1.2065·scale − λ_max(H), the edge of `spectral_edge` at the eigenvalues of H.
 
@@ -143,6 +145,7 @@ def marchenko_pastur(problem: Problem, theta: npt.ArrayLike, sampling: Sampling)
     return marchenko_pastur_at(Setting.of(problem, theta, sampling))
 
 
+@one_blas_thread()
 def spike(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Prediction:
     """gap ≈ ρ(F(λ₁) − λ₁) with λ₁ an outlier of the batch spectrum (`outlier`).
 
@@ -154,6 +157,7 @@ def spike(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Predict
     return spike_at(Setting.of(problem, theta, sampling))
 
 
+@one_blas_thread()
 def additive_noise(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Prediction:
     """gap ≈ cσ²/λ₁, σ² = mean‖Dᵢ‖_F²/(p+1): batch noise as one Wigner matrix, λ₁ + (σ²/λ₁)(1/b − 1/n).
 

@@ -19,6 +19,7 @@ import xarray
 
 from esssim import _validate
 from esssim._fingerprint import fingerprint_or_reason
+from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.moments.modes import Modes, quadratic_modes
 from esssim.problems import Problem
@@ -28,6 +29,7 @@ from esssim.stability.edges import check_momentum
 from esssim.stability.linearised import transition_matrices
 
 
+@one_blas_thread()
 def evolve(
     problem: Problem,
     theta0: npt.ArrayLike,

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator, cg, minres
 
 from esssim import _validate
+from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.moments.modes import Modes, quadratic_modes
 from esssim.problems import Problem
@@ -34,6 +35,7 @@ RESIDUAL = 1e-12
 REFINEMENTS = 5
 
 
+@one_blas_thread()
 def stationary_covariance(
     problem: Problem,
     *,

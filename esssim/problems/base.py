@@ -140,10 +140,15 @@ def check_problem(problem: Problem) -> None:
 
 
 def check_symmetric(name: str, matrices: FloatArray) -> FloatArray:
-    """`matrices` (..., p, p) if symmetric to 1e-10 of their largest entry; symmetrised to the last bit."""
+    """`matrices` (..., p, p) in float64, symmetrised to the last bit, if symmetric to the precision of their dtype.
+
+    That is 1e-10 of their largest entry in float64, 1e-4 in float32.
+    """
+    allowed = 1e-4 if matrices.dtype == np.float32 else 1e-10
+    matrices = np.asarray(matrices, dtype=np.float64)
     transposed = np.swapaxes(matrices, -1, -2)
     largest = np.abs(matrices).max(axis=(-1, -2), keepdims=True)
     asymmetry = float((np.abs(matrices - transposed) / np.where(largest > 0, largest, 1.0)).max())
-    if not asymmetry <= 1e-10:
+    if not asymmetry <= allowed:
         raise ValueError(f"{name} must be symmetric, got a relative asymmetry of {asymmetry:.2g}")
     return matrices / 2 + transposed / 2

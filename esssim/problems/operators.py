@@ -11,7 +11,13 @@ from typing import NoReturn
 import numpy as np
 
 from esssim._validate import FloatArray, IntArray
-from esssim.problems.curvature import CHUNK_NUMBERS, DenseCurvature, LowRankCurvature, power_of_two_near
+from esssim.problems.curvature import (
+    CHUNK_NUMBERS,
+    DenseCurvature,
+    LowRankCurvature,
+    power_of_two_near,
+    unit_of_products,
+)
 
 # Numbers in the largest matrix that is formed: 200 MB.
 MATRIX_NUMBERS = 5000**2
@@ -48,14 +54,13 @@ class OperatorCurvature(ABC):
         return warm
 
     def scale(self) -> float:
-        """1: products are not rescaled."""
-        return 1.0
+        """A power of two near the size of a product Hv, |v| = 1; 1 where no power of products can leave the doubles."""
+        vector = np.random.default_rng(0).standard_normal(self.n_params)
+        return float(unit_of_products(self.mean_products(vector[None] / np.linalg.norm(vector)))[0])
 
     def scaled(self, power_of_two: float) -> OperatorCurvature:
-        """The same, for the only scale there is."""
-        if power_of_two != 1.0:
-            raise ValueError(f"power_of_two must be 1 for a curvature of products, got {power_of_two:g}")
-        return self
+        """The curvature of Hᵢ / power_of_two."""
+        return self if power_of_two == 1.0 else _Scaled(self, power_of_two)
 
     def batch_quadratic_forms(self, batches: IntArray, vectors: FloatArray) -> FloatArray:
         """v_mᵀ H_{B_m} v_m for each batch, (m,)."""
@@ -141,6 +146,22 @@ class OperatorCurvature(ABC):
                 f"the problem is too large for {what}: {numbers:,} numbers ({8 * numbers / 1e9:.1f} GB), "
                 f"at most {MATRIX_NUMBERS:,} (n_params = {self.n_params:,})"
             )
+
+
+class _Scaled(OperatorCurvature):
+    """Hᵢ / unit."""
+
+    def __init__(self, curvature: OperatorCurvature, unit: float) -> None:
+        self.n_samples, self.n_params = curvature.n_samples, curvature.n_params
+        self.tolerance, self.start = curvature.tolerance, curvature.start
+        self._curvature, self._unit = curvature, unit
+
+    def bound(self, batches: IntArray) -> Callable[[FloatArray], FloatArray]:
+        product = self._curvature.bound(batches)
+        return lambda vectors: product(vectors) / self._unit
+
+    def images(self, vectors: FloatArray) -> FloatArray:
+        return self._curvature.images(vectors) / self._unit
 
 
 @dataclass(frozen=True)

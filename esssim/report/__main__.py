@@ -12,7 +12,7 @@ from pathlib import Path
 
 from esssim import store
 from esssim.claims import registry
-from esssim.report.readme import check_readme, published, summary, update_readme
+from esssim.report.readme import check_readme, result_pages, summary, update_readme
 from esssim.report.results import read_entries
 
 
@@ -36,7 +36,7 @@ def _outdated(readme: Path, results: Path) -> str:
     again = f"run python -m esssim.report {readme} {results}"
     if not check_readme(readme, summary(results)):
         return f"{readme} is out of date: {again}"
-    for path, text in published(results).items():
+    for path, text in result_pages(results).items():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             return f"{path} is out of date: {again}"
     return ""
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"error: {outdated}", file=sys.stderr)
             return int(bool(outdated))
         update_readme(options.readme, summary(options.results))
-        for path, text in published(options.results).items():
+        for path, text in result_pages(options.results).items():
             store.write_text(path, text)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

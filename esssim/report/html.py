@@ -16,6 +16,7 @@ from esssim.report.words import (
     interval_text,
     number,
     our_prediction,
+    skipped,
     spoken_verdict,
     summary,
     tone,
@@ -64,12 +65,14 @@ def render_report(
 
     pictures: title -> one inline <svg> element (`plots.report_pictures`), shown on white paper.
     """
-    families = grouped(verdicts, lambda verdict: verdict.claim.family)
+    shown = [verdict for verdict in verdicts if verdict.measurement.verdict != "skipped"]
+    families = grouped(shown, lambda verdict: verdict.claim.family)
     body = "".join(
         [
             "<h1>esssim: what settles at 2/η?</h1>",
             f"<p><strong>{escape(summary(list(verdicts)))}</strong></p>",
             _legend(verdicts),
+            *(f"<p>{escape(line)}</p>" for line in skipped(verdicts)),
             _pictures(pictures or {}),
             _contents(families),
             *(_family(name, members) for name, members in families.items()),

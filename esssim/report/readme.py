@@ -21,7 +21,7 @@ NETWORKS = (
 )
 
 
-def published(results: Path) -> dict[Path, str]:
+def result_pages(results: Path) -> dict[Path, str]:
     """The pages beside results.json (and networks.json, where there is one), with what belongs on them."""
     core, networks = _claims(results)
     pages = {results.with_suffix(".md"): page(*RESULTS, *core)}

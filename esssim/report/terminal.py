@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rich import progress as bars
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from esssim.claims.model import Claim, Verdict
-from esssim.claims.verify import Progress
+from esssim.claims.verify import Progress, missing
 from esssim.measure import TableMeasurement
-from esssim.report.words import EXPECTED, Tone, duration, grouped, interval_text, number, spoken_verdict, summary, tone
+from esssim.report.forecast import Forecast, spoken
+from esssim.report.words import (
+    EXPECTED,
+    Tone,
+    duration,
+    grouped,
+    interval_text,
+    number,
+    skipped,
+    spoken_verdict,
+    summary,
+    tone,
+)
 from esssim.statistics import Estimate
 
-# Where no terminal gives a width, lines of a table are not to be folded.
-PLAIN_WIDTH = 160
+# Where neither a terminal nor COLUMNS gives a width.
+PLAIN_WIDTH = 80
 STYLES: dict[Tone, str] = {
     "confirmed": "green",
     "refuted": "cyan",
@@ -32,15 +46,18 @@ STYLES: dict[Tone, str] = {
 
 
 def output() -> Console:
-    """Standard output: as wide as the terminal, or wide enough where there is none."""
-    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
+    """Standard output: as wide as the terminal, as COLUMNS says, or 80 columns."""
+    columns = os.environ.get("COLUMNS", "")
+    plain = int(columns) if columns.isdecimal() and int(columns) > 0 else PLAIN_WIDTH
+    return Console(width=None if sys.stdout.isatty() else plain, highlight=False)
 
 
 @contextlib.contextmanager
-def claim_progress(total: int) -> Iterator[Progress]:
-    """The current claim and a bar on a terminal, a line per claim otherwise; both on standard error."""
+def claim_progress(claims: Sequence[Claim], quick: bool) -> Iterator[Progress]:
+    """The current claim, a bar and the time left on a terminal, a line per claim otherwise; both on standard error."""
+    forecast = Forecast(claims, quick)
     if not sys.stderr.isatty():
-        yield _plain_claims(total)
+        yield _plain_claims(len(claims), forecast)
         return
     columns = (
         bars.SpinnerColumn(),
@@ -48,27 +65,34 @@ def claim_progress(total: int) -> Iterator[Progress]:
         bars.BarColumn(),
         bars.MofNCompleteColumn(),
         bars.TimeElapsedColumn(),
+        bars.TextColumn("{task.fields[left]}", markup=False),
     )
     with bars.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=total)
+        task = bar.add_task("", total=len(claims), left="")
 
         def show(claim: Claim, verdict: Verdict | None) -> None:
             if verdict is None:
                 bar.update(task, description=claim.id)
             else:
-                bar.advance(task)
+                forecast.measured(claim, verdict.seconds)
+                bar.update(task, advance=1, left=f"about {spoken(forecast.left())} left")
 
         yield show
 
 
-def _plain_claims(total: int) -> Progress:
+def _plain_claims(total: int, forecast: Forecast) -> Progress:
     position = itertools.count(1)
 
     def show(claim: Claim, verdict: Verdict | None) -> None:
         if verdict is None:
-            print(f"[{next(position)}/{total}] {claim.id} ...", file=sys.stderr, flush=True)
-        else:
+            place = next(position)
+            if not (claim.extra and missing(claim.extra)):
+                print(f"[{place}/{total}] {claim.id} ...", file=sys.stderr, flush=True)
+        elif verdict.measurement.verdict != "skipped":
+            forecast.measured(claim, verdict.seconds)
             words = f"{spoken_verdict(verdict)} ({duration(verdict.seconds)})"
+            if forecast.left() >= 5:
+                words += f"; about {spoken(forecast.left())} left"
             print(f"    {words}", file=sys.stderr, flush=True)
 
     return show
@@ -87,17 +111,20 @@ def step_progress() -> Iterator[Callable[[str], None]]:
 def verdict_table(verdicts: list[Verdict], width: int) -> Table:
     """A section per family, headed by its name, with a row per claim: family/row is the id.
 
-    In fewer than 100 columns what we expect is left to the words of the verdict, which say it too.
+    In fewer than 100 columns what we expect is left to the words of the verdict, which say it too. What was skipped has
+    no row.
     """
     wide = width >= 100
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    table.add_column("claim", overflow="fold")
+    # An id is folded only where there is no other way.
+    table.add_column("claim", overflow="fold", no_wrap=width >= 72)
     for heading in ("measured", "95 % interval"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", overflow="fold")
     if wide:
         table.add_column("we expect")
     table.add_column("verdict", overflow="fold")
-    for family, members in grouped(verdicts, lambda verdict: verdict.claim.family).items():
+    shown = [verdict for verdict in verdicts if verdict.measurement.verdict != "skipped"]
+    for family, members in grouped(shown, lambda verdict: verdict.claim.family).items():
         table.add_row(Text(family, style="bold"))
         for verdict in members:
             measured, claim = verdict.measurement, verdict.claim
@@ -117,17 +144,20 @@ def show_verdicts(verdicts: list[Verdict]) -> None:
     """The table of verdicts and the line that sums them up."""
     console = output()
     console.print(verdict_table(verdicts, console.width))
+    for line in skipped(verdicts):
+        console.print(Text(line))
     console.print(Text(summary(verdicts), style="bold"), soft_wrap=True)
 
 
 def show_claims(claims: list[Claim]) -> None:
-    """The list of claims: id, what we expect, statement."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("claim", "we expect", "statement"):
-        table.add_column(heading, overflow="fold")
+    """The list of claims: id, and below it what we expect and the statement."""
+    console = output()
     for claim in claims:
-        table.add_row(Text(claim.id), EXPECTED[claim.expected], Text(claim.statement))
-    output().print(table)
+        # An id is one word, on whatever terminal: it is there to be searched for and copied.
+        console.print(Text(claim.id, style="bold"), soft_wrap=True)
+        console.print(
+            Padding(Text(f"we expect: {EXPECTED[claim.expected]}. {claim.statement}"), (0, 0, 0, 4), expand=False)
+        )
 
 
 def show_figures(figures: Mapping[str, str]) -> None:
@@ -148,24 +178,39 @@ def show_measurement(measured: TableMeasurement) -> None:
         Text(f"{measured.table}: n = {measured.n_samples}, d = {measured.n_features}, {scale}; {measured.model}")
     )
     console.print(Text(f"at {measured.theta}"), soft_wrap=True)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("b", "sharpness", "MiniBS", "gap", "batch sharpness", "IAS", "mean-square", "critical step size"):
-        table.add_column(heading, justify="right", overflow="fold")
-    for row in measured.rows:
-        table.add_row(
-            str(row.batch_size),
-            number(row.sharpness),
-            _estimate(row.minibatch_sharpness),
-            _estimate(row.gap),
-            _estimate(row.batch_sharpness),
-            number(row.interaction_aware_sharpness),
-            number(row.mean_square_sharpness),
-            number(row.critical_step_size),
-        )
-    console.print(table)
+    columns = {
+        "b": [str(row.batch_size) for row in measured.rows],
+        "sharpness": [number(row.sharpness) for row in measured.rows],
+        "MiniBS": [_estimate(row.minibatch_sharpness) for row in measured.rows],
+        "gap": [_estimate(row.gap) for row in measured.rows],
+        "batch sharpness": [_estimate(row.batch_sharpness) for row in measured.rows],
+        "IAS": [number(row.interaction_aware_sharpness) for row in measured.rows],
+        "mean-square": [number(row.mean_square_sharpness) for row in measured.rows],
+        "critical step size": [number(row.critical_step_size) for row in measured.rows],
+    }
+    for table in side_by_side(columns, console.width):
+        console.print(table)
     console.print(Text("± half a 95 % interval over sampled batches; every other number is exact"))
     for note in measured.notes:
         console.print(Text(note), soft_wrap=True)
+
+
+def side_by_side(columns: Mapping[str, Sequence[str]], width: int) -> Iterator[Table]:
+    """Columns of equal length as one table, or as several below each other, each with the first column, where it is
+    too wide."""
+    (first, label), *rest = columns.items()
+    widths = {name: max(map(len, (name, *cells))) + 2 for name, cells in columns.items()}
+    while rest:
+        taken = 1
+        while taken < len(rest) and widths[first] + sum(widths[name] for name, _ in rest[: taken + 1]) <= width:
+            taken += 1
+        part, rest = rest[:taken], rest[taken:]
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+        for name in (first, *(name for name, _ in part)):
+            table.add_column(name, justify="right", overflow="fold")
+        for row in zip(label, *(cells for _, cells in part), strict=True):
+            table.add_row(*row)
+        yield table
 
 
 def _estimate(estimate: Estimate | None) -> str:

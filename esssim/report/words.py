@@ -84,6 +84,16 @@ def summary(verdicts: list[Verdict]) -> str:
     return f"{claims} in {duration(seconds)}: {'; '.join(parts)}"
 
 
+def skipped(verdicts: Iterable[Verdict]) -> list[str]:
+    """One line for all claims that were skipped for the same reason."""
+    reasons = grouped((v for v in verdicts if v.measurement.verdict == "skipped"), lambda v: v.measurement.reason)
+    return [
+        f"{len(members)} {'claim' if len(members) == 1 else 'claims'} about torch networks "
+        f"{'was' if len(members) == 1 else 'were'} skipped: {reason}"
+        for reason, members in reasons.items()
+    ]
+
+
 def duration(seconds: float) -> str:
     """Seconds in words, minutes from two minutes on."""
     return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"

@@ -7,14 +7,18 @@ import numpy.typing as npt
 from scipy.integrate import solve_ivp
 
 from esssim import _validate
+from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.problems import Problem, check_problem
 from esssim.problems.boundary import divergence_is_expected
 
 # A flow that gets this many times farther than its natural length has no minimum in its way.
 ESCAPE = 1e20
+# The flow takes hundreds or thousands of gradients; where they have fewer digits than its steps need, it would not end.
+MOST_GRADIENTS = 100_000
 
 
+@one_blas_thread()
 def gradient_flow(problem: Problem, theta0: npt.ArrayLike, *, gradient_tolerance: float = 1e-10) -> FloatArray:
     """The limit of dθ/dt = −∇L(θ) from theta0 (p,), to ‖∇L‖ ≤ gradient_tolerance times its start: the η → 0 limit of
     training.
@@ -35,7 +39,16 @@ def gradient_flow(problem: Problem, theta0: npt.ArrayLike, *, gradient_tolerance
     length = max(float(np.abs(start).max()), slope / steepness if steepness > 0 else 0.0) or 1.0
     rate = steepness if steepness > 0 else slope / length
 
+    taken = 0
+
     def velocity(_: float, point: FloatArray) -> FloatArray:
+        nonlocal taken
+        taken += 1
+        if taken > MOST_GRADIENTS:
+            raise RuntimeError(
+                f"gradient_flow did not reach a minimum from theta0 in {MOST_GRADIENTS:,} gradients: they must be smooth "
+                "to ten digits, which float32 is not"
+            )
         return -problem.gradient(length * point) / length / rate
 
     def remaining(time: float, point: FloatArray) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from esssim import _validate, statistics
 from esssim._validate import FloatArray
 from esssim.problems import InvalidProblem, Problem
+from esssim.problems.curvature import power_of_two_near
 from esssim.sampling import Sampling
 from esssim.statistics import Estimate
 
@@ -27,11 +28,17 @@ def _averaged(function: Callable[..., Estimate], **options: str) -> Measure:
     return measure
 
 
+def _norm(vector: FloatArray) -> float:
+    """‖v‖, by squares that stay in range."""
+    unit = power_of_two_near(vector)
+    return float(np.linalg.norm(vector / unit)) * unit
+
+
 GAUSS_NEWTON = "mean_square_sharpness_gauss_newton"
 # Every function here ignores what it does not need, so that the recorder can call them all alike.
 STATISTICS: dict[str, Measure] = {
     "loss": lambda problem, theta, *_: float(problem.loss(theta)),
-    "gradient_norm": lambda problem, theta, *_: float(np.linalg.norm(problem.gradient(theta))),
+    "gradient_norm": lambda problem, theta, *_: _norm(problem.gradient(theta)),
     "sharpness": lambda problem, theta, *_: statistics.sharpness(problem, theta),
     "minibatch_sharpness": _averaged(statistics.minibatch_sharpness),
     "batch_sharpness": _averaged(statistics.batch_sharpness),

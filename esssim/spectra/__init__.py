@@ -5,6 +5,7 @@ from esssim.spectra.batches import largest_eigenvalues, prepare
 from esssim.spectra.dense import largest_eigenvalue
 from esssim.spectra.gram import gram_largest_eigenvalues
 from esssim.spectra.lanczos import lanczos_from, lanczos_largest_eigenvalue
+from esssim.spectra.leading import leading_pairs
 from esssim.spectra.secular import diagonal_plus_low_rank_largest_eigenvalues
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "lanczos_top_pairs",
     "largest_eigenvalue",
     "largest_eigenvalues",
+    "leading_pairs",
     "prepare",
 ]

@@ -7,7 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from esssim._validate import FloatArray, IntArray
+from esssim.problems.curvature import unit_of_products
 from esssim.problems.operators import OperatorCurvature
+from esssim.spectra.lanczos import mixed
 
 # A basis of so many vectors is restarted from its best Ritz vectors, which are kept.
 LARGEST_BASIS = 96
@@ -52,7 +54,7 @@ def lanczos_top_pairs(
     m, p = len(batches), curvature.n_params
     found = TopPairs(np.empty(m), np.empty((m, p)), np.empty(m))
     active = np.arange(m)
-    run = _Lanczos(curvature, batches, _first_vectors(curvature.start if start is None else start, m, p, seed))
+    run = _Lanczos(curvature, batches, _first_vectors(curvature.start if start is None else start, m, p, limit, seed))
     while len(active):
         run.extend()
         values, vectors, estimates = run.top()
@@ -60,16 +62,14 @@ def lanczos_top_pairs(
         done = np.flatnonzero(estimates <= 0.5 * limit * np.abs(values) + rounding)
         if len(done):
             ritz = run.combine(vectors, done)
-            images = curvature.bound(batches[active[done]])(ritz)
+            images = curvature.bound(batches[active[done]])(ritz) / run.units[done, None]
             quotients = (images * ritz).sum(axis=1)
             residuals = np.linalg.norm(images - quotients[:, None] * ritz, axis=1)
             sure = residuals <= limit * np.abs(quotients) + 4 * rounding[done]
             where = active[done[sure]]
-            found.values[where], found.vectors[where], found.residuals[where] = (
-                quotients[sure],
-                ritz[sure],
-                residuals[sure],
-            )
+            units = run.units[done[sure]]
+            found.values[where], found.residuals[where] = units * quotients[sure], units * residuals[sure]
+            found.vectors[where] = ritz[sure]
             left = np.setdiff1d(np.arange(len(active)), done[sure])
             active, values, estimates = active[left], values[left], estimates[left]
             if len(active):
@@ -77,7 +77,8 @@ def lanczos_top_pairs(
         if len(active) and (run.products >= MAX_PRODUCTS or run.is_complete):
             worst = int(np.argmax(estimates / np.maximum(np.abs(values), EPS)))
             raise RuntimeError(
-                f"Lanczos left a residual of {estimates[worst]:.2g} at λ = {values[worst]:.6g} of batch "
+                f"Lanczos left a residual of {estimates[worst] * run.units[worst]:.2g} "
+                f"at λ = {values[worst] * run.units[worst]:.6g} of batch "
                 f"{batches[active[worst]][:8].tolist()}… after {run.products} products, tolerance = {limit:g}"
             )
     return found
@@ -91,7 +92,7 @@ def pilot(curvature: OperatorCurvature, batch_size: int) -> OperatorCurvature:
 
 
 class _Lanczos:
-    """Bases Q (k, p) and projections T = QHQᵀ (m, k, k) of the batches that have not converged.
+    """Bases Q (k, p) and projections T = QHQᵀ (m, k, k) of the batches that have not converged, H in `units` (m,).
 
     The bases are an array for each batch: the four passes of a reorthogonalisation then find theirs in the cache.
     """
@@ -105,6 +106,7 @@ class _Lanczos:
         self._projection = np.zeros((m, self._capacity, self._capacity))
         self._next = first
         self._beta = np.zeros(m)
+        self.units = np.ones(m)
         self.size = 0
         self.products = 0
 
@@ -126,6 +128,10 @@ class _Lanczos:
         self.size += 1
         self.products += 1
         images = self._product(self._next)
+        if self.products == 1:
+            self.units = unit_of_products(images)
+        if (self.units != 1.0).any():
+            images /= self.units[:, None]
         for m, (basis, image) in enumerate(zip(self._bases, images, strict=True)):
             basis[k] = self._next[m]
             self._projection[m, k, : k + 1], self._beta[m] = _orthogonalise(image, basis[: k + 1])
@@ -157,6 +163,7 @@ class _Lanczos:
         self._product = self._curvature.bound(batches)
         self._bases = [self._bases[m] for m in which]
         self._projection, self._next, self._beta = self._projection[which], self._next[which], self._beta[which]
+        self.units = self.units[which]
 
     def _restart(self) -> None:
         values, vectors = np.linalg.eigh(self._projection)
@@ -203,11 +210,9 @@ def _direction_beside(basis: FloatArray) -> FloatArray:
     return vector
 
 
-def _first_vectors(start: FloatArray | None, m: int, p: int, seed: int) -> FloatArray:
+def _first_vectors(start: FloatArray | None, m: int, p: int, tolerance: float, seed: int) -> FloatArray:
     random = np.random.default_rng(seed).standard_normal(p)
-    random /= np.linalg.norm(random)
     if start is None:
-        return np.tile(random, (m, 1))
-    norms = np.linalg.norm(start, axis=-1, keepdims=True)
-    mixed = np.broadcast_to(start / np.where(norms > 0, norms, 1.0) + 1e-3 * random, (m, p))
-    return np.asarray(mixed / np.linalg.norm(mixed, axis=1, keepdims=True))
+        return np.tile(random / np.linalg.norm(random), (m, 1))
+    first = mixed(start, random, tolerance)
+    return np.array(np.broadcast_to(first / np.linalg.norm(first, axis=-1, keepdims=True), (m, p)))

@@ -20,18 +20,18 @@ def largest_eigenvalue(matrix: npt.ArrayLike) -> float:
     if array.shape[0] != array.shape[1]:
         raise ValueError(f"matrix must have shape (p, p), got {array.shape}")
     last = array.shape[0] - 1
-    scale = _scale(array)
+    scale = power_of_two(array)
     top = scipy.linalg.eigh(check_symmetric("matrix", array) / scale, eigvals_only=True, subset_by_index=(last, last))
     return float(top[0]) * scale
 
 
 def stacked_largest_eigenvalues(matrices: FloatArray) -> FloatArray:
     """λ_max of each symmetric matrix of a stack (m, p, p)."""
-    scales = np.array([_scale(matrix) for matrix in matrices])
+    scales = np.array([power_of_two(matrix) for matrix in matrices])
     return np.asarray(np.linalg.eigvalsh(matrices / scales[:, None, None])[:, -1]) * scales
 
 
-def _scale(matrix: FloatArray) -> float:
-    """A power of two near the largest entry: LAPACK then works far from under- and overflow."""
+def power_of_two(matrix: FloatArray) -> float:
+    """One near the largest entry, 1 without any: what is divided by it is far from under- and overflow."""
     largest = float(np.abs(matrix).max())
     return float(2.0 ** (np.frexp(largest)[1] - 1)) if largest > 0 else 1.0

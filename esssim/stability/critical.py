@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from esssim import _validate
+from esssim._threads import one_blas_thread
 from esssim.problems import Problem
 from esssim.sampling import Sampling
 from esssim.stability.edges import check_momentum
@@ -16,6 +17,7 @@ from esssim.stability.lyapunov import almost_sure_threshold
 from esssim.stability.mean_square import mean_square_threshold
 
 
+@one_blas_thread()
 def critical_step_size(
     problem: Problem,
     theta: npt.ArrayLike,

@@ -13,6 +13,7 @@ from scipy.optimize import brentq
 from esssim import _validate
 from esssim._intervals import student_quantile
 from esssim._kernels import lyapunov as kernels
+from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.problems import LowRankCurvature, Problem
 from esssim.sampling import Sampling
@@ -35,6 +36,7 @@ class Threshold(NamedTuple):
     upper: float
 
 
+@one_blas_thread()
 def lyapunov_exponent(
     problem: Problem,
     theta: npt.ArrayLike,
@@ -74,6 +76,7 @@ def lyapunov_exponent(
     return Estimate(float(rates.mean()), standard_error, n_replicas, False)
 
 
+@one_blas_thread()
 def almost_sure_threshold(
     problem: Problem,
     theta: npt.ArrayLike,

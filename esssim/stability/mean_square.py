@@ -13,6 +13,7 @@ from scipy.optimize import brentq
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigs
 
 from esssim._validate import FloatArray
+from esssim.spectra.lanczos import SEEDED
 from esssim.stability.edges import edge
 from esssim.stability.linearised import Linearised, transition_matrices
 from esssim.statistics.mean_square import Pencil, top_of_pencil
@@ -53,7 +54,7 @@ def noise_radius(pencil: Pencil, c: float, eta: float, beta: float, nesterov: bo
     operator = LinearOperator((rank * rank, rank * rank), matvec=apply, dtype=np.float64)
     try:
         # A positive map: its spectral radius is an eigenvalue, and its eigenmatrix is positive semidefinite.
-        values = eigs(operator, k=1, which="LR", v0=np.eye(rank).ravel(), tol=1e-13, return_eigenvectors=False)
+        values = eigs(operator, 1, which="LR", v0=np.eye(rank).ravel(), tol=1e-13, return_eigenvectors=False, **SEEDED)
     except ArpackError as error:
         raise RuntimeError(f"critical_step_size: Arnoldi did not converge at step size {eta:g}: {error}") from error
     return float(values[0].real)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from scipy.optimize import brentq
 
 from esssim import _validate
+from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.problems import LowRankCurvature, Problem, check_problem
 from esssim.sampling import Sampling, check_sampling
@@ -28,6 +29,7 @@ from esssim.statistics import gradient_noise_interaction
 Approximation = Literal["diagonal", "high_dimensional", "trace"]
 
 
+@one_blas_thread()
 def interaction_aware_step_size(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> float:
     """The step size beyond which one step of SGD raises the expected loss of a quadratic: η = 2‖g‖²/tr(H G_b).
 
@@ -39,6 +41,7 @@ def interaction_aware_step_size(problem: Problem, theta: npt.ArrayLike, sampling
     return 2 / interaction if interaction > 0 else np.inf
 
 
+@one_blas_thread()
 def noise_kernel_norm(
     problem: Problem,
     theta: npt.ArrayLike,
@@ -63,6 +66,7 @@ def noise_kernel_norm(
     return 0.0 if linearised is None else _kernel_norm(linearised, approximation)(eta * linearised.scale)
 
 
+@one_blas_thread()
 def noise_kernel_step_size(
     problem: Problem,
     theta: npt.ArrayLike,
@@ -132,6 +136,7 @@ class SelfStabilisation(NamedTuple):
     noise_variance: float
 
 
+@one_blas_thread()
 def self_stabilisation(
     problem: Problem, theta: npt.ArrayLike, sampling: Sampling, step_size: float
 ) -> SelfStabilisation:

@@ -79,6 +79,11 @@ class BlockPerron(PerronMatrix):
         """Whether every block is positive definite."""
         return bool(np.linalg.eigvalsh(self._blocks(vector)).min() > 0)
 
+    def depth(self, vector: FloatArray) -> float:
+        """The smallest eigenvalue of any block over the largest."""
+        values = np.linalg.eigvalsh(self._blocks(vector))
+        return float(values.min() / values.max())
+
     def ratio_bound(self, image: FloatArray, blocks: FloatArray) -> float:
         """The largest eigenvalue of Xᵢ^{−½}(ΨX)ᵢXᵢ^{−½} over the samples: Collatz–Wielandt for the cone of blocks."""
         values, vectors = np.linalg.eigh(self._blocks(blocks))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import scipy.linalg
 
 from esssim import _validate
+from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.problems import BlockCurvature, Curvature, LowRankCurvature, OperatorCurvature, Problem, check_problem
 from esssim.sampling import Sampling, check_sampling
@@ -48,6 +49,7 @@ def mean_square_sharpness(
     hessian: Literal["full", "gauss_newton"] = "full",
     certify: Literal[True],
 ) -> Enclosure: ...
+@one_blas_thread()
 def mean_square_sharpness(
     problem: Problem,
     theta: npt.ArrayLike,
@@ -117,7 +119,7 @@ def top_of_pencil(curvature: Curvature, c: float, *, certify: bool = False) -> E
         return np.asarray(weight * pencil.second_moment(weight * _symmetric(vector.reshape(rank, rank)), c)).ravel()
 
     # D is a positive map: its top eigenmatrix is positive semidefinite, and the identity is never orthogonal to it.
-    value, vector = lanczos_largest_eigenvalue(symmetrised, rank * rank, start=np.eye(rank).ravel())
+    value, vector = lanczos_largest_eigenvalue(symmetrised, rank * rank, start=np.eye(rank).ravel(), inside=True)
     if not certify:
         return Enclosure(value * scale, -np.inf, np.inf)
     if perron is not None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from esssim import _validate
 from esssim._kernels.gradient_forms import gradient_forms
 from esssim._kernels.layout import in_cache_lines
+from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray, IntArray
 from esssim.problems import (
     Curvature,
@@ -46,6 +47,7 @@ Draws = Literal["shares", "uniform"]
 QUICK_SIZE = 300
 
 
+@one_blas_thread()
 def minibatch_sharpness(
     problem: Problem,
     theta: npt.ArrayLike,
@@ -74,6 +76,7 @@ def minibatch_sharpness(
     return found if draws == "uniform" else warn_of_heavy_tail("minibatch_sharpness", found.within(*plan.bounds(found)))
 
 
+@one_blas_thread()
 def batch_sharpness(
     problem: Problem,
     theta: npt.ArrayLike,

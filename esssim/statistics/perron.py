@@ -16,14 +16,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator, eigsh
 
 from esssim._validate import FloatArray
-from esssim.spectra import lanczos_from
+from esssim.spectra import lanczos_from, leading_pairs
 
 # Eigenvalues of K below this fraction of the largest are rounding: ‖K‖·p·eps for every p up to about 1000.
 RANK_TOLERANCE = 1e-12
 MAX_ITERATIONS = 50
+# A vector whose depth in the cone is below SHALLOW may miss samples: it is raised by a fraction RAISED and tried again.
+SHALLOW, RAISED = 1e-3, 1e-3
 
 
 @dataclass(frozen=True)
@@ -123,15 +124,21 @@ class PerronMatrix:
         """
         vector = self.first_vector()
         value = self._rayleigh_functional(vector)
+        looked_again = False
         for iteration in range(MAX_ITERATIONS):
             # No more digits at first than the alternation has yet.
             enough = max(tolerance, 10.0 ** -(2 ** (iteration + 1)))
-            vector = self.positive(lanczos_from(vector, self.at(2.0 / value), enough))
+            vector = self.positive(lanczos_from(vector, self.at(2.0 / value), enough, inside=True))
             # Its Rayleigh quotient is no smaller than that of the vector before, which was 1 here: nor is the root.
             previous, value = value, self._rayleigh_functional(vector, value)
             # The vector is as wrong as the value it belongs to was, or by `tolerance`; the new value by the square of it.
-            if enough == tolerance and abs(value - previous) <= tolerance * value:
+            settled = enough == tolerance and abs(value - previous) <= tolerance * value
+            # An eigenvector well inside the cone is the Perron vector; another one may be that of a block of its own.
+            if settled and (looked_again or self.depth(vector) > SHALLOW):
                 return value, vector
+            if settled:
+                vector = self.raised(vector, RAISED)
+            looked_again = settled
         raise RuntimeError(f"mean_square_sharpness did not converge, it is near {value:.6g}")
 
     def enclosure(self, value: float, vector: FloatArray) -> tuple[float, float]:
@@ -156,6 +163,10 @@ class PerronMatrix:
     def positive(self, vector: FloatArray) -> FloatArray:
         """The Perron vector of a computed eigenvector, whose sign is arbitrary."""
         return np.abs(vector)
+
+    def depth(self, vector: FloatArray) -> float:
+        """How far inside the cone a vector is: its smallest entry over its largest."""
+        return float(vector.min() / vector.max())
 
     def raised(self, vector: FloatArray, floor: float) -> FloatArray:
         """A vector of the cone, moved inside by a fraction of its size."""
@@ -192,13 +203,10 @@ class PerronMatrix:
 
 
 def leading_eigenvectors(factors: FloatArray, modes: int) -> tuple[FloatArray, FloatArray]:
-    """The largest eigenvalues of AAᵀ, ascending, and their eigenvectors (n, modes): restarted Lanczos."""
+    """The largest eigenvalues of AAᵀ that are no rounding, ascending, and their eigenvectors (n, r), r ≤ modes."""
     n = len(factors)
     if not 1 <= modes < n:
         raise ValueError(f"modes must be at least 1 and fewer than the {n} rows, got {modes}")
-    operator = LinearOperator((n, n), matvec=lambda x: factors @ (x @ factors), dtype=np.float64)
-    values, vectors = eigsh(operator, k=modes, which="LA", v0=operator.matvec(np.ones(n)), tol=1e-10)
-    order = np.argsort(values)
-    values = values[order]
+    values, vectors = leading_pairs(factors, modes)
     keep = values > RANK_TOLERANCE * values[-1]
-    return values[keep], np.ascontiguousarray(vectors[:, order][:, keep])
+    return values[keep], np.ascontiguousarray(vectors[:, keep])

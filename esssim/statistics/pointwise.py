@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.problems import BlockCurvature, Curvature, LowRankCurvature, OperatorCurvature, Problem, check_problem
 from esssim.sampling import Sampling, check_sampling
@@ -15,6 +16,7 @@ ZERO_GRADIENTS = "batch_sharpness is 0/0 at theta: the gradient of every batch i
 DENSE_LIMIT = 1500
 
 
+@one_blas_thread()
 def sharpness(problem: Problem, theta: npt.ArrayLike) -> float:
     """Sharpness λ_max(H), H the Hessian of the full loss.
 
@@ -43,6 +45,7 @@ def full_batch_sharpness(curvature: Curvature) -> float:
     return largest_eigenvalue(curvature.scaled(scale).mean()) * scale
 
 
+@one_blas_thread()
 def gradient_noise_interaction(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> float:
     """Gradient–noise interaction (GNI) E_B[g_BᵀHg_B]/‖g‖², exact: E[g_Bg_Bᵀ] = (1−c)ggᵀ + c·mean gᵢgᵢᵀ.
 
@@ -54,6 +57,7 @@ def gradient_noise_interaction(problem: Problem, theta: npt.ArrayLike, sampling:
     return forms.expected_quadratic_form / forms.full_squared_norm
 
 
+@one_blas_thread()
 def interaction_aware_sharpness(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> float:
     """Interaction-aware sharpness (IAS) tr(H G_b)/tr(G_b), G_b = E_B[g_Bg_Bᵀ], exact by the moment identity.
 

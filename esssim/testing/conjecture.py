@@ -27,9 +27,27 @@ except ImportError as error:  # pragma: no cover
 
 Bound = Callable[[Problem, np.ndarray, Sampling], float]
 TABLE_SETTINGS = 100
+
+
+def _bounds(problem: Problem, theta: np.ndarray, sampling: Sampling) -> Bounds:
+    return es.gap.bounds(problem, theta, sampling)
+
+
+def _mean_square_bounds(problem: Problem, theta: np.ndarray, sampling: Sampling) -> Bounds:
+    return es.gap.mean_square_bounds(problem, theta, sampling)
+
+
+def _minibatch_sharpness(problem: Problem, theta: np.ndarray, sampling: Sampling) -> float:
+    return es.minibatch_sharpness(problem, theta, sampling).value
+
+
+def _mean_square_sharpness(problem: Problem, theta: np.ndarray, sampling: Sampling) -> float:
+    return float(es.mean_square_sharpness(problem, theta, sampling))
+
+
 STATISTICS: dict[str, tuple[Bound, Callable[..., Bounds]]] = {
-    "minibatch_sharpness": (lambda *at: es.minibatch_sharpness(*at).value, es.gap.bounds),
-    "mean_square_sharpness": (lambda *at: float(es.mean_square_sharpness(*at)), es.gap.mean_square_bounds),
+    "minibatch_sharpness": (_minibatch_sharpness, _bounds),
+    "mean_square_sharpness": (_mean_square_sharpness, _mean_square_bounds),
 }
 
 

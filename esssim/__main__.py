@@ -1,0 +1,5 @@
+"""`python -m esssim`: the command line."""
+
+from esssim.cli import main
+
+main()

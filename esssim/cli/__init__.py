@@ -1,0 +1,78 @@
+"""The command line, one file per command. Everything slow is imported inside the commands, so that help is instant."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from esssim._errors import in_one_line, tracebacks_are_wanted
+from esssim.cli import cite, figure, interrupts, measure, verify
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+app = typer.Typer(
+    name="esssim",
+    help="esssim: the edge of stochastic stability, in numbers one can trust.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def entry(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print it.")] = False
+) -> None:
+    if version:
+        from esssim import __version__
+
+        print(f"esssim {__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+app.command(help=verify.HELP)(verify.verify)
+app.command(help=measure.HELP)(measure.measure)
+app.command(help=cite.HELP)(cite.cite)
+app.command(help=figure.HELP)(figure.figure)
+
+
+def main() -> None:
+    """Entry point: every error is one line on standard error and exit code 2; 128 + its number for a signal."""
+    for stream in (sys.stdout, sys.stderr):
+        # η and λ on a terminal that knows ASCII only: a question mark, not a failure after the work.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    interrupts.watch()
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `esssim ... | head`: what is left in the buffer must not fail once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = BROKEN_PIPE
+    if interrupts.came():
+        interrupts.leave()
+    sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """The exit code of a command line."""
+    try:
+        code = app(arguments, prog_name="esssim", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except SystemExit as left:  # 1, which means something else here: by rich and typer alike on a closed pipe
+        return BROKEN_PIPE if left.code == 1 else int(left.code or 0)
+    except Exception as error:
+        if tracebacks_are_wanted():
+            raise
+        print(f"error: {in_one_line(error)}", file=sys.stderr)
+        return BAD_INPUT
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,88 @@
+"""Several leading eigenvalues at once: Lanczos on a block of random vectors, which no symmetry of the operator holds back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from esssim._validate import FloatArray
+from esssim.spectra.dense import power_of_two
+
+# Vectors that are multiplied together, and that are kept at a restart beside the wanted ones.
+BLOCK, SPARE = 8, 64
+MAX_CYCLES = 200
+# A row that loses all but this fraction to the others is replaced by a random one.
+DEPENDENT = 1e-10
+
+
+def leading_pairs(
+    factors: FloatArray, count: int, *, tolerance: float = 1e-10, seed: int = 0
+) -> tuple[FloatArray, FloatArray]:
+    """The `count` largest eigenvalues of AAᵀ, ascending, and unit eigenvectors (n, count): factors A (n, p).
+
+    Every residual is at most tolerance·λ_max. Copies of a multiple eigenvalue and blocks of A that share no column are
+    all found. Dense where the basis would hold nearly all n vectors. Raises RuntimeError where the residuals stay larger.
+    """
+    unit, n = power_of_two(factors), len(factors)
+    rows = factors / unit
+    if largest_basis(count) + BLOCK > n:
+        values, vectors = np.linalg.eigh(rows @ rows.T)
+        values, vectors = values[-count:], vectors[:, -count:]
+    else:
+        values, vectors = block_lanczos(lambda block: (block @ rows) @ rows.T, n, count, tolerance=tolerance, seed=seed)
+    return np.maximum(values, 0.0) * unit * unit, np.ascontiguousarray(vectors)
+
+
+def block_lanczos(
+    product: Callable[[FloatArray], FloatArray], n: int, count: int, *, tolerance: float = 1e-10, seed: int = 0
+) -> tuple[FloatArray, FloatArray]:
+    """The algebraically largest eigenvalues of a symmetric operator on blocks of rows (s, n), ascending; vectors (n, count).
+
+    Every residual is at most tolerance·‖A‖, and a second block, drawn at random in the complement of what was found, has
+    to leave the eigenvalues as they are. largest_basis(count) + BLOCK ≤ n. Raises RuntimeError where the residuals stay larger.
+    Source: block Lanczos, Golub & Underwood 1977; thick restart, Wu & Simon 2000.
+    """
+    rng, size, kept = np.random.default_rng(seed), largest_basis(count), 0
+    basis, images = np.empty((size, n)), np.empty((size, n))
+    block, confirmed = rng.standard_normal((BLOCK, n)), None
+    for _ in range(MAX_CYCLES):
+        for first in range(kept, size, BLOCK):
+            added = slice(first, first + BLOCK)
+            basis[added] = _beside(basis[:first], block, rng)
+            images[added] = block = product(basis[added])
+        values, coordinates = np.linalg.eigh(basis @ images.T)
+        limit = tolerance * float(np.abs(values).max())
+        block, kept = _beside(basis, block, rng), size - BLOCK * ((size - count - SPARE // 2) // BLOCK)
+        best = coordinates[:, -kept:].T
+        basis[:kept], images[:kept] = best @ basis, best @ images
+        found, vectors = values[-count:], basis[kept - count : kept]
+        residual = float(np.linalg.norm(images[kept - count : kept] - found[:, None] * vectors, axis=1).max())
+        if residual > limit:
+            confirmed = None
+            continue
+        if confirmed is not None and np.abs(found - confirmed).max() <= limit:
+            return found, np.asarray(vectors.T)
+        confirmed, block = found, rng.standard_normal((BLOCK, n))
+    raise RuntimeError(
+        f"Lanczos left a residual of {residual:.2g} at {count} leading eigenvalues up to {found[-1]:.6g}"
+    )
+
+
+def largest_basis(count: int) -> int:
+    """How many vectors are held, whole blocks of them: a part of one would lose what the others leave."""
+    return BLOCK * -(-(2 * count + SPARE) // BLOCK)
+
+
+def _beside(basis: FloatArray, block: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Orthonormal rows that span the block (s, n) beyond the orthonormal rows of a basis (k, n), k + s ≤ n."""
+    norms = np.linalg.norm(block, axis=1, keepdims=True)
+    block = block / np.where(norms > 0.0, norms, 1.0)
+    while True:
+        block = block - (block @ basis.T) @ basis
+        orthonormal, triangle = np.linalg.qr(block.T)
+        lost = np.abs(np.diag(triangle)) <= DEPENDENT
+        if not lost.any():
+            again = orthonormal.T - (orthonormal.T @ basis.T) @ basis
+            return np.asarray(np.linalg.qr(again.T)[0].T)
+        block[lost] = rng.standard_normal((int(lost.sum()), block.shape[1])) / np.sqrt(block.shape[1])
