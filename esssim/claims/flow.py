@@ -109,6 +109,11 @@ def levels_of(experiment: FlowExperiment, statistic: str) -> tuple[FloatArray, f
     return runs[:, late].mean(axis=1), float(curve[late].mean()), rows
 
 
+def shortened(*, experiment: FlowExperiment, quick: bool) -> FlowExperiment:
+    """The run of a claim; a quick one is shorter."""
+    return experiment.quick() if quick else experiment
+
+
 @claim(
     id=lambda experiment: f"flow-levels/{name_of(experiment)}",
     states=lambda experiment: (
@@ -125,10 +130,11 @@ def levels_of(experiment: FlowExperiment, statistic: str) -> tuple[FloatArray, f
     ),
     tolerance=TOLERANCE,
     quick=lambda experiment: experiment in QUICK,
+    experiment=shortened,
     over=[{"experiment": experiment} for experiment in (*COMPARED, *PREDICTIONS)],
 )
 def levels_are_those_of_the_flow(*, experiment: FlowExperiment, quick: bool) -> Measurement:
-    run = experiment.quick() if quick else experiment
+    run = shortened(experiment=experiment, quick=quick)
     if int(run_flow(run)["diverged_at"]) >= 0:
         return Measurement("inconclusive", "the flow meets a wall that it cannot leave")
     rows: list[Row] = []
@@ -168,10 +174,11 @@ def next_order_prediction(experiment: FlowExperiment) -> Predicted:
     "(η/2)Q_b over the last two thirds, the flow's times 1 plus its next-order correction",
     tolerance=next_order_tolerance,
     quick=False,
+    experiment=shortened,
     over=[{"experiment": experiment} for experiment in (*DIABETES_MEAN, LEADING_ORDER, STRONG)],
 )
 def next_order_is_what_is_missing(*, experiment: FlowExperiment, quick: bool) -> Measurement:
-    run = experiment.quick() if quick else experiment
+    run = shortened(experiment=experiment, quick=quick)
     tolerance = next_order_tolerance(experiment)
     runs, plain, rows = levels_of(run, "mean_square_sharpness")
     predicted = run_flow(run)
@@ -223,6 +230,7 @@ def batch_sharpness_prediction(experiment: FlowExperiment) -> Predicted:
     "averages over the last two thirds, t-interval over the runs and twice the standard error of the chains",
     tolerance=TOLERANCE,
     quick=False,
+    experiment=shortened,
     over=[{"experiment": experiment} for experiment in COMPARED],
 )
 def batch_sharpness_is_that_of_the_flow(*, experiment: FlowExperiment, quick: bool) -> Measurement:
@@ -244,6 +252,7 @@ def batch_sharpness_is_that_of_the_flow(*, experiment: FlowExperiment, quick: bo
     "the settings",
     tolerance=TOLERANCE,
     quick=False,
+    experiment=lambda quick: [shortened(experiment=run, quick=quick) for run in (*GRID, *OTHERS, *WIDER)],
 )
 def batch_sharpness_on_average(*, quick: bool) -> Measurement:
     experiments = [run.quick() if quick else run for run in (*GRID, *OTHERS, *WIDER)]
@@ -327,6 +336,7 @@ def distance_falls_with_the_speed(*, quick: bool) -> Measurement:
     method="as for the levels: 8 runs of SGD, ratio of the averages of 1 − (η/2)Q_b over the last two thirds",
     tolerance=0.1,
     quick=False,
+    experiment=lambda quick: shortened(experiment=WALL, quick=quick),
 )
 def sgd_keeps_the_distance(*, quick: bool) -> Measurement:
     runs, predicted, rows = levels_of(WALL.quick() if quick else WALL, "mean_square_sharpness")
@@ -344,6 +354,7 @@ def sgd_keeps_the_distance(*, quick: bool) -> Measurement:
     method="last record: ‖mean β of SGD − β of the flow‖/‖β of the flow − β at the start‖; interval by leaving runs out",
     tolerance=0.05,
     quick=False,
+    experiment=lambda quick: shortened(experiment=BIAS, quick=quick),
 )
 def solution_drifts_as_the_flow(*, quick: bool) -> Measurement:
     experiment = BIAS.quick() if quick else BIAS

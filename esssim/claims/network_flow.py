@@ -81,6 +81,7 @@ def in_words(name: str, experiment: NetworkFlow) -> str:
     tolerance=TOLERANCE,
     quick=False,  # a steep ramp leaves the flow behind
     extra="bridge",
+    experiment=lambda name, experiment, quick: experiment,
     over=[{"name": name, "experiment": experiment} for name, experiment in NETWORKS.items()],
 )
 def network_levels_are_those_of_the_flow(*, name: str, experiment: NetworkFlow, quick: bool) -> Measurement:

@@ -71,6 +71,7 @@ RETURNS: dict[Expectation, Predicted] = {
     tolerance=TOLERANCE,
     quick=False,
     extra=EXTRA,
+    experiment=lambda change, statistic, quick: INTERVENTIONS[change][1],
     over=[{"change": change, "statistic": statistic} for change in INTERVENTIONS for statistic in FOLLOWED],
 )
 def statistic_returns(*, change: str, statistic: str, quick: bool) -> Measurement:

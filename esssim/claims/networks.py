@@ -192,6 +192,7 @@ def cell_of(setting: str, b: int, statistic: str) -> Cell:
     cell=cell_of,
     quick=lambda setting, b, statistic: (setting, b, statistic) in QUICK,
     extra=EXTRA,
+    experiment=lambda setting, b, statistic, quick: experiment(setting, b),
     over=[
         {"setting": setting, "b": b, "statistic": statistic}
         for setting, sizes in ({MAIN: tuple(DIGITS)} | SIZES).items()
@@ -214,6 +215,7 @@ def network_statistic_settles(*, setting: str, b: int, statistic: str, quick: bo
     tolerance=0.1,
     quick=False,
     extra=EXTRA,
+    experiment=lambda quick: experiment(MAIN, 4),
 )
 def minibs_alone_does_not_tell(*, quick: bool) -> Measurement:
     run = experiment(MAIN, 4)
@@ -268,6 +270,7 @@ def heavy_ball(b: int, step_size: float) -> NetworkExperiment:
     tolerance=lambda end, b, step_size, target, statistic: TOLERANCE * target,
     quick=False,
     extra=EXTRA,
+    experiment=lambda end, b, step_size, target, statistic, quick: heavy_ball(b, step_size),
     over=[
         {"end": "full-batch", "b": 128, "step_size": 0.4, "target": 1 + BETA, "statistic": "sharpness"},
         *(

@@ -13,8 +13,8 @@ from esssim._intervals import half_width
 from esssim.claims.declare import claim
 from esssim.claims.levels import decide_level
 from esssim.claims.model import Cell, Measurement, Outcome, Predicted, Row
-from esssim.experiments import FOLLOWED, LEVELS, RISE, RampExperiment, ramp_level, run_ramp
-from esssim.experiments.ramp import BATCH_SIZES, QUICK, SAMPLES, TOLERANCE
+from esssim.experiments import FOLLOWED, LEVELS, RISE, Experiment, RampExperiment, ramp_level, run_ramp
+from esssim.experiments.ramp import BATCH_SIZES, QUICK, SAMPLES, TOLERANCE, ramp_experiments
 from esssim.experiments.ramp import ramp_experiment as experiment
 from esssim.experiments.trajectories import mean_trajectory
 from esssim.papers import ANDREYEV_V1, ANDREYEV_V3, COHEN, OURS, Paper, Source
@@ -114,6 +114,7 @@ def cell_of(setting: str, b: int, name: str) -> Cell:
     tolerance=TOLERANCE,
     cell=lambda family, setting, b: cell_of(setting, b, SETTLES[family][1]),
     quick=lambda family, setting, b: (setting, b) in QUICK,
+    experiment=lambda family, setting, b, quick: experiment(setting, b, quick),
     over=[
         {"family": family, "setting": setting, "b": b}
         for family in SETTLES
@@ -137,6 +138,7 @@ def statistic_settles(*, family: str, setting: str, b: int, quick: bool) -> Meas
     tolerance=TOLERANCE,
     cell=lambda setting: cell_of(setting, SAMPLES[setting], "Sharpness λ_max(H)"),
     quick=lambda setting: (setting, SAMPLES[setting]) in QUICK,
+    experiment=lambda setting, quick: experiment(setting, SAMPLES[setting], quick),
     over=[{"setting": setting} for setting in SAMPLES],
 )
 def sharpness_settles(*, setting: str, quick: bool) -> Measurement:
@@ -201,6 +203,7 @@ FLATTER: dict[str, tuple[str, Paper, str, str, Callable[[str, bool], Measurement
     method=lambda setting, cause: f"{method(RampExperiment(setting, 1))}; {FLATTER[cause][3]}",
     tolerance=TOLERANCE,
     quick=lambda setting, cause: setting == "gaussian-100x50",
+    experiment=lambda setting, cause, quick: ramp_experiments(quick, setting),
     over=[{"setting": setting, "cause": cause} for setting in SAMPLES for cause in FLATTER],
 )
 def ends_flatter(*, setting: str, cause: str, quick: bool) -> Measurement:
@@ -222,6 +225,7 @@ NOISY: dict[str, Any] = {
     method=method(RampExperiment(**STRONG)),
     tolerance=TOLERANCE,
     quick=False,
+    experiment=lambda quick: _shortened(RampExperiment(**STRONG), quick),
 )
 def strong_label_noise(*, quick: bool) -> Measurement:
     return everything_below(RampExperiment(**STRONG), quick)
@@ -235,14 +239,19 @@ def strong_label_noise(*, quick: bool) -> Measurement:
     we_predict=Predicted.holds("every level below 1 − 0.05"),
     method=method(RampExperiment(**NOISY)),
     tolerance=TOLERANCE,
+    experiment=lambda quick: _shortened(RampExperiment(**NOISY), quick),
 )
 def noisy_targets(*, quick: bool) -> Measurement:
     return everything_below(RampExperiment(**NOISY), quick)
 
 
+def _shortened(full: RampExperiment, quick: bool) -> RampExperiment:
+    return full.quick() if quick else full
+
+
 def everything_below(full: RampExperiment, quick: bool) -> Measurement:
     """Whether the level of every statistic lies below the edge."""
-    run = full.quick() if quick else full
+    run = _shortened(full, quick)
     rows: list[Row] = []
     levels = {name: ramp_level(run, name, TOLERANCE) for name in LEVELS}
     for name, lv in levels.items():
@@ -318,6 +327,11 @@ def start_above_the_edge(*, quick: bool) -> Measurement:
     return Measurement(verdict, reason, n_counting / len(rows), (float(share.low), float(share.high)), len(rows), rows)
 
 
+def full_and_gauss_newton(quick: bool) -> Experiment:
+    """The ramp at b = 4, with the mean-square sharpness of both Hessians."""
+    return experiment("gaussian-100x50", 4, quick).experiment.recording("mean_square_sharpness", MEAN_SQUARE)
+
+
 @claim(
     id="mean-square-of-full-hessians/gaussian-100x50",
     states="The mean-square sharpness of the full Hessians stays within 5 % of 2/η at every record (b = 4).",
@@ -330,16 +344,12 @@ def start_above_the_edge(*, quick: bool) -> Measurement:
     ),
     tolerance=TOLERANCE,
     quick=False,
+    experiment=lambda quick: full_and_gauss_newton(quick),
 )
 def full_hessians_stay_at_the_edge(*, quick: bool) -> Measurement:
     """The pencil of the full Hessians on the runs whose Gauss–Newton one settles."""
-    run = experiment("gaussian-100x50", 4, quick)
-    full = "mean_square_sharpness"
-    trace = simulate(
-        run.problem, run.theta0, step_size=run.step_size, sampling=run.sampling, n_steps=run.n_steps,
-        n_replicas=run.n_replicas, label_noise=run.label_noise, record=(full, MEAN_SQUARE), n_records=run.n_records,
-        n_workers=os.cpu_count() or 1, seed=run.seed,
-    )  # fmt: skip
+    run, full = full_and_gauss_newton(quick), "mean_square_sharpness"
+    trace = run.run()
     window = trace.isel(record=np.flatnonzero(trace["step"].values >= run.after))
     levels = {name: (window[name] * window["step_size"] / 2).values.ravel() for name in (full, MEAN_SQUARE)}
     known = levels[full][np.isfinite(levels[full])]

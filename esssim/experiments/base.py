@@ -16,7 +16,11 @@ from esssim import _validate
 from esssim._progress import Progress
 from esssim.experiments import toml
 from esssim.experiments.errors import ConfigurationError
+from esssim.settling import Level, level
+from esssim.simulation.recorder import STATISTICS
 
+# Their size next to 2/η says nothing.
+WITHOUT_AN_EDGE = ("loss", "gradient_norm")
 # What a TOML file names by its key "kind"; without one it is an `Experiment`, in sections.
 KINDS: dict[str, type[Configuration]] = {}
 
@@ -25,6 +29,8 @@ class Configuration:
     """A frozen configuration: equal ones give the same numbers."""
 
     kind: ClassVar[str]
+    # Whether its replicas lead to one solution, so that their levels must agree.
+    alike: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -34,6 +40,22 @@ class Configuration:
     @abstractmethod
     def run(self, progress: Progress = False) -> xarray.Dataset:
         """The records of the run: kept on disk where ESSSIM_CACHE names a folder."""
+
+    @property
+    @abstractmethod
+    def after(self) -> float:
+        """The step from which on levels are averaged."""
+
+    def levels(self, trace: xarray.Dataset, *, tolerance: float = 0.05) -> dict[str, Level | str]:
+        """Where (η/2)·statistic settles, of each statistic recorded in a run, or why that cannot be said."""
+        found: dict[str, Level | str] = {}
+        for name in STATISTICS:
+            if name in trace and name not in WITHOUT_AN_EDGE:
+                try:
+                    found[name] = level(trace, name, after=self.after, tolerance=tolerance, alike=self.alike)
+                except ValueError as error:
+                    found[name] = str(error)
+        return found
 
     def plain(self) -> dict[str, Any]:
         """Every key and its value, as in TOML."""

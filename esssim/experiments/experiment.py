@@ -180,6 +180,14 @@ class Experiment(Section, Configuration):
         ramp = Ramp.of(self.step_size)
         return [self.fingerprint, self.model.fingerprint, self.theta0.tolist(), asdict(ramp)]
 
+    def recording(self, *statistics: str) -> Experiment:
+        """The same run with other records."""
+        sections = self.plain()
+        sections["records"] |= {"statistics": statistics}
+        found = Experiment(**sections)
+        found._folder = self._folder
+        return found
+
     def run(self, progress: Progress = False) -> xarray.Dataset:
         """The Dataset of `simulate` (of `bridge.train` for a torch network), with this configuration in its attributes.
 

@@ -53,6 +53,7 @@ class NetworkExperiment(Configuration):
     """
 
     kind: ClassVar[str] = "network"
+    alike: ClassVar[bool] = False
 
     batch_size: Count
     step_size: NotNegative = 0.0

@@ -23,6 +23,7 @@ from esssim.plots.ramp import (
     svg_text,
     trace_rows,
 )
+from esssim.plots.run import run_figure
 from esssim.plots.style import (
     BATCH_MARKERS,
     BLACK,
@@ -80,6 +81,7 @@ __all__ = [
     "ramp_rows",
     "ramp_svg",
     "report_pictures",
+    "run_figure",
     "small_letters",
     "statistics_legend",
     "style",
