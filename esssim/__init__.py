@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from esssim import bridge, claims, data, flow, gap, moments, settling, stability, testing
+    from esssim import bridge, claims, data, experiments, flow, gap, moments, settling, stability, testing
     from esssim.problems import DiagonalLinearNetwork, LinearRegression, Perceptron, Problem, Quadratic
     from esssim.sampling import Reshuffled, Sampling, WithoutReplacement, WithReplacement
     from esssim.simulation import Ramp, gradient_flow, simulate
@@ -44,7 +44,7 @@ _HOMES = {
     "store": ("load", "save"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_SUBMODULES = ("bridge", "claims", "data", "flow", "gap", "moments", "settling", "stability", "testing")
+_SUBMODULES = ("bridge", "claims", "data", "experiments", "flow", "gap", "moments", "settling", "stability", "testing")
 
 __all__ = [
     "DiagonalLinearNetwork",
@@ -63,6 +63,7 @@ __all__ = [
     "bridge",
     "claims",
     "data",
+    "experiments",
     "flow",
     "gap",
     "gradient_flow",

@@ -140,7 +140,7 @@ def levels_are_those_of_the_flow(*, experiment: FlowExperiment, quick: bool) -> 
     rows: list[Row] = []
     ratios: dict[str, tuple[float, float, float]] = {}
     for statistic in NAMES:
-        runs, predicted, curves = levels_of(experiment, statistic)
+        runs, predicted, curves = levels_of(run, statistic)
         rows += curves
         ratios[statistic] = ratio_of(runs, predicted)
     values = {f"{statistic}_ratio": ratio for statistic, (ratio, _, _) in ratios.items()}

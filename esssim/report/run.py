@@ -58,15 +58,15 @@ def run_progress(words: str) -> Iterator[Callable[[int, int], None]]:
 def level_table(levels: dict[str, Level | str]) -> Table:
     """A row per recorded statistic: where (η/2)·statistic settles."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("statistic", overflow="fold")
-    for heading in ("(η/2)·statistic", "95 % interval", "effective samples"):
-        table.add_column(heading, justify="right")
+    table.add_column("statistic", no_wrap=True)
+    for heading in ("level", "95 % interval", "ess"):
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict", overflow="fold")
     for name, level in levels.items():
         if isinstance(level, str):
             table.add_row(name, "—", "—", "—", Text(f"undefined: {level}", style="yellow"))
             continue
-        interval = f"{number(level.interval[0])} to {number(level.interval[1])}"
+        interval = f"{number(level.interval[0])}–{number(level.interval[1])}"
         words = f"inconclusive: {level.reason}" if level.verdict == "inconclusive" else level.verdict
         verdict = Text(words, style=STYLES[level.verdict])
         table.add_row(name, number(level.value), interval, f"{level.ess:.0f}", verdict)
@@ -85,7 +85,12 @@ def show_run(experiment: Configuration, trace: xarray.Dataset, levels: dict[str,
     console.print(Text(f"{steps:,} steps, {runs}{lost}; {eta}"), soft_wrap=True)
     if levels:
         console.print(level_table(levels))
-        console.print(Text(f"means from step {math.ceil(experiment.after):,} on; 1 is the edge 2/η"), soft_wrap=True)
+        console.print(
+            Text(
+                f"level: mean of (η/2)·statistic from step {math.ceil(experiment.after):,} on; 1 is the edge 2/η; ess: effective samples"
+            ),
+            soft_wrap=True,
+        )
 
 
 def as_dict(
