@@ -118,7 +118,7 @@ def compared(
     v, w = vectors
 
     def loss(h: float) -> float:
-        return float(functional.mean_loss(point + h * unit * v, x, y))
+        return float(functional.mean_loss(point + h * unit * v, x, y).detach())
 
     def gradient(h: float) -> Tensor:
         return unit * functional.gradient(point + h * unit * v, x, y).detach()
