@@ -3,6 +3,8 @@
 PYTHON ?= python3
 # Options for the command behind a target: make verify ARGS="--quick", make test ARGS="-k sampling".
 ARGS ?=
+# Kernels of OpenBLAS that every 64-bit PC can run, and that round otherwise than its own.
+KERNELS ?= Nehalem
 # The claim that the freshly installed wheel has to verify.
 CLAIM ?= imbalance
 
@@ -12,16 +14,16 @@ EXTRAS_verify :=
 EXTRAS_test := [test,lint,bridge]
 
 # Two test workers on two cores: threads inside numpy would only fight over them.
-test wheel-check: export OMP_NUM_THREADS := 1
-test wheel-check: export OPENBLAS_NUM_THREADS := 1
-test wheel-check: export MKL_NUM_THREADS := 1
+test wheel-check kernels: export OMP_NUM_THREADS := 1
+test wheel-check kernels: export OPENBLAS_NUM_THREADS := 1
+test wheel-check kernels: export MKL_NUM_THREADS := 1
 
 # What the figures computed once; deleted by make clean.
 figures: export ESSSIM_CACHE ?= $(CURDIR)/build/cache
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help verify test figures bench theory lint format wheel-check clean
+.PHONY: help verify test kernels figures bench theory lint format wheel-check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -29,8 +31,11 @@ help: ## show this list
 verify: $(VERIFY)/.installed ## decide every claim on real input; table, results.json and report.html in results/
 	$(VERIFY)/bin/esssim verify --out results $(ARGS)
 
-test: $(TEST)/.installed lint wheel-check ## everything CI checks: style, types, the installed wheel, the test suite
+test: $(TEST)/.installed lint wheel-check kernels ## everything CI checks: style, types, the installed wheel, the test suite
 	$(TEST)/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+kernels: $(TEST)/.installed ## the numerical tests once more, with the kernels that OpenBLAS has for another CPU (KERNELS=Nehalem)
+	OPENBLAS_CORETYPE=$(KERNELS) $(TEST)/bin/python -m pytest -n 2 --dist worksteal -q -m "numerical and not slow" $(ARGS)
 
 figures: $(TEST)/.installed ## build every figure (PDF, SVG, PNG) with its data beside it: under ten minutes on 2 cores
 	$(TEST)/bin/python -m figures $(ARGS)

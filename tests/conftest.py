@@ -1,8 +1,11 @@
-"""Hypothesis profiles (the same examples on every run, or fresh ones with HYPOTHESIS_PROFILE=explore); the command line."""
+"""Hypothesis profiles (the same examples on every run, or other ones with HYPOTHESIS_PROFILE=explore); which tests compute;
+the command line; a random order with TEST_ORDER=seed.
+"""
 
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable
 
 import pytest
@@ -17,6 +20,23 @@ settings.register_profile("explore", deadline=None, max_examples=400, suppress_h
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 Run = Callable[..., tuple[int, str, str]]
+
+# Words, files, pages and processes: no kernel of linear algebra decides what comes out there.
+WITHOUT_NUMBERS = {
+    "test_bad_input", "test_benchmarks", "test_bridge_bad_input", "test_bridge_claims", "test_bridge_missing", "test_cli",
+    "test_data", "test_definitions", "test_figures", "test_fingerprint", "test_bridge_fingerprints", "test_first_run",
+    "test_flow_page", "test_intervals_page", "test_layers_page", "test_read_only", "test_readme", "test_report",
+    "test_saved_files", "test_text_tables", "test_theory", "test_theory_flow", "test_verify_interrupted",
+}  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what computes as "numerical", for `make kernels`; shuffle everything where TEST_ORDER names a seed."""
+    for item in items:
+        if item.path.stem not in WITHOUT_NUMBERS:
+            item.add_marker("numerical")
+    if "TEST_ORDER" in os.environ:
+        random.Random(os.environ["TEST_ORDER"]).shuffle(items)
 
 
 @pytest.fixture

@@ -175,7 +175,7 @@ class TestRecords:
         assert float(trace["loss"][0, -1]) == pytest.approx(float(problem.loss(theta)), rel=1e-12)
         assert float(trace["sharpness"][0, -1]) == pytest.approx(es.sharpness(problem, theta), rel=1e-12)
         key = np.random.SeedSequence(1, spawn_key=(0, 40))
-        mini = es.minibatch_sharpness(problem, theta, scheme, n_batches=16, seed=key)
+        mini = es.minibatch_sharpness(problem, theta, scheme, n_batches=16, seed=key, draws="uniform")
         assert float(trace["minibatch_sharpness"][0, -1]) == pytest.approx(mini.value, rel=1e-12)
         assert float(trace["minibatch_sharpness_standard_error"][0, -1]) == pytest.approx(mini.standard_error)
         exact = es.mean_square_sharpness(problem, theta, scheme, hessian="gauss_newton")
@@ -231,7 +231,9 @@ class TestRecords:
         found = sampled_ratios(problem, theta, scheme, 300, seed)
         assert tuple(found) == RATIOS
         for name, average in zip(RATIOS, ("ratios", "parts"), strict=False):
-            core = es.batch_sharpness(problem, theta, scheme, average=average, n_batches=300, seed=seed)
+            core = es.batch_sharpness(
+                problem, theta, scheme, average=average, n_batches=300, seed=seed, draws="uniform"
+            )
             assert found[name].value == pytest.approx(core.value, rel=1e-11)
             assert found[name].standard_error == pytest.approx(core.standard_error, rel=1e-9)
         exact = es.interaction_aware_sharpness(problem, theta, scheme)

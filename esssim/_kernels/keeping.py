@@ -76,7 +76,7 @@ def kept(dispatcher: Any) -> Any:
 
 def place(dispatcher: Any) -> str:
     """Where the machine code of a function is kept, in words."""
-    folder = getattr(dispatcher._cache, "cache_path", None)
+    folder = getattr(getattr(dispatcher, "_cache", None), "cache_path", None)
     if folder is None:
         return "no folder can be written to that would keep them (set NUMBA_CACHE_DIR)"
     return "they are kept for the next time"

@@ -75,7 +75,9 @@ def _check_continuous(functional: Functional, theta: Tensor, x: Tensor, y: Tenso
     """ValueError where the loss jumps at θ, as a matrix that is kept orthogonal by reflections may at its start."""
     step = JUMP_STEP * scales(theta, functional.sizes) * _unit_vectors(np.random.default_rng(1), len(theta))[0]
     near = generic_point(theta, functional.sizes)
-    here, other, *beside = (float(functional.mean_loss(t, x, y)) for t in (theta, near, theta + step, theta - step))
+    here, other, *beside = (
+        float(functional.mean_loss(t, x, y).detach()) for t in (theta, near, theta + step, theta - step)
+    )
     jump = max(abs(value - here) for value in beside)
     if jump > JUMP * max(abs(here), abs(other)):
         raise ValueError(
@@ -116,7 +118,7 @@ def compared(
     v, w = vectors
 
     def loss(h: float) -> float:
-        return float(functional.mean_loss(point + h * unit * v, x, y))
+        return float(functional.mean_loss(point + h * unit * v, x, y).detach())
 
     def gradient(h: float) -> Tensor:
         return unit * functional.gradient(point + h * unit * v, x, y).detach()

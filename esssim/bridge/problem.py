@@ -229,7 +229,10 @@ class TorchProblem(Problem):
         # The private ones of this class follow from the rest; those of a subclass are its own.
         ours = type(self).__module__ == __name__
         kept = {name for name in own if name not in DERIVED and not (ours and name.startswith("_"))}
-        parts = {name: own[name] for name in kept} | {"loss": self._functional.loss, "torch": surroundings()}
+        loss = self._functional.loss
+        parts = {name: own[name] for name in kept} | {"torch": surroundings()}
+        # What the caller gave: its wrapper adds nothing that dtype does not say.
+        parts["loss"] = loss.loss if isinstance(loss, OneNumber) else loss
         trained = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
         return fingerprints({"class": type(self), **parts}, "problem", arguments=trained)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from collections.abc import Callable, Hashable
 
@@ -100,9 +101,17 @@ def warn_of_heavy_tail(name: str, found: Estimate) -> Estimate:
             f"{name} rests on {effective:.0f} of its {found.n_batches:,} batches: some samples outweigh all others, and "
             f"the interval may be too short; a larger n_batches helps",
             HeavyTailWarning,
-            stacklevel=3,
+            stacklevel=_callers_level(),
         )
     return found
+
+
+def _callers_level() -> int:
+    """The `stacklevel` of the first caller outside this package: decorators stand between it and the warning."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("esssim", "contextlib"):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _sampled(value: float, values: FloatArray, unit: float, seed: int | np.random.SeedSequence | None) -> Estimate:
