@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import wraps
@@ -29,10 +29,10 @@ MUST_BE = {
 }
 # The same, with what pydantic says of the limit.
 LIMITS = {
-    "greater_than_equal": ("must be at least {}", "ge"),
-    "greater_than": ("must be above {}", "gt"),
-    "less_than_equal": ("must be at most {}", "le"),
-    "less_than": ("must be below {}", "lt"),
+    "greater_than_equal": ("must be at least {:g}", "ge"),
+    "greater_than": ("must be above {:g}", "gt"),
+    "less_than_equal": ("must be at most {:g}", "le"),
+    "less_than": ("must be below {:g}", "lt"),
     "literal_error": ("must be {}", "expected"),
     "too_short": ("must have at least {} entries", "min_length"),
 }
@@ -71,18 +71,20 @@ def explained(error: ValidationError, given: Mapping[str, Any], known: Iterable[
     """The first error of a configuration. known: the keys at its top, for the nearest to an unknown one."""
     # What is unknown comes first: that a key is missing is often the same mistake.
     first = min(error.errors(include_url=False), key=lambda each: each["type"] == "missing")
-    path = _path(first, given)
+    path = _path(first, given, tuple(known))
     extra = first.get("ctx", {})
     if first["type"] == "refused":
         return ConfigurationError((*path, *extra["path"]), extra["words"])
     return ConfigurationError(path, _words(first, extra, known))
 
 
-def _path(error: ErrorDetails, given: Mapping[str, Any]) -> Path:
+def _path(error: ErrorDetails, given: Mapping[str, Any], known: Sequence[str]) -> Path:
     """The keys from the top to the error, without the names of alternatives that pydantic puts between them."""
     path: list[str | int] = []
     inside: Any = given
     for part in error["loc"]:
+        if inside is given and isinstance(part, int):  # an argument by position
+            part = known[part]
         if isinstance(inside, Mapping) and (part in inside or _is_missing(error, part)):
             inside = inside.get(part)
             path.append(part)

@@ -107,7 +107,8 @@ class Experiment(Section, Configuration):
 
     def plain(self) -> dict[str, Any]:
         return {
-            name: getattr(self, name).model_dump(mode="json", exclude_none=True) for name in type(self).model_fields
+            name: getattr(self, name).model_dump(mode="json", by_alias=True, exclude_none=True)
+            for name in type(self).model_fields
         }
 
     @property

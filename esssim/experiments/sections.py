@@ -30,7 +30,7 @@ Widths = Annotated[tuple[Count, ...], Field(strict=False, min_length=1)]
 class Section(BaseModel):
     """A frozen table of keys; an unknown one is refused with the nearest."""
 
-    model_config = STRICT | ConfigDict(frozen=True, serialize_by_alias=True)
+    model_config = STRICT | ConfigDict(frozen=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -37,12 +37,13 @@ class Source:
 
 
 def read(path_or_text: str | os.PathLike[str], changes: Sequence[str] = ()) -> Source:
-    """The keys of a TOML file, or of TOML itself where the text has more than one line or a "=".
+    """The keys of a TOML file, or of TOML itself: text with a "=" that is not the name of a .toml file.
 
     changes: "dynamics.step_size=0.1" each, the value as in TOML, or as text. Raises ValueError for a missing file, for
     what is not TOML, and for a change without a "=".
     """
-    if isinstance(path_or_text, str) and ("\n" in path_or_text or "=" in path_or_text):
+    text_itself = isinstance(path_or_text, str) and not path_or_text.endswith(".toml") and "=" in path_or_text
+    if isinstance(path_or_text, str) and (text_itself or "\n" in path_or_text):
         text, name, folder = path_or_text, "the configuration", Path()
     else:
         path = Path(path_or_text)

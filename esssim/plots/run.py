@@ -38,8 +38,9 @@ def run_figure(trace: xarray.Dataset, statistics: Sequence[str], after: float) -
     axes.axvline(after, color=GREY, linewidth=0.6, linestyle=(0, (1, 2)), zorder=1)
     axes.set_xlabel("step")
     axes.set_ylabel(r"$(\eta/2)\times$ statistic" if statistics else "loss")
-    if axes.lines and shown:
-        legend_above(figure, [line for line in axes.lines if not str(line.get_label()).startswith("_")])
+    named = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
+    if named:
+        legend_above(figure, named)
     return figure
 
 

@@ -64,11 +64,10 @@ def level_table(levels: dict[str, Level | str]) -> Table:
     table.add_column("verdict", overflow="fold")
     for name, level in levels.items():
         if isinstance(level, str):
-            table.add_row(name, "—", "—", "—", Text(f"undefined: {level}", style="yellow"))
+            table.add_row(name, "—", "—", "—", Text("undefined", style="yellow"))
             continue
         interval = f"{number(level.interval[0])}–{number(level.interval[1])}"
-        words = f"inconclusive: {level.reason}" if level.verdict == "inconclusive" else level.verdict
-        verdict = Text(words, style=STYLES[level.verdict])
+        verdict = Text(level.verdict, style=STYLES[level.verdict])
         table.add_row(name, number(level.value), interval, f"{level.ess:.0f}", verdict)
     return table
 
@@ -85,6 +84,11 @@ def show_run(experiment: Configuration, trace: xarray.Dataset, levels: dict[str,
     console.print(Text(f"{steps:,} steps, {runs}{lost}; {eta}"), soft_wrap=True)
     if levels:
         console.print(level_table(levels))
+        for name, level in levels.items():
+            if isinstance(level, str):
+                console.print(Text(f"{name}: {level}"), soft_wrap=True)
+            elif level.verdict == "inconclusive":
+                console.print(Text(f"{name}: no verdict, {level.reason}"), soft_wrap=True)
         console.print(
             Text(
                 f"level: mean of (η/2)·statistic from step {math.ceil(experiment.after):,} on; 1 is the edge 2/η; ess: effective samples"
