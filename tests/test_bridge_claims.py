@@ -150,7 +150,7 @@ class TestClaims:
         experiment = NetworkFlow((3,), "tanh", n_samples=6, n_inputs=2)
         # Without the search for a solution.
         vars(experiment).update(theta0=np.ones(experiment.problem.n_params), step_size=Ramp(0.1, 0.2))
-        monkeypatch.setattr(network_flow_runs, "_run_sgd", lambda experiment: experiment)
+        monkeypatch.setattr(network_flow_runs, "_run_sgd", lambda experiment, _: experiment)
         monkeypatch.setattr(network_flow_runs, "_run_flow", lambda experiment, _: experiment)
         trained, followed = network_flow_runs.run_both.__wrapped__(experiment)
         assert followed == trained

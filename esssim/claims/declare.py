@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from esssim.claims.model import REGISTRY, Cell, Claim, Measurement, Predicted, Registry
-from esssim.experiments.base import Configuration
 from esssim.papers import Paper, Source
+
+if TYPE_CHECKING:
+    from esssim.experiments import Configuration
 
 Setting = Mapping[str, Any]
 Decides = TypeVar("Decides", bound=Callable[..., Measurement])
@@ -56,7 +58,7 @@ def claim(
 
             def experiments(quick: bool, setting: Setting = setting) -> Sequence[Configuration]:
                 found = () if experiment is None else experiment(quick=quick, **setting)
-                return (found,) if isinstance(found, Configuration) else found
+                return found if isinstance(found, Sequence) else (found,)
 
             chosen.add(
                 Claim(

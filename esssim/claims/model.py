@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from esssim import _validate
 from esssim._rows import Row as Row
 from esssim.claims.names import matching, same
-from esssim.experiments.base import Configuration
 from esssim.papers import Paper, Source
+
+if TYPE_CHECKING:
+    from esssim.experiments import Configuration
 
 # "skipped": not measured, because what it needs is not installed; never a pass.
 Outcome = Literal["holds", "refuted", "inconclusive", "skipped"]

@@ -133,7 +133,7 @@ class FlowExperiment(Configuration):
 
     def run(self, progress: Progress = False) -> xarray.Dataset:
         """The records of SGD, with those of the flow at the same steps as `flow_` and their name."""
-        return with_flow(run_sgd(self), run_flow(self))
+        return with_flow(run_sgd(self, progress), run_flow(self))
 
     def _edge(self, theta: FloatArray) -> float:
         return critical_step_size(self.problem, theta, self.sampling, momentum=self.momentum, hessian="gauss_newton")
@@ -151,9 +151,9 @@ def taught_perceptron(activation: Literal["tanh", "gelu"], n: int, d: int) -> Pe
     return Perceptron(inputs, np.tanh(inputs @ teacher.T) @ rng.standard_normal(3), WIDTH, activation=activation)
 
 
-def run_sgd(experiment: FlowExperiment) -> xarray.Dataset:
+def run_sgd(experiment: FlowExperiment, progress: Progress = False) -> xarray.Dataset:
     """The ensemble of SGD; once a process. Of perceptrons with Gauss–Newton Hessians throughout, as on the flow."""
-    every = _run_sgd(replace(experiment, follow="solutions"))
+    every = _run_sgd(replace(experiment, follow="solutions"), progress)
     found = every.isel(record=np.flatnonzero(np.isin(every["step"].values, _steps(experiment))))
     # Row by row in memory, as if nothing had been left out: sums then have the same last bit.
     return found.assign(
@@ -171,11 +171,11 @@ def _steps(experiment: FlowExperiment, often: int = 1) -> list[int]:
 
 
 @cache
-def _run_sgd(experiment: FlowExperiment) -> xarray.Dataset:
-    return store.kept("flow", experiment.decides, lambda: _measured_sgd(experiment))
+def _run_sgd(experiment: FlowExperiment, progress: Progress = False) -> xarray.Dataset:
+    return store.kept("flow", experiment.decides, lambda: _measured_sgd(experiment, progress))
 
 
-def _measured_sgd(experiment: FlowExperiment) -> xarray.Dataset:
+def _measured_sgd(experiment: FlowExperiment, progress: Progress) -> xarray.Dataset:
     gauss_newton = isinstance(experiment.problem, Perceptron)
     seldom = _steps(experiment)
     names = (STATISTICS["mean_square_sharpness"],) if gauss_newton else tuple(STATISTICS.values())
@@ -194,6 +194,7 @@ def _measured_sgd(experiment: FlowExperiment) -> xarray.Dataset:
         record_steps=steps,
         n_batches=experiment.n_batches,
         n_workers=os.cpu_count() or 1,
+        progress=progress,
         seed=experiment.seed,
     )
     if gauss_newton:

@@ -108,16 +108,16 @@ class NetworkFlow(Configuration):
 
     def run(self, progress: Progress = False) -> xarray.Dataset:
         """The records of SGD, with those of the flow at the same steps as `flow_` and their name."""
-        return with_flow(*run_both(self))
+        return with_flow(*run_both(self, progress))
 
 
 @cache
-def run_both(experiment: NetworkFlow) -> tuple[xarray.Dataset, xarray.Dataset]:
+def run_both(experiment: NetworkFlow, progress: Progress = False) -> tuple[xarray.Dataset, xarray.Dataset]:
     """SGD and the flow; once a process."""
     _ = experiment.step_size  # and the solution that it starts from, once for both
     # On a module of its own: torch swaps the parameters of one while it is called.
     followed = copy.deepcopy(experiment)
-    return beside(lambda: _run_sgd(experiment), lambda progress: _run_flow(followed, progress))
+    return beside(lambda: _run_sgd(experiment, progress), lambda told: _run_flow(followed, told))
 
 
 def beside(
@@ -141,7 +141,7 @@ def beside(
             ended.set()
 
 
-def _run_sgd(experiment: NetworkFlow) -> xarray.Dataset:
+def _run_sgd(experiment: NetworkFlow, progress: Progress) -> xarray.Dataset:
     from esssim.bridge import train
 
     return train(
@@ -156,6 +156,7 @@ def _run_sgd(experiment: NetworkFlow) -> xarray.Dataset:
         n_records=experiment.n_records,
         n_batches=experiment.n_batches,
         n_workers=os.cpu_count() or 1,
+        progress=progress,
         seed=experiment.seed,
     )
 

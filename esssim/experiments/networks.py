@@ -17,7 +17,7 @@ from esssim._progress import Progress
 from esssim._validate import FloatArray
 from esssim.experiments.base import Configuration
 from esssim.experiments.errors import in_plain_words
-from esssim.experiments.sections import STRICT, Count, Momentum, NotNegative, Positive, Seed, Widths
+from esssim.experiments.sections import STRICT, Count, Momentum, Natural, NotNegative, Positive, Seed, Widths
 from esssim.sampling import WithoutReplacement
 from esssim.simulation import Ramp
 
@@ -59,7 +59,7 @@ class NetworkExperiment(Configuration):
     step_size: NotNegative = 0.0
     start: Positive = START
     n_steps: Count = 60_000
-    after: Seed = 15_000
+    after: Natural = 15_000
     data: Literal["digits", "wine", "breast_cancer"] = "digits"
     n_samples: Count = 128
     hidden: Widths = (16,)
@@ -69,9 +69,9 @@ class NetworkExperiment(Configuration):
     momentum: Momentum = 0.0
     label_noise: NotNegative = 0.0
     rise: Positive = 1.0
-    change_at: Seed = 0
+    change_at: Natural = 0
     eta_factor: Positive = 1.0
-    later_batch_size: Seed = 0
+    later_batch_size: Natural = 0
     n_replicas: Count = 4
     n_records: Count = 24
     n_batches: Count = 4
@@ -155,34 +155,35 @@ class NetworkExperiment(Configuration):
 
     def run(self, progress: Progress = False) -> xarray.Dataset:
         """The records of the runs, as `bridge.train` gives them."""
-        return run_network(self)
+        return store.kept("network", self.decides, lambda: _measured(self, progress))
 
 
 @cache
 def run_network(experiment: NetworkExperiment) -> xarray.Dataset:
     """The run of an experiment; computed once a process, and kept on disk where ESSSIM_CACHE names a folder."""
+    return experiment.run()
 
-    def run() -> xarray.Dataset:
-        from esssim import bridge
 
-        return bridge.train(
-            experiment.problem,
-            experiment.starts,
-            step_size=experiment.schedule,
-            sampling=experiment.sampling,
-            n_steps=experiment.n_steps,
-            n_replicas=experiment.n_replicas,
-            momentum=experiment.momentum,
-            label_noise=experiment.label_noise,
-            record=("loss", *STATISTICS),
-            record_steps=experiment.record_steps,
-            n_batches=experiment.n_batches,
-            rank=experiment.n_directions,
-            n_workers=min(os.cpu_count() or 1, experiment.n_replicas),
-            seed=experiment.seed,
-        )
+def _measured(experiment: NetworkExperiment, progress: Progress) -> xarray.Dataset:
+    from esssim import bridge
 
-    return store.kept("network", experiment.decides, run)
+    return bridge.train(
+        experiment.problem,
+        experiment.starts,
+        step_size=experiment.schedule,
+        sampling=experiment.sampling,
+        n_steps=experiment.n_steps,
+        n_replicas=experiment.n_replicas,
+        momentum=experiment.momentum,
+        label_noise=experiment.label_noise,
+        record=("loss", *STATISTICS),
+        record_steps=experiment.record_steps,
+        n_batches=experiment.n_batches,
+        rank=experiment.n_directions,
+        n_workers=min(os.cpu_count() or 1, experiment.n_replicas),
+        progress=progress,
+        seed=experiment.seed,
+    )
 
 
 def described(experiment: NetworkExperiment) -> Mapping[str, str]:

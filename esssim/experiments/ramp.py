@@ -14,7 +14,7 @@ from esssim._validate import FloatArray
 from esssim.experiments.base import Configuration
 from esssim.experiments.errors import in_plain_words
 from esssim.experiments.experiment import Experiment
-from esssim.experiments.sections import STRICT, Count, NotNegative, Positive, Seed
+from esssim.experiments.sections import STRICT, Count, Natural, NotNegative, Positive, Seed
 from esssim.problems import DiagonalLinearNetwork
 from esssim.sampling import Sampling
 from esssim.settling import Level, level
@@ -68,7 +68,7 @@ class RampExperiment(Configuration):
     own_targets: bool = False
     initial_scale: Positive = 2.0
     n_steps: Count = 400_000
-    n_replicas: Seed = 0
+    n_replicas: Natural = 0
     n_records: Count = 61
     n_batches: Count = 64
     seed: Seed = 20261124

@@ -20,7 +20,8 @@ def _plain(value: Any) -> Any:
 
 
 Count = Annotated[int, BeforeValidator(_plain), Field(ge=1)]
-Seed = Annotated[int, BeforeValidator(_plain), Field(ge=0)]
+Natural = Annotated[int, BeforeValidator(_plain), Field(ge=0)]
+Seed = Natural
 Positive = Annotated[float, BeforeValidator(_plain), Field(gt=0)]
 NotNegative = Annotated[float, BeforeValidator(_plain), Field(ge=0)]
 Momentum = Annotated[float, BeforeValidator(_plain), Field(ge=0, lt=1)]

@@ -26,6 +26,8 @@ from esssim.report.terminal import output
 from esssim.report.words import number
 from esssim.settling import Level
 
+# Seconds between two lines of progress.
+EVERY = 5.0
 STYLES = {"settles": "green", "below": "cyan", "above": "cyan", "inconclusive": "yellow"}
 
 
@@ -33,15 +35,8 @@ STYLES = {"settles": "green", "below": "cyan", "above": "cyan", "inconclusive": 
 def run_progress(words: str) -> Iterator[Callable[[int, int], None]]:
     """A bar and the time left on a terminal, a line each time more is done otherwise; both on standard error."""
     if not sys.stderr.isatty():
-        started = time.perf_counter()
         print(f"{words} ...", file=sys.stderr, flush=True)
-
-        def tell(done: int, total: int) -> None:
-            left = (time.perf_counter() - started) / max(done, 1) * (total - done)
-            rest = f"; about {spoken(left)} left" if done < total else ""
-            print(f"    {done} of {total}{rest}", file=sys.stderr, flush=True)
-
-        yield tell
+        yield _plain_progress()
         return
     columns = (
         bars.TextColumn("{task.description}", markup=False),
@@ -53,6 +48,23 @@ def run_progress(words: str) -> Iterator[Callable[[int, int], None]]:
     with bars.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(words, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _plain_progress() -> Callable[[int, int], None]:
+    """A line every few seconds."""
+    started = spoken_at = time.perf_counter()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal spoken_at
+        now = time.perf_counter()
+        if done < total and now - spoken_at < EVERY:
+            return
+        spoken_at = now
+        left = (now - started) / max(done, 1) * (total - done)
+        rest = f"; about {spoken(left)} left" if left >= EVERY else ""
+        print(f"    {done} of {total}{rest}", file=sys.stderr, flush=True)
+
+    return tell
 
 
 def level_table(levels: dict[str, Level | str]) -> Table:
