@@ -245,6 +245,19 @@ class TestRefusals:
         with pytest.raises(ConfigurationError, match=r"^setting must be .*, got 'diabetis'"):
             RampExperiment("diabetis", 4)  # type: ignore[arg-type]
 
+    def test_of_a_preset_whose_keys_do_not_fit(self) -> None:
+        network = "kind = 'network'\nbatch_size = 8\n"
+        for line, words in (
+            ("n_samples = 4", "line 2: batch_size must be between 1 and n_samples = 4, got 8"),
+            ("change_at = 70_000", "line 3: change_at must be at most n_steps = 60000, got 70000"),
+        ):
+            with pytest.raises(ConfigurationError, match=words):
+                from_toml(f"{network}{line}\n")
+        with pytest.raises(ConfigurationError, match=r"^batch_size must be between 1 and n_samples = 442, got 443"):
+            RampExperiment("diabetes", 443)
+        with pytest.raises(ConfigurationError, match=r"^after must be at most n_steps = 100, got 15000$"):
+            _ = NetworkExperiment(8, n_steps=100).record_steps
+
     def test_in_python_the_same_words(self) -> None:
         with pytest.raises(ConfigurationError, match=r"^dynamics.step_sise is unknown; did you mean 'step_size'\?$"):
             Experiment(**plain(dynamics={"step_sise": 3}))

@@ -57,6 +57,12 @@ def refused(path: Path, words: str) -> PydanticCustomError:
     return PydanticCustomError("refused", "refused", {"path": path, "words": words})
 
 
+def check_batch(batch_size: int, n_samples: int) -> None:
+    """Refuse a batch of more samples than there are."""
+    if batch_size > n_samples:
+        raise refused(("batch_size",), f"must be between 1 and n_samples = {n_samples}, got {batch_size}")
+
+
 def unknown(key: str, known: Iterable[str]) -> str:
     """The words for a key that there is not."""
     names = tuple(known)

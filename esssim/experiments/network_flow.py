@@ -18,7 +18,7 @@ from esssim import flow
 from esssim._progress import Progress
 from esssim._validate import FloatArray
 from esssim.experiments.base import Configuration
-from esssim.experiments.errors import in_plain_words
+from esssim.experiments.errors import check_batch, in_plain_words
 from esssim.experiments.flow import STATISTICS, with_flow
 from esssim.experiments.sections import STRICT, Count, NotNegative, Positive, Seed, Widths
 from esssim.flow.law import nearest_solution
@@ -59,6 +59,9 @@ class NetworkFlow(Configuration):
     n_batches: Count = 64
     seed: Seed = 20261124
     judged: Annotated[tuple[str, ...], Field(strict=False)] = tuple(STATISTICS)
+
+    def __post_init__(self) -> None:
+        check_batch(self.batch_size, self.n_samples)
 
     @cached_property
     def problem(self) -> TorchProblem:

@@ -16,7 +16,7 @@ from esssim import store
 from esssim._progress import Progress
 from esssim._validate import FloatArray
 from esssim.experiments.base import Configuration
-from esssim.experiments.errors import in_plain_words
+from esssim.experiments.errors import ConfigurationError, check_batch, in_plain_words, refused
 from esssim.experiments.sections import STRICT, Count, Momentum, Natural, NotNegative, Positive, Seed, Widths
 from esssim.sampling import WithoutReplacement
 from esssim.simulation import Ramp
@@ -77,6 +77,11 @@ class NetworkExperiment(Configuration):
     n_batches: Count = 4
     seed: Seed = 20261124
 
+    def __post_init__(self) -> None:
+        check_batch(self.batch_size, self.n_samples)
+        if self.change_at > self.n_steps:
+            raise refused(("change_at",), f"must be at most n_steps = {self.n_steps}, got {self.change_at}")
+
     @cached_property
     def problem(self) -> TorchProblem:
         """The network of the first initialisation with its data."""
@@ -121,6 +126,8 @@ class NetworkExperiment(Configuration):
     @cached_property
     def record_steps(self) -> list[int]:
         """Those of the window, and for an intervention as many before it and the first few steps behind it."""
+        if self.after > self.n_steps:
+            raise ConfigurationError(("after",), f"must be at most n_steps = {self.n_steps}, got {self.after}")
         window = np.linspace(self.after, self.n_steps, self.n_records)
         extra = [0.0]
         if self.change_at:

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from esssim._progress import Progress
 from esssim._validate import FloatArray
 from esssim.experiments.base import Configuration
-from esssim.experiments.errors import in_plain_words
+from esssim.experiments.errors import check_batch, in_plain_words
 from esssim.experiments.experiment import Experiment
 from esssim.experiments.sections import STRICT, Count, Natural, NotNegative, Positive, Seed
 from esssim.problems import DiagonalLinearNetwork
@@ -74,6 +74,7 @@ class RampExperiment(Configuration):
     seed: Seed = 20261124
 
     def __post_init__(self) -> None:
+        check_batch(self.batch_size, SAMPLES[self.setting])
         if self.n_replicas == 0:
             own = OWN_REPLICAS.get((self.setting, self.batch_size), REPLICAS[self.setting])
             object.__setattr__(self, "n_replicas", own)

@@ -79,7 +79,8 @@ def level_table(levels: dict[str, Level | str]) -> Table:
             table.add_row(name, "—", "—", "—", Text("undefined", style="yellow"))
             continue
         interval = f"{number(level.interval[0])}–{number(level.interval[1])}"
-        verdict = Text(level.verdict, style=STYLES[level.verdict])
+        words = "no verdict" if level.verdict == "inconclusive" else level.verdict
+        verdict = Text(words, style=STYLES[level.verdict])
         table.add_row(name, number(level.value), interval, f"{level.ess:.0f}", verdict)
     return table
 
