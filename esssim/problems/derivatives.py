@@ -19,8 +19,10 @@ MOST_SAMPLES = 256
 MOST_NUMBERS = 2**20  # in the Hessians that are looked at
 LARGEST_HESSIAN = 2**24
 STEPS = 2.0 ** -np.arange(6, 22, 2)
-NOISE_STEP = 2.0**-22
-TOLERANCE = 1e-3
+# Between neighbours: rounding of float64, and that of float32, which the smaller distance does not move.
+NOISE_STEPS = (2.0**-22, 2.0**-12)
+# A factor that is wrong by this much is seen in float64, and in float32.
+TOLERANCE, COARSE = 1e-3, 3e-2
 
 _seen: dict[int, weakref.ref[Any]] = {}
 
@@ -133,29 +135,45 @@ def _compare(
             return np.full((len(samples), claimed[0].size), np.nan)
 
     here, slope = at(0.0), claimed.reshape(len(samples), -1)
-    close = np.stack([at(k * NOISE_STEP) for k in (-2, -1, 0, 1, 2)])
-    noise = np.abs(np.diff(close, 2, axis=0)).max(axis=(0, 2)) + 4 * np.finfo(float).eps * np.abs(here).max(axis=1)
-    noise += np.finfo(float).tiny
-    wrong = np.zeros((0, len(samples)), dtype=bool)
-    decided, shown = [], []
-    for step in STEPS:
-        forward, backward, own = at(step) - here, here - at(-step), step * slope
-        outside = np.maximum(np.minimum(forward, backward) - own, own - np.maximum(forward, backward)).max(axis=1)
-        size = np.maximum(np.maximum(np.abs(forward), np.abs(backward)), np.abs(own)).max(axis=1)
-        decided.append(32 * noise <= TOLERANCE * size)
-        wrong = np.vstack([wrong, decided[-1] & (outside > TOLERANCE * size + 8 * noise)])
-        shown.append((forward + backward) / (2 * step))
-    # The two smallest steps that rounding leaves alone.
-    last_two = np.cumsum(np.array(decided)[::-1], axis=0)[::-1] <= 2
-    refuted = (np.where(np.array(decided) & last_two, wrong, True)).all(axis=0) & (np.sum(decided, axis=0) >= 2)
+    noise = 4 * _precision(here) * np.abs(here).max(axis=1) + np.finfo(float).tiny
+    for step in NOISE_STEPS:
+        noise += _noise(np.stack([at(k * step) for k in range(-3, 4)]))
+    refuted = np.zeros(len(samples), dtype=bool)
+    moves = [(at(step) - here, here - at(-step), step * slope) for step in STEPS]
+    for tolerance in (TOLERANCE, COARSE):
+        decided, wrong = [], []
+        for forward, backward, own in moves:
+            outside = np.maximum(np.minimum(forward, backward) - own, own - np.maximum(forward, backward)).max(axis=1)
+            size = np.maximum(np.maximum(np.abs(forward), np.abs(backward)), np.abs(own)).max(axis=1)
+            decided.append(32 * noise <= tolerance * size)
+            wrong.append(decided[-1] & (outside > tolerance * size + 8 * noise))
+        # The two smallest steps that rounding leaves alone.
+        last_two = np.cumsum(np.array(decided)[::-1], axis=0)[::-1] <= 2
+        alike = np.where(np.array(decided) & last_two, wrong, True).all(axis=0)
+        refuted |= alike & (np.sum(decided, axis=0) >= 2)
     if refuted.any():
         k = int(np.flatnonzero(refuted)[0])
-        entry = int(np.abs(shown[4][k] - slope[k]).argmax())
+        shown = (moves[4][0] + moves[4][1])[k] / (2 * STEPS[4])
+        entry = int(np.abs(shown - slope[k]).argmax())
         raise InvalidProblem(
             f"{type(problem).__name__}.{names[1]} must be the derivative of {names[0]}: for sample {samples[k]} along a "
-            f"random direction it gives {slope[k, entry]:.6g}, and differences of {names[0]} {shown[4][k, entry]:.6g} "
+            f"random direction it gives {slope[k, entry]:.6g}, and differences of {names[0]} {shown[entry]:.6g} "
             "(esssim.testing.check_problem tells more, check = False on the class skips this)"
         )
+
+
+def _precision(values: FloatArray) -> float:
+    """The machine epsilon of the narrowest type that holds all these numbers."""
+    types = (np.float16, np.float32)
+    return float(np.finfo(next((each for each in types if (values.astype(each) == values).all()), np.float64)).eps)
+
+
+def _noise(values: FloatArray) -> FloatArray:
+    """How far neighbours (7, b, …) jump: their smallest differences of order 2, 4 and 6, which a smooth curve lets shrink.
+
+    Source: Moré & Wild, SIAM J. Sci. Comput. 33, 2011.
+    """
+    return np.min([np.abs(np.diff(values, order, axis=0)).max(axis=(0, 2)) for order in (2, 4, 6)], axis=0)
 
 
 def _check_curvature(
