@@ -89,7 +89,7 @@ def test_right_derivatives_are_accepted_whatever_rounding_leaves_of_differences(
 @pytest.mark.parametrize("factor", [0.9, 1.1, 2.0, -1.0])
 def test_wrong_derivatives_are_seen_through_the_rounding(seed: int, factor: float) -> None:
     theta = np.random.default_rng(seed).standard_normal(5)
-    with pytest.raises(ValueError, match="must be the derivative of sample_losses: for sample .* it gives"):
+    with pytest.raises(ValueError, match="must be the derivative of sample_losses: for sample"):
         es.sharpness(Scaled(np.float32, 0.0, factor), theta)
 
 
