@@ -252,7 +252,7 @@ class TestShown:
 
 @pytest.mark.parametrize("factor", [math.inf, -math.inf, math.nan])
 def test_what_is_not_finite_is_not_exact(factor: float) -> None:
-    found = Estimate(2.0, 0.1, 50, False) * factor
+    found = es.Estimate(2.0, 0.1, 50, False) * factor
     assert not found.exact
     assert not math.isfinite(found.value)
     assert not math.isfinite(found.half_width())
