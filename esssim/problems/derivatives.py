@@ -52,14 +52,15 @@ def check_derivatives(problem: Any, point: FloatArray) -> None:
     """Same arguments, same numbers; each index its own sample; ∇ℓᵢ against ℓᵢ and ∇²ℓᵢ against ∇ℓᵢ on some samples."""
     rng = np.random.default_rng(0)
     everyone = np.arange(problem.n_samples)
-    first = problem.sample_losses(point, everyone)
-    problem.sample_gradients(point, everyone)
+    problem.sample_losses(point, everyone), problem.sample_gradients(point, everyone)
     units = np.where(point != 0, np.abs(point), min(np.abs(point).max(), 1.0) or 1.0)
     nearby = point + units * rng.choice((-1.0, 1.0), len(point)) * rng.uniform(0.5, 1.0, len(point)) / 16
     try:
         problem.sample_losses(nearby, everyone), problem.sample_gradients(nearby, everyone)
     except (ArithmeticError, ValueError):
         nearby = point  # the losses have an edge here
+    # Not at the point itself: at a solution losses and gradients are rounding.
+    first = problem.sample_losses(nearby, everyone)
     direction = units * rng.standard_normal(len(point)) / np.sqrt(len(point))
     some = everyone if len(everyone) <= MOST_SAMPLES else np.sort(rng.permutation(everyone)[:MOST_SAMPLES])
     if "sample_jacobians" in problem.result_axes:
@@ -67,7 +68,7 @@ def check_derivatives(problem: Any, point: FloatArray) -> None:
         _compare(problem, ("residuals", "sample_jacobians"), nearby, direction, some, slopes)
     slopes = problem.sample_gradients(nearby, some) @ direction
     _compare(problem, ("sample_losses", "sample_gradients"), nearby, direction, some, slopes)
-    _check_repeatable(problem, point, everyone, first)
+    _check_repeatable(problem, nearby, everyone, first)
     p = problem.n_params
     few = some[: max(1, MOST_NUMBERS // p**2)]
     if p**2 > LARGEST_HESSIAN:
@@ -81,7 +82,7 @@ def check_derivatives(problem: Any, point: FloatArray) -> None:
     except NotImplementedError:
         return  # enough for a simulation
     _compare(problem, ("sample_gradients", "sample_hessians"), nearby, direction, few, hessians @ direction)
-    _check_batches(problem, ("sample_hessians", "hessian"), point, few)
+    _check_batches(problem, ("sample_hessians", "hessian"), nearby, few)
     _check_curvature(problem, nearby, few, np.einsum("i,nij,j->n", direction, hessians, direction), direction)
 
 
