@@ -93,6 +93,25 @@ class TestMeasure:
         assert run(*arguments)[0] == 0
         assert (folder / "measure.svg").read_bytes() == picture
 
+    @pytest.mark.parametrize(("text", "encoding", "options", "said"), [
+        ("größe;y\n1,5;2\n2,5;1\n4,0;7\n", "latin-1", ("--target", "y", "--encoding", "latin-1"), "semicolon as separator, decimal comma"),
+        ("1.5 2\n2.5 1\n4.0 7\n", "utf-8", ("--target", "x1", "--sep", "space", "--no-header"), "its columns are x0 to x1"),
+        ("1;2\n1.500;2\n2.500;1\n4.000;7\n", "utf-16", ("--target", "2", "--sep", ";", "--thousands", ".", "--header"), "'.' between thousands"),
+        ("x,y\n1_5,2\n2_5,1\n4_0,7\n".replace("_", "."), "utf-8", ("--target", "y", "--decimal", "."), None),
+    ])  # fmt: skip
+    def test_text_files_as_people_have_them(
+        self, text: str, encoding: str, options: tuple[str, ...], said: str | None, run: Run, tmp_path: Path
+    ) -> None:
+        (tmp_path / "t.txt").write_text(text, encoding=encoding)
+        arguments = ("measure", tmp_path / "t.txt", *options, "--batch-size", 3)
+        code, out, _ = run(*arguments, "--no-standardize", "--json")
+        assert code == 0
+        content = json.loads(out)
+        scale = 1000 if "--thousands" in options else 1
+        assert content["rows"][0]["sharpness"] == pytest.approx(scale**2 * (1.5**2 + 2.5**2 + 4**2) / 3, rel=1e-14)
+        assert said in " ".join(content["notes"]) if said else not content["notes"]
+        assert said is None or said in run(*arguments)[1]
+
     def test_network_is_at_a_minimum_and_says_what_is_undefined(self, run: Run, wine_csv: Path) -> None:
         arguments = (
             "measure",

@@ -55,10 +55,18 @@ class TextFormat:
         if self.encoding is not None:
             try:
                 "".encode(self.encoding)
-            except (LookupError, TypeError) as error:
+            except (LookupError, TypeError, UnicodeError) as error:
                 raise ValueError(f"encoding must be one that Python knows, got {self.encoding!r}") from error
         if self.header is not None:
             _validate.flag("header", self.header)
+        if self.decimal is not None and self.decimal == self.thousands:
+            raise ValueError(f"decimal and thousands must differ, got {self.decimal!r} for both")
+
+    def only_for_text(self, table: str, is_text: bool) -> None:
+        """ValueError where something is said about a table that is no text."""
+        said = [name for name, value in vars(self).items() if value is not None]
+        if said and not is_text:
+            raise ValueError(f"{said[0]} is for .csv, .tsv and .txt files, got the table {table!r}")
 
 
 @dataclass(frozen=True)
@@ -73,8 +81,6 @@ class TextTable:
 
 def read_text(file: Path, form: TextFormat) -> TextTable:
     """The cells of a text table: numbers where a whole column holds them. ValueError where the file leaves a choice."""
-    import pandas as pd
-
     text, form, notes = _decoded(file, form)
     skipped, comments = _leading_comments(text)
     if comments:
@@ -96,6 +102,8 @@ def read_text(file: Path, form: TextFormat) -> TextTable:
     if not form.header:
         notes.append(f"{file.name}: without a line of names, its columns are x0 to x{len(names) - 1}.")
     notes += _differences(file, form)
+    import pandas as pd
+
     lines = _Body(body, str(form.separator), first_line, bool(form.header))
     try:
         with warnings.catch_warnings():
@@ -264,12 +272,14 @@ def _with_header(file: Path, form: TextFormat, first: list[str], line: int) -> T
 
 def _with_decimal(file: Path, form: TextFormat, rows: list[list[str]], first_line: int) -> TextFormat:
     """The decimal sign and the sign between thousands that the cells show; ValueError where they allow two readings."""
-    if form.decimal is not None or form.thousands is not None:
-        decimal = form.decimal or ("," if form.thousands == "." else ".")
-        if decimal == form.thousands:
-            raise ValueError(f"decimal and thousands must differ, got {decimal!r} for both")
-        return replace(form, decimal=decimal)
+    if form.decimal is not None:
+        return form
+    if form.thousands in DECIMALS:
+        return replace(form, decimal="," if form.thousands == "." else ".")
     cells = [(cell, first_line + k) for k, row in enumerate(rows) for cell in row if "," in cell]
+    if form.thousands:
+        plain = [cell.replace(form.thousands, "") for cell, _ in cells]
+        return replace(form, decimal="," if any(map(_DECIMAL_COMMA.fullmatch, plain)) else ".")
     if not cells:
         return replace(form, decimal=".")
     if any(_BOTH[","].fullmatch(cell) for cell, _ in cells):
