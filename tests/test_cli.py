@@ -209,6 +209,7 @@ class TestVerify:
     def test_nothing_to_verify(self, run: Run, fake: Callable[..., None]) -> None:
         fake(claim("a/b", "holds", Measurement("holds", ""), in_quick=False))
         assert run("verify", "--quick") == (2, "", "error: there is no claim to verify; without --quick there is\n")
+        assert run("verify", "--bridge") == (2, "", "error: there is no claim to verify; without --bridge there is\n")
 
     def test_a_real_claim(self, run: Run, tmp_path: Path) -> None:
         code, out, _ = run("verify", "minibs-at-least-sharpness", "--quick", "--json", "--out", tmp_path)
