@@ -75,6 +75,18 @@ class TestMeasure:
         assert "θ = 0" in out
         assert err.splitlines()[-1] == "batch size 178 ..."
 
+    @pytest.mark.parametrize("width", [60, 80, 100, 120])
+    def test_no_cell_is_broken_over_two_lines(self, run: Run, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+        monkeypatch.setenv("COLUMNS", str(width))
+        lines = run("measure", "diabetes", "--batch-size", "2,8", "--batches", 20)[1].splitlines()
+        assert max(map(len, lines[2:])) <= width
+        rules = [place for place, line in enumerate(lines) if set(line.strip()) == {"─"}]
+        assert rules
+        for place in rules:
+            assert lines[place - 1].split()[0] == "b"
+            assert [line.split()[0] for line in lines[place + 1 : place + 3]] == ["2", "8"]
+            assert not lines[place + 3].strip()
+
     def test_own_csv_with_everything_written(self, run: Run, wine_csv: Path, tmp_path: Path) -> None:
         folder = tmp_path / "results"
         arguments = ("measure", wine_csv, "--target", "alcohol", "--batches", 100, "--out", folder, "--json")

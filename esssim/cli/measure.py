@@ -63,7 +63,7 @@ def measure(
         ),
     ] = "regression",
     batches: Annotated[int, typer.Option(help="How many batches to sample where all are too many.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Of the sampled batches.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the sampled batches.")] = 0,
     no_standardize: Annotated[bool, typer.Option("--no-standardize", help="Leave the columns as they are.")] = False,
     separator: Annotated[
         str | None,
@@ -71,17 +71,21 @@ def measure(
             "--sep", metavar="SIGN", help='What stands between the columns of a text file: ";", tab, space, …'
         ),
     ] = None,
-    decimal: Annotated[str | None, typer.Option(metavar="SIGN", help="Its decimal sign: a point or a comma.")] = None,
+    decimal: Annotated[
+        str | None, typer.Option(metavar="SIGN", help="Decimal sign of a text file: a point or a comma.")
+    ] = None,
     thousands: Annotated[
-        str | None, typer.Option(metavar="SIGN", help="Its sign between groups of three digits.")
+        str | None, typer.Option(metavar="SIGN", help="Sign between groups of three digits: a comma, a point, space, …")
     ] = None,
     encoding: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Its encoding, such as latin-1 or utf-16.")
+        str | None, typer.Option(metavar="NAME", help="Encoding of a text file, such as latin-1 or utf-16.")
     ] = None,
     header: Annotated[
         bool | None,
         typer.Option(
-            "--header/--no-header", help="Its first line holds names, or numbers: columns x0, x1, …", show_default=False
+            "--header/--no-header",
+            help="The first line holds names, or numbers already: columns x0, x1, …",
+            show_default=False,
         ),
     ] = None,
     as_json: AsJson = False,

@@ -40,7 +40,7 @@ Examples:
 
     esssim verify --bridge --quick
 
-Claims about torch networks need the extra esssim[bridge]; without it they are skipped, and said to be."""
+Claims about torch networks need the extra esssim[bridge]; without it they are skipped, and a line says so."""
 
 
 def verify(
@@ -51,7 +51,8 @@ def verify(
     quick: Annotated[
         bool,
         typer.Option(
-            "--quick", help="Shorter runs, only what they can decide: two minutes, half of that for torch networks."
+            "--quick",
+            help="Shorter runs of the claims that they can decide: two minutes, half of that for torch networks.",
         ),
     ] = False,
     as_json: AsJson = False,

@@ -201,7 +201,8 @@ def side_by_side(columns: Mapping[str, Sequence[str]], width: int) -> Iterator[T
     """Columns of equal length as one table, or as several below each other, each with the first column, where it is
     too wide."""
     (first, label), *rest = columns.items()
-    widths = {name: max(map(len, (name, *cells))) + 2 for name, cells in columns.items()}
+    # A space on either side, and one between the columns.
+    widths = {name: max(map(len, (name, *cells))) + 3 for name, cells in columns.items()}
     while rest:
         taken = 1
         while taken < len(rest) and widths[first] + sum(widths[name] for name, _ in rest[: taken + 1]) <= width:
