@@ -263,8 +263,8 @@ def _hint(cell: Any) -> str:
     found = re.fullmatch(r"[-+]?\d{1,3}(?:([\s'’])\d{3})+(?:[.,]\d*)?", str(cell))
     if found is None:
         return ""
-    sign = "space" if found[1] == " " else f'"{found[1]}"'
-    return f"; thousands={found[1]!r} (--thousands {sign}) reads groups of three digits"
+    sign, option = (" ", "space") if found[1].isspace() else (found[1], f'"{found[1]}"')
+    return f"; thousands={sign!r} (--thousands {option}) reads groups of three digits"
 
 
 def _number(cell: Any) -> float:

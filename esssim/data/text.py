@@ -18,6 +18,8 @@ DECIMALS = (".", ",")
 # Lines that are looked at to find the separator and the decimal sign.
 LINES_LOOKED_AT = 200
 CELLS_SHOWN = 3
+# What stands between thousands in print, and the sign on a keyboard.
+_PLAIN = {"\xa0": " ", "\u202f": " ", "’": "'"}
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 # 1,234 may be 1234 or 1.234; 1,23 and 1,2345 can only be decimals.
 _GROUPED = {sign: re.compile(rf"[-+]?[1-9]\d{{0,2}}(?:{re.escape(sign)}\d{{3}})+") for sign in ",."}
@@ -51,7 +53,7 @@ class TextFormat:
             _validate.choice("decimal", self.decimal, DECIMALS)
         if self.thousands is not None:
             thousands = _one_character("thousands", named.get(self.thousands, self.thousands))
-            object.__setattr__(self, "thousands", thousands)
+            object.__setattr__(self, "thousands", _PLAIN.get(thousands, thousands))
         if self.encoding is not None:
             try:
                 "".encode(self.encoding)
@@ -87,6 +89,9 @@ def read_text(file: Path, form: TextFormat) -> TextTable:
         notes.append(f"{file.name}: {comments} line{'s' * (comments > 1)} that begin{'s' * (comments == 1)} with # "
                      "before the table: not read.")  # fmt: skip
     body = text[skipped:]
+    for printed, plain in _PLAIN.items():
+        if plain == form.thousands:
+            body = body.replace(printed, plain)
     first_line = text.count("\n", 0, skipped) + 1
     form, body, declared = _declared_separator(form, body)
     first_line += declared
@@ -104,6 +109,7 @@ def read_text(file: Path, form: TextFormat) -> TextTable:
     notes += _differences(file, form)
     import pandas as pd
 
+    _refuse_other_groups(form, body, first_line)
     lines = _Body(body, str(form.separator), first_line, bool(form.header))
     try:
         with warnings.catch_warnings():
@@ -300,6 +306,23 @@ def _with_decimal(file: Path, form: TextFormat, rows: list[list[str]], first_lin
             "thousands=',' (--thousands ,) or decimal=',' (--decimal ,) tells"
         )
     return replace(form, decimal=".")
+
+
+def _refuse_other_groups(form: TextFormat, body: str, first_line: int) -> None:
+    """ValueError where the sign between thousands stands elsewhere, as in 1.5: to leave it out gives another number."""
+    if not form.thousands:
+        return
+    sign, decimal = re.escape(form.thousands), re.escape(str(form.decimal))
+    number = re.compile(rf"[-+]?\d[\d{sign}{decimal}]*(?:[eE][-+]?\d+)?")
+    grouped = re.compile(rf"[-+]?\d{{1,3}}(?:{sign}\d{{2,3}})*{sign}\d{{3}}(?:{decimal}\d*)?(?:[eE][-+]?\d+)?")
+    reader = csv.reader(io.StringIO(body), delimiter=str(form.separator), skipinitialspace=True)
+    for row in reader:
+        for cell in map(str.strip, row):
+            if form.thousands in cell and number.fullmatch(cell) and not grouped.fullmatch(cell):
+                raise ValueError(
+                    f"line {first_line + reader.line_num - 1} has {cell!r}, where {form.thousands!r} is not between groups "
+                    "of three digits: thousands (--thousands) and decimal (--decimal) tell what it is"
+                )
 
 
 def _differences(file: Path, form: TextFormat) -> list[str]:
