@@ -138,6 +138,7 @@ REFUSED = [
     ("a b y\n1 2 3\n", {}, "target must be a column of t.csv: 'a b y'; got 'y'.*--sep.*"),
     ("a,y\n1,2\n# half time\n3,4\n", {}, r"column 'a' of t.csv must hold numbers, got '# half time' in row 2 \(line 3\)"),
     ("a,y\n1 234,2\n", {}, r"column 'a' of t.csv must hold numbers, got '1 234' in row 1 \(line 2\); thousands=' ' \(--thousands space\) .*"),
+    ("a;y\n1.500;2,5\n2.000;3,5\n", {"decimal": ","}, r".* line 2 has '1.500' in a table with decimal commas: .*--thousands \.\).*"),
     ("a;y\n1.5;1\n2.25;3\n", {"thousands": "."}, r".* line 2 has '1.5', where '.' is not between groups of three digits: .*--decimal.*"),
     ("a;y\n1,234;1\n2,25;3\n", {"thousands": ","}, ".* line 3 has '2,25', where ',' is not .*"),
     ("a;y\n1.23.4;1\n", {"thousands": "."}, ".* line 2 has '1.23.4', .*"),

@@ -133,6 +133,8 @@ def read_text(file: Path, form: TextFormat) -> TextTable:
                 raise ValueError(f"line {line} has {cells} cells, the first line has {len(names)}") from error
         raise
     columns = [frame[position] for position in frame.columns]
+    if form.decimal == ",":
+        _refuse_points(columns, lines)
     return TextTable(names, columns, lines.line, tuple(notes))
 
 
@@ -323,6 +325,18 @@ def _refuse_other_groups(form: TextFormat, body: str, first_line: int) -> None:
                     f"line {first_line + reader.line_num - 1} has {cell!r}, where {form.thousands!r} is not between groups "
                     "of three digits: thousands (--thousands) and decimal (--decimal) tell what it is"
                 )
+
+
+def _refuse_points(columns: list[Any], lines: _Body) -> None:
+    """ValueError for 1.500 in a table with decimal commas: it may be 1500 or 1.5."""
+    for column in columns:
+        if column.dtype == object or column.dtype.name.startswith("str"):
+            for row, cell in enumerate(column):
+                if isinstance(cell, str) and re.fullmatch(r"[-+]?\d+\.\d+", cell.strip()):
+                    raise ValueError(
+                        f"line {lines.line(row)} has {cell!r} in a table with decimal commas: thousands='.' (--thousands .) "
+                        "reads a point between groups of three digits"
+                    )
 
 
 def _differences(file: Path, form: TextFormat) -> list[str]:
