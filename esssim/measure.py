@@ -9,14 +9,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from esssim import _validate, data, stability, store
 from esssim._progress import spoken
 from esssim._validate import FloatArray
-from esssim.data.tables import BUNDLED
+from esssim.data.tables import load_table as load_table
 from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem
 from esssim.sampling import WithoutReplacement
 from esssim.simulation import gradient_flow
@@ -108,32 +108,6 @@ class TableMeasurement:
             ias = row.interaction_aware_sharpness
             writer.writerow([*cells, "" if ias is None else ias, row.mean_square_sharpness, row.critical_step_size])
         return text.getvalue()
-
-
-def load_table(table: str, target: str | None, *, standardize: bool = True, **text: Any) -> data.Data:
-    """A bundled table by name, or a .csv, .tsv, .txt, .parquet or .npz file.
-
-    target: the column to predict; a bundled table has its own, and may be asked to predict a feature instead. text: how
-    a text table is written, as in `data.read_table`.
-    Raises ValueError or FileNotFoundError as `data.load` and `data.read_table` do.
-    """
-    if table not in BUNDLED:
-        path = _validate.path("table", table)
-        if not path.suffix and not path.is_file():
-            try:
-                _validate.choice("table", table, BUNDLED)
-            except ValueError as error:
-                raise ValueError(f"{error} (or give a .csv, .parquet or .npz file)") from None
-        if target is None:
-            raise ValueError(f"target must name a column of {path.name}, got none (--target COLUMN)")
-        return data.read_table(path, target, standardize=standardize, **text)
-    loaded = data.load(table, standardize=standardize)
-    if target in (None, "target"):
-        return loaded
-    column = loaded.feature_names.index(_validate.choice("target", target, ("target", *loaded.feature_names)))
-    inputs = np.column_stack([np.delete(loaded.inputs, column, axis=1), loaded.targets])
-    names = (*loaded.feature_names[:column], *loaded.feature_names[column + 1 :], "target")
-    return data.Data(inputs, loaded.inputs[:, column], loaded.name, names, loaded.notes)
 
 
 def measure_table(

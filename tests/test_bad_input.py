@@ -395,7 +395,9 @@ BAD_CALLS = [
     Bad("measure_table: b > n", lambda: measure.measure_table(TABLE, batch_sizes=[1, 6]), "batch_size must be between 1 and n_samples = 5, got 6"),
     Bad("measure_table: no batch size", lambda: measure.measure_table(TABLE, batch_sizes=[]), "batch_sizes must be a sequence of at least one integer, got []"),
     Bad("measure_table: a number for batch sizes", lambda: measure.measure_table(TABLE, batch_sizes=2), "batch_sizes must be a sequence of at least one integer, got 2"),
-    Bad("load_table: unknown name", lambda: measure.load_table("winee", None), "table must be one of 'diabetes', 'breast_cancer', 'wine', 'digits', got 'winee'; did you mean 'wine'? (or give a .csv, .parquet or .npz file)"),
+    Bad("load_table: unknown name", lambda: measure.load_table("winee", None), "table must be one of 'diabetes', 'breast_cancer', 'wine', 'digits', got 'winee'; did you mean 'wine'? (or give a .csv, .tsv, .txt, .parquet or .npz file)"),
+    Bad("load_table: the separator of a bundled table", lambda: measure.load_table("wine", None, separator=";"), "separator is for .csv, .tsv and .txt files, got the table 'wine'"),
+    Bad("read_table: the encoding of a parquet file", lambda: es.data.read_table("damaged.parquet", "y", encoding="latin-1"), "encoding is for .csv, .tsv and .txt files, got the table 'damaged.parquet'"),
     Bad("load_table: None", lambda: measure.load_table(None, None), "table must be the path of a file, got None"),
     Bad("write_measurement: no folder", lambda: measure.write_measurement(Path("nowhere"), measure.measure_table(TABLE, batch_sizes=[5]), {}), "path must lie in a writable folder, got 'nowhere/measure.json': No such file or directory"),
 ]  # fmt: skip
@@ -407,6 +409,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.csv").write_text("x,y\n1,2\nred,3\n")
     (tmp_path / "hole.csv").write_text("x,y\n1,2\n,3\n")
+    (tmp_path / "numbers.csv").write_text("1,2\n3,4\n5,7\n")
     (tmp_path / "good.csv").write_text("x,y\n1,2\n2,3\n4,1\n")
     (tmp_path / "damaged.parquet").write_text("nonsense")
     (tmp_path / "empty.nc").touch()
@@ -511,8 +514,8 @@ BAD_LINES: list[tuple[str, str | re.Pattern[str]]] = [
     ("measure damaged.parquet --target y", re.compile(r"damaged\.parquet must be a readable parquet table: .*")),
     ("measure text.csv --target y", "column 'x' of text.csv must hold numbers, got 'red' in row 2 (line 3)"),
     ("measure hole.csv --target y", "column 'x' of hole.csv must have no missing entry, got one in row 2 (line 3)"),
-    ("measure diabets", f"table must be one of {ALL_TABLES}, got 'diabets'; did you mean 'diabetes'? (or give a .csv, .parquet or .npz file)"),
-    ("measure .", f"table must be one of {ALL_TABLES}, got '.' (or give a .csv, .parquet or .npz file)"),
+    ("measure diabets", f"table must be one of {ALL_TABLES}, got 'diabets'; did you mean 'diabetes'? (or give a .csv, .tsv, .txt, .parquet or .npz file)"),
+    ("measure .", f"table must be one of {ALL_TABLES}, got '.' (or give a .csv, .tsv, .txt, .parquet or .npz file)"),
     ("measure good.csv", "target must name a column of good.csv, got none (--target COLUMN)"),
     ("measure good.csv --target", "Option '--target' requires an argument."),
     ("measure good.csv --target why", "target must be a column of good.csv: 'x', 'y'; got 'why'"),
@@ -528,6 +531,16 @@ BAD_LINES: list[tuple[str, str | re.Pattern[str]]] = [
     ("measure good.csv --target y --seed 1.5", re.compile("Invalid value for '--seed': .*")),
     ("measure good.csv --target y --model netwrk", "model must be one of 'regression', 'network', 'mlp', got 'netwrk'; did you mean 'network'?"),
     ("measure good.csv --target y --json --batch-size 9", "batch_size must be between 1 and n_samples = 3, got 9"),
+    ("measure good.csv --target y --sep ab", "separator must be one character, or 'tab', got 'ab'"),
+    ("measure good.csv --target y --sep a", "separator must be one character, or 'tab', got 'a'"),
+    ("measure good.csv --target y --decimal ;", "decimal must be one of '.', ',', got ';'"),
+    ("measure good.csv --target y --decimal , --thousands ,", "decimal and thousands must differ, got ',' for both"),
+    ("measure good.csv --target y --thousands 0", "thousands must be one character, or 'tab', got '0'"),
+    ("measure good.csv --target y --encoding utf-9", "encoding must be one that Python knows, got 'utf-9'"),
+    ("measure good.csv --target y --sep ;", re.compile(r"target must be a column of good.csv: 'x,y'; got 'y'.*\(--sep\).*")),
+    ("measure diabetes --sep ;", "separator is for .csv, .tsv and .txt files, got the table 'diabetes'"),
+    ("measure damaged.parquet --target y --no-header", "header is for .csv, .tsv and .txt files, got the table 'damaged.parquet'"),
+    ("measure numbers.csv --target x1", re.compile("numbers.csv must be a readable csv table: line 1 must hold the names .*--no-header.*")),
     ("measure good.csv --target y --colour", re.compile("No such option: --colour.*")),
     ("measure good.csv other.csv --target y", "Got unexpected extra argument(s) (other.csv)"),
     ("measure good.csv --target y --out text.csv", out_is_no_folder("text.csv", "File exists")),

@@ -25,7 +25,8 @@ from esssim.claims.names import SYNONYMS, matching
 from esssim.cli.measure import SIZES
 from esssim.data.tables import BUNDLED
 from esssim.papers import PAPERS
-from esssim.report import published
+from esssim.report import published, quotation
+from esssim.report.latex import latex
 from esssim.report.terminal import verdict_table
 from tests.conftest import Run
 from tests.fake_claims import (
@@ -208,6 +209,7 @@ class TestVerify:
     def test_nothing_to_verify(self, run: Run, fake: Callable[..., None]) -> None:
         fake(claim("a/b", "holds", Measurement("holds", ""), in_quick=False))
         assert run("verify", "--quick") == (2, "", "error: there is no claim to verify; without --quick there is\n")
+        assert run("verify", "--bridge") == (2, "", "error: there is no claim to verify; without --bridge there is\n")
 
     def test_a_real_claim(self, run: Run, tmp_path: Path) -> None:
         code, out, _ = run("verify", "minibs-at-least-sharpness", "--quick", "--json", "--out", tmp_path)
@@ -519,6 +521,26 @@ class TestQuotation:
         monkeypatch.setattr("esssim.report.published._commit", lambda path: None)
         assert "commit unknown" in run("cite", "imbalance/product-form")[1]
         published.results.cache_clear()
+
+    def test_the_sentence_is_latex(self) -> None:
+        for name in claims.registry:
+            sentence = quotation.of(claims.registry[name])["sentence"]
+            assert sentence.isascii()
+            assert not re.search(r"(?<!\\)[%#&]", sentence)  # a % would hide the rest of the line
+            words, formulas = sentence.split("$")[::2], sentence.split("$")[1::2]
+            assert len(words) == len(formulas) + 1
+            assert not any(re.search(r"(?<!\\)[_^<>|]", part) for part in words)
+            assert all(part.count("{") == part.count("}") for part in formulas)
+            assert "quick" not in sentence
+
+    @pytest.mark.parametrize(("words", "set_"), [
+        ("5 % of (η/2)·λ_max(H_B).", r"5 \% of $(\eta/2)\cdot\lambda_{\mathrm{max}}(H_{B})$."),
+        ("“M_{b+1} ≤ M_b”", r"``$M_{b+1}$ $\leq$ $M_{b}$''"),
+        ("E[g_BᵀH_Bg_B/‖g_B‖²], Gauss–Newton", r"$E[g_{B}^\top H_{B}g_{B}/\|g_{B}\|^2]$, Gauss--Newton"),
+        ("burst_correction < ηQ_b", r"burst\_correction $<$ $\eta Q_{b}$"),
+    ])  # fmt: skip
+    def test_formulas(self, words: str, set_: str) -> None:
+        assert latex(words) == set_
 
     def test_a_family_is_quoted_claim_by_claim(self, run: Run) -> None:
         quoted = json.loads(run("cite", "gap-exponent", "--json")[1])["claims"]

@@ -163,7 +163,7 @@ class TestStart:
         noise = size * np.random.default_rng(9).standard_normal(30)
         noise -= jacobians @ np.linalg.pinv(jacobians) @ noise
         problem = es.Perceptron(fitted.inputs, fitted.targets + noise, 2)
-        with pytest.raises(ValueError, match="bend the loss"):
+        with pytest.raises(ValueError, match="is not the Gauss–Newton matrix"):
             flow.solve(problem, theta, step_size=0.01, sampling=es.WithoutReplacement(2), n_steps=10)
 
     @pytest.mark.parametrize("form", ["product", "difference"])

@@ -75,6 +75,18 @@ class TestMeasure:
         assert "θ = 0" in out
         assert err.splitlines()[-1] == "batch size 178 ..."
 
+    @pytest.mark.parametrize("width", [60, 80, 100, 120])
+    def test_no_cell_is_broken_over_two_lines(self, run: Run, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+        monkeypatch.setenv("COLUMNS", str(width))
+        lines = run("measure", "diabetes", "--batch-size", "2,8", "--batches", 20)[1].splitlines()
+        assert max(map(len, lines[2:])) <= width
+        rules = [place for place, line in enumerate(lines) if set(line.strip()) == {"─"}]
+        assert rules
+        for place in rules:
+            assert lines[place - 1].split()[0] == "b"
+            assert [line.split()[0] for line in lines[place + 1 : place + 3]] == ["2", "8"]
+            assert not lines[place + 3].strip()
+
     def test_own_csv_with_everything_written(self, run: Run, wine_csv: Path, tmp_path: Path) -> None:
         folder = tmp_path / "results"
         arguments = ("measure", wine_csv, "--target", "alcohol", "--batches", 100, "--out", folder, "--json")
@@ -92,6 +104,25 @@ class TestMeasure:
         picture = (folder / "measure.svg").read_bytes()
         assert run(*arguments)[0] == 0
         assert (folder / "measure.svg").read_bytes() == picture
+
+    @pytest.mark.parametrize(("text", "encoding", "options", "said"), [
+        ("größe;y\n1,5;2\n2,5;1\n4,0;7\n", "latin-1", ("--target", "y", "--encoding", "latin-1"), "semicolon as separator, decimal comma"),
+        ("1.5 2\n2.5 1\n4.0 7\n", "utf-8", ("--target", "x1", "--sep", "space", "--no-header"), "its columns are x0 to x1"),
+        ("1;2\n1.500;2\n2.500;1\n4.000;7\n", "utf-16", ("--target", "2", "--sep", ";", "--thousands", ".", "--header"), "'.' between thousands"),
+        ("x,y\n1_5,2\n2_5,1\n4_0,7\n".replace("_", "."), "utf-8", ("--target", "y", "--decimal", "."), None),
+    ])  # fmt: skip
+    def test_text_files_as_people_have_them(
+        self, text: str, encoding: str, options: tuple[str, ...], said: str | None, run: Run, tmp_path: Path
+    ) -> None:
+        (tmp_path / "t.txt").write_text(text, encoding=encoding)
+        arguments = ("measure", tmp_path / "t.txt", *options, "--batch-size", 3)
+        code, out, _ = run(*arguments, "--no-standardize", "--json")
+        assert code == 0
+        content = json.loads(out)
+        scale = 1000 if "--thousands" in options else 1
+        assert content["rows"][0]["sharpness"] == pytest.approx(scale**2 * (1.5**2 + 2.5**2 + 4**2) / 3, rel=1e-14)
+        assert said in " ".join(content["notes"]) if said else not content["notes"]
+        assert said is None or said in run(*arguments)[1]
 
     def test_network_is_at_a_minimum_and_says_what_is_undefined(self, run: Run, wine_csv: Path) -> None:
         arguments = (

@@ -156,7 +156,7 @@ def test_records_that_favour_a_phase_are_refused() -> None:
     assert found.value == pytest.approx((2 * phases[0] + phases[1]) / 3, abs=0.02)
     assert (found.verdict, found.period) == ("inconclusive", 2)
     words, balanced = found.reason.rsplit(" ", 1)
-    assert words == "the records favour some of the 2 steps of a period: alike, they give"
+    assert words == "the records favour some of the 2 steps of a period: with equal weights they give"
     assert float(balanced) == pytest.approx(both_phases(), abs=2e-3)
 
 

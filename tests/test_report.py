@@ -377,7 +377,7 @@ class TestForecast:
         monkeypatch.setattr("esssim.report.published.seconds", lambda: {"a/0": 20.0, "net/1": 40.0})
         monkeypatch.setattr("esssim.report.forecast.missing", lambda extra: None)
         assert announcement(items, False) == (
-            "2 claims, about 60 s, of which 40 s for 1 of torch networks (as timed on two cores)"
+            "2 claims, about 60 s, of which about 40 s for 1 of torch networks (as timed on two cores)"
         )
         monkeypatch.setattr("esssim.report.forecast.missing", lambda extra: "no")
         assert announcement(items, False) == "2 claims, about 20 s (as timed on two cores)"

@@ -195,8 +195,25 @@ class TestJournal:
         lines = (tmp_path / NAME).read_text(encoding="utf-8").splitlines()
         damaged = [lines[0], lines[1][:40], "", "[]", '{"id": 3}', '"text"', "\x00\xff", lines[2], lines[3][:-1]]
         (tmp_path / NAME).write_text("\n".join(damaged), encoding="utf-8")
-        known, _ = Journal(tmp_path, fresh=False).known(AS_PREDICTED, quick=False)
+        again = Journal(tmp_path, fresh=False)
+        known, _ = again.known(AS_PREDICTED, quick=False)
         assert list(known) == [AS_PREDICTED[0].id, AS_PREDICTED[2].id]
+        assert again.damaged == 6  # a blank line is none
+
+    def test_damaged_lines_are_said(self, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr("esssim.claims.registry", registry(*AS_PREDICTED))
+        assert run("verify", "--out", tmp_path)[0] == 0
+        with (tmp_path / NAME).open("a", encoding="utf-8") as file:
+            file.write('{"id": ')
+        code, _, err = run("verify", "--out", tmp_path, "--resume")
+        assert code == 0
+        assert f"left out, damaged: 1 line of {tmp_path / NAME}" in err
+        assert len(ids(tmp_path)) == len(AS_PREDICTED)
+
+    def test_a_folder_in_the_place_of_the_file_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / NAME).mkdir()
+        with pytest.raises(ValueError, match=f"{NAME} must be a file that can be read: Is a directory"):
+            Journal(tmp_path, fresh=False)
 
 
 class TestResume:

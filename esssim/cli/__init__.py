@@ -27,7 +27,7 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def entry(
-    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print it.")] = False
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
 ) -> None:
     if version:
         from esssim import __version__

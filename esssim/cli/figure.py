@@ -47,7 +47,7 @@ def figure(
             "--format",
             metavar="FORMAT",
             show_default=False,
-            help="pdf, svg, png; gif and mp4 for what moves. May be repeated; default all there are.",
+            help="pdf, svg, png; gif and mp4 for animations. May be repeated; default: all that the figure has.",
         ),
     ] = None,
     quick: Annotated[

@@ -12,20 +12,28 @@ from esssim.cli.common import AsJson, OutFolder, prepare_folder, print_json
 
 # The bundled tables and their samples: what is wrong with a batch size is said before anything is loaded.
 SIZES = {"diabetes": 442, "breast_cancer": 569, "wine": 178, "digits": 1797}
-FILES = (".csv", ".parquet", ".npz")
+TEXT_FILES = (".csv", ".tsv", ".txt")
+FILES = (*TEXT_FILES, ".parquet", ".npz")
 MODELS = ("regression", "network", "mlp")
 
 HELP = """Sharpness and critical step size of a table of your own.
 
 For several batch sizes: sharpness, MiniBS and their gap, batch sharpness, IAS, mean-square sharpness Q_b, and the
-critical step size 2/Q_b. TABLE is a .csv, .parquet or .npz file, or a bundled table: diabetes, breast_cancer, wine,
-digits. Sampled numbers come with a 95 % interval; everything else is exact.
+critical step size 2/Q_b. TABLE is a .csv, .tsv, .txt, .parquet or .npz file, or a bundled table: diabetes,
+breast_cancer, wine, digits. Sampled numbers come with a 95 % interval; everything else is exact.
+
+Separator, decimal sign and encoding of a text file are found from its content, and a note says what was found. Where
+the content allows two readings, the error names the option that decides.
 
 Examples:
 
     esssim measure diabetes
 
     esssim measure houses.csv --target price --batch-size 8,32
+
+    esssim measure häuser.csv --target preis --sep ";" --decimal , --encoding latin-1
+
+    esssim measure numbers.txt --no-header --target x3
 
     esssim measure houses.csv --target price --model network --out results
 
@@ -55,20 +63,51 @@ def measure(
         ),
     ] = "regression",
     batches: Annotated[int, typer.Option(help="How many batches to sample where all are too many.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Of the sampled batches.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the sampled batches.")] = 0,
     no_standardize: Annotated[bool, typer.Option("--no-standardize", help="Leave the columns as they are.")] = False,
+    separator: Annotated[
+        str | None,
+        typer.Option(
+            "--sep", metavar="SIGN", help='What stands between the columns of a text file: ";", tab, space, …'
+        ),
+    ] = None,
+    decimal: Annotated[
+        str | None, typer.Option(metavar="SIGN", help="Decimal sign of a text file: a point or a comma.")
+    ] = None,
+    thousands: Annotated[
+        str | None, typer.Option(metavar="SIGN", help="Sign between groups of three digits: a comma, a point, space, …")
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Encoding of a text file, such as latin-1 or utf-16.")
+    ] = None,
+    header: Annotated[
+        bool | None,
+        typer.Option(
+            "--header/--no-header",
+            help="The first line holds names, or numbers already: columns x0, x1, …",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
     out: OutFolder = None,
 ) -> None:
     sizes = _sizes(batch_size)
     _check(table, target, sizes, model, batches, seed)
+    from esssim import _validate
+
+    text = {"separator": separator, "decimal": decimal, "thousands": thousands, "encoding": encoding, "header": header}
+    _check_text(table, text)
+    from esssim.data.tables import load_table
+
+    loaded = load_table(table, target, standardize=not no_standardize, **text)
+    for size in sizes or ():
+        _validate.integer("batch_size", size, 1, loaded.n_samples, "n_samples")
+    if out is not None:
+        prepare_folder(out)
     from esssim import measure as measuring
     from esssim.report.environment import environment
     from esssim.report.terminal import show_measurement, step_progress
 
-    loaded = measuring.load_table(table, target, standardize=not no_standardize)
-    if out is not None:
-        prepare_folder(out)
     with step_progress() as progress:
         measured = measuring.measure_table(
             loaded,
@@ -118,8 +157,17 @@ def _check(table: str, target: str | None, sizes: list[int] | None, model: str, 
         try:
             _validate.choice("table", table, tuple(SIZES))
         except ValueError as error:
-            raise ValueError(f"{error} (or give a .csv, .parquet or .npz file)") from None
+            raise ValueError(f"{error} (or give a .csv, .tsv, .txt, .parquet or .npz file)") from None
     if not path.is_file() and path.suffix.lower() in FILES:
         raise ValueError(f"path must be an existing file, got {table!r}")
     if target is None:
         raise ValueError(f"target must name a column of {path.name}, got none (--target COLUMN)")
+
+
+def _check_text(table: str, text: dict[str, str | bool | None]) -> None:
+    """The options for text files: right, and for a text file."""
+    if any(value is not None for value in text.values()):
+        from esssim.data.text import TextFormat
+
+        form = TextFormat(**text)  # type: ignore[arg-type]
+        form.only_for_text(table, table.lower().endswith(TEXT_FILES))

@@ -40,7 +40,7 @@ Examples:
 
     esssim verify --bridge --quick
 
-Claims about torch networks need the extra esssim[bridge]; without it they are skipped, and said to be."""
+Claims about torch networks need the extra esssim[bridge]; without it they are skipped, and a line says so."""
 
 
 def verify(
@@ -51,7 +51,8 @@ def verify(
     quick: Annotated[
         bool,
         typer.Option(
-            "--quick", help="Shorter runs, only what they can decide: two minutes, half of that for torch networks."
+            "--quick",
+            help="Shorter runs of the claims that they can decide: two minutes, half of that for torch networks.",
         ),
     ] = False,
     as_json: AsJson = False,
@@ -71,7 +72,12 @@ def verify(
         _list(selected, as_json)
         return
     if not selected:
-        why = "; without --quick there is" if quick and claims.registry.select(names or None, False, extra) else ""
+        lacks = {"--quick": (False, extra), "--bridge": (quick, None)}
+        given = {"--quick": quick, "--bridge": bridge}
+        why = next(
+            (f"; without {option} there is" for option, without in lacks.items()
+             if given[option] and claims.registry.select(names or None, *without)), "",
+        )  # fmt: skip
         raise ValueError(f"there is no claim to verify{why}")
     absent = claims.missing(extra) if extra else None
     if absent:
@@ -167,6 +173,9 @@ def _taken_up(journal: Journal, selected: list[Claim], quick: bool) -> dict[str,
     """The verdicts of the earlier run; says what is measured anew, and why."""
     known, others = journal.known(selected, quick)
     print(f"{len(known)} of {len(selected)} claims were measured before", file=sys.stderr)
+    if journal.damaged:
+        lines = "1 line" if journal.damaged == 1 else f"{journal.damaged} lines"
+        print(f"left out, damaged: {lines} of {journal.path}", file=sys.stderr)
     for reason, ids in others.items():
         more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
         print(f"measured again, {reason}: {', '.join(ids[:3])}{more}", file=sys.stderr)

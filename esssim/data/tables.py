@@ -72,6 +72,7 @@ def read_table(
         raise ValueError(f"path must end in {', '.join(_READERS)}, got {str(file)!r}")
     if not file.is_file():
         raise FileNotFoundError(f"path must be an existing file, got {str(file)!r}")
+    form.only_for_text(file.name, read is _read_text)
     table = read(file, form)
     names, columns = table.names, table.columns
     _check_names(file, names)
@@ -85,6 +86,33 @@ def read_table(
     targets = values.pop(target)
     inputs = np.column_stack(list(values.values()))
     return _dataset(file.stem, inputs, targets, tuple(values), standardize, target, table.notes)
+
+
+def load_table(table: str, target: str | None, *, standardize: bool = True, **text: Any) -> Data:
+    """A bundled table by name, or a .csv, .tsv, .txt, .parquet or .npz file.
+
+    target: the column to predict; a bundled table has its own, and may be asked to predict a feature instead. text: how
+    a text table is written, as in `read_table`.
+    Raises ValueError or FileNotFoundError as `load` and `read_table` do.
+    """
+    if table not in BUNDLED:
+        path = _validate.path("table", table)
+        if not path.suffix and not path.is_file():
+            try:
+                _validate.choice("table", table, BUNDLED)
+            except ValueError as error:
+                raise ValueError(f"{error} (or give a .csv, .tsv, .txt, .parquet or .npz file)") from None
+        if target is None:
+            raise ValueError(f"target must name a column of {path.name}, got none (--target COLUMN)")
+        return read_table(path, target, standardize=standardize, **text)
+    TextFormat(**text).only_for_text(table, False)
+    loaded = load(table, standardize=standardize)
+    if target in (None, "target"):
+        return loaded
+    column = loaded.feature_names.index(_validate.choice("target", target, ("target", *loaded.feature_names)))
+    inputs = np.column_stack([np.delete(loaded.inputs, column, axis=1), loaded.targets])
+    names = (*loaded.feature_names[:column], *loaded.feature_names[column + 1 :], "target")
+    return Data(inputs, loaded.inputs[:, column], loaded.name, names, loaded.notes)
 
 
 @dataclass(frozen=True)
@@ -211,7 +239,9 @@ def _numbers(file: Path, name: str, column: Any, place: Callable[[int], str]) ->
         text = np.isnan(values) & ~missing
         if text.any():
             row = int(text.argmax())
-            raise ValueError(f"{where} must hold numbers, got {column.iloc[row]!r} in {place(row)}")
+            raise ValueError(
+                f"{where} must hold numbers, got {column.iloc[row]!r} in {place(row)}{_hint(column.iloc[row])}"
+            )
     if missing.any():
         raise ValueError(f"{where} must have no missing entry, got one in {place(int(missing.argmax()))}")
     if not np.isfinite(values).all():
@@ -225,6 +255,15 @@ def _numbers(file: Path, name: str, column: Any, place: Callable[[int], str]) ->
             )
     result: FloatArray = values
     return result
+
+
+def _hint(cell: Any) -> str:
+    """The option that reads digits in groups of three, as in 1 234,5 or 1'234.5."""
+    found = re.fullmatch(r"[-+]?\d{1,3}(?:([\s'’])\d{3})+(?:[.,]\d*)?", str(cell))
+    if found is None:
+        return ""
+    sign, option = (" ", "space") if found[1].isspace() else (found[1], f'"{found[1]}"')
+    return f"; thousands={sign!r} (--thousands {option}) reads groups of three digits"
 
 
 def _number(cell: Any) -> float:

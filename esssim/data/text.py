@@ -19,6 +19,8 @@ DECIMALS = (".", ",")
 LINES_LOOKED_AT = 200
 CELLS_SHOWN = 3
 LARGEST_EXACT_INTEGER = 2.0**53
+# What stands between thousands in print, and the sign on a keyboard.
+_PLAIN = {"\xa0": " ", "\u202f": " ", "’": "'"}
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 # 1,234 may be 1234 or 1.234; 1,23 and 1,2345 can only be decimals.
 _GROUPED = {sign: re.compile(rf"[-+]?[1-9]\d{{0,2}}(?:{re.escape(sign)}\d{{3}})+") for sign in ",."}
@@ -52,14 +54,22 @@ class TextFormat:
             _validate.choice("decimal", self.decimal, DECIMALS)
         if self.thousands is not None:
             thousands = _one_character("thousands", named.get(self.thousands, self.thousands))
-            object.__setattr__(self, "thousands", thousands)
+            object.__setattr__(self, "thousands", _PLAIN.get(thousands, thousands))
         if self.encoding is not None:
             try:
                 "".encode(self.encoding)
-            except (LookupError, TypeError) as error:
+            except (LookupError, TypeError, UnicodeError) as error:
                 raise ValueError(f"encoding must be one that Python knows, got {self.encoding!r}") from error
         if self.header is not None:
             _validate.flag("header", self.header)
+        if self.decimal is not None and self.decimal == self.thousands:
+            raise ValueError(f"decimal and thousands must differ, got {self.decimal!r} for both")
+
+    def only_for_text(self, table: str, is_text: bool) -> None:
+        """ValueError where something is said about a table that is no text."""
+        said = [name for name, value in vars(self).items() if value is not None]
+        if said and not is_text:
+            raise ValueError(f"{said[0]} is for .csv, .tsv and .txt files, got the table {table!r}")
 
 
 @dataclass(frozen=True)
@@ -74,14 +84,15 @@ class TextTable:
 
 def read_text(file: Path, form: TextFormat) -> TextTable:
     """The cells of a text table: numbers where a whole column holds them. ValueError where the file leaves a choice."""
-    import pandas as pd
-
     text, form, notes = _decoded(file, form)
     skipped, comments = _leading_comments(text)
     if comments:
         notes.append(f"{file.name}: {comments} line{'s' * (comments > 1)} that begin{'s' * (comments == 1)} with # "
                      "before the table: not read.")  # fmt: skip
     body = text[skipped:]
+    for printed, plain in _PLAIN.items():
+        if plain == form.thousands:
+            body = body.replace(printed, plain)
     first_line = text.count("\n", 0, skipped) + 1
     form, body, declared = _declared_separator(form, body)
     first_line += declared
@@ -97,6 +108,8 @@ def read_text(file: Path, form: TextFormat) -> TextTable:
     if not form.header:
         notes.append(f"{file.name}: without a line of names, its columns are x0 to x{len(names) - 1}.")
     notes += _differences(file, form)
+    import pandas as pd
+
     lines = _Body(body, str(form.separator), first_line, bool(form.header))
     # The names go in by position: pandas would rename duplicates and take a column without a name as an index.
     options: dict[str, Any] = {
@@ -116,6 +129,8 @@ def read_text(file: Path, form: TextFormat) -> TextTable:
                 raise ValueError(f"line {line} has {cells} cells, the first line has {len(names)}") from error
         raise
     columns = [frame[position] for position in frame.columns]
+    if form.decimal == ",":
+        _refuse_points(columns, lines)
     large = [column.dtype.kind == "f" and bool((column.abs() >= LARGEST_EXACT_INTEGER).any()) for column in columns]
     if form.thousands or any(large):
         written = pd.read_csv(io.StringIO(body), dtype=str, **options)
@@ -154,7 +169,7 @@ def _without_thousands(cells: Any, form: TextFormat, line_of: Callable[[int], in
     if not form.thousands:
         return cells
     sign, decimal = re.escape(form.thousands), re.escape(str(form.decimal))
-    grouped = rf"[-+]?\d{{1,3}}(?:{sign}\d{{3}})*(?:{decimal}\d*)?(?:[eE][-+]?\d+)?"
+    grouped = rf"[-+]?\d{{1,3}}(?:{sign}\d{{2,3}})*{sign}\d{{3}}(?:{decimal}\d*)?(?:[eE][-+]?\d+)?"
     wrong = cells.str.contains(form.thousands, regex=False, na=False) & ~cells.str.strip().str.fullmatch(
         grouped, na=True
     )
@@ -162,7 +177,7 @@ def _without_thousands(cells: Any, form: TextFormat, line_of: Callable[[int], in
         row = int(wrong.to_numpy().argmax())
         raise ValueError(
             f"line {line_of(row)} has {cells.iloc[row]!r}, where {form.thousands!r} is not between groups of three "
-            "digits: decimal (--decimal) and thousands (--thousands) tell"
+            "digits: thousands (--thousands) and decimal (--decimal) tell what it is"
         )
     return cells.str.replace(form.thousands, "", regex=False)
 
@@ -287,12 +302,14 @@ def _with_header(file: Path, form: TextFormat, first: list[str], line: int) -> T
 
 def _with_decimal(file: Path, form: TextFormat, rows: list[list[str]], first_line: int) -> TextFormat:
     """The decimal sign and the sign between thousands that the cells show; ValueError where they allow two readings."""
-    if form.decimal is not None or form.thousands is not None:
-        decimal = form.decimal or ("," if form.thousands == "." else ".")
-        if decimal == form.thousands:
-            raise ValueError(f"decimal and thousands must differ, got {decimal!r} for both")
-        return replace(form, decimal=decimal)
+    if form.decimal is not None:
+        return form
+    if form.thousands in DECIMALS:
+        return replace(form, decimal="," if form.thousands == "." else ".")
     cells = [(cell, first_line + k) for k, row in enumerate(rows) for cell in row if "," in cell]
+    if form.thousands:
+        plain = [cell.replace(form.thousands, "") for cell, _ in cells]
+        return replace(form, decimal="," if any(map(_DECIMAL_COMMA.fullmatch, plain)) else ".")
     if not cells:
         return replace(form, decimal=".")
     if any(_BOTH[","].fullmatch(cell) for cell, _ in cells):
@@ -313,6 +330,18 @@ def _with_decimal(file: Path, form: TextFormat, rows: list[list[str]], first_lin
             "thousands=',' (--thousands ,) or decimal=',' (--decimal ,) tells"
         )
     return replace(form, decimal=".")
+
+
+def _refuse_points(columns: list[Any], lines: _Body) -> None:
+    """ValueError for 1.500 in a table with decimal commas: it may be 1500 or 1.5."""
+    for column in columns:
+        if column.dtype == object or column.dtype.name.startswith("str"):
+            for row, cell in enumerate(column):
+                if isinstance(cell, str) and re.fullmatch(r"[-+]?\d+\.\d+", cell.strip()):
+                    raise ValueError(
+                        f"line {lines.line(row)} has {cell!r} in a table with decimal commas: thousands='.' (--thousands .) "
+                        "reads a point between groups of three digits"
+                    )
 
 
 def _differences(file: Path, form: TextFormat) -> list[str]:

@@ -61,7 +61,7 @@ class Law:
         if theta is None or np.linalg.norm(theta - theta0) > NEAR * np.linalg.norm(theta0):
             raise ValueError("theta0 must be a minimum of the loss, it is not; `esssim.gradient_flow` leads to one")
         frozen = _unreachable_part(problem, theta, by_products=leading is not None)
-        _refuse_bent_minimum(problem, theta, frozen)
+        _refuse_other_hessian(problem, theta, frozen)
         fresh = label_noise**2 / (sampling.batch_size * problem.n_samples)
         return cls(problem, sampling, ramp, n_steps, momentum, fresh, frozen, leading), theta
 
@@ -170,7 +170,7 @@ def _rounding(jacobians: FloatArray, theta: FloatArray) -> float:
     return ROUNDING * float(np.linalg.norm(jacobians, axis=1).max()) * float(np.linalg.norm(theta))
 
 
-def _refuse_bent_minimum(problem: LeastSquaresProblem, theta: FloatArray, frozen: FloatArray) -> None:
+def _refuse_other_hessian(problem: LeastSquaresProblem, theta: FloatArray, frozen: FloatArray) -> None:
     """The law with frozen noise needs Σᵢ r*ᵢ∇²fᵢ = 0: the Hessian of the loss is then the Gauss–Newton matrix."""
     if not frozen.any():
         return
@@ -182,5 +182,5 @@ def _refuse_bent_minimum(problem: LeastSquaresProblem, theta: FloatArray, frozen
     if np.linalg.norm(frozen @ bends) > np.linalg.norm(unknown @ np.abs(bends)):
         raise ValueError(
             "theta0 must be a minimum whose residuals r* satisfy Σ r*ᵢ∇²fᵢ = 0 (targets that the model can fit, or a "
-            "diagonal network); here they bend the loss, and the law does not hold"
+            "diagonal network); here the Hessian of the loss is not the Gauss–Newton matrix, and the law does not hold"
         )

@@ -28,7 +28,7 @@ def announcement(claims: Sequence[Claim], quick: bool) -> str:
     """One line before the work: how many claims, and about how long they take."""
     seconds = expected_seconds(claims, quick)
     networks = [claim for claim in claims if claim.extra and missing(claim.extra) is None]
-    words = f"{len(claims)} {'claim' if len(claims) == 1 else 'claims'}, about {spoken(sum(seconds.values()))}"
+    words = f"{len(claims)} {'claim' if len(claims) == 1 else 'claims'}, {spoken(sum(seconds.values()))}"
     if networks and len(networks) < len(claims):
         own = sum(seconds[claim.id] for claim in networks)
         words += f", of which {spoken(own)} for {len(networks)} of torch networks"
@@ -39,7 +39,7 @@ def spoken(seconds: float) -> str:
     """A time that nobody should take to the second."""
     if seconds < 5:
         return "a few seconds"
-    return f"{round(seconds, -1) or 5:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+    return f"about {round(seconds, -1) or 5:.0f} s" if seconds < 100 else f"about {seconds / 60:.0f} min"
 
 
 class Forecast:

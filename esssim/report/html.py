@@ -44,6 +44,8 @@ article p { margin: .4rem 0; } article header { display: flex; flex-wrap: wrap; 
 .badge { font-weight: 650; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .6rem 0; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
+@media (max-width: 40rem) { body { padding: 1rem; } dl { grid-template-columns: 1fr; } dd { margin-bottom: .4rem; }
+  .paper { overflow-x: auto; } .paper > svg { min-width: 40rem; } }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .7rem; border-bottom: 1px solid var(--line); text-align: left; }
 td.n, th.n { text-align: right; }

@@ -34,17 +34,20 @@ def code(claim: Claim) -> str:
 
 
 class Journal:
-    """The verdicts of a folder. `fresh`: those of earlier runs are left out, and the file begins anew."""
+    """The verdicts of a folder. `fresh`: those of earlier runs are left out, and the file begins anew.
+
+    damaged: how many of its lines cannot be read; they are left out too.
+    """
 
     def __init__(self, folder: Path, *, fresh: bool) -> None:
-        self._path = folder / NAME
-        self._lines = [] if fresh else _whole_lines(self._path)
+        self.path = folder / NAME
+        self._lines, self.damaged = ([], 0) if fresh else _read(self.path)
         self._begun = False
 
     @staticmethod
     def length(folder: Path) -> int:
         """How many verdicts an earlier run left in a folder."""
-        return len(_whole_lines(folder / NAME))
+        return len(_read(folder / NAME)[0])
 
     def known(self, claims: Iterable[Claim], quick: bool) -> tuple[dict[str, Verdict], dict[str, list[str]]]:
         """(verdicts that need not be measured again, why others of these claims do: their ids by reason)."""
@@ -74,21 +77,25 @@ class Journal:
             from esssim import store
 
             # What was there, without a line that was cut short.
-            store.write_text(self._path, "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in self._lines))
+            store.write_text(self.path, "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in self._lines))
             self._begun = True
-        with open(self._path, "a", encoding="utf-8", newline="\n") as file:
+        with open(self.path, "a", encoding="utf-8", newline="\n") as file:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
 
 
-def _whole_lines(path: Path) -> list[dict[str, Any]]:
+def _read(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """(the verdicts, how many lines are none)."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
-        return []
+        return [], 0
+    except OSError as error:
+        raise ValueError(f"{path} must be a file that can be read: {error.strerror}") from error
     entries = []
-    for line in text.split("\n"):
+    lines = [line for line in text.split("\n") if line.strip()]
+    for line in lines:
         try:
             entry = json.loads(line)
             Measurement(**entry["measurement"])
@@ -96,7 +103,7 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
             continue
         if entry.keys() >= {"id", "code", "quick", "seconds", "error"}:
             entries.append(entry)
-    return entries
+    return entries, len(lines) - len(entries)
 
 
 def _why_not(claim: Claim, entry: dict[str, Any], quick: bool) -> str | None:

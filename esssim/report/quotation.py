@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import Any
 
 from esssim.claims.model import Claim
 from esssim.report import published
+from esssim.report.latex import latex
 
 WIDTH = 79
 # Of a number whose code nobody wrote down.
@@ -40,7 +42,7 @@ def text(quoted: dict[str, Any]) -> str:
         "code",
         f"esssim {result['version']}, commit {result['commit']}, {result['date']}; Python {result['python']}, {packages}",
     )
-    return "\n".join([*lines, *_wrapped("sentence", quoted["sentence"])])
+    return "\n".join([*lines, *_wrapped("sentence (LaTeX)", quoted["sentence"])])
 
 
 def _wrapped(label: str, words: str) -> list[str]:
@@ -65,15 +67,19 @@ def _number(result: dict[str, Any]) -> str:
 
 
 def _sentence(quoted: dict[str, Any]) -> str:
-    """What a paper can say."""
-    statement, result = quoted["statement"].rstrip("."), quoted["result"]
+    """What a paper can say, in LaTeX."""
+    statement, result = latex(f"“{quoted['statement'].rstrip('.')}”"), quoted["result"]
     cited = "".join(f"~\\cite{{{key}}}" for key in quoted["papers"])
+    said = f"The statement {statement}{cited}"
+    claim = f"claim {latex(quoted['id'])}"
     if result is None:
-        return f"The statement “{statement}”{cited} is tested by esssim~\\cite{{esssim}} as claim {quoted['id']}."
+        return f"{said} is tested by esssim~\\cite{{esssim}} as {claim}."
     outcome = {"holds": "holds", "refuted": "is refuted", "inconclusive": "stays undecided"}[result["verdict"]]
     number = _number(result)
-    measured = f"the measured value is {number}" if number else result["reason"]
+    measured = latex(f"the measured value is {number}" if number else result["reason"])
+    # The published numbers are those of full runs.
+    settings = latex(re.sub(r" \(quick: [^)]*\)", "", quoted["method"]).rstrip("."))
     return (
-        f"The statement “{statement}”{cited} {outcome}: {measured}; {quoted['method']} (esssim {result['version']}, commit "
-        f"{result['commit']}, claim {quoted['id']}, seed {result['seed']})~\\cite{{esssim}}."
+        f"{said} {outcome}: {measured}; {claim} of esssim~\\cite{{esssim}}, version {result['version']}, commit "
+        f"{result['commit']}, seed {result['seed']}. Settings: {settings}."
     )

@@ -10,7 +10,7 @@ from esssim.report.words import TONES, grouped, spoken, tone
 
 MARKS = {"holds": "✓", "refuted": "✗", "inconclusive": "?", "skipped": "–"}
 LEGEND = (
-    "Each number is the measured (η/2)·statistic: 1 is the edge 2/η. ✓ it settles there, ✗ it does not, ? no verdict; "
+    "Each number is the measured (η/2)·statistic: 1 is the edge 2/η. ✓ it settles at 1 ± 0.05, ✗ it does not, ? no verdict; "
     "**bold** contradicts our own prediction."
 )
 # From so many settings on a sentence is one row.

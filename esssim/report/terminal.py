@@ -35,6 +35,8 @@ from esssim.statistics import Estimate
 
 # Where neither a terminal nor COLUMNS gives a width.
 PLAIN_WIDTH = 80
+# An id, a bar of 40 columns and the time left.
+WIDTH_FOR_A_BAR = 120
 STYLES: dict[Tone, str] = {
     "confirmed": "green",
     "refuted": "cyan",
@@ -59,15 +61,15 @@ def claim_progress(claims: Sequence[Claim], quick: bool) -> Iterator[Progress]:
     if not sys.stderr.isatty():
         yield _plain_claims(len(claims), forecast)
         return
+    console = Console(stderr=True)
     columns = (
         bars.SpinnerColumn(),
         bars.TextColumn("{task.description}", markup=False),
-        bars.BarColumn(),
-        bars.MofNCompleteColumn(),
-        bars.TimeElapsedColumn(),
+        *((bars.BarColumn(),) if console.width >= WIDTH_FOR_A_BAR else ()),
+        bars.TextColumn("{task.completed}/{task.total}", markup=False),
         bars.TextColumn("{task.fields[left]}", markup=False),
     )
-    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with bars.Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=len(claims), left="")
 
         def show(claim: Claim, verdict: Verdict | None) -> None:
@@ -75,7 +77,7 @@ def claim_progress(claims: Sequence[Claim], quick: bool) -> Iterator[Progress]:
                 bar.update(task, description=claim.id)
             else:
                 forecast.measured(claim, verdict.seconds)
-                bar.update(task, advance=1, left=f"about {spoken(forecast.left())} left")
+                bar.update(task, advance=1, left=f"{spoken(forecast.left())} left")
 
         yield show
 
@@ -92,7 +94,7 @@ def _plain_claims(total: int, forecast: Forecast) -> Progress:
             forecast.measured(claim, verdict.seconds)
             words = f"{spoken_verdict(verdict)} ({duration(verdict.seconds)})"
             if forecast.left() >= 5:
-                words += f"; about {spoken(forecast.left())} left"
+                words += f"; {spoken(forecast.left())} left"
             print(f"    {words}", file=sys.stderr, flush=True)
 
     return show
@@ -199,7 +201,8 @@ def side_by_side(columns: Mapping[str, Sequence[str]], width: int) -> Iterator[T
     """Columns of equal length as one table, or as several below each other, each with the first column, where it is
     too wide."""
     (first, label), *rest = columns.items()
-    widths = {name: max(map(len, (name, *cells))) + 2 for name, cells in columns.items()}
+    # A space on either side, and one between the columns.
+    widths = {name: max(map(len, (name, *cells))) + 3 for name, cells in columns.items()}
     while rest:
         taken = 1
         while taken < len(rest) and widths[first] + sum(widths[name] for name, _ in rest[: taken + 1]) <= width:
