@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 import esssim as es
 from esssim import store
 from esssim.plots import BLACK, BLUE, GREEN, ORANGE, PAGE_WIDTH, PURPLE, RED
-from esssim.simulation.recorder import STATISTICS
+from esssim.statistics.table import STATISTICS
 from figures.style import save, style
 
 from . import batch_sharpness, minibs, replicas, sgd

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import esssim as es
-from esssim.simulation.recorder import STATISTICS
+from esssim.statistics.table import STATISTICS
 
 from .instances import MIDDLE, SMALL, Instance
 from .table import Goal, Row, compare

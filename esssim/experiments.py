@@ -17,15 +17,19 @@ from esssim.sampling import WithoutReplacement
 from esssim.settling import Level, level
 from esssim.simulation import Ramp, gradient_flow, simulate
 from esssim.statistics import mean_square_sharpness
+from esssim.statistics.table import MEAN_SQUARE, STATISTICS
 
-# Name in a record, its name in tables, its symbol.
+# What is followed on a ramp: name in a record -> name in tables.
 LEVELS = {
-    "sharpness": "sharpness",
-    "minibatch_sharpness": "MiniBS",
-    "batch_sharpness": "batch sharpness",
-    "batch_sharpness_parts": "ratio of means",
-    "interaction_aware_sharpness": "IAS",
-    "mean_square_sharpness_gauss_newton": "mean-square sharpness (Gauss–Newton)",
+    name: STATISTICS[name].short
+    for name in (
+        "sharpness",
+        "minibatch_sharpness",
+        "batch_sharpness",
+        "batch_sharpness_parts",
+        "interaction_aware_sharpness",
+        MEAN_SQUARE,
+    )
 }
 
 SETTINGS: dict[str, Callable[[], data.Data]] = {

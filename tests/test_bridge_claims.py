@@ -16,7 +16,7 @@ import xarray
 from esssim import claims, report
 from esssim.claims import Claim, Measurement, exit_code, network_directions, network_flow, networks
 from esssim.claims.network_flow import NetworkFlow, beside
-from esssim.claims.network_runs import STATISTICS, NetworkExperiment
+from esssim.claims.network_runs import RECORDED, NetworkExperiment
 from esssim.claims.ratios import all_of
 from esssim.report.__main__ import main
 from esssim.simulation import Ramp
@@ -74,7 +74,7 @@ class TestClaims:
     def test_every_statistic_has_one_in_every_network(self) -> None:
         ours = claims.registry.select(None, extra="bridge")
         for setting in (networks.MAIN, *networks.OTHERS):
-            for short, _ in STATISTICS.values():
+            for short in RECORDED.values():
                 assert any(item.id.startswith(f"network-{short}-settles/{setting}/") for item in ours)
         assert all(item.source and item.method for item in ours)
 
