@@ -15,11 +15,12 @@ from matplotlib.lines import Line2D
 import esssim as es
 from esssim._intervals import half_width
 from esssim.claims.flow import GRID
-from esssim.claims.flow_runs import STATISTICS, FlowExperiment, run_flow, run_sgd
+from esssim.claims.flow_runs import FlowExperiment, run_flow, run_sgd
 from esssim.claims.model import Row
 from esssim.plots import BATCH_MARKERS, BLACK, Page, batch_color, draw_edge, legend_above
+from esssim.statistics.table import MEAN_SQUARE
 
-Q, M = "mean_square_sharpness", "minibatch_sharpness"
+Q, M = MEAN_SQUARE, "minibatch_sharpness"
 PERCEPTRON = {"n": 30, "d": 5, "width": 20, "seed": 0, "rise": 2.0, "label_noise": 0.03, "n_records": 21}
 DEEP = [FlowExperiment("gaussian-20x40", 4, 0.03, depth=depth) for depth in (2, 3, 4)]
 QUICK = {"n_steps": 6000, "n_replicas": 3, "n_records": 13, "n_batches": 16}
@@ -86,7 +87,7 @@ def _perceptron(options: dict[str, Any], tell: Callable[[str], None]) -> list[Ro
         }  # fmt: skip
         predicted = es.flow.solve(problem, theta, record=(Q,), **run)
         trace = es.simulate(
-            problem, theta, record=(STATISTICS[Q],), record_steps=predicted["step"].values,
+            problem, theta, record=(Q,), record_steps=predicted["step"].values,
             n_replicas=options["n_replicas"], seed=options["seed"], **run,
         )  # fmt: skip
         rows += _rows("tanh network", b, 0, Q, trace, predicted, first)
@@ -99,7 +100,7 @@ def _rows(
     """Per record (η/2)·statistic of SGD, mean over the runs that did not diverge with its 95 % interval, and flow's."""
     half_step = trace["step_size"].values / 2
     alive = trace["diverged_at"].values < 0
-    runs = trace[STATISTICS[statistic]].values[alive] * half_step
+    runs = trace[statistic].values[alive] * half_step
     half = half_width(runs)
     curve = predicted[statistic].values * half_step
     return [

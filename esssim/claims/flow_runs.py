@@ -18,15 +18,11 @@ from esssim.sampling import WithoutReplacement
 from esssim.simulation import Ramp, gradient_flow, simulate
 from esssim.simulation.schedule import steps_to_record
 from esssim.stability import critical_step_size
+from esssim.statistics.table import MEAN_SQUARE
 
 RISE = 2.5
-# Name on the flow -> name of what a run of SGD records.
-STATISTICS = {
-    "mean_square_sharpness": "mean_square_sharpness_gauss_newton",
-    "minibatch_sharpness": "minibatch_sharpness",
-    "batch_sharpness": "batch_sharpness",
-}
-
+# What runs of SGD and the flow record.
+RECORDED = (MEAN_SQUARE, "minibatch_sharpness", "batch_sharpness")
 NEXT_ORDER = ("next_order_correction", "error_estimate")
 
 SETTINGS: dict[str, Callable[[], data.Data]] = {
@@ -155,7 +151,7 @@ def _run_sgd(experiment: FlowExperiment) -> xarray.Dataset:
 def _measured_sgd(experiment: FlowExperiment) -> xarray.Dataset:
     gauss_newton = isinstance(experiment.problem, Perceptron)
     seldom = _steps(experiment)
-    names = (STATISTICS["mean_square_sharpness"],) if gauss_newton else tuple(STATISTICS.values())
+    names = (MEAN_SQUARE,) if gauss_newton else RECORDED
     steps = dict.fromkeys((*names, "theta"), seldom)
     steps["theta" if gauss_newton else "batch_sharpness"] = _steps(experiment, OFTEN)
     trace = simulate(
@@ -227,6 +223,6 @@ def run_flow(experiment: FlowExperiment) -> xarray.Dataset:
         label_noise=experiment.label_noise,
         momentum=experiment.momentum,
         follow=experiment.follow,
-        record=(*STATISTICS, "burst_correction", *(NEXT_ORDER if experiment.needs_next_order else ())),
+        record=(*RECORDED, "burst_correction", *(NEXT_ORDER if experiment.needs_next_order else ())),
         n_records=experiment.n_records,
     )

@@ -18,21 +18,22 @@ from esssim import flow
 from esssim._validate import FloatArray
 from esssim.claims.declare import claim
 from esssim.claims.flow import NAMES as LEVEL_NAMES
-from esssim.claims.flow_runs import STATISTICS
+from esssim.claims.flow_runs import RECORDED
 from esssim.claims.model import Measurement, Predicted, Row
-from esssim.claims.ratios import all_of, ratio_of
+from esssim.claims.ratios import all_of, ratio_key, ratio_of
 from esssim.flow.law import nearest_solution
 from esssim.papers import OURS
 from esssim.sampling import WithoutReplacement
 from esssim.simulation import Ramp
 from esssim.statistics import mean_square_sharpness, sharpness
+from esssim.statistics.table import MEAN_SQUARE, STATISTICS
 
 if TYPE_CHECKING:
     from esssim.bridge import TorchProblem
     from esssim.flow.rows import LeastSquaresProblem
 
 TOLERANCE = 0.03
-NAMES = LEVEL_NAMES | {"batch_sharpness": "batch sharpness"}
+NAMES = LEVEL_NAMES | {"batch_sharpness": STATISTICS["batch_sharpness"].title}
 DESCENT_STEPS = 100_000
 
 
@@ -58,7 +59,7 @@ class NetworkFlow:
     n_records: int = 19
     n_batches: int = 64
     seed: int = 20261124
-    judged: tuple[str, ...] = tuple(STATISTICS)
+    judged: tuple[str, ...] = RECORDED
 
     @cached_property
     def problem(self) -> TorchProblem:
@@ -143,7 +144,7 @@ def _run_sgd(experiment: NetworkFlow) -> xarray.Dataset:
         n_steps=experiment.n_steps,
         n_replicas=experiment.n_replicas,
         label_noise=experiment.label_noise,
-        record=tuple(STATISTICS.values()),
+        record=RECORDED,
         n_records=experiment.n_records,
         n_batches=experiment.n_batches,
         n_workers=os.cpu_count() or 1,
@@ -161,7 +162,7 @@ def _run_flow(experiment: NetworkFlow, progress: Callable[[int, int], None]) -> 
         n_steps=experiment.n_steps,
         label_noise=experiment.label_noise,
         follow="mean",
-        record=tuple(STATISTICS),
+        record=RECORDED,
         n_records=experiment.n_records,
         progress=progress,
     )
@@ -175,7 +176,7 @@ GRID = {
     "gelu-5-10-10-1": NetworkFlow((10, 10), "gelu", n_replicas=12),
 }
 # Batch sharpness is shown and not judged: with four runs of one output its interval was wider than 3 % four times in five.
-LEVELS = ("mean_square_sharpness", "minibatch_sharpness")
+LEVELS = (MEAN_SQUARE, "minibatch_sharpness")
 OUTPUTS = {
     "tanh-5-20-2": NetworkFlow((20,), "tanh", n_outputs=2, n_replicas=8, judged=LEVELS),
     "tanh-5-20-3": NetworkFlow((20,), "tanh", n_outputs=3, n_replicas=8, judged=LEVELS),
@@ -244,20 +245,20 @@ def network_levels_are_those_of_the_flow(*, name: str, experiment: NetworkFlow, 
     alive = trace["diverged_at"].values < 0
     rows: list[Row] = []
     ratios: dict[str, tuple[float, float, float]] = {}
-    if alive.sum() < 3 or not np.isfinite(predicted["mean_square_sharpness"].values).all():
+    if alive.sum() < 3 or not np.isfinite(predicted[MEAN_SQUARE].values).all():
         return Measurement(
             "inconclusive", f"{(~alive).sum()} runs diverged, the flow ends at {predicted['diverged_at']}"
         )
-    for name, recorded in STATISTICS.items():
-        runs, curve = trace[recorded].values[alive] * half, predicted[name].values * half
+    for name in RECORDED:
+        runs, curve = trace[name].values[alive] * half, predicted[name].values * half
         ratios[name] = ratio_of(runs[:, late].mean(axis=1), float(curve[late].mean()))
         rows += [
             {"statistic": name, "step": int(step), "sgd": float(mean), "flow": float(value)}
             for step, mean, value in zip(trace["step"].values, runs.mean(axis=0), curve, strict=True)
         ]
     verdict, (value, low, high) = all_of([ratios[name] for name in experiment.judged], TOLERANCE)
-    level = float((predicted["mean_square_sharpness"].values * half)[late].mean())
-    values = {f"{name}_ratio": ratio for name, (ratio, _, _) in ratios.items()} | {"flow_level": level}
+    level = float((predicted[MEAN_SQUARE].values * half)[late].mean())
+    values = {ratio_key(name): ratio for name, (ratio, _, _) in ratios.items()} | {"flow_level": level}
     words = ", ".join(f"{NAMES[name]} {ratio:.3f}" for name, (ratio, _, _) in ratios.items())
     reason = f"SGD over flow: {words}; the flow's (η/2)Q_b is {level:.3f}, p = {experiment.problem.n_params}"
     return Measurement(verdict, reason, value, (low, high), float(alive.sum()), rows, values)
