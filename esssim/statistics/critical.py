@@ -22,7 +22,7 @@ EPS = float(np.finfo(np.float64).eps)
 # Numbers in the samples of the batches that are looked at together: 256 MB.
 NUMBERS = 2**25
 # The search of the first rise: from this part of the step that the quadratic model gives, by this factor, so often.
-FIRST, GROWTH, MOST_STEPS, HALVINGS = 1 / 8, math.sqrt(2.0), 100, 45
+FIRST, GROWTH, MOST_STEPS, HALVINGS = 1 / 8, math.sqrt(2.0), 100, 34
 # A decrease of less than this part of the loss is too near its rounding to be searched.
 RESOLVED = 1e6 * EPS
 Seed = int | np.random.SeedSequence | None
@@ -42,10 +42,9 @@ def critical_sharpness(problem: Problem, theta: npt.ArrayLike) -> float:
     """
     check_problem(problem)
     point = problem.check_point(theta)
-    everyone = np.arange(problem.n_samples)[None]
-    return float(
-        _of_batches(problem, point, everyone, "critical_sharpness is 0/0 at theta: the full gradient is zero")[0]
-    )
+    if not problem.gradient(point).any():
+        raise Undefined("critical_sharpness is 0/0 at theta: the full gradient is zero")
+    return float(_of_batches(problem, point, np.arange(problem.n_samples)[None])[0])
 
 
 @one_blas_thread()
@@ -73,20 +72,18 @@ def minibatch_critical_sharpness(
     return expectation(per_batch, problem.n_samples, sampling, n_batches, seed, chunk_size=chunk_size)
 
 
-def _of_batches(problem: Problem, theta: FloatArray, batches: IntArray, undefined: str = "") -> FloatArray:
+def _of_batches(problem: Problem, theta: FloatArray, batches: IntArray) -> FloatArray:
     """λ_c of each batch, (m, b) -> (m,). With d = g_B/max|g_B| and steps θ − ηd, λ_c is 2·max|g_B|/η_c."""
     parts = max(1, batches.size * problem.n_params // NUMBERS)
-    return np.concatenate([_of_some(problem, theta, some, undefined) for some in np.array_split(batches, parts)])
+    return np.concatenate([_of_some(problem, theta, some) for some in np.array_split(batches, parts)])
 
 
-def _of_some(problem: Problem, theta: FloatArray, batches: IntArray, undefined: str) -> FloatArray:
+def _of_some(problem: Problem, theta: FloatArray, batches: IntArray) -> FloatArray:
     gradients = problem.gradient(theta, batches)
     largest = np.abs(gradients).max(axis=1)
     if not largest.all():
         batch = batches[int(np.argmin(largest))].tolist()
-        raise Undefined(
-            undefined or f"minibatch_critical_sharpness is 0/0 at theta: the gradient of batch {batch} is zero"
-        )
+        raise Undefined(f"minibatch_critical_sharpness is 0/0 at theta: the gradient of batch {batch} is zero")
     directions = gradients / largest[:, None]
     # What a subclass has changed is not known.
     if type(problem) in (Quadratic, LinearRegression):
@@ -159,17 +156,20 @@ def _sign_changes(coefficients: FloatArray) -> tuple[FloatArray, npt.NDArray[np.
     grid = np.concatenate([np.zeros_like(bound), np.minimum(turning, bound), bound], axis=1)
     low, high = grid[:, :-1], grid[:, 1:]
 
-    def positive(at: FloatArray) -> npt.NDArray[np.bool_]:
+    def values(at: FloatArray) -> FloatArray:
         value = np.ones_like(at)
         for k in orders:
             value = value * at + coefficients[:, k, None]
-        return value > 0
+        return value
 
-    before = positive(low)
-    changed = before != positive(high)
+    signs = np.sign(values(grid))
+    for k in range(degree, -1, -1):  # where it only touches zero it has the sign of what follows
+        signs[:, k] = np.where(signs[:, k] == 0, signs[:, k + 1] if k < degree else 1.0, signs[:, k])
+    before = signs[:, :-1] > 0
+    changed = before != (signs[:, 1:] > 0)
     while ((high - low > 2 * EPS * high) & (high > 1e-30 * bound) & changed).any():
         middle = low + (high - low) / 2
-        same = positive(middle) == before
+        same = (values(middle) > 0) == before
         low, high = np.where(same, middle, low), np.where(same, high, middle)
     return high, changed
 
