@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import esssim as es
+from esssim.claims.names import SYNONYMS
 from esssim.papers import PAPERS
 from esssim.statistics.table import MEAN_SQUARE, STATISTICS
 
@@ -42,6 +43,14 @@ def test_headings_begin_sentences() -> None:
     assert STATISTICS["sharpness"].heading == "Sharpness λ_max(H)"
     assert STATISTICS["batch_sharpness_parts"].heading == "E[g_BᵀH_Bg_B]/E‖g_B‖²"
     assert STATISTICS[MEAN_SQUARE].heading == "Mean-square sharpness Q_b (Gauss–Newton)"
+
+
+def test_claims_are_found_by_the_names_of_the_table() -> None:
+    """The words are repeated there, so that a mistyped name is answered before anything heavy is imported."""
+    for each in SYNONYMS:
+        assert STATISTICS[each.key].short in (*each.words, each.key) or each.key == MEAN_SQUARE
+    known = {word for each in SYNONYMS for word in (*each.words, each.key)}
+    assert {STATISTICS[name].title for name in ("minibatch_sharpness", "batch_sharpness", MEAN_SQUARE)} <= known
 
 
 @pytest.mark.parametrize("key", STATISTICS)

@@ -7,34 +7,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from esssim import _validate
-from esssim.statistics.table import MEAN_SQUARE, STATISTICS
 
 
 @dataclass(frozen=True)
 class Synonyms:
-    """What a statistic is called beside its title and short name, and the ids that are about it.
-
-    in_ids: a pattern that is searched for between slashes and dashes.
-    """
+    """What a statistic is called, and the ids that are about it (searched for between slashes and dashes)."""
 
     key: str
-    others: tuple[str, ...]
+    words: tuple[str, ...]
     in_ids: str
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        statistic = STATISTICS[self.key]
-        return (statistic.short, statistic.title, *self.others)
 
 
 SYNONYMS = (
-    Synonyms("minibatch_sharpness", ("minibatch sharpness", "M_b"), "minibs"),
-    Synonyms("batch_sharpness", ("BS",), r"(?<!full-)batch-sharpness(?!-parts)"),
-    Synonyms("batch_sharpness_parts", ("batch sharpness parts",), "batch-sharpness-parts|ratio-of-means"),
-    Synonyms("interaction_aware_sharpness", (), "ias|interaction-aware-edge"),
-    Synonyms("gradient_noise_interaction", ("gradient-noise interaction",), "interaction-aware-edge"),
-    Synonyms("mean_square_sharpness", ("Q_b", "Qb"), "mean-square"),
-    Synonyms(MEAN_SQUARE, (), "mean-square-settles|returns/[^/]+/mean-square"),
+    Synonyms("minibatch_sharpness", ("MiniBS", "mini-batch sharpness", "minibatch sharpness", "M_b"), "minibs"),
+    Synonyms("batch_sharpness", ("batch sharpness", "BS"), r"(?<!full-)batch-sharpness(?!-parts)"),
+    Synonyms("batch_sharpness_parts", ("ratio of means", "batch sharpness parts"), "batch-sharpness-parts|ratio-of-means"),
+    Synonyms("interaction_aware_sharpness", ("IAS", "interaction-aware sharpness"), "ias|interaction-aware-edge"),
+    Synonyms("gradient_noise_interaction", ("GNI", "gradient-noise interaction"), "interaction-aware-edge"),
+    Synonyms("mean_square_sharpness", ("Q_b", "Qb", "mean-square sharpness"), "mean-square"),
+    Synonyms("mean_square_sharpness_gauss_newton", (), "mean-square-settles|returns/[^/]+/mean-square"),
     Synonyms("sharpness", ("λ_max", "lambda_max", "full-batch sharpness"),
              r"full-batch-sharpness|network-sharpness|returns/[^/]+/sharpness"),
 )  # fmt: skip

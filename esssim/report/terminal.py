@@ -31,7 +31,7 @@ from esssim.report.words import (
     summary,
     tone,
 )
-from esssim.statistics import STATISTICS, Estimate
+from esssim.statistics import Estimate
 
 # Where neither a terminal nor COLUMNS gives a width.
 PLAIN_WIDTH = 80
@@ -172,6 +172,8 @@ def show_figures(figures: Mapping[str, str]) -> None:
 
 def show_measurement(measured: TableMeasurement) -> None:
     """The table of statistics by batch size, and its footnotes."""
+    from esssim.statistics import STATISTICS
+
     console = output()
     scale = "standardised" if measured.standardized else "as in the table"
     console.print(
