@@ -66,6 +66,6 @@ def diagonal(d: int) -> float:
     first = 2.0 / es.mean_square_sharpness(network, theta, sampling, hessian="gauss_newton")
     found = flow.solve(
         network, theta, step_size=es.Ramp(0.8 * first, 1.2 * first), sampling=sampling, n_steps=100_000,
-        label_noise=0.03, n_records=2, record=("mean_square_sharpness",),
+        label_noise=0.03, n_records=2, record=("mean_square_sharpness_gauss_newton",),
     )  # fmt: skip
-    return float(found["mean_square_sharpness"][-1])
+    return float(found["mean_square_sharpness_gauss_newton"][-1])

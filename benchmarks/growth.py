@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 import esssim as es
 from esssim import store
 from esssim.plots import BLACK, BLUE, GREEN, ORANGE, PAGE_WIDTH, PURPLE, RED
-from esssim.simulation.recorder import STATISTICS
 from figures.style import save, style
 
 from . import batch_sharpness, minibs, replicas, sgd
 from .instances import SMALL, Instance
+from .recording import COMPARED
 from .timing import Side, Spread, interleaved
 
 Point = Callable[[int], Side]
@@ -106,7 +106,7 @@ def counted(quick: bool) -> list[Line]:
                 step_size=SMALL.step_size,
                 sampling=SMALL.sampling,
                 n_steps=10_000,
-                record=tuple(STATISTICS),
+                record=COMPARED,
                 n_records=count,
                 seed=seed,
             )

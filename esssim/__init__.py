@@ -10,35 +10,47 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from esssim import bridge, claims, data, experiments, flow, gap, moments, settling, stability, testing
+    from esssim._errors import Undefined
     from esssim.problems import DiagonalLinearNetwork, LinearRegression, Perceptron, Problem, Quadratic
     from esssim.sampling import Reshuffled, Sampling, WithoutReplacement, WithReplacement
     from esssim.simulation import Ramp, gradient_flow, simulate
     from esssim.statistics import (
         Estimate,
         HeavyTailWarning,
+        Statistic,
         batch_sharpness,
+        critical_sharpness,
         gradient_noise_interaction,
         interaction_aware_sharpness,
         mean_square_sharpness,
+        minibatch_critical_sharpness,
         minibatch_sharpness,
+        minibatch_top_eigenvalues,
         sharpness,
+        top_eigenvalues,
     )
     from esssim.store import load, save
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "_errors": ("Undefined",),
     "problems": ("DiagonalLinearNetwork", "LinearRegression", "Perceptron", "Problem", "Quadratic"),
     "sampling": ("Reshuffled", "Sampling", "WithReplacement", "WithoutReplacement"),
     "statistics": (
         "Estimate",
         "HeavyTailWarning",
+        "Statistic",
         "batch_sharpness",
+        "critical_sharpness",
         "gradient_noise_interaction",
         "interaction_aware_sharpness",
         "mean_square_sharpness",
+        "minibatch_critical_sharpness",
         "minibatch_sharpness",
+        "minibatch_top_eigenvalues",
         "sharpness",
+        "top_eigenvalues",
     ),
     "simulation": ("Ramp", "gradient_flow", "simulate"),
     "store": ("load", "save"),
@@ -57,11 +69,14 @@ __all__ = [
     "Ramp",
     "Reshuffled",
     "Sampling",
+    "Statistic",
+    "Undefined",
     "WithReplacement",
     "WithoutReplacement",
     "batch_sharpness",
     "bridge",
     "claims",
+    "critical_sharpness",
     "data",
     "experiments",
     "flow",
@@ -71,7 +86,9 @@ __all__ = [
     "interaction_aware_sharpness",
     "load",
     "mean_square_sharpness",
+    "minibatch_critical_sharpness",
     "minibatch_sharpness",
+    "minibatch_top_eigenvalues",
     "moments",
     "save",
     "settling",
@@ -79,6 +96,7 @@ __all__ = [
     "simulate",
     "stability",
     "testing",
+    "top_eigenvalues",
 ]
 
 

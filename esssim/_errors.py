@@ -1,8 +1,12 @@
-"""An exception in one line: what went wrong, and whether it is the caller's doing or ours."""
+"""What is undefined at a point; and an exception in one line: what went wrong, and whether it is the caller's doing or ours."""
 
 from __future__ import annotations
 
 import os
+
+
+class Undefined(ValueError):
+    """A statistic has no value at this point, as a ratio that is 0/0: NaN in a record, and an error elsewhere."""
 
 
 def in_one_line(error: Exception) -> str:

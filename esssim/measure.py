@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from esssim import _validate, data, stability, store
+from esssim._errors import Undefined
 from esssim._progress import spoken
 from esssim._validate import FloatArray
 from esssim.data.tables import load_table as load_table
@@ -274,7 +275,7 @@ def _row(problem: Problem, theta: FloatArray, b: int, n_batches: int, seed: int,
         try:
             ias = interaction_aware_sharpness(problem, theta, sampling)
             batch = batch_sharpness(problem, theta, sampling, n_batches=drawn, seed=stream)
-        except ValueError as undefined:  # 0/0: a target of exactly 0 has no gradient at θ = 0
+        except Undefined as undefined:  # 0/0: a target of exactly 0 has no gradient at θ = 0
             notes.append(f"b = {b}: {undefined} (—).")
     # At an interpolant both Hessians are the same; only the Gauss–Newton one is positive semidefinite to the last bit.
     mean_square = mean_square_sharpness(problem, theta, sampling, hessian="gauss_newton")

@@ -147,5 +147,17 @@ GRANZIOL = Paper(
   note    = {arXiv:2006.09092}
 }""",
 )  # fmt: skip
+KALRA = Paper(
+    "kalra2026scalable", "Kalra et al.", "arXiv 2601.16979",
+    """@misc{kalra2026scalable,
+  title         = {A Scalable Measure of Loss Landscape Curvature for Analyzing the Training Dynamics of {LLMs}},
+  author        = {Kalra, Dayal Singh and Gagnon-Audet, Jean-Christophe and Gromov, Andrey and Mediratta, Ishita and
+                   Niu, Kelvin and Miller, Alexander H. and Shvartsman, Michael},
+  year          = {2026},
+  eprint        = {2601.16979},
+  archiveprefix = {arXiv},
+  primaryclass  = {cs.LG}
+}""",
+)  # fmt: skip
 OURS = ours()
-PAPERS = (COHEN, ANDREYEV_V1, ANDREYEV_V3, MOMENTUM, MULAYOFF, LEE_JANG, AGARWALA, LIAO, GRANZIOL)
+PAPERS = (COHEN, ANDREYEV_V1, ANDREYEV_V3, MOMENTUM, MULAYOFF, LEE_JANG, AGARWALA, LIAO, GRANZIOL, KALRA)

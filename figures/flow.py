@@ -15,11 +15,14 @@ from matplotlib.lines import Line2D
 import esssim as es
 from esssim._intervals import half_width
 from esssim._rows import Row
-from esssim.experiments.flow import STATISTICS, FlowExperiment, run_flow, run_sgd
+from esssim.experiments.flow import FlowExperiment, run_flow, run_sgd
 from esssim.experiments.flow_settings import GRID
 from esssim.plots import BATCH_MARKERS, BLACK, Page, batch_color, draw_edge, legend_above
+from esssim.statistics.table import MEAN_SQUARE
 
-Q, M = "mean_square_sharpness", "minibatch_sharpness"
+Q, M = MEAN_SQUARE, "minibatch_sharpness"
+# What the published table calls them.
+IN_TABLE = {Q: "mean_square_sharpness", M: M}
 PERCEPTRON = {"n": 30, "d": 5, "width": 20, "seed": 0, "rise": 2.0, "label_noise": 0.03, "n_records": 21}
 DEEP = [FlowExperiment("gaussian-20x40", 4, 0.03, depth=depth) for depth in (2, 3, 4)]
 QUICK = {"n_steps": 6000, "n_replicas": 3, "n_records": 13, "n_batches": 16}
@@ -86,7 +89,7 @@ def _perceptron(options: dict[str, Any], tell: Callable[[str], None]) -> list[Ro
         }  # fmt: skip
         predicted = es.flow.solve(problem, theta, record=(Q,), **run)
         trace = es.simulate(
-            problem, theta, record=(STATISTICS[Q],), record_steps=predicted["step"].values,
+            problem, theta, record=(Q,), record_steps=predicted["step"].values,
             n_replicas=options["n_replicas"], seed=options["seed"], **run,
         )  # fmt: skip
         rows += _rows("tanh network", b, 0, Q, trace, predicted, first)
@@ -99,11 +102,11 @@ def _rows(
     """Per record (η/2)·statistic of SGD, mean over the runs that did not diverge with its 95 % interval, and flow's."""
     half_step = trace["step_size"].values / 2
     alive = trace["diverged_at"].values < 0
-    runs = trace[STATISTICS[statistic]].values[alive] * half_step
+    runs = trace[statistic].values[alive] * half_step
     half = half_width(runs)
     curve = predicted[statistic].values * half_step
     return [
-        {"panel": panel, "batch_size": b, "depth": depth, "statistic": statistic,
+        {"panel": panel, "batch_size": b, "depth": depth, "statistic": IN_TABLE[statistic],
          "relative_step_size": float(2 * half_step[k] / first), "sgd": float(runs[:, k].mean()),
          "half_width": float(half[k]), "flow": float(curve[k]), "n_diverged": int((~alive).sum())}
         for k in range(len(curve))
@@ -124,7 +127,7 @@ def numbers(rows: Sequence[Row], configuration: dict[str, Any]) -> dict[str, obj
         ratio = np.mean([row["sgd"] for row in late]) / np.mean([row["flow"] for row in late])
         ratios[series[0]["panel"] == "tanh network"].append(float(ratio))
     diagonal, perceptron = configuration["diagonal"], configuration["perceptron"]
-    diverged = sum(int(series[0]["n_diverged"]) for series in _series(rows) if series[0]["statistic"] == Q)
+    diverged = sum(int(series[0]["n_diverged"]) for series in _series(rows) if series[0]["statistic"] == IN_TABLE[Q])
     return {
         "panels": len({row["panel"] for row in rows}),
         "noises": ", ".join(f"{noise:g}" for noise in sorted({run["label_noise"] for run in diagonal})),

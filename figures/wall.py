@@ -15,11 +15,12 @@ from matplotlib.ticker import NullFormatter
 import esssim as es
 from esssim._intervals import half_width
 from esssim._rows import Row
-from esssim.experiments.flow import STATISTICS, FlowExperiment, run_sgd
+from esssim.experiments.flow import FlowExperiment, run_sgd
 from esssim.experiments.flow_settings import GRID
 from esssim.plots import BATCH_MARKERS, BLACK, GREY, Page, batch_color, legend_above
+from esssim.statistics.table import MEAN_SQUARE
 
-Q = "mean_square_sharpness"
+Q = MEAN_SQUARE
 SETTING, SIZES = "gaussian-40x20", (2, 8, 40)
 NOISES = (0.001, 0.002, 0.004, 0.01, 0.03, 0.1)
 FAST_NOISE, LENGTHS = 0.001, (75_000, 150_000, 300_000, 600_000)
@@ -64,7 +65,7 @@ def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[
         tell(f"wall: SGD with ε = {run.label_noise:g}, b = {run.batch_size}")
         trace = run_sgd(run)
         late = trace.isel(record=np.flatnonzero(trace["step"].values >= run.n_steps / 3))
-        levels = (late[STATISTICS[Q]] * late["step_size"] / 2).values[trace["diverged_at"].values < 0].mean(axis=1)
+        levels = (late[Q] * late["step_size"] / 2).values[trace["diverged_at"].values < 0].mean(axis=1)
         half = half_width(levels)
         rows.append(_row("SGD", run, 1 - float(levels.mean()), float(half)))
     return rows

@@ -42,7 +42,7 @@ ENSEMBLES = (es.data.gaussian, es.data.orthogonal, es.data.power_law, es.data.sp
 SCHEMES = (es.WithoutReplacement, es.WithReplacement, es.Reshuffled)
 STATISTICS = (
     es.batch_sharpness, es.gradient_noise_interaction, es.interaction_aware_sharpness, es.mean_square_sharpness,
-    es.minibatch_sharpness,
+    es.minibatch_critical_sharpness, es.minibatch_sharpness,
 )  # fmt: skip
 
 
@@ -124,8 +124,8 @@ BAD_CALLS = [
     Bad("LinearRegression: beyond double precision", lambda: es.LinearRegression(np.full((1, 1), np.longdouble("1e4000")), [1.0]), "inputs must be finite, got 1 NaN or infinite entries"),
     Bad("LinearRegression: squares overflow", lambda: es.LinearRegression([[1e155]], [1.0]), "inputs must have a largest entry between 1e-152 and 1e+152, where squares are doubles (rescale them), got 1e+155"),
     Bad("LinearRegression: squares underflow", lambda: es.LinearRegression([[1e-170]], [1.0]), "inputs must have a largest entry between 1e-152 and 1e+152, where squares are doubles (rescale them), got 1e-170"),
-    Bad("batch_sharpness: parts at a full-batch minimum", lambda: es.batch_sharpness(es.LinearRegression([[1.0], [1.0]], [1.0, -1.0]), [0.0], es.WithoutReplacement(2), average="parts"), "batch_sharpness is 0/0 at theta: the gradient of every batch is zero"),
-    Bad("batch_sharpness: parts at a full-batch minimum, drawn", lambda: es.batch_sharpness(es.LinearRegression([[1.0], [1.0]], [1.0, -1.0]), [0.0], es.WithoutReplacement(2), average="parts", n_batches=3, seed=0), "batch_sharpness is 0/0 at theta: the gradient of every batch is zero"),
+    Bad("batch_sharpness: parts at a full-batch minimum", lambda: es.batch_sharpness(es.LinearRegression([[1.0], [1.0]], [1.0, -1.0]), [0.0], es.WithoutReplacement(2), average="parts"), "batch_sharpness is 0/0 at theta: the gradient of every batch is zero", es.Undefined),
+    Bad("batch_sharpness: parts at a full-batch minimum, drawn", lambda: es.batch_sharpness(es.LinearRegression([[1.0], [1.0]], [1.0, -1.0]), [0.0], es.WithoutReplacement(2), average="parts", n_batches=3, seed=0), "batch_sharpness is 0/0 at theta: the gradient of every batch is zero", es.Undefined),
     Bad("LinearRegression: no sample", lambda: es.LinearRegression(np.empty((0, 2)), []), "inputs must not be empty, got shape (0, 2)"),
     Bad("LinearRegression: no column", lambda: es.LinearRegression(np.empty((3, 0)), np.ones(3)), "inputs must not be empty, got shape (3, 0)"),
     Bad("LinearRegression: one axis", lambda: es.LinearRegression([1.0, 2.0], [1.0, 2.0]), "inputs must have shape (n, d), got (2,)"),
@@ -207,13 +207,21 @@ BAD_CALLS = [
     Bad("batch_sharpness: draws", lambda: es.batch_sharpness(REGRESSION, THETA, PAIRS, n_batches=4, draws="share"), "draws must be one of 'shares', 'uniform', got 'share'; did you mean 'shares'?"),
     Bad("batch_sharpness: seed of moments", lambda: es.batch_sharpness(REGRESSION, THETA, PAIRS, average="parts", n_batches=4, seed=-1), "seed must be an integer of at least 0, got -1"),
     Bad("Estimate: divisor", lambda: 1 / es.Estimate(0.0, 0.1, 30, False), "the divisor of a quotient must differ from 0: its 95 % interval is [-0.204523, 0.204523]"),
-    Bad("batch_sharpness: 0/0", lambda: es.batch_sharpness(QUADRATIC, [0.0, 0.0], PAIRS), "batch_sharpness is 0/0 at theta: the gradient of every sample is zero"),
-    Bad("batch_sharpness: one sample fitted", lambda: es.batch_sharpness(REGRESSION, [0.0, 0.0], es.WithoutReplacement(1)), "batch_sharpness is 0/0 at theta: the gradient of batch [3] is zero"),
+    Bad("batch_sharpness: 0/0", lambda: es.batch_sharpness(QUADRATIC, [0.0, 0.0], PAIRS), "batch_sharpness is 0/0 at theta: the gradient of every sample is zero", es.Undefined),
+    Bad("batch_sharpness: one sample fitted", lambda: es.batch_sharpness(REGRESSION, [0.0, 0.0], es.WithoutReplacement(1)), "batch_sharpness is 0/0 at theta: the gradient of batch [3] is zero", es.Undefined),
     Bad("batch_sharpness: average", lambda: es.batch_sharpness(REGRESSION, THETA, PAIRS, average="ratio"), "average must be one of 'ratios', 'parts', got 'ratio'; did you mean 'ratios'?"),
-    Bad("gradient_noise_interaction: 0/0", lambda: es.gradient_noise_interaction(QUADRATIC, [0.0, 0.0], PAIRS), "gradient_noise_interaction is 0/0 at theta: the full gradient is zero"),
-    Bad("interaction_aware_sharpness: 0/0", lambda: es.interaction_aware_sharpness(QUADRATIC, [0.0, 0.0], PAIRS), "interaction_aware_sharpness is 0/0 at theta: every batch gradient is zero"),
-    Bad("mean_square_sharpness: a maximum", lambda: es.mean_square_sharpness(HILL, THETA, PAIRS), "mean_square_sharpness needs a Hessian with a positive eigenvalue at theta, it has none"),
+    Bad("gradient_noise_interaction: 0/0", lambda: es.gradient_noise_interaction(QUADRATIC, [0.0, 0.0], PAIRS), "gradient_noise_interaction is 0/0 at theta: the full gradient is zero", es.Undefined),
+    Bad("interaction_aware_sharpness: 0/0", lambda: es.interaction_aware_sharpness(QUADRATIC, [0.0, 0.0], PAIRS), "interaction_aware_sharpness is 0/0 at theta: every batch gradient is zero", es.Undefined),
+    Bad("mean_square_sharpness: a maximum", lambda: es.mean_square_sharpness(HILL, THETA, PAIRS), "mean_square_sharpness needs a Hessian with a positive eigenvalue at theta, it has none", es.Undefined),
     Bad("mean_square_sharpness: no residuals", lambda: es.mean_square_sharpness(QUADRATIC, THETA, PAIRS, hessian="gauss_newton"), "hessian='gauss_newton' needs a problem with residuals, Quadratic has none"),
+    Bad("critical_sharpness: no problem", lambda: es.critical_sharpness(None, THETA), A_PROBLEM + "None"),
+    Bad("critical_sharpness: 0/0", lambda: es.critical_sharpness(QUADRATIC, [0.0, 0.0]), "critical_sharpness is 0/0 at theta: the full gradient is zero", es.Undefined),
+    Bad("minibatch_critical_sharpness: 0/0", lambda: es.minibatch_critical_sharpness(REGRESSION, [0.0, 0.0], es.WithoutReplacement(1)), "minibatch_critical_sharpness is 0/0 at theta: the gradient of batch [3] is zero", es.Undefined),
+    Bad("minibatch_critical_sharpness: seed -1", lambda: es.minibatch_critical_sharpness(REGRESSION, THETA, PAIRS, n_batches=4, seed=-1), "seed must be an integer of at least 0, got -1"),
+    Bad("top_eigenvalues: k above p", lambda: es.top_eigenvalues(REGRESSION, THETA, 3), "k must be between 1 and n_params = 2, got 3"),
+    Bad("top_eigenvalues: k = 0", lambda: es.top_eigenvalues(REGRESSION, THETA, 0), "k must be an integer of at least 1, got 0"),
+    Bad("minibatch_top_eigenvalues: no scheme", lambda: es.minibatch_top_eigenvalues(REGRESSION, THETA, 8, 1), A_SCHEME + "8"),
+    Bad("minibatch_top_eigenvalues: b > n", lambda: es.minibatch_top_eigenvalues(REGRESSION, THETA, es.WithoutReplacement(6), 1), "batch_size must be between 1 and n_samples = 5, got 6"),
     Bad("Estimate: confidence", lambda: es.Estimate(1.0, 0.1, 3, False).interval(95), "confidence must be a finite number above 0 and below 1, got 95"),
     # Stability
     *[
@@ -447,7 +455,16 @@ def test_every_public_function_is_in_the_table() -> None:
         if not name.startswith("_")
     }
     # Bases that cannot be made, results that only the package makes, and what takes nothing but such a result.
-    results = {"Problem", "Sampling", "Threshold", "HeavyBallEnds", "SelfStabilisation", "HeavyTailWarning"}
+    results = {
+        "Problem",
+        "Sampling",
+        "Threshold",
+        "HeavyBallEnds",
+        "SelfStabilisation",
+        "HeavyTailWarning",
+        "Undefined",
+        "Statistic",
+    }
     results |= {"BatchSizeRow", "TableMeasurement", "picture"}
     covered = {re.split(r"[:.]", bad.id.removeprefix("data."))[0] for bad in BAD_CALLS}
     assert public - results - covered == set()

@@ -426,7 +426,7 @@ class TestOneOutput:
         sampling = es.WithoutReplacement(2)
         edge = 2 / es.mean_square_sharpness(core, theta, sampling, hessian="gauss_newton")
         run = {"step_size": 0.8 * edge, "sampling": sampling, "n_steps": 200, "label_noise": 0.02, "n_records": 3}
-        names = ("mean_square_sharpness", "sharpness")
+        names = ("mean_square_sharpness_gauss_newton", "sharpness")
         ours, theirs = (es.flow.solve(q, theta, record=names, **run) for q in (network, core))
         for name in ("theta", *names):
             np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-6, atol=1e-8)
@@ -470,7 +470,7 @@ class TestSeveralOutputs:
         sampling = es.WithoutReplacement(2)
         edge = 2 / es.mean_square_sharpness(core, theta, sampling, hessian="gauss_newton")
         run = {"step_size": 0.8 * edge, "sampling": sampling, "n_steps": 200, "label_noise": 0.02, "n_records": 3}
-        names = ("mean_square_sharpness", "sharpness", "error_estimate")
+        names = ("mean_square_sharpness_gauss_newton", "sharpness", "error_estimate")
         for follow in ("solutions", "mean"):
             ours, theirs = (es.flow.solve(q, theta, record=names, follow=follow, **run) for q in (network, core))
             for name in ("theta", *names):

@@ -18,7 +18,7 @@ from esssim.claims import Claim, Measurement, exit_code, network_directions, net
 from esssim.claims.ratios import all_of
 from esssim.experiments import network_flow as network_flow_runs
 from esssim.experiments.network_flow import NetworkFlow, beside
-from esssim.experiments.networks import STATISTICS, NetworkExperiment
+from esssim.experiments.networks import RECORDED, NetworkExperiment
 from esssim.report.__main__ import main
 from esssim.simulation import Ramp
 from tests.conftest import Run
@@ -75,7 +75,7 @@ class TestClaims:
     def test_every_statistic_has_one_in_every_network(self) -> None:
         ours = claims.registry.select(None, extra="bridge")
         for setting in (networks.MAIN, *networks.OTHERS):
-            for short, _ in STATISTICS.values():
+            for short in RECORDED.values():
                 assert any(item.id.startswith(f"network-{short}-settles/{setting}/") for item in ours)
         assert all(item.source and item.method for item in ours)
 

@@ -23,7 +23,7 @@ from esssim.bridge import Piecewise, TorchProblem, data, mlp, train  # noqa: E40
 from esssim.bridge.connected import Layer, layers_of  # noqa: E402
 from esssim.bridge.curvature import perceptron_at  # noqa: E402
 from esssim.bridge.leading import leading_mean_square_sharpness  # noqa: E402
-from esssim.bridge.recording import RATIOS, sampled_ratios  # noqa: E402
+from esssim.bridge.recording import OF_GRADIENTS, sampled_ratios  # noqa: E402
 
 
 def network_problem(
@@ -229,8 +229,8 @@ class TestRecords:
         problem, scheme, seed = network_problem(hidden=hidden), es.WithoutReplacement(4), np.random.SeedSequence(0)
         theta = problem.theta0
         found = sampled_ratios(problem, theta, scheme, 300, seed)
-        assert tuple(found) == RATIOS
-        for name, average in zip(RATIOS, ("ratios", "parts"), strict=False):
+        assert tuple(found) == OF_GRADIENTS
+        for name, average in zip(OF_GRADIENTS, ("ratios", "parts"), strict=False):
             core = es.batch_sharpness(
                 problem, theta, scheme, average=average, n_batches=300, seed=seed, draws="uniform"
             )

@@ -14,7 +14,7 @@ import esssim as es
 from esssim import flow
 from esssim.flow.fast import FastMotion
 from esssim.flow.law import Law
-from esssim.flow.settled import STATISTICS, _judged
+from esssim.flow.settled import FOLLOWED, _judged
 from esssim.settling import N_WINDOWS
 from tests.test_flow import SCHEMES, edge, perceptron, solution, two_samples
 
@@ -187,10 +187,10 @@ class TestStart:
         theta = es.gradient_flow(network, np.sqrt(scale) * np.linspace(0.5, 1.0, 16))
         top = es.mean_square_sharpness(network, theta, sampling, hessian="gauss_newton")
         found = flow.solve(
-            network, theta, step_size=1.0 / top, sampling=sampling, n_steps=10, n_records=2, record=("mean_square_sharpness",)
+            network, theta, step_size=1.0 / top, sampling=sampling, n_steps=10, n_records=2, record=("mean_square_sharpness_gauss_newton",)
         )  # fmt: skip
         assert found.attrs["frozen_noise"] == 0.0
-        assert found["mean_square_sharpness"].values[0] == pytest.approx(top, rel=1e-6)
+        assert found["mean_square_sharpness_gauss_newton"].values[0] == pytest.approx(top, rel=1e-6)
 
     @pytest.mark.parametrize("size", [1e-9, 1e-3])
     def test_targets_that_differ_on_equal_rows_are_frozen_noise(self, size: float) -> None:
@@ -218,7 +218,7 @@ class TestLevels:
         bursts = float(trace["burst_correction"].values[late].mean())
         assert relative > 1e-6
         assert bursts > 1e-6
-        assert set(found) == set(STATISTICS)
+        assert set(found) == set(FOLLOWED)
         for name, level in found.items():
             half = level.value * relative
             if f"{name}_standard_error" in trace:

@@ -124,10 +124,10 @@ class TestHeavyBall:
         }  # fmt: skip
         name = "mean_square_sharpness_gauss_newton"
         trace = es.simulate(problem, theta, record=(name, "theta"), n_replicas=8, seed=2, **run)
-        predicted = flow.solve(problem, theta, record=("mean_square_sharpness",), **run)
+        predicted = flow.solve(problem, theta, record=("mean_square_sharpness_gauss_newton",), **run)
         after = trace["step"].values > 10_000
         runs = trace[name].values[:, after].mean(axis=1)
-        level = float(predicted["mean_square_sharpness"].values[after].mean())
+        level = float(predicted["mean_square_sharpness_gauss_newton"].values[after].mean())
         assert abs(runs.mean() - level) <= 0.02 * level
         assert runs.std(ddof=1) / np.sqrt(8) <= 0.006 * level
         moved = trace["theta"].values.mean(axis=0)[-8:].mean(axis=0) - theta
@@ -234,7 +234,7 @@ class TestMean:
         run = {
             "step_size": 0.3 * edge(problem, theta, sampling), "sampling": sampling, "n_steps": 100_000, "n_records": 5,
         }  # fmt: skip
-        found = flow.solve(problem, theta, follow="mean", record=("mean_square_sharpness",), **run)
+        found = flow.solve(problem, theta, follow="mean", record=("mean_square_sharpness_gauss_newton",), **run)
         assert int(found["diverged_at"]) == -1
         u, v = np.split(found["theta"].values[1:], 2, axis=1)
         assert np.abs((u, v))[..., 2].max() < 1e-4
@@ -273,12 +273,12 @@ class TestNextOrderCorrection:
     def test_is_the_mean_flow_and_the_spread_about_it(self) -> None:
         run = two_samples() | {"n_steps": 30_000}
         options = {"label_noise": 0.05, "n_records": 4}
-        names = ("mean_square_sharpness", "next_order_correction", "error_estimate")
+        names = ("mean_square_sharpness_gauss_newton", "next_order_correction", "error_estimate")
         plain = flow.solve(**run, **options, record=names)
         mean = flow.solve(**run, **options, record=names, follow="mean")
-        levels = mean["mean_square_sharpness"] * (1 + mean["next_order_correction"])
+        levels = mean["mean_square_sharpness_gauss_newton"] * (1 + mean["next_order_correction"])
         np.testing.assert_allclose(
-            plain["mean_square_sharpness"] * (1 + plain["next_order_correction"]), levels, rtol=1e-6
+            plain["mean_square_sharpness_gauss_newton"] * (1 + plain["next_order_correction"]), levels, rtol=1e-6
         )
         for found in (plain, mean):
             np.testing.assert_array_equal(found["error_estimate"], np.abs(found["next_order_correction"]))

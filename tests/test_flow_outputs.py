@@ -340,7 +340,7 @@ class TestSolve:
         found = flow.solve(**run, n_records=3)
         point, eta = found["theta"].values[1], float(found["step_size"][1])
         jacobians = problem.sample_jacobians(point, np.arange(4)).reshape(8, -1)
-        value = float(found["mean_square_sharpness"][1])
+        value = float(found["mean_square_sharpness_gauss_newton"][1])
         assert value == pytest.approx(
             es.mean_square_sharpness(problem, point, sampling, hessian="gauss_newton"), rel=1e-9
         )
@@ -390,10 +390,10 @@ class TestSolve:
         }  # fmt: skip
         name = "mean_square_sharpness_gauss_newton"
         trace = es.simulate(problem, theta, record=(name,), n_replicas=8, seed=2, **run)
-        predicted = flow.solve(problem, theta, follow="mean", record=("mean_square_sharpness",), **run)
+        predicted = flow.solve(problem, theta, follow="mean", record=("mean_square_sharpness_gauss_newton",), **run)
         after = trace["step"].values > 1_000
         runs = trace[name].values[:, after].mean(axis=1)
-        level = float(predicted["mean_square_sharpness"].values[after].mean())
+        level = float(predicted["mean_square_sharpness_gauss_newton"].values[after].mean())
         error = runs.std(ddof=1) / np.sqrt(8)
         assert abs(runs.mean() - level) <= 0.02 * level + 3 * error
         assert error <= 0.01 * level

@@ -60,7 +60,7 @@ class TestExamples:
         eta, steps = 1.6 / exact, 2000
         run = es.flow.solve(
             problem, theta, step_size=eta, sampling=sampling, n_steps=steps, label_noise=scope["EPSILON"],
-            record=("mean_square_sharpness",), n_records=2,
+            record=("mean_square_sharpness_gauss_newton",), n_records=2,
         )  # fmt: skip
         first, second = np.split(run["theta"].values[-1], 2)
         moved = m + steps * scope["drift"](eta, m + steps / 2 * scope["drift"](eta, m))

@@ -21,7 +21,7 @@ from esssim.claims import Registry
 from esssim.claims.verify import verify_claims
 from esssim.measure import measure_table
 from esssim.problems import LeastSquares, NonlinearLeastSquares
-from esssim.simulation import STATISTICS
+from esssim.statistics.table import STATISTICS
 from tests.fake_claims import AS_PREDICTED
 
 N = 7
@@ -341,7 +341,7 @@ def test_records_hold_the_statistics_at_their_theta() -> None:
         *STATISTICS,
         "theta",
         "diverged_at",
-        *(f"{name}_standard_error" for name in ("minibatch_sharpness", "batch_sharpness", "batch_sharpness_parts")),
+        *(f"{name}_standard_error" for name, statistic in STATISTICS.items() if statistic.sampled),
     }
     for k in range(4):
         theta, row = trace["theta"].values[0, k], trace.isel(replica=0, record=k)
@@ -358,6 +358,12 @@ def test_records_hold_the_statistics_at_their_theta() -> None:
             "mean_square_sharpness_gauss_newton": es.mean_square_sharpness(
                 network, theta, sampling, hessian="gauss_newton"
             ),
+            "critical_sharpness": es.critical_sharpness(network, theta),
+            "minibatch_critical_sharpness": es.minibatch_critical_sharpness(network, theta, sampling).value,
+            "eigenvalue_2": es.top_eigenvalues(network, theta, 3)[1],
+            "eigenvalue_3": es.top_eigenvalues(network, theta, 3)[2],
+            "minibatch_eigenvalue_2": es.minibatch_top_eigenvalues(network, theta, sampling, 3)[1].value,
+            "minibatch_eigenvalue_3": es.minibatch_top_eigenvalues(network, theta, sampling, 3)[2].value,
         }
         assert expected.keys() == STATISTICS.keys()
         for name, value in expected.items():

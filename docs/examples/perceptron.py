@@ -31,7 +31,7 @@ def main() -> None:
         "step_size": es.Ramp(0.8 * edge, 2.0 * edge), "sampling": sampling, "n_steps": 20_000, "label_noise": 0.03,
         "n_records": 6,
     }  # fmt: skip
-    names = ("mean_square_sharpness", "error_estimate")
+    names = ("mean_square_sharpness_gauss_newton", "error_estimate")
     flow = es.flow.solve(problem, solution, record=names, **run)
     mean = es.flow.solve(problem, solution, record=names, follow="mean", **run)
     name = "mean_square_sharpness_gauss_newton"
@@ -39,11 +39,11 @@ def main() -> None:
     levels = (trace[name] * trace["step_size"] / 2).mean("replica").values
     print("(η/2)·mean-square sharpness of a tanh network while η rises: SGD (mean of eight runs), the flow, the mean")
     for k, step in enumerate(flow["step"].values):
-        eta, predicted = float(flow["step_size"][k]), float(flow["mean_square_sharpness"][k])
+        eta, predicted = float(flow["step_size"][k]), float(flow["mean_square_sharpness_gauss_newton"][k])
         print(
             f"  step {int(step):6d}   SGD {levels[k]:.3f}   flow {eta / 2 * predicted:.3f}"
             f"   its error estimate {float(flow['error_estimate'][k]):.3f}"
-            f"   mean {eta / 2 * float(mean['mean_square_sharpness'][k]):.3f}"
+            f"   mean {eta / 2 * float(mean['mean_square_sharpness_gauss_newton'][k]):.3f}"
         )
 
 

@@ -58,13 +58,13 @@ def main() -> None:
         "step_size": es.Ramp(0.5 * edge, 0.9 * edge), "sampling": sampling, "n_steps": 20_000, "label_noise": 0.1,
         "n_records": 6,
     }  # fmt: skip
-    flow = es.flow.solve(problem, solution, record=("mean_square_sharpness", "error_estimate"), **run)
+    flow = es.flow.solve(problem, solution, record=("mean_square_sharpness_gauss_newton", "error_estimate"), **run)
     name = "mean_square_sharpness_gauss_newton"
     trace = es.simulate(problem, solution, record=(name,), n_replicas=8, seed=0, **run)
     levels = (trace[name] * trace["step_size"] / 2).mean("replica").values
     print("(η/2)·mean-square sharpness of a quadratic network while η rises: SGD (mean of eight runs) and the flow")
     for k, step in enumerate(flow["step"].values):
-        eta, predicted = float(flow["step_size"][k]), float(flow["mean_square_sharpness"][k])
+        eta, predicted = float(flow["step_size"][k]), float(flow["mean_square_sharpness_gauss_newton"][k])
         print(
             f"  step {int(step):6d}   SGD {levels[k]:.3f}   flow {eta / 2 * predicted:.3f}"
             f"   error estimate {float(flow['error_estimate'][k]):.3f}"

@@ -7,6 +7,7 @@ from functools import cache, partial
 
 import numpy as np
 
+from esssim._errors import Undefined
 from esssim._validate import FloatArray, IntArray
 from esssim.bridge.connected import is_own
 from esssim.bridge.curvature import TorchCurvature
@@ -14,21 +15,20 @@ from esssim.bridge.leading import RANK, leading_mean_square_sharpness
 from esssim.bridge.problem import DENSE_PARAMS, TorchProblem
 from esssim.sampling import Sampling
 from esssim.simulation import recorder
-from esssim.simulation.recorder import GAUSS_NEWTON
 from esssim.statistics import Estimate
 from esssim.statistics.estimate import expectation
+from esssim.statistics.table import MEAN_SQUARE, STATISTICS
 
-IAS = "interaction_aware_sharpness"
-RATIOS = ("batch_sharpness", "batch_sharpness_parts", IAS)
+# The means of ratios of a batch's gradient, which batches estimate where the matrices are too large.
+IAS = STATISTICS["interaction_aware_sharpness"].key
+OF_GRADIENTS = (STATISTICS["batch_sharpness"].key, STATISTICS["batch_sharpness_parts"].key, IAS)
 # Up to this many rows of JᵀJ the exact n×n matrix, or the dense pencil, costs less than a second.
 EXACT_ROWS = 600
 
 
 def variables(record: Sequence[str]) -> list[str]:
     """The scalar variables that these names give: sampled ones come with their standard error."""
-    sampled = (*recorder.SAMPLED, IAS)
-    names = [name for name in record if name != "theta"]
-    return names + [f"{name}_standard_error" for name in names if name in sampled]
+    return recorder.variables(record) + ([f"{IAS}_standard_error"] if IAS in record else [])
 
 
 def measure(
@@ -46,19 +46,19 @@ def measure(
     each, and with more than 600 outputs of all samples the Gauss–Newton mean-square sharpness is that of the `rank`
     leading directions.
     """
-    own = {*RATIOS} if problem.n_params > DENSE_PARAMS else set()
+    own = {*OF_GRADIENTS} if problem.n_params > DENSE_PARAMS else set()
     if problem.n_samples * problem.n_outputs > EXACT_ROWS and is_own(problem):
-        own.add(GAUSS_NEWTON)
+        own.add(MEAN_SQUARE)
     row = recorder.measure(problem, theta, sampling, [name for name in record if name not in own], n_batches, seed)
-    wanted = [name for name in record if name in own and name in RATIOS]
+    wanted = [name for name in record if name in own and name in OF_GRADIENTS]
     if wanted:
         for name, estimate in sampled_ratios(problem, theta, sampling, n_batches, seed).items():
             if name in wanted:
                 row |= {name: estimate.value, f"{name}_standard_error": estimate.standard_error}
     elif IAS in record:
         row[f"{IAS}_standard_error"] = 0.0
-    if GAUSS_NEWTON in own & set(record):
-        row[GAUSS_NEWTON] = leading_mean_square_sharpness(problem, theta, sampling, rank=rank)
+    if MEAN_SQUARE in own & set(record):
+        row[MEAN_SQUARE] = leading_mean_square_sharpness(problem, theta, sampling, rank=rank)
     return row
 
 
@@ -90,7 +90,7 @@ def sampled_ratios(
     def ratios(batches: IntArray) -> FloatArray:
         quadratic, squared_norm = parts(batches, 0).T
         if not squared_norm.all():
-            raise ValueError("0/0")
+            raise Undefined("0/0")
         return np.asarray(quadratic / squared_norm)
 
     full = sampling.count(problem.n_samples) <= n_batches
@@ -99,11 +99,11 @@ def sampled_ratios(
         count, stream = (None, None) if full else (n_batches, seed)
         try:
             return expectation(per_batch, problem.n_samples, sampling, count, stream, ratio=ratio)
-        except ValueError:
+        except Undefined:
             return Estimate(np.nan, np.nan, 0, False)
 
     averages = (estimate(ratios, False), *(estimate(partial(parts, column=k), True) for k in (0, 1)))
-    return dict(zip(RATIOS, averages, strict=True))
+    return dict(zip(OF_GRADIENTS, averages, strict=True))
 
 
 def _largest(array: FloatArray) -> float:

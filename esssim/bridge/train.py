@@ -61,7 +61,7 @@ def train(
 
     theta0: (p,), or (n_replicas, p) for a start each. step_size: η, a `Ramp`, or `Piecewise` step sizes; sampling: a
     scheme or `Piecewise` ones (interventions). momentum: β. label_noise: ε, targets y + εz with z drawn anew at each
-    step (squared error only). record: names from `esssim.simulation.STATISTICS`, and "theta"; at n_records equally
+    step (squared error only). record: names from `esssim.statistics.STATISTICS`, and "theta"; at n_records equally
     spaced steps from 0 to n_steps (full batches and epochs: at a random phase near each) or at `record_steps`; n_batches: batches per record for sampled statistics.
     rank: directions of the Gauss–Newton mean-square sharpness where there are more than 600 outputs of all samples (it
     rises with the rank towards its value). n_workers: processes. checkpoint: an NPZ file that each record renews (run.npz; run-1.npz for a second replica): the

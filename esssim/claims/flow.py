@@ -11,8 +11,8 @@ from esssim._intervals import student_quantile
 from esssim._validate import FloatArray
 from esssim.claims.declare import claim
 from esssim.claims.model import Measurement, Predicted, Row
-from esssim.claims.ratios import all_of, ratio_of, verdict_of
-from esssim.experiments.flow import STATISTICS, FlowExperiment, run_batch_sharpness, run_flow, run_sgd
+from esssim.claims.ratios import all_of, ratio_key, ratio_of, verdict_of
+from esssim.experiments.flow import FlowExperiment, run_batch_sharpness, run_flow, run_sgd
 from esssim.experiments.flow_settings import (
     AT_THE_WALL,
     BIAS,
@@ -34,9 +34,11 @@ from esssim.experiments.flow_settings import (
 )
 from esssim.papers import OURS
 from esssim.problems import DiagonalLinearNetwork
+from esssim.statistics.table import MEAN_SQUARE, STATISTICS
 
 TOLERANCE = 0.02
-NAMES = {"mean_square_sharpness": "mean-square sharpness", "minibatch_sharpness": "MiniBS"}
+# What must agree, and its name in a reason.
+NAMES = {MEAN_SQUARE: STATISTICS[MEAN_SQUARE].title, "minibatch_sharpness": STATISTICS["minibatch_sharpness"].short}
 COMPARED = (*GRID, *OTHERS, *WIDER, *PERCEPTRONS, *HEAVY_BALL)
 LEADING_ORDER = replace(PERCEPTRON, follow="solutions")
 EQUAL = "equal within 2 %"
@@ -88,7 +90,7 @@ def levels_of(experiment: FlowExperiment, statistic: str) -> tuple[FloatArray, f
     """(η/2)·statistic averaged over the last two thirds: of each surviving run, and of the flow; and the curves."""
     trace, predicted = run_sgd(experiment), run_flow(experiment)
     half_step = trace["step_size"].values / 2
-    runs = trace[STATISTICS[statistic]].values[trace["diverged_at"].values < 0] * half_step
+    runs = trace[statistic].values[trace["diverged_at"].values < 0] * half_step
     curve = predicted[statistic].values * half_step
     error = runs.std(axis=0, ddof=1) / np.sqrt(len(runs))
     columns = zip(trace["step"].values, runs.mean(axis=0), error, curve, strict=True)
@@ -143,7 +145,7 @@ def levels_are_those_of_the_flow(*, experiment: FlowExperiment, quick: bool) -> 
         runs, predicted, curves = levels_of(run, statistic)
         rows += curves
         ratios[statistic] = ratio_of(runs, predicted)
-    values = {f"{statistic}_ratio": ratio for statistic, (ratio, _, _) in ratios.items()}
+    values = {ratio_key(statistic): ratio for statistic, (ratio, _, _) in ratios.items()}
     verdict, (value, low, high) = all_of(ratios.values(), TOLERANCE)
     words = ", ".join(f"{NAMES[name]} {ratio:.4f}" for name, (ratio, _, _) in ratios.items())
     reason = f"SGD over flow: {words}"
@@ -180,10 +182,10 @@ def next_order_prediction(experiment: FlowExperiment) -> Predicted:
 def next_order_is_what_is_missing(*, experiment: FlowExperiment, quick: bool) -> Measurement:
     run = shortened(experiment=experiment, quick=quick)
     tolerance = next_order_tolerance(experiment)
-    runs, plain, rows = levels_of(run, "mean_square_sharpness")
+    runs, plain, rows = levels_of(run, MEAN_SQUARE)
     predicted = run_flow(run)
     late = predicted["step"].values >= run.n_steps / 3
-    curve = predicted["mean_square_sharpness"] * predicted["step_size"] / 2 * (1 + predicted["next_order_correction"])
+    curve = predicted[MEAN_SQUARE] * predicted["step_size"] / 2 * (1 + predicted["next_order_correction"])
     corrected = float(curve.values[late].mean())
     value, low, high = ratio_of(runs, corrected)
     reason = f"SGD {runs.mean():.4f}, flow {plain:.4f}, with the next order {corrected:.4f}"
@@ -339,7 +341,7 @@ def distance_falls_with_the_speed(*, quick: bool) -> Measurement:
     experiment=lambda quick: shortened(experiment=WALL, quick=quick),
 )
 def sgd_keeps_the_distance(*, quick: bool) -> Measurement:
-    runs, predicted, rows = levels_of(WALL.quick() if quick else WALL, "mean_square_sharpness")
+    runs, predicted, rows = levels_of(WALL.quick() if quick else WALL, MEAN_SQUARE)
     value, low, high = ratio_of(1 - runs, 1 - predicted)
     reason = f"distance to the edge: SGD {1 - runs.mean():.4f}, flow {1 - predicted:.4f}"
     return Measurement(verdict_of(low, high, 0.9, 1.1), reason, value, (low, high), float(len(runs)), rows)

@@ -11,7 +11,7 @@ from esssim.claims.declare import claim
 from esssim.claims.flow import levels_of, name_of, shortened
 from esssim.claims.model import Measurement, Outcome, Predicted, Row
 from esssim.claims.ratios import ratio_of, verdict_of
-from esssim.experiments.flow import STATISTICS, FlowExperiment, run_flow, run_sgd
+from esssim.experiments.flow import FlowExperiment, run_flow, run_sgd
 from esssim.experiments.flow_settings import (
     AT_THE_WALL,
     GRID,
@@ -25,6 +25,7 @@ from esssim.experiments.flow_settings import (
     WIDER,
 )
 from esssim.papers import OURS
+from esssim.statistics.table import MEAN_SQUARE
 
 # Fixed from five settings (spiked-40x20 at three speeds, gaussian-40x20 at ε = 0.01, b = 1 and 2), before all others ran.
 WARNING = 0.01
@@ -56,13 +57,13 @@ class Compared:
 def _compared(setting: FlowExperiment, quick: bool) -> Compared:
     experiment = shortened(experiment=setting, quick=quick)
     trace, predicted = run_sgd(experiment), run_flow(experiment)
-    runs, level, _ = levels_of(experiment, "mean_square_sharpness")
+    runs, level, _ = levels_of(experiment, MEAN_SQUARE)
     value, lower, upper = ratio_of(runs, level)
     late = predicted["step"].values >= experiment.n_steps / 3
-    curve = (predicted["mean_square_sharpness"] * predicted["step_size"]).values[late] / 2
+    curve = (predicted[MEAN_SQUARE] * predicted["step_size"]).values[late] / 2
     estimate = float((predicted["burst_correction"].values[late] * curve).mean() / curve.mean())
     survived = trace["diverged_at"].values < 0
-    sgd = trace[STATISTICS["mean_square_sharpness"]].values[survived][:, late] * trace["step_size"].values[late] / 2
+    sgd = trace[MEAN_SQUARE].values[survived][:, late] * trace["step_size"].values[late] / 2
     return Compared(name_of(setting), estimate, value - 1, lower - 1, upper - 1, float(np.median(sgd / curve)) - 1)
 
 

@@ -13,12 +13,12 @@ from esssim._validate import FloatArray
 from esssim.claims.declare import claim
 from esssim.claims.model import Measurement, Predicted, Row
 from esssim.claims.ratios import ratio_of, verdict_of
-from esssim.experiments.flow import STATISTICS
 from esssim.papers import OURS
 from esssim.problems import Perceptron
 from esssim.sampling import WithoutReplacement
 from esssim.simulation import simulate
 from esssim.statistics import mean_square_sharpness
+from esssim.statistics.table import MEAN_SQUARE
 
 
 def _training_setting() -> tuple[Perceptron, FloatArray, dict[str, Any]]:
@@ -45,7 +45,7 @@ def _training_setting() -> tuple[Perceptron, FloatArray, dict[str, Any]]:
 def training_takes_the_course_of_the_flow(*, quick: bool) -> Measurement:
     problem, theta, setting = _training_setting()
     step_size = setting["step_size"]
-    name = STATISTICS["mean_square_sharpness"]
+    name = MEAN_SQUARE
     trace = simulate(
         problem,
         theta,
@@ -64,9 +64,9 @@ def training_takes_the_course_of_the_flow(*, quick: bool) -> Measurement:
         n_steps=20_000,
         n_records=41,
         follow="mean",
-        record=("mean_square_sharpness", "next_order_correction"),
+        record=(MEAN_SQUARE, "next_order_correction"),
     )
-    curve = (predicted["mean_square_sharpness"] * (1 + predicted["next_order_correction"])).values * step_size / 2
+    curve = (predicted[MEAN_SQUARE] * (1 + predicted["next_order_correction"])).values * step_size / 2
     runs = trace[name].values * step_size / 2
     value, low, high = ratio_of(runs.mean(axis=1), float(curve.mean()))
     rows: list[Row] = [
@@ -98,18 +98,18 @@ LATER_STATES = (
 )
 def flow_from_the_state_of_each_run(*, quick: bool) -> Measurement:
     problem, theta, setting = _training_setting()
-    name, n_runs = STATISTICS["mean_square_sharpness"], 16
+    name, n_runs = MEAN_SQUARE, 16
     workers = os.cpu_count() or 1
     trace = simulate(
         problem, theta, **setting, n_steps=20_000, record_steps=(2000, 20_000), n_replicas=n_runs,
         record=(name, "theta"), n_workers=workers, seed=20261129,
     )  # fmt: skip
     follow = joblib.delayed(flow.solve)
-    options = setting | {"n_steps": 18_000, "n_records": 2, "follow": "mean", "record": ("mean_square_sharpness",)}
+    options = setting | {"n_steps": 18_000, "n_records": 2, "follow": "mean", "record": (MEAN_SQUARE,)}
     flows = joblib.Parallel(n_jobs=workers)(follow(problem, state, **options) for state in trace["theta"].values[:, 0])
     half = setting["step_size"] / 2
     found = trace[name].values[:, 1] * half
-    ends = np.array([float(run["mean_square_sharpness"][-1]) for run in flows]) * half
+    ends = np.array([float(run[MEAN_SQUARE][-1]) for run in flows]) * half
     if not np.isfinite(found + ends).all():
         return Measurement("inconclusive", "a run of SGD or of the flow did not reach the end")
     difference, low, high = ratio_of(found - ends, float(ends.mean()))

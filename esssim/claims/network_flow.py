@@ -7,13 +7,14 @@ import numpy as np
 from esssim.claims.declare import claim
 from esssim.claims.flow import NAMES as LEVEL_NAMES
 from esssim.claims.model import Measurement, Predicted, Row
-from esssim.claims.ratios import all_of, ratio_of
-from esssim.experiments.flow import STATISTICS
+from esssim.claims.ratios import all_of, ratio_key, ratio_of
+from esssim.experiments.flow import RECORDED
 from esssim.experiments.network_flow import NetworkFlow, run_both
 from esssim.papers import OURS
+from esssim.statistics.table import MEAN_SQUARE, STATISTICS
 
 TOLERANCE = 0.03
-NAMES = LEVEL_NAMES | {"batch_sharpness": "batch sharpness"}
+NAMES = LEVEL_NAMES | {"batch_sharpness": STATISTICS["batch_sharpness"].title}
 GRID = {
     "tanh-5-20-1": NetworkFlow((20,), "tanh", n_replicas=12),
     "tanh-5-20-1-full-batch": NetworkFlow((20,), "tanh", batch_size=30, n_records=73),
@@ -22,7 +23,7 @@ GRID = {
     "gelu-5-10-10-1": NetworkFlow((10, 10), "gelu", n_replicas=12),
 }
 # Batch sharpness is shown and not judged: with four runs of one output its interval was wider than 3 % four times in five.
-LEVELS = ("mean_square_sharpness", "minibatch_sharpness")
+LEVELS = (MEAN_SQUARE, "minibatch_sharpness")
 OUTPUTS = {
     "tanh-5-20-2": NetworkFlow((20,), "tanh", n_outputs=2, n_replicas=8, judged=LEVELS),
     "tanh-5-20-3": NetworkFlow((20,), "tanh", n_outputs=3, n_replicas=8, judged=LEVELS),
@@ -92,20 +93,20 @@ def network_levels_are_those_of_the_flow(*, name: str, experiment: NetworkFlow, 
     alive = trace["diverged_at"].values < 0
     rows: list[Row] = []
     ratios: dict[str, tuple[float, float, float]] = {}
-    if alive.sum() < 3 or not np.isfinite(predicted["mean_square_sharpness"].values).all():
+    if alive.sum() < 3 or not np.isfinite(predicted[MEAN_SQUARE].values).all():
         return Measurement(
             "inconclusive", f"{(~alive).sum()} runs diverged, the flow ends at {predicted['diverged_at']}"
         )
-    for name, recorded in STATISTICS.items():
-        runs, curve = trace[recorded].values[alive] * half, predicted[name].values * half
+    for name in RECORDED:
+        runs, curve = trace[name].values[alive] * half, predicted[name].values * half
         ratios[name] = ratio_of(runs[:, late].mean(axis=1), float(curve[late].mean()))
         rows += [
             {"statistic": name, "step": int(step), "sgd": float(mean), "flow": float(value)}
             for step, mean, value in zip(trace["step"].values, runs.mean(axis=0), curve, strict=True)
         ]
     verdict, (value, low, high) = all_of([ratios[name] for name in experiment.judged], TOLERANCE)
-    level = float((predicted["mean_square_sharpness"].values * half)[late].mean())
-    values = {f"{name}_ratio": ratio for name, (ratio, _, _) in ratios.items()} | {"flow_level": level}
+    level = float((predicted[MEAN_SQUARE].values * half)[late].mean())
+    values = {ratio_key(name): ratio for name, (ratio, _, _) in ratios.items()} | {"flow_level": level}
     words = ", ".join(f"{NAMES[name]} {ratio:.3f}" for name, (ratio, _, _) in ratios.items())
     reason = f"SGD over flow: {words}; the flow's (η/2)Q_b is {level:.3f}, p = {experiment.problem.n_params}"
     return Measurement(verdict, reason, value, (low, high), float(alive.sum()), rows, values)

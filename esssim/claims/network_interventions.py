@@ -11,13 +11,14 @@ from esssim import gap
 from esssim._validate import FloatArray
 from esssim.claims.declare import claim
 from esssim.claims.model import Expectation, Measurement, Outcome, Predicted, Row
-from esssim.claims.networks import EXTRA, NEVER_MEASURED, SOURCES, TOLERANCE, network_level
+from esssim.claims.networks import EXTRA, NEVER_MEASURED, TOLERANCE, network_level
 from esssim.claims.ratios import ratio_of, verdict_of
-from esssim.experiments.networks import MEAN_SQUARE, STATISTICS, NetworkExperiment, described, run_network
+from esssim.experiments.networks import RECORDED, NetworkExperiment, described, run_network
 from esssim.papers import OURS
 from esssim.sampling import WithoutReplacement
 from esssim.settling import MINIMUM_ESS
 from esssim.statistics import minibatch_sharpness, sharpness
+from esssim.statistics.table import MEAN_SQUARE, STATISTICS
 
 CHANGE = 20_000
 COMMON: dict[str, Any] = {"n_steps": 60_000, "after": 30_000, "change_at": CHANGE, "n_records": 24}
@@ -55,12 +56,12 @@ RETURNS: dict[Expectation, Predicted] = {
 
 
 @claim(
-    id=lambda change, statistic: f"network-returns/{change}/{STATISTICS[statistic][0]}",
+    id=lambda change, statistic: f"network-returns/{change}/{RECORDED[statistic]}",
     states=lambda change, statistic: (
-        f"After {INTERVENTIONS[change][0]} mid-run, {STATISTICS[statistic][1]} returns to its level in units of 2/η"
+        f"After {INTERVENTIONS[change][0]} mid-run, {STATISTICS[statistic].heading} returns to its level in units of 2/η"
     ),
     where=lambda change, statistic: described(INTERVENTIONS[change][1])["network"],
-    source=lambda change, statistic: SOURCES[statistic],
+    source=lambda change, statistic: STATISTICS[statistic].source,
     source_predicts="ratio of the levels = 1",
     we_predict=lambda change, statistic: RETURNS[INTERVENTIONS[change][2].get(statistic, "open")],
     method=lambda change, statistic: (

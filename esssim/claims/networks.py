@@ -8,20 +8,13 @@ from esssim.claims.declare import claim
 from esssim.claims.levels import decide_level
 from esssim.claims.model import Cell, Expectation, Measurement, Outcome, Predicted, Row
 from esssim.claims.ramp import FAR, from_prototype
-from esssim.experiments.networks import MEAN_SQUARE, STATISTICS, NetworkExperiment, described, run_network
+from esssim.experiments.networks import RECORDED, NetworkExperiment, described, run_network
 from esssim.experiments.trajectories import mean_trajectory
-from esssim.papers import ANDREYEV_V1, ANDREYEV_V3, COHEN, LEE_JANG, MOMENTUM, OURS, Paper, Source
+from esssim.papers import COHEN, MOMENTUM, OURS
 from esssim.settling import MINIMUM_ESS, Level, level
+from esssim.statistics.table import MEAN_SQUARE, STATISTICS
 
 TOLERANCE = 0.05
-SOURCES: dict[str, Source | Paper] = {
-    "sharpness": COHEN,
-    "minibatch_sharpness": ANDREYEV_V1,
-    "batch_sharpness": ANDREYEV_V3,
-    "batch_sharpness_parts": ANDREYEV_V3,
-    "interaction_aware_sharpness": LEE_JANG,
-    MEAN_SQUARE: OURS,
-}
 EXTRA = "bridge"
 
 # Batch size -> η and steps of the prototypes.
@@ -104,7 +97,7 @@ CHOSEN_LATER = ("digits-tanh-16-16", "digits-cross-entropy-16", "digits-ramp-16"
 
 
 def _stated(usual: Expectation, **others: Expectation) -> dict[str, Expectation]:
-    return dict.fromkeys(STATISTICS, usual) | others
+    return dict.fromkeys(RECORDED, usual) | others
 
 
 # Stated before any of these networks was run, from the main table and from what each paper says.
@@ -175,16 +168,16 @@ def cell_of(setting: str, b: int, statistic: str) -> Cell:
     """Where a level of a network stands in the tables."""
     run = experiment(setting, b)
     table = f"{setting}: {described(run)['network']}{in_words(run)}"
-    return Cell(table, STATISTICS[statistic][1], b, b == run.n_samples)
+    return Cell(table, STATISTICS[statistic].heading, b, b == run.n_samples)
 
 
 @claim(
-    id=lambda setting, b, statistic: f"network-{STATISTICS[statistic][0]}-settles/{setting}/b={b}",
-    states=lambda setting, b, statistic: f"{STATISTICS[statistic][1]} settles at 2/η",
+    id=lambda setting, b, statistic: f"network-{RECORDED[statistic]}-settles/{setting}/b={b}",
+    states=lambda setting, b, statistic: f"{STATISTICS[statistic].heading} settles at 2/η",
     where=lambda setting, b, statistic: (
         f"{described(experiment(setting, b))['network']}, b = {b}{in_words(experiment(setting, b))}"
     ),
-    source=lambda setting, b, statistic: SOURCES[statistic],
+    source=lambda setting, b, statistic: STATISTICS[statistic].source,
     source_predicts="(η/2)·statistic = 1",
     we_predict=predicted_level,
     method=lambda setting, b, statistic: described(experiment(setting, b))["protocol"],
@@ -197,7 +190,7 @@ def cell_of(setting: str, b: int, statistic: str) -> Cell:
         {"setting": setting, "b": b, "statistic": statistic}
         for setting, sizes in ({MAIN: tuple(DIGITS)} | SIZES).items()
         for b in sizes
-        for statistic in STATISTICS
+        for statistic in RECORDED
     ],
 )
 def network_statistic_settles(*, setting: str, b: int, statistic: str, quick: bool) -> Measurement:
@@ -219,9 +212,9 @@ def network_statistic_settles(*, setting: str, b: int, statistic: str, quick: bo
 )
 def minibs_alone_does_not_tell(*, quick: bool) -> Measurement:
     run = experiment(MAIN, 4)
-    levels = {name: network_level(run, name) for name in STATISTICS}
+    levels = {name: network_level(run, name) for name in RECORDED}
     rows: list[Row] = [
-        {"statistic": STATISTICS[name][0], "level": lv.value, "lower": lv.interval[0], "upper": lv.interval[1],
+        {"statistic": RECORDED[name], "level": lv.value, "lower": lv.interval[0], "upper": lv.interval[1],
          "ess": lv.ess} for name, lv in levels.items()
     ]  # fmt: skip
     mini, others = (
@@ -233,7 +226,7 @@ def minibs_alone_does_not_tell(*, quick: bool) -> Measurement:
     below = all(lv.interval[1] < 1 - TOLERANCE for lv in others)
     reached = any(lv.interval[0] > 1 - TOLERANCE for lv in others)
     verdict: Outcome = "holds" if near and below else "refuted" if off or reached else "inconclusive"
-    words = ", ".join(f"{STATISTICS[name][0]} {lv.value:.2f}" for name, lv in levels.items())
+    words = ", ".join(f"{RECORDED[name]} {lv.value:.2f}" for name, lv in levels.items())
     ess = min(lv.ess for lv in levels.values())
     if few := ess < MINIMUM_ESS:
         verdict, words = "inconclusive", f"fewer than {MINIMUM_ESS:.0f} effective samples; {words}"
@@ -253,9 +246,9 @@ def heavy_ball(b: int, step_size: float) -> NetworkExperiment:
 
 
 @claim(
-    id=lambda end, b, step_size, target, statistic: f"network-heavy-ball/{end}-{STATISTICS[statistic][0]}/b={b}",
+    id=lambda end, b, step_size, target, statistic: f"network-heavy-ball/{end}-{RECORDED[statistic]}/b={b}",
     states=lambda end, b, step_size, target, statistic: (
-        f"With heavy ball, β = 0.9, {STATISTICS[statistic][1]} settles at "
+        f"With heavy ball, β = 0.9, {STATISTICS[statistic].heading} settles at "
         f"{'2(1+β)/η' if end == 'full-batch' else '2(1−β)/η'}"
     ),
     where=lambda end, b, step_size, target, statistic: f"{described(heavy_ball(b, step_size))['network']}, b = {b}",

@@ -17,10 +17,9 @@ from esssim.experiments import FOLLOWED, LEVELS, RISE, Experiment, RampExperimen
 from esssim.experiments.ramp import BATCH_SIZES, QUICK, SAMPLES, TOLERANCE, ramp_experiments
 from esssim.experiments.ramp import ramp_experiment as experiment
 from esssim.experiments.trajectories import mean_trajectory
-from esssim.papers import ANDREYEV_V1, ANDREYEV_V3, COHEN, OURS, Paper, Source
+from esssim.papers import ANDREYEV_V1, COHEN, OURS, Paper
 from esssim.simulation import simulate
-
-MEAN_SQUARE = "mean_square_sharpness_gauss_newton"
+from esssim.statistics.table import MEAN_SQUARE, STATISTICS
 
 # A prototype within NEAR of the edge predicts "holds", one FAR from it or farther "refuted"; between, or where there was
 # none, no prediction is made.
@@ -88,12 +87,12 @@ def from_prototype(known: float | None, far: float = FAR) -> Predicted:
     return Predicted.none(f"no prediction: {known:.2f} in prototypes, near the border of the tolerance")
 
 
-# Family of claims -> statistic, its name in tables, who proposed it.
-SETTLES: dict[str, tuple[str, str, Source | Paper]] = {
-    "minibs-settles": ("minibatch_sharpness", "Mini-batch sharpness E_B λ_max(H_B)", ANDREYEV_V1),
-    "batch-sharpness-settles": ("batch_sharpness", "Batch sharpness E[g_BᵀH_Bg_B/‖g_B‖²]", ANDREYEV_V3),
-    "batch-sharpness-parts-settles": ("batch_sharpness_parts", "E[g_BᵀH_Bg_B]/E‖g_B‖²", ANDREYEV_V3),
-    "mean-square-settles": (MEAN_SQUARE, "Mean-square sharpness Q_b (Gauss–Newton)", OURS),
+# Family of claims -> statistic.
+SETTLES = {
+    "minibs-settles": STATISTICS["minibatch_sharpness"],
+    "batch-sharpness-settles": STATISTICS["batch_sharpness"],
+    "batch-sharpness-parts-settles": STATISTICS["batch_sharpness_parts"],
+    "mean-square-settles": STATISTICS[MEAN_SQUARE],
 }
 
 
@@ -105,14 +104,14 @@ def cell_of(setting: str, b: int, name: str) -> Cell:
 
 @claim(
     id="{family}/{setting}/b={b}",
-    states=lambda family, setting, b: f"{SETTLES[family][1]} settles at 2/η",
+    states=lambda family, setting, b: f"{SETTLES[family].heading} settles at 2/η",
     where=lambda family, setting, b: f"{setting}, n = {SAMPLES[setting]}, b = {b}",
-    source=lambda family, setting, b: SETTLES[family][2],
+    source=lambda family, setting, b: SETTLES[family].source,
     source_predicts="(η/2)·statistic = 1",
-    we_predict=lambda family, setting, b: predicted_level(SETTLES[family][0], setting, b),
+    we_predict=lambda family, setting, b: predicted_level(SETTLES[family].key, setting, b),
     method=lambda family, setting, b: method(RampExperiment(setting, b)),
     tolerance=TOLERANCE,
-    cell=lambda family, setting, b: cell_of(setting, b, SETTLES[family][1]),
+    cell=lambda family, setting, b: cell_of(setting, b, SETTLES[family].heading),
     quick=lambda family, setting, b: (setting, b) in QUICK,
     experiment=lambda family, setting, b, quick: experiment(setting, b, quick),
     over=[
@@ -123,7 +122,7 @@ def cell_of(setting: str, b: int, name: str) -> Cell:
     ],
 )
 def statistic_settles(*, family: str, setting: str, b: int, quick: bool) -> Measurement:
-    run, statistic = experiment(setting, b, quick), SETTLES[family][0]
+    run, statistic = experiment(setting, b, quick), SETTLES[family].key
     return decide_level(ramp_level(run, statistic, TOLERANCE), trajectory(run, statistic))
 
 
@@ -136,7 +135,7 @@ def statistic_settles(*, family: str, setting: str, b: int, quick: bool) -> Meas
     we_predict=Predicted.holds("1"),
     method=lambda setting: method(RampExperiment(setting, SAMPLES[setting])),
     tolerance=TOLERANCE,
-    cell=lambda setting: cell_of(setting, SAMPLES[setting], "Sharpness λ_max(H)"),
+    cell=lambda setting: cell_of(setting, SAMPLES[setting], STATISTICS["sharpness"].heading),
     quick=lambda setting: (setting, SAMPLES[setting]) in QUICK,
     experiment=lambda setting, quick: experiment(setting, SAMPLES[setting], quick),
     over=[{"setting": setting} for setting in SAMPLES],

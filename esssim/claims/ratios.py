@@ -8,6 +8,7 @@ from collections.abc import Collection
 from esssim._intervals import half_width
 from esssim._validate import FloatArray
 from esssim.claims.model import Outcome
+from esssim.statistics.table import MEAN_SQUARE
 
 
 def ratio_of(levels: FloatArray, predicted: float, error: float = 0.0) -> tuple[float, float, float]:
@@ -15,6 +16,11 @@ def ratio_of(levels: FloatArray, predicted: float, error: float = 0.0) -> tuple[
     value = float(levels.mean()) / predicted
     half = math.hypot(float(half_width(levels)) / predicted, 2.0 * value * error)
     return value, value - half, value + half
+
+
+def ratio_key(statistic: str) -> str:
+    """The key of this ratio in results: runs and flow have Gauss–Newton Hessians throughout, and the key does not say so."""
+    return "mean_square_sharpness_ratio" if statistic == MEAN_SQUARE else f"{statistic}_ratio"
 
 
 def verdict_of(lower: float, upper: float, low: float, high: float) -> Outcome:

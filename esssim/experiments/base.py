@@ -17,7 +17,7 @@ from esssim._progress import Progress
 from esssim.experiments import toml
 from esssim.experiments.errors import ConfigurationError
 from esssim.settling import Level, level
-from esssim.simulation.recorder import STATISTICS
+from esssim.statistics.table import STATISTICS
 
 # Their size next to 2/η says nothing.
 WITHOUT_AN_EDGE = ("loss", "gradient_norm")

@@ -24,15 +24,11 @@ from esssim.sampling import WithoutReplacement
 from esssim.simulation import Ramp, gradient_flow, simulate
 from esssim.simulation.schedule import steps_to_record
 from esssim.stability import critical_step_size
+from esssim.statistics.table import MEAN_SQUARE
 
 RISE = 2.5
-# Name on the flow -> name of what a run of SGD records.
-STATISTICS = {
-    "mean_square_sharpness": "mean_square_sharpness_gauss_newton",
-    "minibatch_sharpness": "minibatch_sharpness",
-    "batch_sharpness": "batch_sharpness",
-}
-
+# What runs of SGD and the flow record.
+RECORDED = (MEAN_SQUARE, "minibatch_sharpness", "batch_sharpness")
 NEXT_ORDER = ("next_order_correction", "error_estimate")
 
 Setting = Literal[
@@ -141,7 +137,7 @@ class FlowExperiment(Configuration):
 
 def with_flow(trace: xarray.Dataset, followed: xarray.Dataset) -> xarray.Dataset:
     """The runs of SGD, and what the flow predicts of them."""
-    columns = {f"flow_{name}": ("record", followed[name].values) for name in STATISTICS if name in followed}
+    columns = {f"flow_{name}": ("record", followed[name].values) for name in RECORDED if name in followed}
     return trace.assign(columns)
 
 
@@ -178,7 +174,7 @@ def _run_sgd(experiment: FlowExperiment, progress: Progress = False) -> xarray.D
 def _measured_sgd(experiment: FlowExperiment, progress: Progress) -> xarray.Dataset:
     gauss_newton = isinstance(experiment.problem, Perceptron)
     seldom = _steps(experiment)
-    names = (STATISTICS["mean_square_sharpness"],) if gauss_newton else tuple(STATISTICS.values())
+    names = (MEAN_SQUARE,) if gauss_newton else RECORDED
     steps = dict.fromkeys((*names, "theta"), seldom)
     steps["theta" if gauss_newton else "batch_sharpness"] = _steps(experiment, OFTEN)
     trace = simulate(
@@ -251,6 +247,6 @@ def run_flow(experiment: FlowExperiment) -> xarray.Dataset:
         label_noise=experiment.label_noise,
         momentum=experiment.momentum,
         follow=experiment.follow,
-        record=(*STATISTICS, "burst_correction", *(NEXT_ORDER if experiment.needs_next_order else ())),
+        record=(*RECORDED, "burst_correction", *(NEXT_ORDER if experiment.needs_next_order else ())),
         n_records=experiment.n_records,
     )

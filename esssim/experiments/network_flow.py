@@ -19,7 +19,7 @@ from esssim._progress import Progress
 from esssim._validate import FloatArray
 from esssim.experiments.base import Configuration
 from esssim.experiments.errors import check_batch, in_plain_words
-from esssim.experiments.flow import STATISTICS, with_flow
+from esssim.experiments.flow import RECORDED, with_flow
 from esssim.experiments.sections import STRICT, Count, NotNegative, Positive, Seed, Widths
 from esssim.flow.law import nearest_solution
 from esssim.sampling import WithoutReplacement
@@ -58,7 +58,7 @@ class NetworkFlow(Configuration):
     n_records: Count = 19
     n_batches: Count = 64
     seed: Seed = 20261124
-    judged: Annotated[tuple[str, ...], Field(strict=False)] = tuple(STATISTICS)
+    judged: Annotated[tuple[str, ...], Field(strict=False)] = RECORDED
 
     def __post_init__(self) -> None:
         check_batch(self.batch_size, self.n_samples)
@@ -155,7 +155,7 @@ def _run_sgd(experiment: NetworkFlow, progress: Progress) -> xarray.Dataset:
         n_steps=experiment.n_steps,
         n_replicas=experiment.n_replicas,
         label_noise=experiment.label_noise,
-        record=tuple(STATISTICS.values()),
+        record=RECORDED,
         n_records=experiment.n_records,
         n_batches=experiment.n_batches,
         n_workers=os.cpu_count() or 1,
@@ -174,7 +174,7 @@ def _run_flow(experiment: NetworkFlow, progress: Callable[[int, int], None]) -> 
         n_steps=experiment.n_steps,
         label_noise=experiment.label_noise,
         follow="mean",
-        record=tuple(STATISTICS),
+        record=RECORDED,
         n_records=experiment.n_records,
         progress=progress,
     )

@@ -20,20 +20,20 @@ from esssim.experiments.errors import ConfigurationError, check_batch, in_plain_
 from esssim.experiments.sections import STRICT, Count, Momentum, Natural, NotNegative, Positive, Seed, Widths
 from esssim.sampling import WithoutReplacement
 from esssim.simulation import Ramp
+from esssim.statistics.table import MEAN_SQUARE
 
 if TYPE_CHECKING:
     from esssim.bridge import TorchProblem
 
-# Name in a record -> name in an id, name in words.
-STATISTICS = {
-    "sharpness": ("sharpness", "Sharpness λ_max(H)"),
-    "minibatch_sharpness": ("minibs", "Mini-batch sharpness E_B λ_max(H_B)"),
-    "batch_sharpness": ("batch-sharpness", "Batch sharpness E[g_BᵀH_Bg_B/‖g_B‖²]"),
-    "batch_sharpness_parts": ("batch-sharpness-parts", "E[g_BᵀH_Bg_B]/E‖g_B‖²"),
-    "interaction_aware_sharpness": ("ias", "Interaction-aware sharpness tr(HG_b)/tr G_b"),
-    "mean_square_sharpness_gauss_newton": ("mean-square", "Mean-square sharpness Q_b (Gauss–Newton)"),
+# What is recorded: name in a record -> name in the ids of claims.
+RECORDED = {
+    "sharpness": "sharpness",
+    "minibatch_sharpness": "minibs",
+    "batch_sharpness": "batch-sharpness",
+    "batch_sharpness_parts": "batch-sharpness-parts",
+    "interaction_aware_sharpness": "ias",
+    MEAN_SQUARE: "mean-square",
 }
-MEAN_SQUARE = "mean_square_sharpness_gauss_newton"
 # Of the eigenvalues: their own error is its square.
 TOLERANCE_OF_VECTORS = 1e-3
 # Rule of the start: (η/2)Q_b at the first initialisation, so that no step size is chosen by what it leads to; Q_b in so
@@ -158,7 +158,7 @@ class NetworkExperiment(Configuration):
     @property
     def decides(self) -> list[object]:
         """Everything that decides the run."""
-        return [asdict(self), self.problem.fingerprint, self.starts.tolist(), self.first_step_size, list(STATISTICS)]
+        return [asdict(self), self.problem.fingerprint, self.starts.tolist(), self.first_step_size, list(RECORDED)]
 
     def run(self, progress: Progress = False) -> xarray.Dataset:
         """The records of the runs, as `bridge.train` gives them."""
@@ -183,7 +183,7 @@ def _measured(experiment: NetworkExperiment, progress: Progress) -> xarray.Datas
         n_replicas=experiment.n_replicas,
         momentum=experiment.momentum,
         label_noise=experiment.label_noise,
-        record=("loss", *STATISTICS),
+        record=("loss", *RECORDED),
         record_steps=experiment.record_steps,
         n_batches=experiment.n_batches,
         rank=experiment.n_directions,

@@ -19,15 +19,19 @@ from esssim.problems import DiagonalLinearNetwork
 from esssim.sampling import Sampling
 from esssim.settling import Level, level
 from esssim.simulation import Ramp
+from esssim.statistics.table import MEAN_SQUARE, STATISTICS
 
-# Name in a record, its name in tables, its symbol.
+# What is followed on a ramp: name in a record -> name in tables.
 LEVELS = {
-    "sharpness": "sharpness",
-    "minibatch_sharpness": "MiniBS",
-    "batch_sharpness": "batch sharpness",
-    "batch_sharpness_parts": "ratio of means",
-    "interaction_aware_sharpness": "IAS",
-    "mean_square_sharpness_gauss_newton": "mean-square sharpness (Gauss–Newton)",
+    name: STATISTICS[name].short
+    for name in (
+        "sharpness",
+        "minibatch_sharpness",
+        "batch_sharpness",
+        "batch_sharpness_parts",
+        "interaction_aware_sharpness",
+        MEAN_SQUARE,
+    )
 }
 
 Setting = Literal["gaussian-100x50", "gaussian-50x100", "diabetes"]

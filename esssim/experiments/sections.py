@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 
 from esssim import _validate
 from esssim.experiments.errors import refused, unknown
-from esssim.simulation.recorder import STATISTICS
+from esssim.statistics.table import STATISTICS
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 

@@ -19,10 +19,10 @@ from esssim.stability.mean_square import mean_square_threshold
 from esssim.statistics import Estimate
 from esssim.statistics.estimate import expectation
 from esssim.statistics.mean_square import Pencil, top_of_pencil
+from esssim.statistics.table import MEAN_SQUARE
 
 QUOTIENTS = ("batch_sharpness", "batch_sharpness_parts")
-SAMPLED = ("minibatch_sharpness", *QUOTIENTS)
-EXACT = ("loss", "sharpness", "mean_square_sharpness", "distance_to_edge")
+MEASURED = ("loss", "sharpness", MEAN_SQUARE, "distance_to_edge", "minibatch_sharpness", *QUOTIENTS)
 # Chains of the fast motion, whose samples the quotients of batch sharpness are averaged over.
 N_CHAINS = 128
 
@@ -44,13 +44,13 @@ def observe(
         row["loss"] = (fast.total_variance + float(frozen @ frozen)) / (2 * n)
     if "sharpness" in names:
         row["sharpness"] = float(fast.perron.eigenvalues[-1]) / n
-    if {"mean_square_sharpness", "distance_to_edge"} & set(names):
+    if {MEAN_SQUARE, "distance_to_edge"} & set(names):
         if not fast.by_products:
             top, followed = top_of_pencil(curvature, c).value, curvature
         else:
             root = fast.perron.eigenvectors * np.sqrt(fast.perron.eigenvalues)
             top, followed = leading_sharpness(fast.perron), rows.curvature(root, fast.n_outputs)
-        row["mean_square_sharpness"] = top
+        row[MEAN_SQUARE] = top
         row["distance_to_edge"] = 1.0 - fast.step_size / critical_step_size(followed, top, c, fast.momentum)
     estimates: dict[str, Estimate] = {}
     if "minibatch_sharpness" in names:

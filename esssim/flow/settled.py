@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from esssim import _validate
-from esssim.flow.observables import SAMPLED
 from esssim.flow.solve import solve
 from esssim.problems import Problem
 from esssim.sampling import Sampling
 from esssim.settling import N_WINDOWS, Level
 from esssim.simulation.schedule import Ramp
+from esssim.statistics.table import MEAN_SQUARE, STATISTICS
 
-STATISTICS = ("sharpness", "minibatch_sharpness", "batch_sharpness", "batch_sharpness_parts", "mean_square_sharpness")
+FOLLOWED = ("sharpness", "minibatch_sharpness", "batch_sharpness", "batch_sharpness_parts", MEAN_SQUARE)
 
 
 def levels(
@@ -50,7 +50,7 @@ def levels(
         sampling=sampling,
         n_steps=n_steps,
         label_noise=label_noise,
-        record=(*STATISTICS, "error_estimate", "burst_correction"),
+        record=(*FOLLOWED, "error_estimate", "burst_correction"),
         **options,
     )
     window = flow.isel(record=np.flatnonzero(flow["step"].values >= after))
@@ -60,7 +60,7 @@ def levels(
         )
     diverged = int(flow["diverged_at"]) >= 0
     found = {}
-    for name in STATISTICS:
+    for name in FOLLOWED:
         series = (window[name] * window["step_size"] / 2).values
         if diverged:
             nothing = (float("nan"), float("nan"))
@@ -70,7 +70,7 @@ def levels(
         value = float(series.mean())
         half = value * float(window["error_estimate"].mean())
         bursts = 0.0 if flow.attrs["momentum"] > 0 else value * float(window["burst_correction"].mean())
-        if name in SAMPLED:
+        if STATISTICS[name].sampled:
             errors = (window[f"{name}_standard_error"] * window["step_size"] / 2).values
             half += 2.0 * float(np.sqrt((errors**2).sum())) / len(errors)
         windows = [float(part.mean()) for part in np.array_split(series, N_WINDOWS)]

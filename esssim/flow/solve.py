@@ -23,7 +23,7 @@ from esssim.flow.integrate import integrate
 from esssim.flow.law import Law
 from esssim.flow.mean import MeanLaw
 from esssim.flow.modes import first_leading, with_enough_modes
-from esssim.flow.observables import EXACT, SAMPLED, observe
+from esssim.flow.observables import MEASURED, observe
 from esssim.flow.rows import LeastSquaresProblem
 from esssim.flow.validity import sharpness, spread_correction
 from esssim.problems import MultiOutputLeastSquares, NonlinearLeastSquares, Problem
@@ -31,8 +31,9 @@ from esssim.problems.boundary import divergence_is_expected
 from esssim.sampling import Reshuffled, Sampling, check_sampling
 from esssim.simulation.schedule import Ramp
 from esssim.stability.edges import check_momentum
+from esssim.statistics.table import MEAN_SQUARE
 
-STATISTICS = (*EXACT, *SAMPLED, "next_order_correction", "error_estimate", "burst_correction")
+RECORDS = (*MEASURED, "next_order_correction", "error_estimate", "burst_correction")
 
 
 @one_blas_thread()
@@ -46,7 +47,7 @@ def solve(
     label_noise: float = 0.0,
     momentum: float = 0.0,
     follow: Literal["solutions", "mean"] = "solutions",
-    record: Sequence[str] = STATISTICS,
+    record: Sequence[str] = RECORDS,
     n_records: int = 100,
     n_batches: int = 1024,
     n_modes: int | None = None,
@@ -64,7 +65,7 @@ def solve(
     problem: any `NonlinearLeastSquares` or `MultiOutputLeastSquares` (c outputs a sample, each with its own label noise);
     theta0: (p,), a minimum of the loss. The other arguments are those of `simulate`:
     step_size η or a `Ramp`, label_noise ε, momentum β. Residuals r* that are left at theta0 (targets that no θ fits) act
-    as noise that is frozen in the targets. record: names from `STATISTICS`; n_batches: batches per record for sampled
+    as noise that is frozen in the targets. record: names from `RECORDS`; n_batches: batches per record for sampled
     statistics, drawn from `seed`; MiniBS enumerates where there are no more. Batch sharpness depends on the law of r and
     not on R alone, which near the wall is made of bursts: each batch meets an r of the fast motion itself, from 128
     independent chains of it (`esssim.flow.chains`), and n_batches is rounded up to a multiple of that.
@@ -110,7 +111,7 @@ def solve(
     if isinstance(record, str) or not isinstance(record, Iterable):
         raise ValueError(f"record must be a sequence of names, got {_validate.shown(record)}")
     noise = _validate.real("label_noise", label_noise, at_least=0.0)
-    names = tuple(_validate.choice("record", name, STATISTICS) for name in record)
+    names = tuple(_record(name) for name in record)
     on_solutions = _validate.choice("follow", follow, ("solutions", "mean")) == "solutions"
     setting = (sampling, Ramp.of(step_size), n_steps, noise, check_momentum(momentum))
     kind, point = Law if on_solutions else MeanLaw, _moving_point(problem, theta0)
@@ -143,6 +144,15 @@ def solve(
     reached = np.flatnonzero(np.isfinite(thetas).all(axis=1))[-1]
     error_of_modes = law.error_of_modes(float(steps[reached]), thetas[reached])
     return xarray.Dataset(data, coords, _provenance(law, start, noise, n_batches, seed, error_of_modes))
+
+
+def _record(name: str) -> str:
+    if name == "mean_square_sharpness":
+        raise ValueError(
+            f"record 'mean_square_sharpness' is that of the full Hessians, which the flow does not know; that of its "
+            f"Gauss–Newton Hessians is {MEAN_SQUARE!r}"
+        )
+    return _validate.choice("record", name, RECORDS)
 
 
 def _moving_point(problem: LeastSquaresProblem, theta0: npt.ArrayLike) -> FloatArray:

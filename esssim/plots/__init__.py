@@ -32,7 +32,6 @@ from esssim.plots.style import (
     GREEN,
     GREY,
     LOOKS,
-    MEAN_SQUARE,
     ORANGE,
     PAGE_WIDTH,
     PURPLE,
@@ -44,6 +43,7 @@ from esssim.plots.style import (
     statistics_legend,
     style,
 )
+from esssim.statistics.table import MEAN_SQUARE
 
 __all__ = [
     "BATCH_MARKERS",

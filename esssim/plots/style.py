@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from esssim.plots.pages import REPORT, Page
+from esssim.statistics.table import MEAN_SQUARE, STATISTICS
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.legend import Legend
 
 PAGE_WIDTH = REPORT.width
-MEAN_SQUARE = "mean_square_sharpness_gauss_newton"
 BLACK, BLUE, GREEN, ORANGE, PURPLE, RED = "#000000", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#D55E00"
 GREY = "#666666"
 CASING = "#FFFFFF"
@@ -47,13 +47,19 @@ class Look:
 
 
 # In the order of the legend; drawn from last to first, so that the main ones lie on top.
+_DRAWN: dict[str, tuple[str, str, Any, bool]] = {
+    MEAN_SQUARE: (BLUE, "o", "-", True),
+    "minibatch_sharpness": (RED, "s", (0, (5, 1.5)), True),
+    "sharpness": (BLACK, "v", (0, (1.2, 1.2)), True),
+    "batch_sharpness": (GREEN, "D", "-", False),
+    "batch_sharpness_parts": (PURPLE, "^", (0, (4, 1.5, 1, 1.5)), False),
+    "interaction_aware_sharpness": (ORANGE, "P", (0, (2.5, 1.5)), False),
+}
+# Figures call this one by its short name too.
+_LABELS = {"minibatch_sharpness": "{title} ({short})"}
 LOOKS = {
-    MEAN_SQUARE: Look("mean-square sharpness", BLUE, "o", "-", main=True),
-    "minibatch_sharpness": Look("mini-batch sharpness (MiniBS)", RED, "s", (0, (5, 1.5)), main=True),
-    "sharpness": Look("sharpness", BLACK, "v", (0, (1.2, 1.2)), main=True),
-    "batch_sharpness": Look("batch sharpness", GREEN, "D", "-"),
-    "batch_sharpness_parts": Look("batch sharpness, ratio of means", PURPLE, "^", (0, (4, 1.5, 1, 1.5))),
-    "interaction_aware_sharpness": Look("interaction-aware sharpness", ORANGE, "P", (0, (2.5, 1.5))),
+    name: Look(_LABELS.get(name, "{title}").format(title=STATISTICS[name].title, short=STATISTICS[name].short), *drawn)
+    for name, drawn in _DRAWN.items()
 }
 
 

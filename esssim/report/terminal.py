@@ -174,6 +174,8 @@ def show_figures(figures: Mapping[str, str]) -> None:
 
 def show_measurement(measured: TableMeasurement) -> None:
     """The table of statistics by batch size, and its footnotes."""
+    from esssim.statistics import STATISTICS
+
     console = output()
     scale = "standardised" if measured.standardized else "as in the table"
     console.print(
@@ -182,11 +184,13 @@ def show_measurement(measured: TableMeasurement) -> None:
     console.print(Text(f"at {measured.theta}"), soft_wrap=True)
     columns = {
         "b": [str(row.batch_size) for row in measured.rows],
-        "sharpness": [number(row.sharpness) for row in measured.rows],
-        "MiniBS": [_estimate(row.minibatch_sharpness) for row in measured.rows],
+        STATISTICS["sharpness"].short: [number(row.sharpness) for row in measured.rows],
+        STATISTICS["minibatch_sharpness"].short: [_estimate(row.minibatch_sharpness) for row in measured.rows],
         "gap": [_estimate(row.gap) for row in measured.rows],
-        "batch sharpness": [_estimate(row.batch_sharpness) for row in measured.rows],
-        "IAS": [number(row.interaction_aware_sharpness) for row in measured.rows],
+        STATISTICS["batch_sharpness"].short: [_estimate(row.batch_sharpness) for row in measured.rows],
+        STATISTICS["interaction_aware_sharpness"].short: [
+            number(row.interaction_aware_sharpness) for row in measured.rows
+        ],
         "mean-square": [number(row.mean_square_sharpness) for row in measured.rows],
         "critical step size": [number(row.critical_step_size) for row in measured.rows],
     }

@@ -2,7 +2,7 @@
 
 from esssim.simulation.ensemble import simulate
 from esssim.simulation.flow import gradient_flow
-from esssim.simulation.recorder import STATISTICS
 from esssim.simulation.schedule import Ramp
+from esssim.statistics.table import STATISTICS
 
 __all__ = ["STATISTICS", "Ramp", "gradient_flow", "simulate"]

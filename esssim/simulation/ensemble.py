@@ -56,7 +56,7 @@ def simulate(
     """An ensemble of SGD runs θ ← θ − ηg_B (heavy ball v ← βv + g_B, θ ← θ − ηv; Nesterov θ ← θ − η(g_B + βv)).
 
     theta0: (p,), or (n_replicas, p) for a start each. step_size: η, or a `Ramp`. label_noise: ε, targets y + εz with z
-    drawn anew at each step (least-squares problems). record: names from `STATISTICS`, and "theta". The records are at
+    drawn anew at each step (least-squares problems). record: names from `esssim.statistics.STATISTICS`, and "theta". The records are at
     n_records equally spaced steps from 0 to n_steps (in full batches and reshuffled epochs, which may repeat themselves,
     at a random phase near each), or at `record_steps`, or at steps of its own for each name of record,
     {"sharpness": [0, 100], "theta": range(101)}, and NaN at the steps of the others. n_batches: batches per record for

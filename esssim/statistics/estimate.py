@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable
 import numpy as np
 
 from esssim import _validate
+from esssim._errors import Undefined
 from esssim._validate import FloatArray, IntArray
 from esssim.sampling import CHUNK, Reshuffled, Sampling, WithoutReplacement, check_sampling
 from esssim.statistics.pointwise import ZERO_GRADIENTS
@@ -64,7 +65,7 @@ def expectation(
         products = [weights * np.atleast_2d(per_batch(batches).T) for batches, weights in every]
         means = [math.fsum(column) for column in np.concatenate(products, axis=1).tolist()]
         if ratio and means[1] == 0.0:
-            raise ValueError(ZERO_GRADIENTS)
+            raise Undefined(ZERO_GRADIENTS)
         return Estimate(means[0] / means[1] if ratio else means[0], 0.0, count, True)
     rng = np.random.default_rng(seed)
     if weights is not None and weights.values.any():
@@ -78,7 +79,7 @@ def expectation(
         return _sampled(float(values.mean()), values, 1.0, seed)
     numerator, denominator = values.T
     if not denominator.any():
-        raise ValueError(ZERO_GRADIENTS)
+        raise Undefined(ZERO_GRADIENTS)
     mean = float(denominator.mean())
     value = float(numerator.mean()) / mean
     # Delta method: the first-order error of a ratio of means is the mean of f − value·g over E[g].

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import scipy.linalg
 
 from esssim import _validate
+from esssim._errors import Undefined
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.problems import BlockCurvature, Curvature, LowRankCurvature, OperatorCurvature, Problem, check_problem
@@ -69,7 +70,7 @@ def mean_square_sharpness(
 
     theta: (p,). hessian="gauss_newton" replaces Hᵢ by JᵢJᵢᵀ. certify=True returns an Enclosure, which for rank-one
     samples is within n·1e-14 of the value except near the full-batch limit.
-    Raises ValueError where H has no positive eigenvalue although some Hᵢ ≠ 0.
+    Raises Undefined where H has no positive eigenvalue although some Hᵢ ≠ 0.
     Source: Mulayoff & Michaeli, COLT 2024, arXiv 2306.07850; Ma & Ying, NeurIPS 2021.
     """
     _validate.choice("hessian", hessian, ("full", "gauss_newton"))
@@ -161,7 +162,7 @@ class Pencil:
         if top <= 0.0:
             if all(np.abs(part).max() == 0.0 for part in vars(curvature).values() if isinstance(part, np.ndarray)):
                 return None
-            raise ValueError("mean_square_sharpness needs a Hessian with a positive eigenvalue at theta, it has none")
+            raise Undefined("mean_square_sharpness needs a Hessian with a positive eigenvalue at theta, it has none")
         keep = eigenvalues > RANK_TOLERANCE * top
         basis = np.ascontiguousarray(eigenvectors[:, keep])
         return cls(np.ascontiguousarray(eigenvalues[keep]), basis, curvature.conjugation_in(basis))

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from esssim import _validate
+from esssim._errors import Undefined
 from esssim._kernels.gradient_forms import gradient_forms
 from esssim._kernels.layout import in_cache_lines
 from esssim._threads import one_blas_thread
@@ -91,7 +92,7 @@ def batch_sharpness(
     """Batch sharpness: E_B[g_BᵀH_Bg_B/‖g_B‖²] ("ratios"), or E_B[g_BᵀH_Bg_B]/E_B‖g_B‖² ("parts").
 
     theta: (p,). The mean of ratios never exceeds MiniBS, the ratio of means can. n_batches, seed, chunk_size, draws: as
-    in `minibatch_sharpness`. Raises ValueError where a gradient vanishes and the ratio is 0/0.
+    in `minibatch_sharpness`. Raises Undefined where a gradient vanishes and the ratio is 0/0.
     Source: Andreyev & Beneventano, arXiv 2412.20553 v3.
     """
     _validate.choice("average", average, ("ratios", "parts"))
@@ -105,7 +106,7 @@ def batch_sharpness(
             return np.stack((quadratic, squared_norm), axis=1)
         if not squared_norm.all():
             batch = batches[int(np.argmin(squared_norm))].tolist()
-            raise ValueError(f"batch_sharpness is 0/0 at theta: the gradient of batch {batch} is zero")
+            raise Undefined(f"batch_sharpness is 0/0 at theta: the gradient of batch {batch} is zero")
         return quadratic / squared_norm
 
     plan = _Plan.of(problem.curvature(point), sampling, n_batches, draws)
@@ -218,5 +219,5 @@ def _plain_forms(problem: Problem, theta: FloatArray, average: str) -> Forms:
 def _checked_scale(largest: float) -> float:
     """The largest entry of any per-sample gradient: squares of gradients divided by it cannot overflow."""
     if largest == 0.0:
-        raise ValueError("batch_sharpness is 0/0 at theta: the gradient of every sample is zero")
+        raise Undefined("batch_sharpness is 0/0 at theta: the gradient of every sample is zero")
     return largest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from esssim._errors import Undefined
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.problems import BlockCurvature, Curvature, LowRankCurvature, OperatorCurvature, Problem, check_problem
@@ -49,11 +50,11 @@ def full_batch_sharpness(curvature: Curvature) -> float:
 def gradient_noise_interaction(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> float:
     """Gradient–noise interaction (GNI) E_B[g_BᵀHg_B]/‖g‖², exact: E[g_Bg_Bᵀ] = (1−c)ggᵀ + c·mean gᵢgᵢᵀ.
 
-    theta: (p,). Raises ValueError where the full gradient g is zero. Source: Andreyev & Beneventano, arXiv 2412.20553.
+    theta: (p,). Raises Undefined where the full gradient g is zero. Source: Andreyev & Beneventano, arXiv 2412.20553.
     """
     forms = _GradientForms(problem, theta, sampling)
     if forms.full_squared_norm == 0.0:
-        raise ValueError("gradient_noise_interaction is 0/0 at theta: the full gradient is zero")
+        raise Undefined("gradient_noise_interaction is 0/0 at theta: the full gradient is zero")
     return forms.expected_quadratic_form / forms.full_squared_norm
 
 
@@ -61,11 +62,11 @@ def gradient_noise_interaction(problem: Problem, theta: npt.ArrayLike, sampling:
 def interaction_aware_sharpness(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> float:
     """Interaction-aware sharpness (IAS) tr(H G_b)/tr(G_b), G_b = E_B[g_Bg_Bᵀ], exact by the moment identity.
 
-    theta: (p,). Raises ValueError where every batch gradient is zero. Source: Lee & Jang, ICLR 2023.
+    theta: (p,). Raises Undefined where every batch gradient is zero. Source: Lee & Jang, ICLR 2023.
     """
     forms = _GradientForms(problem, theta, sampling)
     if forms.expected_squared_norm == 0.0:
-        raise ValueError("interaction_aware_sharpness is 0/0 at theta: every batch gradient is zero")
+        raise Undefined("interaction_aware_sharpness is 0/0 at theta: every batch gradient is zero")
     return forms.expected_quadratic_form / forms.expected_squared_norm
 
 
@@ -76,7 +77,7 @@ def ratio_of_means(problem: Problem, theta: FloatArray, sampling: Sampling) -> f
     """
     forms = _GradientForms(problem, theta, sampling)
     if forms.expected_squared_norm == 0.0:
-        raise ValueError(ZERO_GRADIENTS)
+        raise Undefined(ZERO_GRADIENTS)
     return forms.expected_batch_form() / forms.expected_squared_norm
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 import esssim as es
 from esssim import _validate
+from esssim._errors import Undefined
 from esssim.gap.model import Bounds, Side
 from esssim.gap.setting import Setting
 from esssim.problems import Problem
@@ -124,8 +125,8 @@ class _Trial:
         (case, sampling), outwards = at, 1.0 if self.side == "upper" else -1.0
         try:
             value = self.statistic(case.problem, case.theta, sampling)
-        except ValueError:
-            return False  # the statistic is not defined here
+        except Undefined:
+            return False
         found = self.value(case, sampling)
         if math.isnan(found):
             return False
