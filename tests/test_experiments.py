@@ -259,7 +259,7 @@ class TestRefusals:
             _ = NetworkExperiment(8, n_steps=100).record_steps
 
     def test_arguments_by_position(self) -> None:
-        with pytest.raises(ConfigurationError, match="^judged must be a list, got 12"):
+        with pytest.raises(ConfigurationError, match=r"^judged must be a list, got 12"):
             NetworkFlow((3,), "tanh", *range(1, 30))
 
     def test_in_python_the_same_words(self) -> None:
