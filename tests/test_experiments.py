@@ -258,6 +258,10 @@ class TestRefusals:
         with pytest.raises(ConfigurationError, match=r"^after must be at most n_steps = 100, got 15000$"):
             _ = NetworkExperiment(8, n_steps=100).record_steps
 
+    def test_arguments_by_position(self) -> None:
+        with pytest.raises(ConfigurationError, match=r"^judged must be a list, got 12"):
+            NetworkFlow((3,), "tanh", *range(1, 30))
+
     def test_in_python_the_same_words(self) -> None:
         with pytest.raises(ConfigurationError, match=r"^dynamics.step_sise is unknown; did you mean 'step_size'\?$"):
             Experiment(**plain(dynamics={"step_sise": 3}))

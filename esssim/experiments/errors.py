@@ -38,6 +38,9 @@ LIMITS = {
 }
 
 
+MISSING = ("missing", "missing_argument")
+
+
 class ConfigurationError(ValueError):
     """A configuration that cannot be run: the path of the key, and what is wrong with it in words."""
 
@@ -76,7 +79,7 @@ def unknown(key: str, known: Iterable[str]) -> str:
 def explained(error: ValidationError, given: Mapping[str, Any], known: Iterable[str] = ()) -> ConfigurationError:
     """The first error of a configuration. known: the keys at its top, for the nearest to an unknown one."""
     # What is unknown comes first: that a key is missing is often the same mistake.
-    first = min(error.errors(include_url=False), key=lambda each: each["type"] == "missing")
+    first = min(error.errors(include_url=False), key=lambda each: each["type"] in MISSING)
     path = _path(first, given, tuple(known))
     extra = first.get("ctx", {})
     if first["type"] == "refused":
@@ -89,7 +92,7 @@ def _path(error: ErrorDetails, given: Mapping[str, Any], known: Sequence[str]) -
     path: list[str | int] = []
     inside: Any = given
     for part in error["loc"]:
-        if inside is given and isinstance(part, int):  # an argument by position
+        if inside is given and isinstance(part, int) and part < len(known):  # an argument by position
             part = known[part]
         if isinstance(inside, Mapping) and (part in inside or _is_missing(error, part)):
             inside = inside.get(part)
@@ -101,12 +104,12 @@ def _path(error: ErrorDetails, given: Mapping[str, Any], known: Sequence[str]) -
 
 
 def _is_missing(error: ErrorDetails, part: str | int) -> bool:
-    return error["type"] in ("missing", "missing_argument") and part == error["loc"][-1]
+    return error["type"] in MISSING and part == error["loc"][-1]
 
 
 def _words(error: ErrorDetails, extra: Mapping[str, Any], known: Iterable[str]) -> str:
     kind, got = error["type"], f", got {shown(error['input'])}"
-    if kind in ("missing", "missing_argument"):
+    if kind in MISSING:
         return "is missing"
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         return unknown(str(error["loc"][-1]), known)
