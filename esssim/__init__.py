@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from esssim import bridge, claims, data, flow, gap, moments, settling, stability, testing
+    from esssim import bridge, claims, data, experiments, flow, gap, moments, settling, stability, testing
     from esssim._errors import Undefined
     from esssim.problems import DiagonalLinearNetwork, LinearRegression, Perceptron, Problem, Quadratic
     from esssim.sampling import Reshuffled, Sampling, WithoutReplacement, WithReplacement
@@ -56,7 +56,7 @@ _HOMES = {
     "store": ("load", "save"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_SUBMODULES = ("bridge", "claims", "data", "flow", "gap", "moments", "settling", "stability", "testing")
+_SUBMODULES = ("bridge", "claims", "data", "experiments", "flow", "gap", "moments", "settling", "stability", "testing")
 
 __all__ = [
     "DiagonalLinearNetwork",
@@ -78,6 +78,7 @@ __all__ = [
     "claims",
     "critical_sharpness",
     "data",
+    "experiments",
     "flow",
     "gap",
     "gradient_flow",

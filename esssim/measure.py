@@ -208,6 +208,7 @@ def picture(measured: TableMeasurement) -> dict[str, bytes]:
     from matplotlib.figure import Figure
 
     from esssim import plots
+    from esssim.plots.files import rendered
 
     with plots.style():
         figure = Figure(figsize=(4.6, 3.2))
@@ -216,13 +217,7 @@ def picture(measured: TableMeasurement) -> dict[str, bytes]:
         axes.set(ylabel="sharpness", title=f"{measured.table}: {measured.model}")
         plots.batch_axis(axes, [row.batch_size for row in measured.rows], measured.n_samples)
         axes.legend()
-        contents = {}
-        # Without the date and the writer's version: the same numbers give the same file.
-        for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=suffix, metadata=metadata)
-            contents[suffix] = buffer.getvalue()
-    return contents
+        return rendered(figure)
 
 
 def _draw(axes: Axes, rows: Sequence[BatchSizeRow]) -> None:

@@ -195,7 +195,7 @@ def _possible_periods(window: xarray.Dataset) -> tuple[int, ...]:
     every = (
         possible_periods(name, int(b), int(n_samples))
         for b in np.unique(sizes)
-        for name in str(known.get("scheme", "")).split(" then ")
+        for name in known.get("schemes", [known.get("scheme", "")])
     )
     return tuple(sorted({period for periods in every for period in periods}))
 

@@ -11,8 +11,8 @@ from types import ModuleType
 
 from esssim import _source, store
 from esssim._fingerprint import fingerprint
+from esssim._rows import Row
 from esssim._threads import one_blas_thread
-from esssim.claims.model import Row
 
 
 def folder() -> Path:

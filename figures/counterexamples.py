@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import esssim as es
-from esssim.claims.model import Row
+from esssim._rows import Row
 from esssim.experiments import RampExperiment
 from esssim.plots import (
     BLACK,

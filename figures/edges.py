@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from esssim.claims.model import Row
+from esssim._rows import Row
 from esssim.claims.published import EDGES, closest_table
 from esssim.plots import BATCH_MARKERS, GREY, Page, batch_color, legend_above, small_letters
 

@@ -14,9 +14,9 @@ from matplotlib.lines import Line2D
 
 import esssim as es
 from esssim._intervals import half_width
-from esssim.claims.flow import GRID
-from esssim.claims.flow_runs import FlowExperiment, run_flow, run_sgd
-from esssim.claims.model import Row
+from esssim._rows import Row
+from esssim.experiments.flow import FlowExperiment, run_flow, run_sgd
+from esssim.experiments.flow_settings import GRID
 from esssim.plots import BATCH_MARKERS, BLACK, Page, batch_color, draw_edge, legend_above
 from esssim.statistics.table import MEAN_SQUARE
 

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from esssim._intervals import half_width
-from esssim.claims.model import Row
-from esssim.claims.network_runs import NetworkExperiment, described, run_network
+from esssim._rows import Row
+from esssim.experiments.networks import NetworkExperiment, described, run_network
 from esssim.plots import BLACK, GREY, LOOKS, MEAN_SQUARE, Page, draw_ramp, small_letters, statistics_legend, trace_rows
 
 from .networks import experiment

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 
 import esssim as es
-from esssim.claims.model import Row
+from esssim._rows import Row
 from esssim.plots import BATCH_MARKERS, BLACK, GREY, Page, batch_color, legend_above
 
 N, SHARE, QUANTILE = 20, 0.35, 5.991  # step size over the critical one; 95 % of χ² with two degrees of freedom

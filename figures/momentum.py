@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 import esssim as es
-from esssim.claims.model import Row
+from esssim._rows import Row
 from esssim.plots import BLACK, BLUE, GREEN, GREY, RED, Page, batch_axis, legend_above, thin_labels
 
 MOMENTA = (0.0, 0.5, 0.9, 0.99)

@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 import esssim as es
-from esssim.claims.model import Row
-from esssim.claims.network_runs import NetworkExperiment, described
+from esssim._rows import Row
+from esssim.experiments.networks import NetworkExperiment, described
 from esssim.plots import BATCH_MARKERS, BLACK, CASING, GREY, LOOKS, Page, batch_axis, legend_above, thin_labels
 
 from .networks import experiment

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 import esssim as es
-from esssim.claims.model import Row
-from esssim.claims.network_runs import NetworkExperiment, described, run_network
+from esssim._rows import Row
 from esssim.claims.networks import TOLERANCE
+from esssim.experiments.networks import NetworkExperiment, described, run_network
 from esssim.plots import (
     GREY,
     LOOKS,

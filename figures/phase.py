@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 import esssim as es
-from esssim.claims.model import Row
+from esssim._rows import Row
 from esssim.plots import BATCH_MARKERS, BLACK, Page, batch_color, legend_above, small_letters
 
 ALT = (

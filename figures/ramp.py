@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from esssim.claims.model import Row
+from esssim._rows import Row
 from esssim.experiments import FOLLOWED, RampExperiment
 from esssim.plots import MEAN_SQUARE, Page, panel_experiments, ramp_figure, ramp_rows
 

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 import esssim as es
-from esssim.claims.model import Row
+from esssim._rows import Row
 from esssim.plots import BLACK, BLUE, LOOKS, Page, batch_color, legend_above
 from esssim.spectra import largest_eigenvalues
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import esssim as es
-from esssim.claims.model import Row
+from esssim._rows import Row
 from esssim.plots import (
     BLACK,
     LOOKS,

@@ -21,7 +21,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from esssim import _validate, store
-from esssim.claims.model import Row
+from esssim._rows import Row
 from esssim.plots import style
 
 __all__ = ["FORMATS", "MOVING", "STILL", "check_formats", "check_usetex", "save", "save_animation", "style", "table"]

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 
 import esssim as es
-from esssim.claims.model import Row
+from esssim._rows import Row
 from esssim.plots import BLACK, BLUE, GREY, RED, Page, legend_above
 
 CONFIGURATION: dict[str, Any] = {

@@ -14,9 +14,9 @@ from matplotlib.ticker import NullFormatter
 
 import esssim as es
 from esssim._intervals import half_width
-from esssim.claims.flow import GRID
-from esssim.claims.flow_runs import FlowExperiment, run_sgd
-from esssim.claims.model import Row
+from esssim._rows import Row
+from esssim.experiments.flow import FlowExperiment, run_sgd
+from esssim.experiments.flow_settings import GRID
 from esssim.plots import BATCH_MARKERS, BLACK, GREY, Page, batch_color, legend_above
 from esssim.statistics.table import MEAN_SQUARE
 

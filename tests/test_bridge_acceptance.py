@@ -65,6 +65,11 @@ def recurrent(kind: type[nn.RNNBase]) -> Net:
     return Net(lambda n, x: n.out(n.cell(x)[0][:, -1]), cell=kind(3, 3, batch_first=True), out=nn.Linear(3, 1))
 
 
+def twice() -> nn.Sequential:
+    layer = nn.Linear(3, 3)
+    return nn.Sequential(nn.Tanh(), layer, nn.Tanh(), layer, nn.Tanh(), nn.Linear(3, 1))
+
+
 def used_batch_norm() -> nn.Module:
     """With running statistics that are not those of its start."""
     net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 1))
@@ -89,6 +94,7 @@ ACCEPTED: dict[str, tuple[Callable[[], nn.Module], np.ndarray, type[Functional]]
     ),
     "batch norm in eval mode": (used_batch_norm, INPUTS, Functional),
     "tied weights": (tied, INPUTS, Functional),
+    "a layer under two names": (twice, INPUTS, Functional),
     "GRU": (lambda: recurrent(nn.GRU), SEQUENCES, Samplewise),
     "LSTM": (lambda: recurrent(nn.LSTM), SEQUENCES, Samplewise),
     "RNN": (lambda: recurrent(nn.RNN), SEQUENCES, Samplewise),
@@ -261,3 +267,36 @@ class TestLosses:
         problem = built(mlp(3, (3,), 3), INPUTS, LABELS, loss=loss)
         weight = torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64)
         check(problem, lambda f, y: F.cross_entropy(f, y, weight=weight, reduction="sum") / len(f))
+
+
+class TestALayerUnderTwoNames:
+    @pytest.mark.parametrize("width", [3, 20])
+    def test_calls_leave_the_module_as_it_was(self, width: int) -> None:
+        """Every parameter reaches the outputs, and a module is a point: 28 and 521 of them."""
+        torch.manual_seed(0)
+        layer = nn.Linear(width, width, dtype=torch.float64)
+        ends = nn.Linear(3, width, dtype=torch.float64), nn.Linear(width, 1, dtype=torch.float64)
+        module = nn.Sequential(ends[0], nn.Tanh(), layer, nn.Tanh(), layer, nn.Tanh(), ends[1])
+        start = torch.nn.utils.parameters_to_vector(module.parameters()).detach().numpy()
+        problem = built(module, INPUTS)
+        assert problem.notes == ()
+        problem.loss(start + 1.0)
+        assert np.array_equal(problem.theta0, start)
+        outputs = module(torch.tensor(INPUTS))[:, 0].detach().numpy()
+        assert problem.loss(module) == pytest.approx(np.mean((outputs - TARGETS) ** 2) / 2, rel=1e-14)
+        run = train(
+            problem, module, step_size=0.1, sampling=es.WithoutReplacement(8), n_steps=1, record=["theta"],
+            record_steps=[0, 1], seed=0,
+        )  # fmt: skip
+        assert np.abs(run.theta.values[0, 1] - (start - 0.1 * problem.gradient(start))).max() < 1e-14
+        v = np.random.default_rng(0).standard_normal(len(start))
+        difference = (problem.gradient(start + 1e-5 * v) - problem.gradient(start - 1e-5 * v)) / 2e-5
+        product = problem.hessian_products(start, np.arange(8), v)
+        assert np.abs(product - difference).max() < 1e-7 * np.abs(product).max()
+
+
+@pytest.mark.parametrize("form", [lambda x: x.to_sparse(), lambda x: x.bfloat16(), lambda x: x.half()])
+def test_tensors_that_numpy_has_no_form_for(form: Callable[[Tensor], Tensor]) -> None:
+    given = torch.tensor(np.round(8 * INPUTS) / 8)  # exact in 8 bits up to 4
+    problem = built(mlp(3, (4,), 1), form(given))  # type: ignore[arg-type]
+    assert np.array_equal(problem.inputs, given.numpy())

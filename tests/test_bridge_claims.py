@@ -14,10 +14,11 @@ import pytest
 import xarray
 
 from esssim import claims, report
-from esssim.claims import Claim, Measurement, exit_code, network_directions, network_flow, networks
-from esssim.claims.network_flow import NetworkFlow, beside
-from esssim.claims.network_runs import RECORDED, NetworkExperiment
+from esssim.claims import Claim, Measurement, exit_code, network_directions, networks
 from esssim.claims.ratios import all_of
+from esssim.experiments import network_flow as network_flow_runs
+from esssim.experiments.network_flow import NetworkFlow, beside
+from esssim.experiments.networks import NetworkExperiment
 from esssim.report.__main__ import main
 from esssim.simulation import Ramp
 from tests.conftest import Run
@@ -149,9 +150,9 @@ class TestClaims:
         experiment = NetworkFlow((3,), "tanh", n_samples=6, n_inputs=2)
         # Without the search for a solution.
         vars(experiment).update(theta0=np.ones(experiment.problem.n_params), step_size=Ramp(0.1, 0.2))
-        monkeypatch.setattr(network_flow, "_run_sgd", lambda experiment: experiment)
-        monkeypatch.setattr(network_flow, "_run_flow", lambda experiment, _: experiment)
-        trained, followed = network_flow.run_both.__wrapped__(experiment)
+        monkeypatch.setattr(network_flow_runs, "_run_sgd", lambda experiment, _: experiment)
+        monkeypatch.setattr(network_flow_runs, "_run_flow", lambda experiment, _: experiment)
+        trained, followed = network_flow_runs.run_both.__wrapped__(experiment)
         assert followed == trained
         assert followed.problem.module is not trained.problem.module
         np.testing.assert_array_equal(followed.theta0, trained.theta0)

@@ -14,6 +14,7 @@ pytest.importorskip("torch", reason="the bridge needs PyTorch: pip install 'esss
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 import esssim as es
 from esssim.bridge import TorchProblem, mlp, train
@@ -130,6 +131,15 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "a loss that leaves torch": (
         lambda: built(mlp(3, (4,), 1), INPUTS, loss=lambda f, y: float(f[0])), "one real number for one sample, got float",
     ),
+    "a mean over no label": (
+        lambda: built(mlp(3, (4,), 3), INPUTS, np.append(LABELS[:7], -100), loss=nn.CrossEntropyLoss()),
+        "that of sample 7 is nan: a mean over nothing, such as a label that ignore_index leaves out",
+    ),
+    "a pruned layer": (
+        lambda: built(prune.l1_unstructured(nn.Linear(3, 1), "weight", 1), INPUTS),
+        "layer '(the module itself)' keeps 'weight', which was computed from its parameters: make pruning permanent first",
+    ),
+    "without derivatives": (torch.inference_mode()(lambda: built(mlp(3, (4,), 1), INPUTS)), "build the problem outside"),
     "a dtype that is none": (lambda: built(mlp(3, (4,), 1), INPUTS, dtype=torch.int32), "one of 'float64', 'float32', got 'int32'"),
 }  # fmt: skip
 
@@ -196,3 +206,35 @@ class TestPoints:
     def test_others_are_refused(self, theta: Any, message: str) -> None:
         with pytest.raises(ValueError, match=message):
             es.sharpness(built(mlp(3, (4,), 1), INPUTS), theta)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", ["compiled", "traced"])
+def test_compiled_modules(kind: str) -> None:
+    plain = mlp(3, (4,), 1)
+    module = torch.compile(plain) if kind == "compiled" else torch.jit.trace(plain, torch.zeros(1, 3).double())
+    with pytest.raises(
+        ValueError, match=r"module must not be compiled, but 'inner' is a .*: give the module that it was made of"
+    ):
+        built(Net(lambda n, x: n.inner(x), inner=module), INPUTS)
+
+
+class TestContextsOfTorch:
+    @pytest.mark.parametrize("hidden", [4, 80])
+    def test_autocast(self, hidden: int) -> None:
+        problems = {dtype: built(mlp(3, (hidden,), 1), INPUTS, dtype=dtype) for dtype in ("float64", "float32")}
+        theta = problems["float64"].theta0
+        alone = es.sharpness(problems["float64"], theta)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert es.sharpness(problems["float64"], theta) == alone
+            for call in (lambda p: es.sharpness(p, theta), lambda p: p.loss(theta), lambda p: p.gradient(theta)):
+                with pytest.raises(ValueError, match=r"must not be used inside torch\.autocast"):
+                    call(problems["float32"])
+
+    def test_a_default_device(self) -> None:
+        module = mlp(3, (4,), 1)
+        problem = built(module, INPUTS)
+        with torch.device("meta"):
+            for call in (lambda: built(module, INPUTS), lambda: es.sharpness(problem, problem.theta0)):
+                with pytest.raises(ValueError, match="default device must be the CPU, got 'meta'"):
+                    call()

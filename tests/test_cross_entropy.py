@@ -11,6 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import torch.nn.functional as F  # noqa: E402
 from torch import nn  # noqa: E402
 
 import esssim as es  # noqa: E402
@@ -170,6 +171,99 @@ class TestSoftmaxRegression:
         assert es.batch_sharpness(problem, theta, one).value == pytest.approx(top, rel=CLOSE)
         assert es.mean_square_sharpness(problem, theta, one, hessian="gauss_newton") == pytest.approx(top, rel=CLOSE)
         assert leading_mean_square_sharpness(problem, theta, one, rank=2) == pytest.approx(top, rel=CLOSE)
+
+
+class LogProbabilities(nn.Module):
+    """A network that ends with them, by the function."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.log_softmax(self.inner(x), -1)
+
+
+WEIGHTS = torch.tensor([2.0, 3.0, 0.5])
+ENDS = {
+    "": lambda module: module,
+    "a layer": lambda module: nn.Sequential(module, nn.LogSoftmax(dim=1)),
+    "a function": LogProbabilities,
+}
+CLASSES = {
+    "cross_entropy": ("", F.cross_entropy, lambda y: 1.0),
+    "in a function": ("", lambda f, y: F.cross_entropy(f, y), lambda y: 1.0),
+    "CrossEntropyLoss": ("", nn.CrossEntropyLoss(reduction="none"), lambda y: 1.0),
+    "with weights": ("", nn.CrossEntropyLoss(weight=WEIGHTS, reduction="sum"), lambda y: float(WEIGHTS[y])),
+    "with weights, mean": ("", nn.CrossEntropyLoss(weight=WEIGHTS), lambda y: 1.0),
+    "nll_loss": ("", lambda f, y: F.nll_loss(f.log_softmax(-1), y), lambda y: 1.0),
+    "LogSoftmax in the loss": ("", lambda f, y: F.nll_loss(nn.LogSoftmax(dim=0)(f), y), lambda y: 1.0),
+    "LogSoftmax": ("a layer", nn.NLLLoss(), lambda y: 1.0),
+    "log_softmax": ("a function", nn.NLLLoss(), lambda y: 1.0),
+}
+BINARY = {
+    "BCEWithLogitsLoss": (nn.BCEWithLogitsLoss(), 1.0),
+    "per entry": (nn.BCEWithLogitsLoss(reduction="none"), 1.0),
+    "with weights": (nn.BCEWithLogitsLoss(weight=torch.tensor([2.0]), pos_weight=torch.tensor([1.5])), None),
+    "logsigmoid": (lambda f, y: -F.logsigmoid((2 * y - 1) * f).sum(), 1.0),
+}
+
+
+class TestAsTorchHasThem:
+    """Callables with torch's names and options: the loss and its derivatives in the outputs, which are the parameters."""
+
+    @staticmethod
+    def check(problem: TorchProblem, loss: mpmath.mpf, gradient: np.ndarray, hessian: np.ndarray) -> None:
+        theta = problem.theta0
+        assert_close(problem.loss(theta), loss)
+        assert_close(problem.gradient(theta), gradient)
+        assert_close(problem.hessian(theta), hessian)
+        products = problem.hessian_products(theta, np.zeros((len(theta), 1), dtype=int), np.eye(len(theta)))
+        assert_close(products, hessian)
+
+    @pytest.mark.parametrize("margin", [0, 5, 20, 38, 100])
+    @pytest.mark.parametrize("label", [0, 2])
+    @pytest.mark.parametrize("name", CLASSES)
+    def test_classes(self, name: str, label: int, margin: int) -> None:
+        end, loss, factor = CLASSES[name]
+        f = outputs_with(3, 0, margin)
+        module = nn.Linear(1, 3, bias=False, dtype=torch.float64)
+        with torch.no_grad():
+            module.weight[:, 0] = torch.tensor(f)
+        problem = TorchProblem(ENDS[end](module), [[1.0]], [label], loss)
+        exact, k = [mpmath.mpf(value) for value in f], factor(label)
+        self.check(problem, k * exact_loss(exact, label), k * exact_gradient(exact, label), k * exact_hessian(exact))
+
+    @pytest.mark.parametrize("margin", [0, 5, 20, 38, 100, -38])
+    @pytest.mark.parametrize("target", [0, 1])
+    @pytest.mark.parametrize("name", BINARY)
+    def test_two_classes(self, name: str, target: int, margin: int) -> None:
+        loss, factor = BINARY[name]
+        module = nn.Linear(1, 1, bias=False, dtype=torch.float64)
+        with torch.no_grad():
+            module.weight.fill_(margin)
+        problem = TorchProblem(module, [[1.0]], [target], loss)
+        k = factor or (3.0 if target else 2.0)
+        sign = 2 * target - 1
+        wrong = 1 / (1 + mpmath.e ** mpmath.mpf(sign * margin))
+        self.check(
+            problem, -k * mpmath.log1p(-wrong), np.array([-sign * k * wrong]), np.array([[k * wrong * (1 - wrong)]])
+        )
+
+    def test_soft_labels_smoothing_and_labels_left_out_are_those_of_torch(self) -> None:
+        rng = np.random.default_rng(0)
+        module, x, soft = bridge.mlp(3, (4,), 3, seed=0), rng.standard_normal((5, 3)), rng.dirichlet(np.ones(3), 5)
+        labels = np.array([0, 1, -100, 2, 1])
+        outputs = module(torch.tensor(x)).detach()
+        for loss, targets in (
+            (nn.CrossEntropyLoss(), soft),
+            (nn.CrossEntropyLoss(label_smoothing=0.2), np.maximum(labels, 0)),
+            (nn.CrossEntropyLoss(reduction="sum"), labels),
+            (nn.BCEWithLogitsLoss(reduction="sum", pos_weight=torch.tensor([1.0, 2.0, 3.0]).double()), soft),
+        ):
+            problem = TorchProblem(module, x, targets, loss)
+            wanted = [float(loss(f, y)) for f, y in zip(outputs, torch.tensor(targets), strict=True)]
+            assert problem.sample_losses(problem.theta0, np.arange(5)) == pytest.approx(np.array(wanted), rel=1e-12)
 
 
 class TestAHiddenLayer:

@@ -248,3 +248,11 @@ class TestShown:
         found = es.Estimate(1.0, 0.5, 100, False).within(1.2, 9.0)
         assert found.value == 1.2
         assert found.interval() == (1.2, pytest.approx(1.2 + found.half_width()))
+
+
+@pytest.mark.parametrize("factor", [math.inf, -math.inf, math.nan])
+def test_what_is_not_finite_is_not_exact(factor: float) -> None:
+    found = es.Estimate(2.0, 0.1, 50, False) * factor
+    assert not found.exact
+    assert not math.isfinite(found.value)
+    assert not math.isfinite(found.half_width())

@@ -7,12 +7,12 @@ import pytest
 
 import esssim as es
 from esssim import plots
-from esssim.claims.flow_runs import FlowExperiment, run_flow
-from esssim.claims.network_runs import NetworkExperiment
 from esssim.claims.published import closest_table
 from esssim.claims.ramp import trajectory
 from esssim.claims.thresholds import second_moment_radius
 from esssim.experiments import RampExperiment, ramp_level
+from esssim.experiments.flow import FlowExperiment, run_flow
+from esssim.experiments.networks import NetworkExperiment
 from tests.figure_builds import GOLDEN, NAMES, quick, read
 from tests.test_figures import shared_cache
 

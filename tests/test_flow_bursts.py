@@ -14,9 +14,9 @@ import esssim as es
 from esssim import flow
 from esssim.claims import flow_bursts
 from esssim.claims.flow import name_of
-from esssim.claims.flow_runs import FlowExperiment, run_flow
-from esssim.claims.flow_settings import AT_THE_WALL, GRID, SLOWER, STEEPER
 from esssim.claims.model import Measurement
+from esssim.experiments.flow import FlowExperiment, run_flow
+from esssim.experiments.flow_settings import AT_THE_WALL, GRID, SLOWER, STEEPER
 from esssim.flow import bursts
 from esssim.flow.fast import FastMotion
 from esssim.flow.slow import velocity

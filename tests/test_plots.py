@@ -11,6 +11,7 @@ import pytest
 
 from esssim import plots
 from esssim.experiments import RampExperiment
+from esssim.experiments import ramp as ramp_presets
 from esssim.plots import ramp as ramp_plots
 
 
@@ -24,7 +25,7 @@ def patched() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.delenv("ESSSIM_CACHE", raising=False)
         monkeypatch.setattr("os.cpu_count", lambda: 1)
-        monkeypatch.setattr(ramp_plots, "experiment", tiny)
+        monkeypatch.setattr(ramp_presets, "ramp_experiment", tiny)
         yield monkeypatch
 
 

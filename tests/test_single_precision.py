@@ -18,9 +18,6 @@ SAMPLING = es.WithoutReplacement(3)
 class Quartic(Problem):
     """ℓᵢ = ½zᵢ² + ¼zᵢ⁴, zᵢ = xᵢᵀθ − yᵢ, whose Hessians are symmetric to rounding in their dtype."""
 
-    # Differences of losses have fewer digits than the check of derivatives asks for.
-    check = False
-
     def __init__(self, dtype: type, n: int, p: int, skew: float = 0.0) -> None:
         super().__init__(n, p)
         rng = np.random.default_rng(0)
@@ -65,6 +62,35 @@ def test_statistics_are_those_of_double_precision(name: str, n: int, p: int) -> 
     theta = np.random.default_rng(1).standard_normal(p)
     single, double = (STATISTICS[name](Quartic(dtype, n, p), theta) for dtype in (np.float32, np.float64))
     assert single == pytest.approx(double, rel=1e-5)
+
+
+class Scaled(Quartic):
+    """Losses with an offset, gradients with a factor."""
+
+    def __init__(self, dtype: type, offset: float, factor: float) -> None:
+        super().__init__(dtype, 12, 5)
+        self.offset, self.factor = dtype(offset), dtype(factor)
+
+    def sample_losses(self, theta: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        return super().sample_losses(theta, indices) + self.offset
+
+    def sample_gradients(self, theta: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        return self.factor * super().sample_gradients(theta, indices)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e6, 1e10])
+def test_right_derivatives_are_accepted_whatever_rounding_leaves_of_differences(seed: int, offset: float) -> None:
+    theta = np.random.default_rng(seed).standard_normal(5)
+    es.sharpness(Scaled(np.float32, offset, 1.0), theta)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("factor", [0.9, 1.1, 2.0, -1.0])
+def test_wrong_derivatives_are_seen_through_the_rounding(seed: int, factor: float) -> None:
+    theta = np.random.default_rng(seed).standard_normal(5)
+    with pytest.raises(ValueError, match="must be the derivative of sample_losses: for sample"):
+        es.sharpness(Scaled(np.float32, 0.0, factor), theta)
 
 
 @pytest.mark.parametrize(("n", "p"), [(12, 5), (40, 25)])

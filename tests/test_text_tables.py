@@ -142,6 +142,13 @@ REFUSED = [
     ("a,y\n1,2\n", {"thousands": ".", "decimal": "."}, ".* decimal and thousands must differ, got '.' for both"),
     ("a,y\n1,2\n", {"header": "no"}, "header must be True or False, got 'no'"),
     ("a,y\n9007199254740993,2\n", {}, r"column 'a' of t.csv must hold integers that doubles hold exactly, got 9007199254740993 in row 1 \(line 2\), which would become 9007199254740992; subtract .*"),
+    ("a;y\n1.234,5;1\n0.5;2\n", {}, ".* line 3 has '0.5', where '.' is not between groups of three digits: .*"),
+    ('a,y\n"1,234.5",1\n"1,5",2\n', {}, ".* line 3 has '1,5', where ',' is not between groups of three digits: .*"),
+    ("a;y\n1.234;1\n2.5;2\n", {"thousands": "."}, ".* line 3 has '2.5', where .*--thousands.*"),
+    ("a;y\n1.234,5;1.2.2020\n2,5;2.2.2020\n", {}, ".* line 2 has '1.2.2020', where .*"),
+    ("a;y\n1,5;1\n9007199254740993;2\n", {}, "column 'a' .*, got 9007199254740993 in row 2 .*"),
+    ("a,y\n9007199254740993,1\n1e3,2\n", {}, "column 'a' .*, got 9007199254740993 in row 1 .*"),
+    ("a;y\n9,007,199,254,740,993;1\n1,234.5;2\n", {}, "column 'a' .*, got 9007199254740993 in row 1 .*"),
     ("a,y\n1,123456789012345678901234567891\n", {}, "column 'y' .* must hold integers that doubles hold exactly, got 123456789012345678901234567891 .*"),
 ]  # fmt: skip
 
@@ -182,6 +189,13 @@ class TestRefused:
         pd.DataFrame({"a": values, "y": np.arange(6.0)}).to_csv(tmp_path / "t.csv", index=False)
         found = data.read_table(tmp_path / "t.csv", "y", standardize=False)
         assert [int(value) for value in found.inputs[:, 0]] == values.tolist()
+
+    @pytest.mark.parametrize(
+        "text", ["a;y\n1e300;1\n9007199254740994;2\n", "a;y\n1e300;1\n9.007.199.254.740.994,0;2\n"]
+    )
+    def test_large_numbers_of_both_kinds(self, text: str, tmp_path: Path) -> None:
+        found = data.read_table(write(tmp_path / "t.csv", text), "y", standardize=False)
+        assert found.inputs[:, 0].tolist() == [1e300, 2.0**53 + 2]
 
 
 class TestConstantUpToRounding:

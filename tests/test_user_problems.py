@@ -725,3 +725,45 @@ def test_nothing_warns() -> None:
         warnings.simplefilter("error")
         es.sharpness(Quartic(), [1e70])
         es.minibatch_sharpness(Sine(), THETA, PAIRS)
+
+
+class OfOneProduct(es.Problem):
+    """ℓᵢ = φ(xᵢᵀθ) with φ, φ′ and φ″ given."""
+
+    def __init__(self, *derivatives: Any) -> None:
+        super().__init__(20, 4)
+        self.inputs = np.random.default_rng(0).standard_normal((20, 4))
+        self.derivatives = derivatives
+
+    def of(self, order: int, theta: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        return self.derivatives[order](np.einsum("...bp,...p->...b", self.inputs[indices], theta))  # type: ignore[no-any-return]
+
+    def sample_losses(self, theta: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        return self.of(0, theta, indices)
+
+    def sample_gradients(self, theta: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        return self.of(1, theta, indices)[..., None] * self.inputs[indices]
+
+    def sample_hessians(self, theta: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        rows = self.inputs[indices]
+        return self.of(2, theta, indices)[..., None, None] * rows[..., :, None] * rows[..., None, :]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_waves_shorter_than_the_differences_are_no_fault(offset: float, seed: int) -> None:
+    """An offset of a million leaves enough digits of the shortest differences."""
+    problem = OfOneProduct(
+        lambda z: np.sin(300 * z) + offset, lambda z: 300 * np.cos(300 * z), lambda z: -9e4 * np.sin(300 * z)
+    )
+    theta = 10 * np.random.default_rng(seed).standard_normal(4)
+    assert es.sharpness(problem, theta) == pytest.approx(np.linalg.eigvalsh(problem.hessian(theta))[-1], rel=1e-12)
+
+
+@pytest.mark.parametrize("exponent", [-700.0, -735.0, -740.0])
+def test_hessians_near_the_smallest_doubles_are_symmetric(exponent: float) -> None:
+    """Products of subnormal numbers depend on their order in the first digits."""
+    problem = OfOneProduct(*[lambda z: np.exp(exponent + z)] * 3)
+    theta = np.full(4, 1e-3)
+    assert es.sharpness(problem, theta) == pytest.approx(np.linalg.eigvalsh(problem.hessian(theta))[-1], rel=0.1)
+    assert es.sharpness(problem, theta) < 1e-300

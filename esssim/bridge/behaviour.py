@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from esssim.bridge.functional import Care, Functional, plain_attention
+from esssim.bridge.exact import Exact
+from esssim.bridge.functional import Care, Functional, called, places, plain_attention
 
 GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 # Samples that are also taken alone, and the sizes of the batches that are drawn.
@@ -43,11 +44,11 @@ def _rms(values: Tensor) -> float:
 def call(module: nn.Module, x: Tensor) -> Any:
     """module(x) that leaves x and the buffers as they are."""
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    return torch.func.functional_call(module, buffers, (x.clone(),))
+    return called(module, buffers, x.clone(), places(module))
 
 
 class _Watched(nn.Module):
-    """A module that keeps the tensors that it has after a call: functional_call puts the old ones back."""
+    """A module that keeps the tensors that it has after a call, which puts the old ones back."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -65,8 +66,8 @@ def needs(module: nn.Module, x: Tensor) -> Care:
     watched, own = _Watched(module), x.clone()
     parameters = {name: parameter.detach().clone() for name, parameter in watched.named_parameters()}
     buffers = {name: buffer.clone() for name, buffer in watched.named_buffers()}
-    with torch.no_grad():
-        torch.func.functional_call(watched, parameters | buffers, (own,))
+    with torch.no_grad(), Exact() as forms:
+        called(watched, parameters | buffers, own, places(watched))
 
     def is_written(name: str, tensor: Tensor) -> bool:
         return tensor._version > 0 or watched.after.get(name) is not tensor
@@ -77,7 +78,7 @@ def needs(module: nn.Module, x: Tensor) -> Care:
             f"module must leave its parameters alone, but a call writes to {written.removeprefix('module.')!r}; "
             "an Embedding does so with max_norm: leave that out, or normalise in forward"
         )
-    return Care(any(is_written(*item) for item in buffers.items()), own._version > 0)
+    return Care(any(is_written(*item) for item in buffers.items()), own._version > 0, classes=forms.used)
 
 
 @contextmanager

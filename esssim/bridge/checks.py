@@ -28,11 +28,31 @@ def check_dtype(dtype: Any) -> str:
     return _validate.choice("dtype", named, tuple(DTYPES))
 
 
+def check_mode(dtype: str) -> None:
+    """ValueError inside a context of torch that changes numbers, or where new tensors are."""
+    if dtype == "float32" and torch.is_autocast_enabled("cpu"):
+        raise ValueError("dtype='float32' must not be used inside torch.autocast, which computes in bfloat16: leave it")
+    if torch.get_default_device().type != "cpu":
+        raise ValueError(
+            f"torch's default device must be the CPU, got {str(torch.get_default_device())!r}: "
+            "use the problem inside `with torch.device('cpu'):`"
+        )
+
+
 def check_module(module: Any) -> None:
     """ValueError unless it is a module with something to train, whose layers treat samples one by one."""
     if not isinstance(module, nn.Module):
         raise ValueError(f"module must be a torch.nn.Module, got {_validate.shown(module)}")
+    if torch.is_inference_mode_enabled():
+        raise ValueError(
+            "module must have derivatives, which torch.inference_mode() takes away: build the problem outside"
+        )
     for name, layer in module.named_modules():
+        if isinstance(layer, torch.jit.ScriptModule) or type(layer).__module__.startswith("torch._dynamo"):
+            raise ValueError(
+                f"module must not be compiled, but {name or 'the module itself'!r} is a {type(layer).__name__}: give the "
+                "module that it was made of"
+            )
         where = f"layer {name or '(the module itself)'!r} ({type(layer).__name__})"
         if isinstance(layer, NORMS[0]) and (layer.training or layer.running_mean is None):
             remedy = "use GroupNorm or LayerNorm instead"
@@ -62,6 +82,14 @@ def check_module(module: Any) -> None:
 
 def own_copy(module: nn.Module, kind: torch.dtype) -> nn.Module:
     """A copy on the CPU in one precision, in which what is frozen is a buffer: its parameters are θ."""
+    for name, layer in module.named_modules():
+        for key, value in vars(layer).items():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                raise ValueError(
+                    f"module must be one that can be copied, but layer {name or '(the module itself)'!r} keeps {key!r}, "
+                    "which was computed from its parameters: make pruning permanent first by prune.remove, and take "
+                    "torch.nn.utils.parametrizations in place of hooks"
+                )
     try:
         own = copy.deepcopy(module).to(device="cpu", dtype=kind)
     except (RuntimeError, TypeError) as error:

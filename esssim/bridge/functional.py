@@ -7,7 +7,7 @@ gives wrong numbers for it in silence (tests/test_bridge.py has a network with o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -15,17 +15,22 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from esssim.bridge.exact import Exact
 from esssim.bridge.losses import SampleLoss
 
 Map = Callable[[Tensor], Tensor]
 
 
 class Care(NamedTuple):
-    """What a module needs at each call: buffers or inputs of its own, which it writes to; attention in plain operations."""
+    """What a module needs at each call: buffers or inputs of its own, which it writes to; attention in plain operations.
+
+    classes: it computes logarithms of probabilities, in forms that are right at any margin.
+    """
 
     buffers: bool = False
     inputs: bool = False
     attention: bool = False
+    classes: bool = False
 
 
 NONE = Care()
@@ -39,6 +44,7 @@ class Functional:
 
     def __init__(self, module: nn.Module, loss: SampleLoss, care: Care = NONE) -> None:
         self.module, self.loss, self.care = module, loss, care
+        self.places = places(module)
         named = list(module.named_parameters())
         self.names = [name for name, _ in named]
         self.shapes = [parameter.shape for _, parameter in named]
@@ -53,7 +59,7 @@ class Functional:
         """f of each sample, (n, c)."""
         if self.care != NONE:
             return self._careful(theta, x)
-        found = functional_call(self.module, self.parameters(theta), (x,))
+        found = called(self.module, self.parameters(theta), x, self.places)
         return found.reshape(x.shape[0], -1)
 
     def _careful(self, theta: Tensor, x: Tensor) -> Tensor:
@@ -61,10 +67,11 @@ class Functional:
         if self.care.buffers:
             state |= {name: buffer.clone() for name, buffer in self.module.named_buffers()}
         own = x.clone() if self.care.inputs else x
-        if not self.care.attention:
-            return functional_call(self.module, state, (own,)).reshape(x.shape[0], -1)
-        with plain_attention():
-            return functional_call(self.module, state, (own,)).reshape(x.shape[0], -1)
+        with (
+            plain_attention() if self.care.attention else nullcontext(),
+            Exact() if self.care.classes else nullcontext(),
+        ):
+            return called(self.module, state, own, self.places).reshape(x.shape[0], -1)
 
     def mapped(self, function: Callable[..., Tensor], in_dims: tuple[int | None, ...], chunk: int) -> Any:
         """`function` over the first axis of the arguments whose entry in `in_dims` is 0, so many at a time."""
@@ -155,6 +162,25 @@ class Functional:
         along = vmap(lambda direction: twice[1](direction)[0], out_dims=1)
         back = vmap(lambda covector: transposed(covector)[0], in_dims=1)
         return outputs.detach(), lambda v: along(v).detach(), lambda u: back(u).detach()
+
+
+def places(module: nn.Module) -> dict[str, str]:
+    """Where each tensor of a module has to be put, one name for each attribute, and the first name that it has."""
+    first: dict[int, str] = {}
+    found: dict[str, str] = {}
+    # A layer that is used under two names comes once: torch, which puts tensors in under both, leaves the second ones there.
+    for prefix, layer in module.named_modules():
+        for name, tensor in (layer._parameters | layer._buffers).items():
+            if tensor is not None:
+                place = f"{prefix}.{name}" if prefix else name
+                found[place] = first.setdefault(id(tensor), place)
+    return found
+
+
+def called(module: nn.Module, state: dict[str, Tensor], x: Tensor, where: dict[str, str]) -> Any:
+    """module(x) with these tensors, by their first names, in place of its own; where: its `places`."""
+    tensors = {place: state[name] for place, name in where.items() if name in state}
+    return functional_call(module, tensors, (x,), tie_weights=False)
 
 
 @contextmanager

@@ -105,6 +105,7 @@ class TorchProblem(Problem):
     ) -> None:
         self.dtype = checks.check_dtype(dtype)
         self.tolerance = checks.check_tolerance(tolerance, self.dtype)
+        checks.check_mode(self.dtype)
         checks.check_module(module)
         n_params = sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
         if n_params > LARGEST_NETWORK:
@@ -240,10 +241,12 @@ class TorchProblem(Problem):
 
     def check_theta(self, theta: Any, name: str = "theta") -> FloatArray:
         """theta, also as a tensor, a module or a state dict, as a finite float array (..., n_params)."""
+        checks.check_mode(self.dtype)
         return super().check_theta(as_point(self.module, theta, name), name)
 
     def check_point(self, theta: Any, name: str = "theta") -> FloatArray:
         """theta, also as a tensor, a module or a state dict, as one finite point (n_params,)."""
+        checks.check_mode(self.dtype)
         return super().check_point(as_point(self.module, theta, name), name)
 
     def outputs(self, theta: npt.ArrayLike, batch: npt.ArrayLike | None = None) -> FloatArray:

@@ -15,12 +15,16 @@ from torch import Tensor, nn
 from esssim import _validate
 from esssim._validate import FloatArray, IntArray
 from esssim.bridge.behaviour import no_chance
+from esssim.bridge.exact import Exact
 from esssim.bridge.losses import SampleLoss
 
 
 def plain(value: Any) -> Any:
     """A tensor as an array."""
-    return value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+    if not isinstance(value, Tensor):
+        return value
+    own = value.detach().to_dense().cpu().resolve_conj().resolve_neg()
+    return (own.float() if own.dtype == torch.bfloat16 else own).numpy()
 
 
 def data(name: str, value: Any) -> FloatArray:
@@ -54,13 +58,17 @@ def labels(targets: Any, n: int, c: int) -> IntArray:
 
 
 class OneNumber:
-    """A loss of torch with its own options, as a number for one sample: a tensor of one entry is taken for that."""
+    """A loss of torch with its own options, as a number for one sample: a tensor of one entry is taken for that.
+
+    Those of classes are computed in forms that are right at any margin.
+    """
 
     def __init__(self, loss: SampleLoss, kind: torch.dtype) -> None:
         self.loss = copy.deepcopy(loss).to(kind).requires_grad_(False) if isinstance(loss, nn.Module) else loss
 
     def __call__(self, outputs: Tensor, target: Tensor) -> Tensor:
-        found = self.loss(outputs, target)
+        with Exact():
+            found = self.loss(outputs, target)
         return found if found.ndim == 0 else found.reshape(())
 
 
@@ -74,8 +82,14 @@ def for_loss(loss: OneNumber, outputs: Tensor, values: Any, kind: torch.dtype) -
         try:
             with warnings.catch_warnings(), no_chance("loss"):
                 warnings.filterwarnings("error", message="Using a target size", category=UserWarning)
-                for f, y in zip(outputs, targets, strict=True):
-                    _check_one_number(loss.loss(f, y))
+                for i, (f, y) in enumerate(zip(outputs, targets, strict=True)):
+                    found = loss.loss(f, y)
+                    _check_one_number(found)
+                    if bool(found.isnan()) and bool(torch.isfinite(f).all()):
+                        raise _NotOneNumber(
+                            f"loss must be a number for every sample, but that of sample {i} is nan: a mean over "
+                            "nothing, such as a label that ignore_index leaves out, has none; reduction='sum' gives 0"
+                        )
         except (RuntimeError, TypeError, IndexError, ValueError, UserWarning) as error:
             said.append(error)
         else:

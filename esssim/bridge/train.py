@@ -119,7 +119,8 @@ def train(
         "theta0_fingerprint": fingerprint(starts[0] if (starts == starts[0]).all() else starts),
         "n_samples": problem.n_samples,
         "n_params": problem.n_params,
-        "scheme": " then ".join(dict.fromkeys(type(scheme).__name__ for scheme in pieces.values)),
+        "scheme": type(pieces.values[0]).__name__,
+        "schemes": [type(scheme).__name__ for scheme in pieces.values],
         **words,
         "versions": json.dumps({name: version(name) for name in ("esssim", "numpy", "numba", "torch", "xarray")}
                                | {"python": platform.python_version()}),

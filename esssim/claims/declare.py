@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from esssim.claims.model import REGISTRY, Cell, Claim, Measurement, Predicted, Registry
 from esssim.papers import Paper, Source
+
+if TYPE_CHECKING:
+    from esssim.experiments import Configuration
 
 Setting = Mapping[str, Any]
 Decides = TypeVar("Decides", bound=Callable[..., Measurement])
@@ -29,6 +32,7 @@ def claim(
     cell: Callable[..., Cell] | None = None,
     quick: bool | Callable[..., bool] = True,
     extra: str | None = None,
+    experiment: Callable[..., Configuration | Sequence[Configuration]] | None = None,
     registry: Registry | None = None,
 ) -> Callable[[Decides], Decides]:
     """Register a claim, or one for each setting of `over`, decided by the function below: f(*, quick, **setting).
@@ -36,8 +40,8 @@ def claim(
     id, states, source_predicts, method, where: text in which {name} stands for a value of the setting (where `over` is
     given), or a function of the setting, as all other fields may be. states: the sentence; where: its setting in words,
     which end it in brackets. we_predict: what we expect, stated before the run. cell: the place of a level in the
-    tables. quick: whether a short run can decide it; extra: the optional part of the package that it needs. registry:
-    the one that `esssim verify` measures by default. Raises ValueError when an id is taken.
+    tables. quick: whether a short run can decide it; extra: the optional part of the package that it needs.
+    experiment: the runs that decide it, f(quick=…, **setting); the report shows their TOML. registry: the one that `esssim verify` measures by default. Raises ValueError when an id is taken.
     """
     chosen = REGISTRY if registry is None else registry
 
@@ -51,6 +55,10 @@ def claim(
 
             def measure(quick: bool, setting: Setting = setting) -> Measurement:
                 return function(quick=quick, **setting)
+
+            def experiments(quick: bool, setting: Setting = setting) -> Sequence[Configuration]:
+                found = () if experiment is None else experiment(quick=quick, **setting)
+                return found if isinstance(found, Sequence) else (found,)
 
             chosen.add(
                 Claim(
@@ -67,6 +75,7 @@ def claim(
                     extra=extra,
                     setting={name: _plain(value) for name, value in setting.items()},
                     cell=None if cell is None else of(cell),
+                    experiments=experiments,
                 ),
                 function.__module__,
             )

@@ -10,8 +10,10 @@ from esssim import flow
 from esssim._intervals import student_quantile
 from esssim._validate import FloatArray
 from esssim.claims.declare import claim
-from esssim.claims.flow_runs import FlowExperiment, run_batch_sharpness, run_flow, run_sgd
-from esssim.claims.flow_settings import (
+from esssim.claims.model import Measurement, Predicted, Row
+from esssim.claims.ratios import all_of, ratio_key, ratio_of, verdict_of
+from esssim.experiments.flow import FlowExperiment, run_batch_sharpness, run_flow, run_sgd
+from esssim.experiments.flow_settings import (
     AT_THE_WALL,
     BIAS,
     DIABETES,
@@ -30,8 +32,6 @@ from esssim.claims.flow_settings import (
     WEAK,
     WIDER,
 )
-from esssim.claims.model import Measurement, Predicted, Row
-from esssim.claims.ratios import all_of, ratio_key, ratio_of, verdict_of
 from esssim.papers import OURS
 from esssim.problems import DiagonalLinearNetwork
 from esssim.statistics.table import MEAN_SQUARE, STATISTICS
@@ -111,6 +111,11 @@ def levels_of(experiment: FlowExperiment, statistic: str) -> tuple[FloatArray, f
     return runs[:, late].mean(axis=1), float(curve[late].mean()), rows
 
 
+def shortened(*, experiment: FlowExperiment, quick: bool) -> FlowExperiment:
+    """The run of a claim; a quick one is shorter."""
+    return experiment.quick() if quick else experiment
+
+
 @claim(
     id=lambda experiment: f"flow-levels/{name_of(experiment)}",
     states=lambda experiment: (
@@ -127,16 +132,17 @@ def levels_of(experiment: FlowExperiment, statistic: str) -> tuple[FloatArray, f
     ),
     tolerance=TOLERANCE,
     quick=lambda experiment: experiment in QUICK,
+    experiment=shortened,
     over=[{"experiment": experiment} for experiment in (*COMPARED, *PREDICTIONS)],
 )
 def levels_are_those_of_the_flow(*, experiment: FlowExperiment, quick: bool) -> Measurement:
-    run = experiment.quick() if quick else experiment
+    run = shortened(experiment=experiment, quick=quick)
     if int(run_flow(run)["diverged_at"]) >= 0:
         return Measurement("inconclusive", "the flow meets a wall that it cannot leave")
     rows: list[Row] = []
     ratios: dict[str, tuple[float, float, float]] = {}
     for statistic in NAMES:
-        runs, predicted, curves = levels_of(experiment, statistic)
+        runs, predicted, curves = levels_of(run, statistic)
         rows += curves
         ratios[statistic] = ratio_of(runs, predicted)
     values = {ratio_key(statistic): ratio for statistic, (ratio, _, _) in ratios.items()}
@@ -170,10 +176,11 @@ def next_order_prediction(experiment: FlowExperiment) -> Predicted:
     "(η/2)Q_b over the last two thirds, the flow's times 1 plus its next-order correction",
     tolerance=next_order_tolerance,
     quick=False,
+    experiment=shortened,
     over=[{"experiment": experiment} for experiment in (*DIABETES_MEAN, LEADING_ORDER, STRONG)],
 )
 def next_order_is_what_is_missing(*, experiment: FlowExperiment, quick: bool) -> Measurement:
-    run = experiment.quick() if quick else experiment
+    run = shortened(experiment=experiment, quick=quick)
     tolerance = next_order_tolerance(experiment)
     runs, plain, rows = levels_of(run, MEAN_SQUARE)
     predicted = run_flow(run)
@@ -225,6 +232,7 @@ def batch_sharpness_prediction(experiment: FlowExperiment) -> Predicted:
     "averages over the last two thirds, t-interval over the runs and twice the standard error of the chains",
     tolerance=TOLERANCE,
     quick=False,
+    experiment=shortened,
     over=[{"experiment": experiment} for experiment in COMPARED],
 )
 def batch_sharpness_is_that_of_the_flow(*, experiment: FlowExperiment, quick: bool) -> Measurement:
@@ -246,6 +254,7 @@ def batch_sharpness_is_that_of_the_flow(*, experiment: FlowExperiment, quick: bo
     "the settings",
     tolerance=TOLERANCE,
     quick=False,
+    experiment=lambda quick: [shortened(experiment=run, quick=quick) for run in (*GRID, *OTHERS, *WIDER)],
 )
 def batch_sharpness_on_average(*, quick: bool) -> Measurement:
     experiments = [run.quick() if quick else run for run in (*GRID, *OTHERS, *WIDER)]
@@ -329,6 +338,7 @@ def distance_falls_with_the_speed(*, quick: bool) -> Measurement:
     method="as for the levels: 8 runs of SGD, ratio of the averages of 1 − (η/2)Q_b over the last two thirds",
     tolerance=0.1,
     quick=False,
+    experiment=lambda quick: shortened(experiment=WALL, quick=quick),
 )
 def sgd_keeps_the_distance(*, quick: bool) -> Measurement:
     runs, predicted, rows = levels_of(WALL.quick() if quick else WALL, MEAN_SQUARE)
@@ -346,6 +356,7 @@ def sgd_keeps_the_distance(*, quick: bool) -> Measurement:
     method="last record: ‖mean β of SGD − β of the flow‖/‖β of the flow − β at the start‖; interval by leaving runs out",
     tolerance=0.05,
     quick=False,
+    experiment=lambda quick: shortened(experiment=BIAS, quick=quick),
 )
 def solution_drifts_as_the_flow(*, quick: bool) -> Measurement:
     experiment = BIAS.quick() if quick else BIAS

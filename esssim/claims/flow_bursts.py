@@ -8,9 +8,11 @@ from functools import cache
 import numpy as np
 
 from esssim.claims.declare import claim
-from esssim.claims.flow import levels_of, name_of
-from esssim.claims.flow_runs import FlowExperiment, run_flow, run_sgd
-from esssim.claims.flow_settings import (
+from esssim.claims.flow import levels_of, name_of, shortened
+from esssim.claims.model import Measurement, Outcome, Predicted, Row
+from esssim.claims.ratios import ratio_of, verdict_of
+from esssim.experiments.flow import FlowExperiment, run_flow, run_sgd
+from esssim.experiments.flow_settings import (
     AT_THE_WALL,
     GRID,
     NEAR,
@@ -22,8 +24,6 @@ from esssim.claims.flow_settings import (
     WEAK,
     WIDER,
 )
-from esssim.claims.model import Measurement, Outcome, Predicted, Row
-from esssim.claims.ratios import ratio_of, verdict_of
 from esssim.papers import OURS
 from esssim.statistics.table import MEAN_SQUARE
 
@@ -55,7 +55,7 @@ class Compared:
 
 @cache
 def _compared(setting: FlowExperiment, quick: bool) -> Compared:
-    experiment = setting.quick() if quick else setting
+    experiment = shortened(experiment=setting, quick=quick)
     trace, predicted = run_sgd(experiment), run_flow(experiment)
     runs, level, _ = levels_of(experiment, MEAN_SQUARE)
     value, lower, upper = ratio_of(runs, level)
@@ -103,6 +103,7 @@ def _lacking(found: list[Compared]) -> str:
     method=METHOD + "; holds if every ratio is within 1 %, refuted if an interval is not",
     tolerance=WARNING,
     quick=False,
+    experiment=lambda quick: [shortened(experiment=run, quick=quick) for run in SETTINGS],
 )
 def flow_is_right_where_it_is_silent(*, quick: bool) -> Measurement:
     found, rows = _all(quick)
@@ -130,6 +131,7 @@ def flow_is_right_where_it_is_silent(*, quick: bool) -> Measurement:
     ),
     method=METHOD + "; mean over the settings that are warned, t-interval over them",
     quick=False,
+    experiment=lambda quick: [shortened(experiment=run, quick=quick) for run in SETTINGS],
 )
 def excess_is_less_than_the_correction(*, quick: bool) -> Measurement:
     found, rows = _all(quick)
@@ -155,6 +157,7 @@ def excess_is_less_than_the_correction(*, quick: bool) -> Measurement:
     "the settings that are warned",
     tolerance=0.3,
     quick=False,
+    experiment=lambda quick: [shortened(experiment=run, quick=quick) for run in SETTINGS],
 )
 def typical_excess_is_the_correction(*, quick: bool) -> Measurement:
     found, rows = _all(quick)

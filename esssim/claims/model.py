@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from esssim import _validate
+from esssim._rows import Row as Row
 from esssim.claims.names import matching, same
 from esssim.papers import Paper, Source
+
+if TYPE_CHECKING:
+    from esssim.experiments import Configuration
 
 # "skipped": not measured, because what it needs is not installed; never a pass.
 Outcome = Literal["holds", "refuted", "inconclusive", "skipped"]
 Expectation = Literal["holds", "refuted", "open"]
-Row = dict[str, str | int | float | bool]
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class Claim:
     source_predicts: in words, with the number; we_predict: our own prediction; method: how it is measured; tolerance: what
     still counts as equal (None where exact); measure(quick) does the work. in_quick: whether a short run can decide it;
     extra: the optional part of the package that it needs, "bridge" for torch; setting: the values that tell it from the
-    others of its family; cell: its place in the tables of levels.
+    others of its family; cell: its place in the tables of levels; experiments(quick): the runs that decide it.
     """
 
     id: str
@@ -111,6 +114,7 @@ class Claim:
     extra: str | None = None
     setting: Mapping[str, Any] = field(default_factory=dict)
     cell: Cell | None = None
+    experiments: Callable[[bool], Sequence[Configuration]] = lambda quick: ()
 
     @property
     def statement(self) -> str:
@@ -147,6 +151,7 @@ class Claim:
             "papers": [paper.key for paper in self.source.papers],
             "predicted_on": self.we_predict.on,
             "withdrawn": self.we_predict.withdrawn,
+            "experiments": [each.fingerprint for each in self.experiments(False)],
         }
 
 

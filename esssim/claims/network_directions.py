@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from esssim._validate import FloatArray
 from esssim.claims.declare import claim
 from esssim.claims.model import Measurement, Outcome, Predicted, Row
-from esssim.claims.network_runs import NetworkExperiment
 from esssim.claims.networks import EXTRA, MAIN, experiment
+from esssim.experiments.networks import NetworkExperiment
 from esssim.papers import OURS
 from esssim.statistics import mean_square_sharpness
 

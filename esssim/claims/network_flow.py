@@ -2,172 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cache, cached_property
-from threading import Event
-from typing import TYPE_CHECKING
-
 import numpy as np
-import xarray
 
-from esssim import flow
-from esssim._validate import FloatArray
 from esssim.claims.declare import claim
 from esssim.claims.flow import NAMES as LEVEL_NAMES
-from esssim.claims.flow_runs import RECORDED
 from esssim.claims.model import Measurement, Predicted, Row
 from esssim.claims.ratios import all_of, ratio_key, ratio_of
-from esssim.flow.law import nearest_solution
+from esssim.experiments.flow import RECORDED
+from esssim.experiments.network_flow import NetworkFlow, run_both
 from esssim.papers import OURS
-from esssim.sampling import WithoutReplacement
-from esssim.simulation import Ramp
-from esssim.statistics import mean_square_sharpness, sharpness
 from esssim.statistics.table import MEAN_SQUARE, STATISTICS
-
-if TYPE_CHECKING:
-    from esssim.bridge import TorchProblem
-    from esssim.flow.rows import LeastSquaresProblem
 
 TOLERANCE = 0.03
 NAMES = LEVEL_NAMES | {"batch_sharpness": STATISTICS["batch_sharpness"].title}
-DESCENT_STEPS = 100_000
-
-
-@dataclass(frozen=True)
-class NetworkFlow:
-    """SGD with label noise ε on a network that fits a three-unit tanh teacher, and the flow, from the same solution.
-
-    n_outputs: of teacher and network, each output with its own label noise. judged: the statistics that must agree.
-    The network is trained by full-batch heavy ball and Gauss–Newton to zero loss; then η rises linearly from 0.8 to
-    `rise` times the first edge 2/Q_b.
-    """
-
-    hidden: tuple[int, ...]
-    activation: str
-    batch_size: int = 4
-    label_noise: float = 0.03
-    n_samples: int = 30
-    n_inputs: int = 5
-    n_outputs: int = 1
-    rise: float = 1.5
-    n_steps: int = 300_000
-    n_replicas: int = 16
-    n_records: int = 19
-    n_batches: int = 64
-    seed: int = 20261124
-    judged: tuple[str, ...] = RECORDED
-
-    @cached_property
-    def problem(self) -> TorchProblem:
-        """The network, its parameters as PyTorch initialises them."""
-        from esssim.bridge import TorchProblem, data, mlp
-
-        table = data.teacher(self.n_samples, self.n_inputs, n_outputs=self.n_outputs, seed=0)
-        network = mlp(self.n_inputs, self.hidden, self.n_outputs, activation=self.activation, seed=1)
-        return TorchProblem(network, table.inputs, table.targets, tolerance=1e-6)
-
-    @cached_property
-    def theta0(self) -> FloatArray:
-        """A solution. Raises RuntimeError where none is reached."""
-        from esssim.bridge import train
-
-        problem, n = self.problem, self.n_samples
-        run = train(
-            problem, problem.theta0, step_size=0.1 / sharpness(problem, problem.theta0), momentum=0.9,
-            sampling=WithoutReplacement(n), n_steps=DESCENT_STEPS, record=("theta",), n_records=1, seed=0,
-        )  # fmt: skip
-        found = nearest_solution(self.least_squares, run["theta"].values[0, -1])
-        if found is None:
-            raise RuntimeError("training did not come near a solution of zero loss")
-        return found
-
-    @property
-    def least_squares(self) -> LeastSquaresProblem:
-        """The problem as one with residuals, which squared loss makes it."""
-        from esssim.problems import MultiOutputLeastSquares, NonlinearLeastSquares
-
-        problem = self.problem
-        assert isinstance(problem, (NonlinearLeastSquares, MultiOutputLeastSquares))
-        return problem
-
-    @cached_property
-    def step_size(self) -> Ramp:
-        """η from 0.8 to `rise` times 2/Q_b of the start."""
-        q = mean_square_sharpness(
-            self.problem, self.theta0, WithoutReplacement(self.batch_size), hessian="gauss_newton"
-        )
-        return Ramp(0.8 * 2 / q, self.rise * 2 / q)
-
-
-@cache
-def run_both(experiment: NetworkFlow) -> tuple[xarray.Dataset, xarray.Dataset]:
-    """SGD and the flow; once a process."""
-    _ = experiment.step_size  # and the solution that it starts from, once for both
-    # On a module of its own: torch swaps the parameters of one while it is called.
-    followed = copy.deepcopy(experiment)
-    return beside(lambda: _run_sgd(experiment), lambda progress: _run_flow(followed, progress))
-
-
-def beside(
-    runs: Callable[[], xarray.Dataset], flow: Callable[[Callable[[int, int], None]], xarray.Dataset]
-) -> tuple[xarray.Dataset, xarray.Dataset]:
-    """runs(), which leaves its work to processes, and flow(progress) in a thread of this one: both results, a tenth sooner.
-
-    The progress that the flow is given ends it, with an InterruptedError, as soon as the runs have ended with an exception.
-    """
-    ended = Event()
-
-    def progress(done: int, total: int) -> None:
-        if ended.is_set():
-            raise InterruptedError(f"the flow was stopped at record {done} of {total}")
-
-    with ThreadPoolExecutor(1) as thread:
-        other = thread.submit(flow, progress)
-        try:
-            return runs(), other.result()
-        finally:
-            ended.set()
-
-
-def _run_sgd(experiment: NetworkFlow) -> xarray.Dataset:
-    from esssim.bridge import train
-
-    return train(
-        experiment.problem,
-        experiment.theta0,
-        step_size=experiment.step_size,
-        sampling=WithoutReplacement(experiment.batch_size),
-        n_steps=experiment.n_steps,
-        n_replicas=experiment.n_replicas,
-        label_noise=experiment.label_noise,
-        record=RECORDED,
-        n_records=experiment.n_records,
-        n_batches=experiment.n_batches,
-        n_workers=os.cpu_count() or 1,
-        seed=experiment.seed,
-    )
-
-
-def _run_flow(experiment: NetworkFlow, progress: Callable[[int, int], None]) -> xarray.Dataset:
-    """The mean flow, the next order: networks leave the solutions by their curvature."""
-    return flow.solve(
-        experiment.least_squares,
-        experiment.theta0,
-        step_size=experiment.step_size,
-        sampling=WithoutReplacement(experiment.batch_size),
-        n_steps=experiment.n_steps,
-        label_noise=experiment.label_noise,
-        follow="mean",
-        record=RECORDED,
-        n_records=experiment.n_records,
-        progress=progress,
-    )
-
-
 GRID = {
     "tanh-5-20-1": NetworkFlow((20,), "tanh", n_replicas=12),
     "tanh-5-20-1-full-batch": NetworkFlow((20,), "tanh", batch_size=30, n_records=73),
@@ -235,6 +82,7 @@ def in_words(name: str, experiment: NetworkFlow) -> str:
     tolerance=TOLERANCE,
     quick=False,  # a steep ramp leaves the flow behind
     extra="bridge",
+    experiment=lambda name, experiment, quick: experiment,
     over=[{"name": name, "experiment": experiment} for name, experiment in NETWORKS.items()],
 )
 def network_levels_are_those_of_the_flow(*, name: str, experiment: NetworkFlow, quick: bool) -> Measurement:

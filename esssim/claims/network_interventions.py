@@ -11,9 +11,9 @@ from esssim import gap
 from esssim._validate import FloatArray
 from esssim.claims.declare import claim
 from esssim.claims.model import Expectation, Measurement, Outcome, Predicted, Row
-from esssim.claims.network_runs import RECORDED, NetworkExperiment, described, run_network
 from esssim.claims.networks import EXTRA, NEVER_MEASURED, TOLERANCE, network_level
 from esssim.claims.ratios import ratio_of, verdict_of
+from esssim.experiments.networks import RECORDED, NetworkExperiment, described, run_network
 from esssim.papers import OURS
 from esssim.sampling import WithoutReplacement
 from esssim.settling import MINIMUM_ESS
@@ -72,6 +72,7 @@ RETURNS: dict[Expectation, Predicted] = {
     tolerance=TOLERANCE,
     quick=False,
     extra=EXTRA,
+    experiment=lambda change, statistic, quick: INTERVENTIONS[change][1],
     over=[{"change": change, "statistic": statistic} for change in INTERVENTIONS for statistic in FOLLOWED],
 )
 def statistic_returns(*, change: str, statistic: str, quick: bool) -> Measurement:

@@ -7,9 +7,9 @@ from typing import Any
 from esssim.claims.declare import claim
 from esssim.claims.levels import decide_level
 from esssim.claims.model import Cell, Expectation, Measurement, Outcome, Predicted, Row
-from esssim.claims.network_runs import RECORDED, NetworkExperiment, described, run_network
 from esssim.claims.ramp import FAR, from_prototype
-from esssim.claims.trajectories import mean_trajectory
+from esssim.experiments.networks import RECORDED, NetworkExperiment, described, run_network
+from esssim.experiments.trajectories import mean_trajectory
 from esssim.papers import COHEN, MOMENTUM, OURS
 from esssim.settling import MINIMUM_ESS, Level, level
 from esssim.statistics.table import MEAN_SQUARE, STATISTICS
@@ -185,6 +185,7 @@ def cell_of(setting: str, b: int, statistic: str) -> Cell:
     cell=cell_of,
     quick=lambda setting, b, statistic: (setting, b, statistic) in QUICK,
     extra=EXTRA,
+    experiment=lambda setting, b, statistic, quick: experiment(setting, b),
     over=[
         {"setting": setting, "b": b, "statistic": statistic}
         for setting, sizes in ({MAIN: tuple(DIGITS)} | SIZES).items()
@@ -207,6 +208,7 @@ def network_statistic_settles(*, setting: str, b: int, statistic: str, quick: bo
     tolerance=0.1,
     quick=False,
     extra=EXTRA,
+    experiment=lambda quick: experiment(MAIN, 4),
 )
 def minibs_alone_does_not_tell(*, quick: bool) -> Measurement:
     run = experiment(MAIN, 4)
@@ -261,6 +263,7 @@ def heavy_ball(b: int, step_size: float) -> NetworkExperiment:
     tolerance=lambda end, b, step_size, target, statistic: TOLERANCE * target,
     quick=False,
     extra=EXTRA,
+    experiment=lambda end, b, step_size, target, statistic, quick: heavy_ball(b, step_size),
     over=[
         {"end": "full-batch", "b": 128, "step_size": 0.4, "target": 1 + BETA, "statistic": "sharpness"},
         *(

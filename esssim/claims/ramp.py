@@ -13,16 +13,13 @@ from esssim._intervals import half_width
 from esssim.claims.declare import claim
 from esssim.claims.levels import decide_level
 from esssim.claims.model import Cell, Measurement, Outcome, Predicted, Row
-from esssim.claims.trajectories import mean_trajectory
-from esssim.experiments import FOLLOWED, LEVELS, RISE, RampExperiment, ramp_level, run_ramp
+from esssim.experiments import FOLLOWED, LEVELS, RISE, Experiment, RampExperiment, ramp_level, run_ramp
+from esssim.experiments.ramp import BATCH_SIZES, QUICK, SAMPLES, TOLERANCE, ramp_experiments
+from esssim.experiments.ramp import ramp_experiment as experiment
+from esssim.experiments.trajectories import mean_trajectory
 from esssim.papers import ANDREYEV_V1, COHEN, OURS, Paper
 from esssim.simulation import simulate
 from esssim.statistics.table import MEAN_SQUARE, STATISTICS
-
-TOLERANCE = 0.05
-BATCH_SIZES = (1, 2, 4, 8, 16, 32)
-SAMPLES = {"gaussian-100x50": 100, "gaussian-50x100": 50, "diabetes": 442}
-QUICK = {("gaussian-100x50", 1), ("gaussian-100x50", 8), ("gaussian-100x50", 100), ("diabetes", 1)}
 
 # A prototype within NEAR of the edge predicts "holds", one FAR from it or farther "refuted"; between, or where there was
 # none, no prediction is made.
@@ -58,12 +55,6 @@ def method(run: RampExperiment, hessians: str = "Gauss–Newton Hessians") -> st
         f"least); mean of (η/2)·statistic past {FOLLOWED:g} times the first edge, with a 95 % interval; Q_b with "
         f"{hessians}"
     )
-
-
-def experiment(setting: str, b: int, quick: bool) -> RampExperiment:
-    """The ramp of a claim; a quick one is shorter."""
-    full = RampExperiment(setting, b)
-    return full.quick() if quick else full
 
 
 def trajectory(run: RampExperiment, statistic: str) -> list[Row]:
@@ -122,6 +113,7 @@ def cell_of(setting: str, b: int, name: str) -> Cell:
     tolerance=TOLERANCE,
     cell=lambda family, setting, b: cell_of(setting, b, SETTLES[family].heading),
     quick=lambda family, setting, b: (setting, b) in QUICK,
+    experiment=lambda family, setting, b, quick: experiment(setting, b, quick),
     over=[
         {"family": family, "setting": setting, "b": b}
         for family in SETTLES
@@ -145,6 +137,7 @@ def statistic_settles(*, family: str, setting: str, b: int, quick: bool) -> Meas
     tolerance=TOLERANCE,
     cell=lambda setting: cell_of(setting, SAMPLES[setting], STATISTICS["sharpness"].heading),
     quick=lambda setting: (setting, SAMPLES[setting]) in QUICK,
+    experiment=lambda setting, quick: experiment(setting, SAMPLES[setting], quick),
     over=[{"setting": setting} for setting in SAMPLES],
 )
 def sharpness_settles(*, setting: str, quick: bool) -> Measurement:
@@ -209,6 +202,7 @@ FLATTER: dict[str, tuple[str, Paper, str, str, Callable[[str, bool], Measurement
     method=lambda setting, cause: f"{method(RampExperiment(setting, 1))}; {FLATTER[cause][3]}",
     tolerance=TOLERANCE,
     quick=lambda setting, cause: setting == "gaussian-100x50",
+    experiment=lambda setting, cause, quick: ramp_experiments(quick, setting),
     over=[{"setting": setting, "cause": cause} for setting in SAMPLES for cause in FLATTER],
 )
 def ends_flatter(*, setting: str, cause: str, quick: bool) -> Measurement:
@@ -230,6 +224,7 @@ NOISY: dict[str, Any] = {
     method=method(RampExperiment(**STRONG)),
     tolerance=TOLERANCE,
     quick=False,
+    experiment=lambda quick: _shortened(RampExperiment(**STRONG), quick),
 )
 def strong_label_noise(*, quick: bool) -> Measurement:
     return everything_below(RampExperiment(**STRONG), quick)
@@ -243,14 +238,19 @@ def strong_label_noise(*, quick: bool) -> Measurement:
     we_predict=Predicted.holds("every level below 1 − 0.05"),
     method=method(RampExperiment(**NOISY)),
     tolerance=TOLERANCE,
+    experiment=lambda quick: _shortened(RampExperiment(**NOISY), quick),
 )
 def noisy_targets(*, quick: bool) -> Measurement:
     return everything_below(RampExperiment(**NOISY), quick)
 
 
+def _shortened(full: RampExperiment, quick: bool) -> RampExperiment:
+    return full.quick() if quick else full
+
+
 def everything_below(full: RampExperiment, quick: bool) -> Measurement:
     """Whether the level of every statistic lies below the edge."""
-    run = full.quick() if quick else full
+    run = _shortened(full, quick)
     rows: list[Row] = []
     levels = {name: ramp_level(run, name, TOLERANCE) for name in LEVELS}
     for name, lv in levels.items():
@@ -326,6 +326,11 @@ def start_above_the_edge(*, quick: bool) -> Measurement:
     return Measurement(verdict, reason, n_counting / len(rows), (float(share.low), float(share.high)), len(rows), rows)
 
 
+def full_and_gauss_newton(quick: bool) -> Experiment:
+    """The ramp at b = 4, with the mean-square sharpness of both Hessians."""
+    return experiment("gaussian-100x50", 4, quick).experiment.recording("mean_square_sharpness", MEAN_SQUARE)
+
+
 @claim(
     id="mean-square-of-full-hessians/gaussian-100x50",
     states="The mean-square sharpness of the full Hessians stays within 5 % of 2/η at every record (b = 4).",
@@ -338,16 +343,12 @@ def start_above_the_edge(*, quick: bool) -> Measurement:
     ),
     tolerance=TOLERANCE,
     quick=False,
+    experiment=lambda quick: full_and_gauss_newton(quick),
 )
 def full_hessians_stay_at_the_edge(*, quick: bool) -> Measurement:
     """The pencil of the full Hessians on the runs whose Gauss–Newton one settles."""
-    run = experiment("gaussian-100x50", 4, quick)
-    full = "mean_square_sharpness"
-    trace = simulate(
-        run.problem, run.theta0, step_size=run.step_size, sampling=run.sampling, n_steps=run.n_steps,
-        n_replicas=run.n_replicas, label_noise=run.label_noise, record=(full, MEAN_SQUARE), n_records=run.n_records,
-        n_workers=os.cpu_count() or 1, seed=run.seed,
-    )  # fmt: skip
+    run, full = full_and_gauss_newton(quick), "mean_square_sharpness"
+    trace = run.run()
     window = trace.isel(record=np.flatnonzero(trace["step"].values >= run.after))
     levels = {name: (window[name] * window["step_size"] / 2).values.ravel() for name in (full, MEAN_SQUARE)}
     known = levels[full][np.isfinite(levels[full])]

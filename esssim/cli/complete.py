@@ -44,6 +44,13 @@ def tables(incomplete: str) -> list[str]:
     return [name for name in SIZES if name.startswith(incomplete)] + sorted(files) + folders
 
 
+def configs(incomplete: str) -> list[str]:
+    """TOML files, and folders that may hold some."""
+    from glob import glob
+
+    return sorted(glob(f"{incomplete}*.toml")) + (glob(f"{incomplete}*/") if incomplete else [])
+
+
 def models(incomplete: str) -> list[str]:
     from esssim.cli.measure import MODELS
 

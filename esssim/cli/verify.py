@@ -79,7 +79,7 @@ def verify(
     if out is not None:
         prepare_folder(out)
     verdicts: list[Verdict] = []
-    with interrupts.saving(lambda: _save(out, selected, list(verdicts))):
+    with interrupts.saving(lambda: _save(out, selected, list(verdicts), quick)):
         _measure(selected, names or None, quick, extra, out, resume, verdicts)
         _tell(verdicts, quick, as_json, out)
     raise typer.Exit(claims.exit_code(verdicts))
@@ -102,7 +102,7 @@ def _tell(verdicts: list[Verdict], quick: bool, as_json: bool, out: Path | None)
         from esssim import plots
 
         drawable = [verdict.claim.setting for verdict in verdicts if verdict.error is None]
-        report.write_report(out, verdicts, where, plots.report_pictures(quick, drawable))
+        report.write_report(out, verdicts, where, plots.report_pictures(quick, drawable), quick)
         print(f"report: {out / 'report.html'}", file=sys.stderr)
     for verdict in verdicts:
         if verdict.error is not None:
@@ -173,7 +173,7 @@ def _taken_up(journal: Journal, selected: list[Claim], quick: bool) -> dict[str,
     return known
 
 
-def _save(out: Path | None, selected: list[Claim], verdicts: list[Verdict]) -> None:
+def _save(out: Path | None, selected: list[Claim], verdicts: list[Verdict], quick: bool) -> None:
     """A valid report of what is there, without pictures: they come with --resume."""
     if out is None or not verdicts:
         return
@@ -184,7 +184,7 @@ def _save(out: Path | None, selected: list[Claim], verdicts: list[Verdict]) -> N
     verdicts.sort(key=lambda verdict: order[verdict.claim.id])
     where = environment(_seed())
     report.write_results(out, verdicts, where)
-    report.write_report(out, verdicts, where)
+    report.write_report(out, verdicts, where, quick=quick)
     print(
         f"interrupted: {len(verdicts)} of {len(selected)} claims are in {out}; --resume goes on",
         file=sys.stderr,

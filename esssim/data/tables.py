@@ -18,11 +18,10 @@ import numpy as np
 from esssim import _validate
 from esssim._validate import FloatArray
 from esssim.data.dataset import Data, constant_up_to_rounding, standardised
-from esssim.data.text import TextFormat, read_text
+from esssim.data.text import LARGEST_EXACT_INTEGER, TextFormat, read_text
 
 BUNDLED = ("diabetes", "breast_cancer", "wine", "digits")
 _SHOWN_COLUMNS = 12
-LARGEST_EXACT_INTEGER = 2.0**53
 
 
 def load(name: str, *, standardize: bool = True) -> Data:

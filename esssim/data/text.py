@@ -18,6 +18,7 @@ DECIMALS = (".", ",")
 # Lines that are looked at to find the separator and the decimal sign.
 LINES_LOOKED_AT = 200
 CELLS_SHOWN = 3
+LARGEST_EXACT_INTEGER = 2.0**53
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 # 1,234 may be 1234 or 1.234; 1,23 and 1,2345 can only be decimals.
 _GROUPED = {sign: re.compile(rf"[-+]?[1-9]\d{{0,2}}(?:{re.escape(sign)}\d{{3}})+") for sign in ",."}
@@ -97,21 +98,17 @@ def read_text(file: Path, form: TextFormat) -> TextTable:
         notes.append(f"{file.name}: without a line of names, its columns are x0 to x{len(names) - 1}.")
     notes += _differences(file, form)
     lines = _Body(body, str(form.separator), first_line, bool(form.header))
+    # The names go in by position: pandas would rename duplicates and take a column without a name as an index.
+    options: dict[str, Any] = {
+        "header": 0 if form.header else None, "names": range(len(names)), "index_col": False, "skipinitialspace": True,
+        "sep": form.separator,
+    }  # fmt: skip
     try:
         with warnings.catch_warnings():
             # Rows longer than the header: pandas would drop their last numbers with no more than this warning.
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            # The names go in by position: pandas would rename duplicates and take a column without a name as an index.
             frame = pd.read_csv(
-                io.StringIO(body),
-                header=0 if form.header else None,
-                names=range(len(names)),
-                index_col=False,
-                skipinitialspace=True,
-                low_memory=False,
-                sep=form.separator,
-                decimal=form.decimal,
-                thousands=form.thousands,
+                io.StringIO(body), low_memory=False, decimal=form.decimal, thousands=form.thousands, **options
             )
     except (ValueError, pd.errors.ParserWarning) as error:
         for line, cells in lines.rows():
@@ -119,6 +116,14 @@ def read_text(file: Path, form: TextFormat) -> TextTable:
                 raise ValueError(f"line {line} has {cells} cells, the first line has {len(names)}") from error
         raise
     columns = [frame[position] for position in frame.columns]
+    large = [column.dtype.kind == "f" and bool((column.abs() >= LARGEST_EXACT_INTEGER).any()) for column in columns]
+    if form.thousands or any(large):
+        written = pd.read_csv(io.StringIO(body), dtype=str, **options)
+        for k in written.columns:
+            if columns[k].dtype.kind in "iuf":
+                cells = _without_thousands(written[k], form, lines.line)
+                # Integers beside a missing entry or a decimal were rounded on the way.
+                columns[k] = cells.str.replace(str(form.decimal), ".", regex=False) if large[k] else columns[k]
     return TextTable(names, columns, lines.line, tuple(notes))
 
 
@@ -142,6 +147,24 @@ class _Body:
     def line(self, row: int) -> int:
         """The line of row number `row`, the first being 0."""
         return next(line for k, (line, _) in enumerate(self.rows()) if k == row)
+
+
+def _without_thousands(cells: Any, form: TextFormat, line_of: Callable[[int], int]) -> Any:
+    """A column of numbers as text without the signs between thousands; ValueError where one stands elsewhere."""
+    if not form.thousands:
+        return cells
+    sign, decimal = re.escape(form.thousands), re.escape(str(form.decimal))
+    grouped = rf"[-+]?\d{{1,3}}(?:{sign}\d{{3}})*(?:{decimal}\d*)?(?:[eE][-+]?\d+)?"
+    wrong = cells.str.contains(form.thousands, regex=False, na=False) & ~cells.str.strip().str.fullmatch(
+        grouped, na=True
+    )
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        raise ValueError(
+            f"line {line_of(row)} has {cells.iloc[row]!r}, where {form.thousands!r} is not between groups of three "
+            "digits: decimal (--decimal) and thousands (--thousands) tell"
+        )
+    return cells.str.replace(form.thousands, "", regex=False)
 
 
 def _one_character(name: str, value: str) -> str:

@@ -16,7 +16,6 @@ from esssim.plots.ramp import (
     levels_figure,
     levels_svg,
     panel_experiments,
-    ramp_experiments,
     ramp_figure,
     ramp_rows,
     ramp_svg,
@@ -24,6 +23,7 @@ from esssim.plots.ramp import (
     svg_text,
     trace_rows,
 )
+from esssim.plots.run import run_figure
 from esssim.plots.style import (
     BATCH_MARKERS,
     BLACK,
@@ -77,11 +77,11 @@ __all__ = [
     "levels_svg",
     "page",
     "panel_experiments",
-    "ramp_experiments",
     "ramp_figure",
     "ramp_rows",
     "ramp_svg",
     "report_pictures",
+    "run_figure",
     "small_letters",
     "statistics_legend",
     "style",

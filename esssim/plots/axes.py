@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from esssim.claims.model import Row
+from esssim._rows import Row
 from esssim.experiments import FOLLOWED
 from esssim.plots.style import CASING, GREY, LOOKS, Look, small_letters
 

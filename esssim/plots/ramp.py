@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray
 
-from esssim.claims.model import Row
-from esssim.claims.ramp import BATCH_SIZES, QUICK, SAMPLES, TOLERANCE, experiment
-from esssim.claims.trajectories import mean_trajectory
+from esssim._rows import Row
 from esssim.experiments import FOLLOWED, LEVELS, RampExperiment, ramp_level, run_ramp
+from esssim.experiments.ramp import SAMPLES, TOLERANCE, ramp_experiments
+from esssim.experiments.trajectories import mean_trajectory
 from esssim.plots.axes import draw_levels, draw_ramp, thin_labels
 from esssim.plots.pages import REPORT, Page
 from esssim.plots.style import GREY, LOOKS, small_letters, statistics_legend, style
@@ -22,18 +22,11 @@ from esssim.plots.style import GREY, LOOKS, small_letters, statistics_legend, st
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RAMP_SETTING = "gaussian-100x50"
 TITLES = {
     "gaussian-100x50": "Gaussian, $d=50$",
     "gaussian-50x100": "Gaussian, $d=100$",
     "diabetes": "diabetes table, $d=10$",
 }
-
-
-def ramp_experiments(quick: bool, setting: str = RAMP_SETTING) -> list[RampExperiment]:
-    """The runs of one setting that `verify` measures, by batch size."""
-    sizes = [b for s, b in sorted(QUICK) if s == setting] if quick else [*BATCH_SIZES, SAMPLES[setting]]
-    return [experiment(setting, b, quick) for b in sizes]
 
 
 def panel_experiments(quick: bool) -> list[RampExperiment]:

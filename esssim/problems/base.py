@@ -148,7 +148,7 @@ def check_symmetric(name: str, matrices: FloatArray) -> FloatArray:
     matrices = np.asarray(matrices, dtype=np.float64)
     transposed = np.swapaxes(matrices, -1, -2)
     largest = np.abs(matrices).max(axis=(-1, -2), keepdims=True)
-    asymmetry = float((np.abs(matrices - transposed) / np.where(largest > 0, largest, 1.0)).max())
+    asymmetry = float((np.abs(matrices - transposed) / np.maximum(largest, boundary.SUBNORMAL)).max())
     if not asymmetry <= allowed:
         raise ValueError(f"{name} must be symmetric, got a relative asymmetry of {asymmetry:.2g}")
     return matrices / 2 + transposed / 2

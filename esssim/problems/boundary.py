@@ -19,6 +19,8 @@ from esssim._validate import FloatArray, shown
 
 Method = Callable[..., Any]
 MEANS = {"loss": "sample_losses", "gradient": "sample_gradients", "hessian": "sample_hessians"}
+# Near the smallest doubles a product depends on its order: an asymmetry of that size means nothing.
+SUBNORMAL = 1e-290
 CURVATURES = ("curvature", "gauss_newton_curvature")
 # Their formulas are right for whatever the wrapped methods return.
 GENERAL = ("esssim.problems.base", "esssim.problems.residual")
@@ -193,7 +195,7 @@ def _symmetric(
     transposed = np.swapaxes(array, -1, -2)
     largest = np.abs(array).max(axis=(-1, -2), keepdims=True)
     with np.errstate(over="ignore"):
-        asymmetry = np.abs(array - transposed) / np.where(largest > 0, largest, 1.0)
+        asymmetry = np.abs(array - transposed) / np.maximum(largest, SUBNORMAL)
     worst = np.unravel_index(int(asymmetry.argmax()), asymmetry.shape)
     single = precision > 1e-12
     if not asymmetry[worst] <= (1e3 * precision if single else 1e-10):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from esssim.claims.model import Row, Verdict
+from esssim.claims.model import Claim, Row, Verdict
 from esssim.report import svg
 from esssim.report.words import (
     TONES,
@@ -47,7 +47,7 @@ dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .7rem; border-bottom: 1px solid var(--line); text-align: left; }
 td.n, th.n { text-align: right; }
-.scroll { overflow-x: auto; } details { margin-top: .5rem; } summary { cursor: pointer; color: var(--accent); }
+.scroll, pre { overflow-x: auto; } pre { font-size: .85rem; border-left: 2px solid var(--line); padding-left: .7rem; } details { margin-top: .5rem; } summary { cursor: pointer; color: var(--accent); }
 figure { margin: 1rem 0; } .paper { background: #fff; border-radius: 6px; padding: .5rem; }
 svg { max-width: 100%; height: auto; display: block; } svg.strip, svg.chart { width: 26rem; margin-top: .4rem; }
 svg .tick { font: 11px system-ui, sans-serif; fill: var(--soft); }
@@ -59,11 +59,15 @@ svg .tick { font: 11px system-ui, sans-serif; fill: var(--soft); }
 
 
 def render_report(
-    verdicts: Sequence[Verdict], environment: Mapping[str, object], pictures: Mapping[str, str] | None = None
+    verdicts: Sequence[Verdict],
+    environment: Mapping[str, object],
+    pictures: Mapping[str, str] | None = None,
+    quick: bool = False,
 ) -> str:
     """report.html: summary, pictures, table of contents, and every claim with its numbers.
 
-    pictures: title -> one inline <svg> element (`plots.report_pictures`), shown on white paper.
+    pictures: title -> one inline <svg> element (`plots.report_pictures`), shown on white paper. quick: whether short runs
+    were measured, so that the TOML of a run is that of the short one.
     """
     shown = [verdict for verdict in verdicts if verdict.measurement.verdict != "skipped"]
     families = grouped(shown, lambda verdict: verdict.claim.family)
@@ -75,7 +79,7 @@ def render_report(
             *(f"<p>{escape(line)}</p>" for line in skipped(verdicts)),
             _pictures(pictures or {}),
             _contents(families),
-            *(_family(name, members) for name, members in families.items()),
+            *(_family(name, members, quick) for name, members in families.items()),
             _environment(environment),
         ]
     )
@@ -137,11 +141,12 @@ def _contents(families: Mapping[str, list[Verdict]]) -> str:
     return f'<nav><h2>Claims</h2><div class="scroll"><table>{"".join(rows)}</table></div></nav>'
 
 
-def _family(name: str, members: list[Verdict]) -> str:
-    return f'<section><h2 id="{_anchor(name)}">{escape(name)}</h2>{"".join(map(_claim, members))}</section>'
+def _family(name: str, members: list[Verdict], quick: bool) -> str:
+    articles = "".join(_claim(member, quick) for member in members)
+    return f'<section><h2 id="{_anchor(name)}">{escape(name)}</h2>{articles}</section>'
 
 
-def _claim(verdict: Verdict) -> str:
+def _claim(verdict: Verdict, quick: bool) -> str:
     claim, measured = verdict.claim, verdict.measurement
     value = number(measured.value)
     if measured.interval is not None:
@@ -167,8 +172,16 @@ def _claim(verdict: Verdict) -> str:
     return (
         f'<article class="{_tone(verdict)}"><header><h3>{escape(claim.id)}</h3>'
         f'<span class="badge">{escape(spoken_verdict(verdict))}</span></header>'
-        f"<p>{escape(claim.statement)}</p>{drawing}<dl>{listed}</dl>{_rows(measured.rows)}</article>"
+        f"<p>{escape(claim.statement)}</p>{drawing}<dl>{listed}</dl>{_rows(measured.rows)}{_experiments(claim, quick)}</article>"
     )
+
+
+def _experiments(claim: Claim, quick: bool) -> str:
+    """The TOML of each run behind a claim, for `esssim run`."""
+    runs = claim.experiments(quick and claim.in_quick)
+    texts = "".join(f"<pre>{escape(run.to_toml())}</pre>" for run in runs)
+    which = "esssim run with this file" if len(runs) == 1 else f"esssim run with each of these {len(runs)} files"
+    return f"<details><summary>reproduce: {which}</summary>{texts}</details>" if runs else ""
 
 
 def _rows(rows: Sequence[Row]) -> str:

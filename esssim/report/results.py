@@ -80,9 +80,10 @@ def write_report(
     verdicts: Sequence[Verdict],
     environment: Mapping[str, object],
     pictures: Mapping[str, str] | None = None,
+    quick: bool = False,
 ) -> None:
     """Write report.html into an existing folder, whole; pictures: title -> SVG text."""
-    store.write_text(folder / "report.html", render_report(verdicts, environment, pictures))
+    store.write_text(folder / "report.html", render_report(verdicts, environment, pictures, quick))
 
 
 def read_entries(path: Path) -> dict[str, Any]:

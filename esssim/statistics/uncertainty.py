@@ -197,7 +197,7 @@ def _combined(
         for source, own in estimate.errors:
             total, size = sums.get(source, (0.0, 0.0))
             sums[source] = total + coefficient * own, size + abs(coefficient * own)
-    kept = [(source, total) for source, (total, size) in sums.items() if abs(total) > 8 * EPS * size]
+    kept = [(source, total) for source, (total, size) in sums.items() if not abs(total) <= 8 * EPS * size < math.inf]
     if more is not None:
         kept.append((more, 1.0))
     exact = not kept

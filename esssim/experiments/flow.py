@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cache, cached_property
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import xarray
+from pydantic.dataclasses import dataclass
 
 from esssim import data, flow, store
+from esssim._progress import Progress
 from esssim._validate import FloatArray
+from esssim.experiments.base import Configuration
+from esssim.experiments.errors import in_plain_words
+from esssim.experiments.experiment import BELOW_THE_LAST_EDGE, flattest
+from esssim.experiments.sections import STRICT, Count, Momentum, NotNegative, Seed
 from esssim.problems import DiagonalLinearNetwork, Perceptron
 from esssim.sampling import WithoutReplacement
 from esssim.simulation import Ramp, gradient_flow, simulate
@@ -25,6 +31,10 @@ RISE = 2.5
 RECORDED = (MEAN_SQUARE, "minibatch_sharpness", "batch_sharpness")
 NEXT_ORDER = ("next_order_correction", "error_estimate")
 
+Setting = Literal[
+    "gaussian-40x20", "gaussian-20x40", "spiked-20x40", "two-clusters-20x40", "noisy-40x20", "spiked-40x20",
+    "two-clusters-40x20", "diabetes", "tanh-30x5", "gelu-30x5",
+]  # fmt: skip
 SETTINGS: dict[str, Callable[[], data.Data]] = {
     "gaussian-40x20": lambda: data.gaussian(40, 20, seed=1),
     "gaussian-20x40": lambda: data.gaussian(20, 40, seed=1),
@@ -42,8 +52,9 @@ WIDTH = 20
 OFTEN = 10
 
 
-@dataclass(frozen=True)
-class FlowExperiment:
+@in_plain_words
+@dataclass(frozen=True, config=STRICT)
+class FlowExperiment(Configuration):
     """SGD and the flow from the same solution, while η rises linearly from 0.8η₀ to 2.5η₀, η₀ the mean-square edge there.
 
     The solution is that of gradient flow from u = 2, v = 0 (depth 2), w₊ = 1.3, w₋ = 0.6 (deeper), or random weights
@@ -51,18 +62,20 @@ class FlowExperiment:
     which none is stable. own_targets keeps the targets' noise instead of what the model can fit. follow: which flow is compared.
     """
 
-    setting: str
-    batch_size: int
-    label_noise: float
-    depth: int = 2
+    kind: ClassVar[str] = "flow"
+
+    setting: Setting
+    batch_size: Count
+    label_noise: NotNegative
+    depth: Count = 2
     own_targets: bool = False
-    momentum: float = 0.0
+    momentum: Momentum = 0.0
     follow: Literal["solutions", "mean"] = "solutions"
-    n_steps: int = 300_000
-    n_replicas: int = 8
-    n_records: int = 31
-    n_batches: int = 128
-    seed: int = 20261124
+    n_steps: Count = 300_000
+    n_replicas: Count = 8
+    n_records: Count = 31
+    n_batches: Count = 128
+    seed: Seed = 20261124
 
     def quick(self) -> FlowExperiment:
         """The same on a ramp five times as steep."""
@@ -101,12 +114,7 @@ class FlowExperiment:
         stop = RISE * first
         network = self.problem
         if isinstance(network, DiagonalLinearNetwork) and network.n_samples >= network.n_params // 2:
-            weights = network.effective_weights(self.theta0)
-            root = np.abs(weights) ** (1 / self.depth)
-            halves = (
-                (root, np.sign(weights) * root) if self.depth == 2 else (root * (weights > 0), root * (weights < 0))
-            )
-            stop = min(stop, 0.9 * self._edge(np.concatenate(halves)))
+            stop = min(stop, BELOW_THE_LAST_EDGE * self._edge(flattest(network, self.theta0)))
         return Ramp(0.8 * first, stop)
 
     @property
@@ -114,8 +122,23 @@ class FlowExperiment:
         """Everything that decides the run."""
         return [asdict(self), self.problem.fingerprint, self.theta0.tolist(), asdict(self.step_size)]
 
+    @property
+    def after(self) -> float:
+        """The step from which on levels are averaged: a third of the ramp."""
+        return self.n_steps / 3
+
+    def run(self, progress: Progress = False) -> xarray.Dataset:
+        """The records of SGD, with those of the flow at the same steps as `flow_` and their name."""
+        return with_flow(run_sgd(self, progress), run_flow(self))
+
     def _edge(self, theta: FloatArray) -> float:
         return critical_step_size(self.problem, theta, self.sampling, momentum=self.momentum, hessian="gauss_newton")
+
+
+def with_flow(trace: xarray.Dataset, followed: xarray.Dataset) -> xarray.Dataset:
+    """The runs of SGD, and what the flow predicts of them."""
+    columns = {f"flow_{name}": ("record", followed[name].values) for name in RECORDED if name in followed}
+    return trace.assign(columns)
 
 
 def taught_perceptron(activation: Literal["tanh", "gelu"], n: int, d: int) -> Perceptron:
@@ -124,9 +147,9 @@ def taught_perceptron(activation: Literal["tanh", "gelu"], n: int, d: int) -> Pe
     return Perceptron(inputs, np.tanh(inputs @ teacher.T) @ rng.standard_normal(3), WIDTH, activation=activation)
 
 
-def run_sgd(experiment: FlowExperiment) -> xarray.Dataset:
+def run_sgd(experiment: FlowExperiment, progress: Progress = False) -> xarray.Dataset:
     """The ensemble of SGD; once a process. Of perceptrons with Gauss–Newton Hessians throughout, as on the flow."""
-    every = _run_sgd(replace(experiment, follow="solutions"))
+    every = _run_sgd(replace(experiment, follow="solutions"), progress)
     found = every.isel(record=np.flatnonzero(np.isin(every["step"].values, _steps(experiment))))
     # Row by row in memory, as if nothing had been left out: sums then have the same last bit.
     return found.assign(
@@ -144,11 +167,11 @@ def _steps(experiment: FlowExperiment, often: int = 1) -> list[int]:
 
 
 @cache
-def _run_sgd(experiment: FlowExperiment) -> xarray.Dataset:
-    return store.kept("flow", experiment.decides, lambda: _measured_sgd(experiment))
+def _run_sgd(experiment: FlowExperiment, progress: Progress = False) -> xarray.Dataset:
+    return store.kept("flow", experiment.decides, lambda: _measured_sgd(experiment, progress))
 
 
-def _measured_sgd(experiment: FlowExperiment) -> xarray.Dataset:
+def _measured_sgd(experiment: FlowExperiment, progress: Progress) -> xarray.Dataset:
     gauss_newton = isinstance(experiment.problem, Perceptron)
     seldom = _steps(experiment)
     names = (MEAN_SQUARE,) if gauss_newton else RECORDED
@@ -167,6 +190,7 @@ def _measured_sgd(experiment: FlowExperiment) -> xarray.Dataset:
         record_steps=steps,
         n_batches=experiment.n_batches,
         n_workers=os.cpu_count() or 1,
+        progress=progress,
         seed=experiment.seed,
     )
     if gauss_newton:

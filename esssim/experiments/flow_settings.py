@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from esssim.claims.flow_runs import FlowExperiment
+from esssim.experiments.flow import FlowExperiment
 
 GRID = [FlowExperiment("gaussian-40x20", b, noise) for noise in (0.01, 0.03, 0.1) for b in (1, 2, 8, 40)]
 OTHERS = [

@@ -1,11 +1,11 @@
-"""Rows of a claim about a level: the course of its statistic."""
+"""The course of a statistic along a run, as rows."""
 
 from __future__ import annotations
 
 import numpy as np
 import xarray
 
-from esssim.claims.model import Row
+from esssim._rows import Row
 
 
 def mean_trajectory(trace: xarray.Dataset, statistic: str, after: float) -> list[Row]:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import xarray
+from pydantic.dataclasses import dataclass
 
 from esssim import store
+from esssim._progress import Progress
 from esssim._validate import FloatArray
+from esssim.experiments.base import Configuration
+from esssim.experiments.errors import ConfigurationError, check_batch, in_plain_words, refused
+from esssim.experiments.sections import STRICT, Count, Momentum, Natural, NotNegative, Positive, Seed, Widths
 from esssim.sampling import WithoutReplacement
 from esssim.simulation import Ramp
 from esssim.statistics.table import MEAN_SQUARE
@@ -36,8 +41,9 @@ TOLERANCE_OF_VECTORS = 1e-3
 START, START_DIRECTIONS = 0.7, 32
 
 
-@dataclass(frozen=True)
-class NetworkExperiment:
+@in_plain_words
+@dataclass(frozen=True, config=STRICT)
+class NetworkExperiment(Configuration):
     """SGD on a perceptron from `n_replicas` initialisations (PyTorch's default times `gain`, seeds 0, 1, …).
 
     data: a table with classes, its first n_samples rows of a fixed permutation. step_size: η; 0 stands for the η at
@@ -46,27 +52,35 @@ class NetworkExperiment:
     (0: as before). Levels are averages over n_records records from step `after` on, those of Q_b in `n_directions`.
     """
 
-    batch_size: int
-    step_size: float = 0.0
-    start: float = START
-    n_steps: int = 60_000
-    after: int = 15_000
-    data: str = "digits"
-    n_samples: int = 128
-    hidden: tuple[int, ...] = (16,)
-    activation: str = "tanh"
+    kind: ClassVar[str] = "network"
+    alike: ClassVar[bool] = False
+
+    batch_size: Count
+    step_size: NotNegative = 0.0
+    start: Positive = START
+    n_steps: Count = 60_000
+    after: Natural = 15_000
+    data: Literal["digits", "wine", "breast_cancer"] = "digits"
+    n_samples: Count = 128
+    hidden: Widths = (16,)
+    activation: Literal["tanh", "gelu", "relu"] = "tanh"
     loss: Literal["squared", "cross_entropy"] = "squared"
-    gain: float = 0.5
-    momentum: float = 0.0
-    label_noise: float = 0.0
-    rise: float = 1.0
-    change_at: int = 0
-    eta_factor: float = 1.0
-    later_batch_size: int = 0
-    n_replicas: int = 4
-    n_records: int = 24
-    n_batches: int = 4
-    seed: int = 20261124
+    gain: Positive = 0.5
+    momentum: Momentum = 0.0
+    label_noise: NotNegative = 0.0
+    rise: Positive = 1.0
+    change_at: Natural = 0
+    eta_factor: Positive = 1.0
+    later_batch_size: Natural = 0
+    n_replicas: Count = 4
+    n_records: Count = 24
+    n_batches: Count = 4
+    seed: Seed = 20261124
+
+    def __post_init__(self) -> None:
+        check_batch(self.batch_size, self.n_samples)
+        if self.change_at > self.n_steps:
+            raise refused(("change_at",), f"must be at most n_steps = {self.n_steps}, got {self.change_at}")
 
     @cached_property
     def problem(self) -> TorchProblem:
@@ -112,6 +126,8 @@ class NetworkExperiment:
     @cached_property
     def record_steps(self) -> list[int]:
         """Those of the window, and for an intervention as many before it and the first few steps behind it."""
+        if self.after > self.n_steps:
+            raise ConfigurationError(("after",), f"must be at most n_steps = {self.n_steps}, got {self.after}")
         window = np.linspace(self.after, self.n_steps, self.n_records)
         extra = [0.0]
         if self.change_at:
@@ -144,32 +160,37 @@ class NetworkExperiment:
         """Everything that decides the run."""
         return [asdict(self), self.problem.fingerprint, self.starts.tolist(), self.first_step_size, list(RECORDED)]
 
+    def run(self, progress: Progress = False) -> xarray.Dataset:
+        """The records of the runs, as `bridge.train` gives them."""
+        return store.kept("network", self.decides, lambda: _measured(self, progress))
+
 
 @cache
 def run_network(experiment: NetworkExperiment) -> xarray.Dataset:
     """The run of an experiment; computed once a process, and kept on disk where ESSSIM_CACHE names a folder."""
+    return experiment.run()
 
-    def run() -> xarray.Dataset:
-        from esssim import bridge
 
-        return bridge.train(
-            experiment.problem,
-            experiment.starts,
-            step_size=experiment.schedule,
-            sampling=experiment.sampling,
-            n_steps=experiment.n_steps,
-            n_replicas=experiment.n_replicas,
-            momentum=experiment.momentum,
-            label_noise=experiment.label_noise,
-            record=("loss", *RECORDED),
-            record_steps=experiment.record_steps,
-            n_batches=experiment.n_batches,
-            rank=experiment.n_directions,
-            n_workers=min(os.cpu_count() or 1, experiment.n_replicas),
-            seed=experiment.seed,
-        )
+def _measured(experiment: NetworkExperiment, progress: Progress) -> xarray.Dataset:
+    from esssim import bridge
 
-    return store.kept("network", experiment.decides, run)
+    return bridge.train(
+        experiment.problem,
+        experiment.starts,
+        step_size=experiment.schedule,
+        sampling=experiment.sampling,
+        n_steps=experiment.n_steps,
+        n_replicas=experiment.n_replicas,
+        momentum=experiment.momentum,
+        label_noise=experiment.label_noise,
+        record=("loss", *RECORDED),
+        record_steps=experiment.record_steps,
+        n_batches=experiment.n_batches,
+        rank=experiment.n_directions,
+        n_workers=min(os.cpu_count() or 1, experiment.n_replicas),
+        progress=progress,
+        seed=experiment.seed,
+    )
 
 
 def described(experiment: NetworkExperiment) -> Mapping[str, str]:

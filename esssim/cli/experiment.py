@@ -1,0 +1,56 @@
+"""`esssim run`: one experiment from its TOML file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from esssim.cli import complete
+from esssim.cli.common import AsJson, OutFolder, prepare_folder, print_json
+
+HELP = """Run one experiment, and say where each recorded statistic settles.
+
+CONFIG.toml names problem, data, start, sampling, dynamics and records; docs/experiments.md lists the keys. The records
+go to CONFIG.nc, a picture to CONFIG.png and CONFIG.svg, beside the file or in the folder of --out.
+
+Exit code: 0 the run is done (a verdict is no failure), 2 bad input, 130 and 143 interrupted.
+
+Examples:
+
+    esssim run examples/constant.toml
+
+    esssim run examples/ramp.toml --set sampling.batch_size=16 --out results
+
+    esssim run examples/ramp.toml --set 'dynamics.step_size={from = 0.5, to = 2, unit = "first edge"}' --json"""
+
+
+def run(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", show_default=False, autocompletion=complete.configs)],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the file. May be repeated."),
+    ] = None,
+    as_json: AsJson = False,
+    out: OutFolder = None,
+) -> None:
+    from esssim import experiments
+
+    experiment = experiments.from_toml(config, changes or ())
+    folder = config.parent if out is None else out
+    prepare_folder(folder)
+    from esssim._threads import one_blas_thread
+    from esssim.report import run as report
+
+    with one_blas_thread(), report.run_progress(config.stem) as progress:
+        trace = experiment.run(progress)
+        levels = experiment.levels(trace)
+    files = report.write_run(folder, config.stem, trace, levels, experiment.after)
+    if as_json:
+        print_json(report.as_dict(experiment, levels, files, int(trace.attrs["seed"])))
+    else:
+        report.show_run(experiment, trace, levels)
+    for path in files:
+        print(f"wrote {path}", file=sys.stderr)

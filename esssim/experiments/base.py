@@ -1,0 +1,105 @@
+"""What every experiment is: a frozen configuration that reads and writes TOML, has one fingerprint, and runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, ClassVar, Self, cast
+
+import xarray
+
+from esssim import _validate
+from esssim._progress import Progress
+from esssim.experiments import toml
+from esssim.experiments.errors import ConfigurationError
+from esssim.settling import Level, level
+from esssim.statistics.table import STATISTICS
+
+# Their size next to 2/η says nothing.
+WITHOUT_AN_EDGE = ("loss", "gradient_norm")
+# What a TOML file names by its key "kind"; without one it is an `Experiment`, in sections.
+KINDS: dict[str, type[Configuration]] = {}
+
+
+class Configuration:
+    """A frozen configuration: equal ones give the same numbers."""
+
+    kind: ClassVar[str]
+    # Whether its replicas lead to one solution, so that their levels must agree.
+    alike: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "kind" in vars(cls):
+            KINDS[cls.kind] = cls
+
+    @abstractmethod
+    def run(self, progress: Progress = False) -> xarray.Dataset:
+        """The records of the run: kept on disk where ESSSIM_CACHE names a folder."""
+
+    @property
+    @abstractmethod
+    def after(self) -> float:
+        """The step from which on levels are averaged."""
+
+    def levels(self, trace: xarray.Dataset, *, tolerance: float = 0.05) -> dict[str, Level | str]:
+        """Where (η/2)·statistic settles, of each statistic recorded in a run, or why that cannot be said."""
+        found: dict[str, Level | str] = {}
+        for name in STATISTICS:
+            if name in trace and name not in WITHOUT_AN_EDGE:
+                try:
+                    found[name] = level(trace, name, after=self.after, tolerance=tolerance, alike=self.alike)
+                except ValueError as error:
+                    found[name] = str(error)
+        return found
+
+    def plain(self) -> dict[str, Any]:
+        """Every key and its value, as in TOML."""
+        return {"kind": self.kind, **asdict(cast(Any, self))}
+
+    def to_toml(self) -> str:
+        """TOML that gives this configuration again: every key is written, defaults included."""
+        return toml.written(self.plain())
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of every key and its value; another configuration has another one."""
+        text = json.dumps(self.plain(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @classmethod
+    def from_toml(cls, path_or_text: str | os.PathLike[str], changes: Sequence[str] = ()) -> Self:
+        """The configuration of a TOML file, or of TOML itself.
+
+        changes: keys set on top of it, "dynamics.step_size=0.1" each. Raises `ConfigurationError`, a ValueError, with
+        the file and the line of a key that is unknown, missing, of a wrong type, or impossible beside the others.
+        """
+        found = from_toml(path_or_text, changes)
+        if not isinstance(found, cls):
+            raise ValueError(f"configuration must be of kind {cls.kind!r}, got {found.kind!r}")
+        return found
+
+    @classmethod
+    def from_source(cls, source: toml.Source) -> Self:
+        """The configuration of what was read."""
+        return cls(**source.given)
+
+
+def from_toml(path_or_text: str | os.PathLike[str], changes: Sequence[str] = ()) -> Configuration:
+    """The experiment of a TOML file, of whatever kind: see `Configuration.from_toml`."""
+    source = toml.read(path_or_text, changes)
+    given: Mapping[str, Any] = source.given
+    try:
+        name = given.get("kind", "experiment")
+        try:
+            kind = KINDS[_validate.choice("kind", name, tuple(KINDS))]
+        except ValueError as error:
+            raise ConfigurationError(("kind",), str(error).removeprefix("kind ")) from None
+        source.given.pop("kind", None)
+        return kind.from_source(source)
+    except ConfigurationError as error:
+        raise source.error(error) from None

@@ -1,0 +1,103 @@
+"""From the sections of a configuration to what they describe: data, problem, sampling, start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from esssim import data
+from esssim._validate import FloatArray
+from esssim.experiments.errors import ConfigurationError
+from esssim.experiments.sections import (
+    DataSection,
+    DiagonalSection,
+    FileSection,
+    LinearRegressionSection,
+    PerceptronSection,
+    ProblemSection,
+    SamplingSection,
+    StartSection,
+    TableSection,
+)
+from esssim.problems import DiagonalLinearNetwork, LinearRegression, Perceptron, Problem
+from esssim.sampling import Reshuffled, Sampling, WithoutReplacement, WithReplacement
+from esssim.simulation import gradient_flow
+
+SCHEMES: dict[str, type[Sampling]] = {
+    "without_replacement": WithoutReplacement,
+    "with_replacement": WithReplacement,
+    "reshuffled": Reshuffled,
+}
+
+
+def table_of(section: DataSection, folder: Path) -> data.Data:
+    """Inputs and targets."""
+    if isinstance(section, FileSection):
+        found = data.read_table(file_of(section, folder), section.target, standardize=section.standardize)
+    elif isinstance(section, TableSection):
+        found = data.load(section.kind, standardize=section.standardize)
+    else:
+        found = getattr(data, section.kind)(**section.model_dump(exclude={"kind", "targets"}))
+    targets = found.targets
+    if section.targets == "interpolating":
+        targets = data.interpolating_targets(found.inputs, targets)
+    elif section.targets == "zero":
+        targets = np.zeros_like(targets)
+    return data.Data(found.inputs, targets, found.name, found.feature_names, found.notes)
+
+
+def file_of(section: FileSection, folder: Path) -> Path:
+    """The file of a table. Raises ConfigurationError for one outside the folder of the configuration."""
+    inside, asked = folder.resolve(), Path(section.path)
+    found = (inside / asked).resolve()
+    if asked.is_absolute() or not found.is_relative_to(inside):
+        words = f"must be inside the folder of the configuration, got {section.path!r}; copy the table there"
+        raise ConfigurationError(("data", "path"), words)
+    return found
+
+
+def problem_of(section: ProblemSection, table: data.Data, start: StartSection) -> Problem:
+    """What is trained, on a table."""
+    if isinstance(section, LinearRegressionSection):
+        return LinearRegression(table.inputs, table.targets)
+    if isinstance(section, DiagonalSection):
+        return DiagonalLinearNetwork(table.inputs, table.targets, form=section.form, depth=section.depth)
+    if isinstance(section, PerceptronSection):
+        return Perceptron(table.inputs, table.targets, section.width, activation=section.activation)
+    from esssim.bridge import TorchProblem, mlp
+
+    network = mlp(
+        table.n_features, section.hidden, 1, activation=section.activation, gain=start.deviation, seed=start.seed
+    )
+    return TorchProblem(network, table.inputs, table.targets[:, None])
+
+
+def sampling_of(section: SamplingSection) -> Sampling:
+    """How batches are drawn."""
+    return SCHEMES[section.scheme](section.batch_size)
+
+
+def start_of(section: StartSection, problem: Problem) -> FloatArray:
+    """θ at step 0. Raises RuntimeError where gradient flow does not come to a solution."""
+    if section.kind == "zeros":
+        return np.zeros(problem.n_params)
+    if isinstance(problem, DiagonalLinearNetwork) and section.kind in ("scale", "solution"):
+        d = problem.n_params // 2
+        halves = np.concatenate([np.full(d, section.first_scale), np.full(d, section.second_scale)])
+        return halves if section.kind == "scale" else gradient_flow(problem, halves)
+    if isinstance(problem, LinearRegression) and section.kind == "solution":
+        return gradient_flow(problem, np.zeros(problem.n_params))
+    begin = _random(section, problem)
+    return begin if section.kind == "random" else gradient_flow(problem, begin)
+
+
+def _random(section: StartSection, problem: Problem) -> FloatArray:
+    scale = section.deviation
+    if isinstance(problem, Perceptron):
+        return problem.random_start(section.seed, scale)
+    own: Any = getattr(problem, "theta0", None)  # of a torch network, drawn by PyTorch
+    if own is not None:
+        return np.asarray(own)
+    return scale * np.random.default_rng(section.seed).standard_normal(problem.n_params)

@@ -1,0 +1,283 @@
+"""The sections of a configuration and their keys: what is trained, on what, from where, how, and what is recorded."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, get_args
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from esssim import _validate
+from esssim.experiments.errors import refused, unknown
+from esssim.statistics.table import STATISTICS
+
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy as Python's own."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+Count = Annotated[int, BeforeValidator(_plain), Field(ge=1)]
+Natural = Annotated[int, BeforeValidator(_plain), Field(ge=0)]
+Seed = Natural
+Positive = Annotated[float, BeforeValidator(_plain), Field(gt=0)]
+NotNegative = Annotated[float, BeforeValidator(_plain), Field(ge=0)]
+Momentum = Annotated[float, BeforeValidator(_plain), Field(ge=0, lt=1)]
+Widths = Annotated[tuple[Count, ...], Field(strict=False, min_length=1)]
+
+
+class Section(BaseModel):
+    """A frozen table of keys; an unknown one is refused with the nearest."""
+
+    model_config = STRICT | ConfigDict(frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _knows_its_keys(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            known = [field.alias or name for name, field in cls.model_fields.items()]
+            for key in given:
+                if key not in known:
+                    raise refused((key,), unknown(str(key), known))
+        return given
+
+
+def of_kind(*sections: type[Section]) -> BeforeValidator:
+    """A table whose key "kind" says which of the sections it is."""
+    kinds = [kind for section in sections for kind in get_args(section.model_fields["kind"].annotation)]
+
+    def check(given: Any) -> Any:
+        if isinstance(given, dict):
+            if "kind" not in given:
+                raise refused(("kind",), f"is missing; it must be one of {', '.join(map(repr, kinds))}")
+            try:
+                _validate.choice("kind", given["kind"], tuple(kinds))
+            except ValueError as error:
+                raise refused(("kind",), str(error).removeprefix("kind ")) from None
+        return given
+
+    return BeforeValidator(check)
+
+
+class LinearRegressionSection(Section):
+    """ℓᵢ(θ) = ½(xᵢᵀθ − yᵢ)²."""
+
+    kind: Literal["linear_regression"] = "linear_regression"
+
+
+class DiagonalSection(Section):
+    """A diagonal linear network: `es.DiagonalLinearNetwork`."""
+
+    kind: Literal["diagonal_linear_network"] = "diagonal_linear_network"
+    form: Literal["product", "difference"] = "product"
+    depth: Annotated[int, BeforeValidator(_plain), Field(ge=2)] = 2
+
+    @model_validator(mode="after")
+    def _depth_has_a_form(self) -> DiagonalSection:
+        if self.form == "product" and self.depth != 2:
+            raise refused(("depth",), f"must be 2 in the product form, got {self.depth}; use form = 'difference'")
+        return self
+
+
+class PerceptronSection(Section):
+    """One hidden layer: `es.Perceptron`."""
+
+    kind: Literal["perceptron"] = "perceptron"
+    width: Count
+    activation: Literal["tanh", "gelu"] = "tanh"
+
+
+class MlpSection(Section):
+    """A torch network of fully connected layers: `es.bridge.mlp` (extra: esssim[bridge])."""
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: Widths = (16,)
+    activation: Literal["tanh", "gelu", "relu"] = "tanh"
+
+
+ProblemSection = Annotated[
+    LinearRegressionSection | DiagonalSection | PerceptronSection | MlpSection,
+    Field(discriminator="kind"),
+    of_kind(LinearRegressionSection, DiagonalSection, PerceptronSection, MlpSection),
+]
+
+Targets = Literal["own", "interpolating", "zero"]
+BUNDLED_SIZES = {"diabetes": 442, "breast_cancer": 569, "wine": 178, "digits": 1797}
+
+
+class _Drawn(Section):
+    n_samples: Count
+    n_features: Count
+    seed: Seed = 0
+    noise: NotNegative = 0.0
+    targets: Targets = "own"
+
+
+class GaussianSection(_Drawn):
+    """`es.data.gaussian`."""
+
+    kind: Literal["gaussian"] = "gaussian"
+
+
+class SpikedSection(_Drawn):
+    """`es.data.spiked`."""
+
+    kind: Literal["spiked"] = "spiked"
+    spike: NotNegative = 10.0
+
+
+class OrthogonalSection(_Drawn):
+    """`es.data.orthogonal`."""
+
+    kind: Literal["orthogonal"] = "orthogonal"
+
+    @model_validator(mode="after")
+    def _rows_fit(self) -> OrthogonalSection:
+        if self.n_samples > self.n_features:
+            words = f"must be at most n_features = {self.n_features} for orthogonal inputs, got {self.n_samples}"
+            raise refused(("n_samples",), words)
+        return self
+
+
+class TwoClustersSection(_Drawn):
+    """`es.data.two_clusters`."""
+
+    kind: Literal["two_clusters"] = "two_clusters"
+    separation: NotNegative = 4.0
+
+
+class PowerLawSection(_Drawn):
+    """`es.data.power_law`."""
+
+    kind: Literal["power_law"] = "power_law"
+    exponent: NotNegative = 1.0
+
+
+class TableSection(Section):
+    """A bundled table: `es.data.load`."""
+
+    kind: Literal["diabetes", "breast_cancer", "wine", "digits"]
+    standardize: bool = True
+    targets: Targets = "own"
+
+    @property
+    def n_samples(self) -> int:
+        """n."""
+        return BUNDLED_SIZES[self.kind]
+
+
+class FileSection(Section):
+    """A table of one's own: `es.data.read_table`. path: inside the folder of the configuration."""
+
+    kind: Literal["file"] = "file"
+    path: str
+    target: str
+    standardize: bool = True
+    targets: Targets = "own"
+
+
+DataSection = Annotated[
+    GaussianSection | SpikedSection | OrthogonalSection | TwoClustersSection | PowerLawSection | TableSection
+    | FileSection,
+    Field(discriminator="kind"),
+    of_kind(
+        GaussianSection, SpikedSection, OrthogonalSection, TwoClustersSection, PowerLawSection, TableSection, FileSection
+    ),
+]  # fmt: skip
+
+
+class StartSection(Section):
+    """θ at step 0.
+
+    "zeros"; "random": weights of the scale's standard deviation (over √fan-in in a network); "scale": (α, 0) or (α, β)
+    in the two halves of a diagonal network; "solution": where gradient flow leads from "scale" (diagonal networks),
+    "random" (perceptrons) or "zeros" (regression).
+    """
+
+    kind: Literal["zeros", "random", "scale", "solution"] = "solution"
+    scale: Positive | None = None
+    second_scale: NotNegative = 0.0
+    seed: Seed = 1
+
+    @property
+    def first_scale(self) -> float:
+        """α."""
+        return 2.0 if self.scale is None else self.scale
+
+    @property
+    def deviation(self) -> float:
+        """The scale of random weights."""
+        return 1.0 if self.scale is None else self.scale
+
+
+class SamplingSection(Section):
+    """How batches are drawn."""
+
+    scheme: Literal["without_replacement", "with_replacement", "reshuffled"] = "without_replacement"
+    batch_size: Count
+
+
+class ScheduleSection(Section):
+    """A step size that changes over the run, in absolute numbers or in units of the first edge.
+
+    The first edge is the critical step size of mean-square stability at the start. In its units the last step size is
+    capped at 90 % of the edge of the flattest solution, which a diagonal network with n ≥ d has: past it no stable
+    solution is left.
+    """
+
+    start: Positive = Field(alias="from")
+    stop: Positive = Field(alias="to")
+    unit: Literal["absolute", "first edge"] = "absolute"
+    shape: Literal["linear", "geometric"] = "linear"
+    cap: Literal["flattest solution", "none"] = "flattest solution"
+
+
+def _step_size_tag(value: Any) -> str:
+    return "schedule" if isinstance(value, dict | ScheduleSection) else "number"
+
+
+StepSize = Annotated[
+    Annotated[Positive, Tag("number")] | Annotated[ScheduleSection, Tag("schedule")], Discriminator(_step_size_tag)
+]
+
+
+class DynamicsSection(Section):
+    """SGD: step size, momentum, label noise, length, replicas, and the seed of all random numbers."""
+
+    step_size: StepSize
+    n_steps: Count
+    n_replicas: Count = 1
+    momentum: Momentum = 0.0
+    nesterov: bool = False
+    label_noise: NotNegative = 0.0
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> DynamicsSection:
+        if self.nesterov and self.momentum == 0:
+            raise refused(("nesterov",), "must be false without momentum, got true; set momentum too")
+        return self
+
+
+class RecordsSection(Section):
+    """What is recorded, how often, and from which step on levels are averaged.
+
+    after: by default the step at which η passes 1.15 first edges, or half of the run where the step size is absolute.
+    """
+
+    statistics: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ("loss", "sharpness")
+    n_records: Count = 61
+    n_batches: Annotated[int, BeforeValidator(_plain), Field(ge=2)] = 64
+    after: NotNegative | None = None
+
+    @model_validator(mode="after")
+    def _statistics_are_known(self) -> RecordsSection:
+        known = (*STATISTICS, "theta")
+        for place, name in enumerate(self.statistics):
+            if name not in known:
+                raise refused(("statistics", place), f"{name!r} {unknown(name, known)}")
+            if name in self.statistics[:place]:
+                raise refused(("statistics", place), f"must differ from the others, got {name!r} twice")
+        return self

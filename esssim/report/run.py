@@ -1,0 +1,150 @@
+"""What `esssim run` shows and writes: progress, a table of levels, the Dataset, a picture."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import xarray
+from rich import progress as bars
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from esssim import plots, store
+from esssim.experiments import Configuration
+from esssim.plots.files import rendered
+from esssim.report.environment import environment
+from esssim.report.forecast import spoken
+from esssim.report.terminal import output
+from esssim.report.words import number
+from esssim.settling import Level
+
+# Seconds between two lines of progress.
+EVERY = 5.0
+STYLES = {"settles": "green", "below": "cyan", "above": "cyan", "inconclusive": "yellow"}
+
+
+@contextlib.contextmanager
+def run_progress(words: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar and the time left on a terminal, a line each time more is done otherwise; both on standard error."""
+    if not sys.stderr.isatty():
+        print(f"{words} ...", file=sys.stderr, flush=True)
+        yield _plain_progress()
+        return
+    columns = (
+        bars.TextColumn("{task.description}", markup=False),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TimeElapsedColumn(),
+        bars.TimeRemainingColumn(),
+    )
+    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(words, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _plain_progress() -> Callable[[int, int], None]:
+    """A line every few seconds."""
+    started = spoken_at = time.perf_counter()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal spoken_at
+        now = time.perf_counter()
+        if done < total and now - spoken_at < EVERY:
+            return
+        spoken_at = now
+        left = (now - started) / max(done, 1) * (total - done)
+        rest = f"; about {spoken(left)} left" if left >= EVERY else ""
+        print(f"    {done} of {total}{rest}", file=sys.stderr, flush=True)
+
+    return tell
+
+
+def level_table(levels: dict[str, Level | str]) -> Table:
+    """A row per recorded statistic: where (η/2)·statistic settles."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("statistic", no_wrap=True)
+    for heading in ("level", "95 % interval", "ess"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("verdict", overflow="fold")
+    for name, level in levels.items():
+        if isinstance(level, str):
+            table.add_row(name, "—", "—", "—", Text("undefined", style="yellow"))
+            continue
+        interval = f"{number(level.interval[0])}–{number(level.interval[1])}"
+        words = "no verdict" if level.verdict == "inconclusive" else level.verdict
+        verdict = Text(words, style=STYLES[level.verdict])
+        table.add_row(name, number(level.value), interval, f"{level.ess:.0f}", verdict)
+    return table
+
+
+def show_run(experiment: Configuration, trace: xarray.Dataset, levels: dict[str, Level | str]) -> None:
+    """The table of levels, and what of the run is left out."""
+    console = output()
+    diverged = int((trace["diverged_at"].values >= 0).sum())
+    first, last = trace["step_size"].values[[0, -1]]
+    eta = f"η = {first:.4g}" if first == last else f"η from {first:.4g} to {last:.4g}"
+    lost = f", {diverged} of them diverged" if diverged else ""
+    steps, replicas = int(trace["step"].values[-1]), trace.sizes["replica"]
+    runs = "1 replica" if replicas == 1 else f"{replicas} replicas"
+    console.print(Text(f"{steps:,} steps, {runs}{lost}; {eta}"), soft_wrap=True)
+    if levels:
+        console.print(level_table(levels))
+        for name, level in levels.items():
+            if isinstance(level, str):
+                console.print(Text(f"{name}: {level}"), soft_wrap=True)
+            elif level.verdict == "inconclusive":
+                console.print(Text(f"{name}: no verdict, {level.reason}"), soft_wrap=True)
+        console.print(
+            Text(
+                f"level: mean of (η/2)·statistic from step {math.ceil(experiment.after):,} on; 1 is the edge 2/η; ess: effective samples"
+            ),
+            soft_wrap=True,
+        )
+
+
+def as_dict(
+    experiment: Configuration, levels: dict[str, Level | str], files: list[Path], seed: int
+) -> dict[str, object]:
+    """For JSON: the configuration, its fingerprint, the levels, the files, and where it was run."""
+    return {
+        "experiment": experiment.plain(),
+        "fingerprint": experiment.fingerprint,
+        "after": experiment.after,
+        "levels": {name: _level_dict(level) for name, level in levels.items()},
+        "files": [str(path) for path in files],
+        "environment": environment(seed),
+    }
+
+
+def _level_dict(level: Level | str) -> dict[str, Any]:
+    if isinstance(level, str):
+        return {"verdict": "undefined", "reason": level}
+    plain = {name: _finite(value) for name, value in vars(level).items() if name != "interval"}
+    return plain | {"interval": [_finite(end) for end in level.interval]}
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_run(
+    folder: Path, name: str, trace: xarray.Dataset, levels: dict[str, Level | str], after: float
+) -> list[Path]:
+    """Write NAME.nc, NAME.png and NAME.svg, each whole; the paths."""
+    paths = [folder / f"{name}.nc"]
+    store.save(trace, paths[0])
+    with plots.style():
+        pictures = rendered(plots.run_figure(trace, list(levels), after))
+    for suffix, content in pictures.items():
+        paths.append(folder / f"{name}.{suffix}")
+        with store.whole_file(paths[-1]) as temporary:
+            temporary.write_bytes(content)
+    return paths

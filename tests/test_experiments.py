@@ -1,0 +1,553 @@
+"""Experiments: TOML in and out, one fingerprint, refusals with file, line and nearest key, and the numbers of `simulate`."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import esssim as es
+from esssim import cli, plots
+from esssim.claims.model import Claim, Measurement, Predicted, Verdict
+from esssim.experiments import (
+    Configuration,
+    ConfigurationError,
+    Experiment,
+    FlowExperiment,
+    NetworkExperiment,
+    NetworkFlow,
+    RampExperiment,
+    from_toml,
+)
+from esssim.experiments import sections as sections_module
+from esssim.experiments.flow import run_flow, run_sgd
+from esssim.experiments.toml import line_of, written
+from esssim.papers import OURS
+from esssim.report.html import render_report
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+SHORT = """\
+[problem]
+kind = "diagonal_linear_network"
+
+[data]
+kind = "gaussian"
+n_samples = 12
+n_features = 5
+seed = 3
+targets = "interpolating"
+
+[sampling]
+batch_size = 3
+
+[dynamics]
+step_size = { from = 0.8, to = 1.6, unit = "first edge" }
+n_steps = 600
+n_replicas = 2
+label_noise = 1e-3
+seed = 7
+
+[records]
+statistics = ["loss", "sharpness", "minibatch_sharpness"]
+n_records = 13
+n_batches = 8
+"""
+
+
+def plain(**changes: dict[str, Any]) -> dict[str, Any]:
+    """The sections of a small experiment, some of their keys changed."""
+    sections = tomllib.loads(SHORT)
+    return {name: sections.get(name, {}) | changes.get(name, {}) for name in sections | changes}
+
+
+number = st.floats(1e-6, 1e6)
+schedules = st.fixed_dictionaries(
+    {"from": number, "to": number},
+    optional={
+        "unit": st.sampled_from(["absolute", "first edge"]),
+        "shape": st.sampled_from(["linear", "geometric"]),
+        "cap": st.sampled_from(["flattest solution", "none"]),
+    },
+)
+names = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=8)
+tables = st.one_of(
+    st.fixed_dictionaries(
+        {"kind": st.sampled_from(["gaussian", "spiked", "two_clusters", "power_law"]), "n_samples": st.integers(8, 40),
+         "n_features": st.integers(1, 40)},
+        optional={"seed": st.integers(0, 2**70), "noise": st.floats(0, 1e9)},
+    ),
+    st.fixed_dictionaries({"kind": st.sampled_from(["diabetes", "digits"])}, optional={"standardize": st.booleans()}),
+    st.fixed_dictionaries({"kind": st.just("file"), "path": names, "target": names}),
+)  # fmt: skip
+problems = st.one_of(
+    st.just({"kind": "diagonal_linear_network"}),
+    st.fixed_dictionaries(
+        {"kind": st.just("diagonal_linear_network"), "form": st.just("difference"), "depth": st.integers(2, 9)}
+    ),
+    st.fixed_dictionaries({"kind": st.just("perceptron"), "width": st.integers(1, 9)}),
+    st.fixed_dictionaries(
+        {"kind": st.just("mlp"), "hidden": st.lists(st.integers(1, 64), min_size=1, max_size=3)},
+        optional={"activation": st.sampled_from(["tanh", "gelu", "relu"])},
+    ),
+)
+experiments = st.builds(
+    lambda problem, data, step_size, label_noise, batch_size, statistics: Experiment(
+        problem=problem,
+        data=data,
+        sampling={"batch_size": batch_size},
+        dynamics={"step_size": step_size, "n_steps": 10, "label_noise": label_noise},
+        records={"statistics": statistics},
+    ),
+    problems,
+    tables,
+    st.one_of(number, schedules),
+    st.floats(0, 1e300),
+    st.integers(1, 8),
+    st.lists(st.sampled_from(["loss", "sharpness", "theta", "batch_sharpness"]), min_size=1, unique=True),
+)
+
+
+@settings(max_examples=200)
+@given(experiments)
+def test_toml_gives_the_same_experiment(experiment: Experiment) -> None:
+    again = Experiment.from_toml(experiment.to_toml())
+    assert again == experiment
+    assert again.to_toml() == experiment.to_toml()
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        FlowExperiment("spiked-20x40", 4, 0.03, depth=3, momentum=0.5, follow="mean"),
+        NetworkExperiment(8, rise=1.2, hidden=(4, 3), loss="cross_entropy"),
+        NetworkFlow((10, 10), "gelu", n_replicas=12),
+    ],
+)
+def test_toml_gives_the_same_preset(experiment: Configuration) -> None:
+    assert from_toml(experiment.to_toml()) == experiment
+    assert type(experiment).from_toml(experiment.to_toml()).fingerprint == experiment.fingerprint
+    with pytest.raises(ValueError, match="must be of kind 'experiment'"):
+        Experiment.from_toml(experiment.to_toml())
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_text_can_be_written(text: str) -> None:
+    assert tomllib.loads(written({"a": text, "table": {"b": text}})) == {"a": text, "table": {"b": text}}
+
+
+# One change of each key; every one is another run, and has another fingerprint.
+CHANGES: dict[str, dict[str, Any]] = {
+    "problem": {"form": "difference"},
+    "data": {"kind": "spiked", "n_samples": 13, "n_features": 6, "seed": 4, "noise": 0.1, "targets": "own"},
+    "start": {"kind": "scale", "scale": 1.5, "second_scale": 0.5, "seed": 2},
+    "sampling": {"scheme": "with_replacement", "batch_size": 2},
+    "dynamics": {
+        "step_size": 0.1, "n_steps": 700, "n_replicas": 3, "momentum": 0.5, "label_noise": 2e-3, "seed": 8,
+    },
+    "records": {"statistics": ["loss"], "n_records": 14, "n_batches": 9, "after": 10.0},
+}  # fmt: skip
+
+
+def test_every_key_changes_the_fingerprint() -> None:
+    seen = {Experiment(**plain()).fingerprint}
+    count = 1
+    for section, keys in CHANGES.items():
+        for key, value in keys.items():
+            seen.add(Experiment(**plain(**{section: {key: value}})).fingerprint)
+            count += 1
+    schedule = {"from": 0.8, "to": 1.6, "unit": "first edge"}
+    for change in ({"from": 0.7}, {"to": 1.7}, {"unit": "absolute"}, {"shape": "geometric"}, {"cap": "none"}):
+        seen.add(Experiment(**plain(dynamics={"step_size": schedule | change})).fingerprint)
+        count += 1
+    seen.add(Experiment(**plain(problem={"form": "difference", "depth": 3})).fingerprint)
+    seen.add(Experiment(**plain(dynamics={"momentum": 0.5, "nesterov": True})).fingerprint)
+    assert len(seen) == count + 2
+
+
+def test_what_is_the_same_has_the_same_fingerprint() -> None:
+    spelled = plain(start={"kind": "solution", "seed": 1}, sampling={"scheme": "without_replacement"})
+    assert Experiment(**spelled).fingerprint == Experiment(**plain()).fingerprint
+    assert Experiment(**plain(sampling={"batch_size": np.int64(3)})) == Experiment(**plain())
+
+
+class TestRefusals:
+    """Each names the file, the line and the key, and what it may be."""
+
+    @pytest.mark.parametrize(
+        ("old", "new", "line", "words"),
+        [
+            ("step_size =", "step_sise =", 15, "dynamics.step_sise is unknown; did you mean 'step_size'?"),
+            ("[dynamics]", "[dynamic]", 14, "dynamic is unknown; did you mean 'dynamics'?"),
+            ("n_steps = 600", "n_steps = 6e2", 16, "dynamics.n_steps must be an integer, got 600.0"),
+            ("n_steps = 600", 'n_steps = "600"', 16, "dynamics.n_steps must be an integer, got '600'"),
+            ("n_steps = 600", "n_steps = true", 16, "dynamics.n_steps must be an integer, got True"),
+            ("n_steps = 600", "n_steps = 0", 16, "dynamics.n_steps must be at least 1, got 0"),
+            ("n_steps = 600", "n_steps = 600\nmomentum = 1.0", 17, "dynamics.momentum must be below 1, got 1.0"),
+            ("n_steps = 600", "n_steps = 600\nnesterov = true", 17, "dynamics.nesterov must be false without momentum"),
+            ("label_noise = 1e-3", "label_noise = nan", 18, "dynamics.label_noise must be a finite number, got nan"),
+            ("label_noise = 1e-3", "label_noise = -1", 18, "dynamics.label_noise must be at least 0, got -1"),
+            ("from = 0.8", "form = 0.8", 15, "dynamics.step_size.form is unknown; did you mean 'from'?"),
+            ("from = 0.8, ", "", 15, "dynamics.step_size.from is missing"),
+            ('"first edge"', '"edges"', 15, "dynamics.step_size.unit must be 'absolute' or 'first edge', got 'edges'"),
+            ('"gaussian"', '"gausian"', 5, "got 'gausian'; did you mean 'gaussian'?"),
+            ('kind = "gaussian"', "", 4, "data.kind is missing; it must be one of 'gaussian'"),
+            ("seed = 3", "seed = 3\nspike = 3", 9, "data.spike is unknown"),
+            ("n_features = 5", "", 4, "data.n_features is missing"),
+            ("batch_size = 3", "batch_size = 13", 12, "sampling.batch_size must be between 1 and n_samples = 12, got 13"),
+            ("batch_size = 3", 'batch_size = 3\nscheme = "reshuffled"', 16, "step_size.unit must be 'absolute' for reshuf"),
+            ('"minibatch_sharpness"]', '"minibatch_sharpnes"]', 22, "'minibatch_sharpnes' is unknown; did you mean"),
+            ('"minibatch_sharpness"]', '"loss"]', 22, "must differ from the others, got 'loss' twice"),
+            ('"minibatch_sharpness"]', "3]", 22, "must be text, got 3"),
+            ("n_records = 13", "n_records = 13\nafter = 601", 24, "records.after must be at most n_steps = 600, got 601"),
+            ("[sampling]", "[start]\nkind = 'zeros'\n[sampling]", 12, "start.kind must not be 'zeros'"),
+            ('"diagonal_linear_network"', '"diagonal_linear_network"\ndepth = 3', 3, "problem.depth must be 2 in the prod"),
+            ("[problem]", "kind = 'ramps'\n[problem]", 1, "kind must be one of"),
+        ],
+    )  # fmt: skip
+    def test_with_file_line_and_words(self, tmp_path: Path, old: str, new: str, line: int, words: str) -> None:
+        assert old in SHORT
+        path = tmp_path / "ramp.toml"
+        path.write_text(SHORT.replace(old, new, 1), encoding="utf-8")
+        with pytest.raises(ConfigurationError, match=r"^ramp\.toml") as caught:
+            from_toml(path)
+        assert str(caught.value).startswith(f"ramp.toml, line {line}: "), str(caught.value)
+        assert words in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    def test_a_missing_section_has_no_line(self) -> None:
+        with pytest.raises(ConfigurationError, match="the configuration: sampling is missing"):
+            from_toml(SHORT.replace("[sampling]\nbatch_size = 3\n", ""))
+
+    def test_what_is_not_toml(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match=r"must be TOML: .*line 2"):
+            from_toml("[problem]\nkind = \n")
+        with pytest.raises(ValueError, match=r"must be a readable TOML file, got .*missing.toml"):
+            from_toml(tmp_path / "missing.toml")
+        (tmp_path / "latin.toml").write_bytes(b"# \xe9\n")
+        with pytest.raises(ValueError, match="it is not UTF-8"):
+            from_toml(tmp_path / "latin.toml")
+
+    def test_of_a_preset(self) -> None:
+        with pytest.raises(
+            ValueError, match=r"the configuration, line 2: settings is unknown; did you mean 'setting'\?"
+        ):
+            from_toml("kind = 'flow'\nsettings = 'diabetes'\nbatch_size = 3\nlabel_noise = 0.1\n")
+        with pytest.raises(ValueError, match="line 3: batch_size must be at least 1, got 0"):
+            from_toml("kind = 'flow'\nsetting = 'diabetes'\nbatch_size = 0\nlabel_noise = 0.1\n")
+        with pytest.raises(ConfigurationError, match=r"^setting must be .*, got 'diabetis'"):
+            RampExperiment("diabetis", 4)  # type: ignore[arg-type]
+
+    def test_of_a_preset_whose_keys_do_not_fit(self) -> None:
+        network = "kind = 'network'\nbatch_size = 8\n"
+        for line, words in (
+            ("n_samples = 4", "line 2: batch_size must be between 1 and n_samples = 4, got 8"),
+            ("change_at = 70_000", "line 3: change_at must be at most n_steps = 60000, got 70000"),
+        ):
+            with pytest.raises(ConfigurationError, match=words):
+                from_toml(f"{network}{line}\n")
+        with pytest.raises(ConfigurationError, match=r"^batch_size must be between 1 and n_samples = 442, got 443"):
+            RampExperiment("diabetes", 443)
+        with pytest.raises(ConfigurationError, match=r"^after must be at most n_steps = 100, got 15000$"):
+            _ = NetworkExperiment(8, n_steps=100).record_steps
+
+    def test_in_python_the_same_words(self) -> None:
+        with pytest.raises(ConfigurationError, match=r"^dynamics.step_sise is unknown; did you mean 'step_size'\?$"):
+            Experiment(**plain(dynamics={"step_sise": 3}))
+        with pytest.raises(ConfigurationError, match=r"^data must be a table of keys, got 3$"):
+            Experiment(**plain() | {"data": 3})
+
+    def test_a_configuration_is_frozen(self) -> None:
+        with pytest.raises(ValueError, match="frozen"):
+            Experiment(**plain()).sampling.batch_size = 4
+
+    def test_lines_of_long_values(self) -> None:
+        text = "a = 1\n# b = 2\nb = [\n  1,\n  2,\n]\n[c]\nd = '''\nb = 3\n'''\ne = { f = 1 }\n"
+        assert [line_of(text, keys) for keys in (("b",), ("b", 1), ("c",), ("c", "d"), ("c", "e", "f"), ("z",))] == [
+            3, 3, 7, 8, 11, None,
+        ]  # fmt: skip
+
+
+class TestRuns:
+    def test_is_that_of_simulate(self) -> None:
+        """The same as a person would write it down, bit for bit."""
+        table = es.data.gaussian(12, 5, seed=3)
+        problem = es.DiagonalLinearNetwork(table.inputs, es.data.interpolating_targets(table.inputs, table.targets))
+        start = es.gradient_flow(problem, np.concatenate([np.full(5, 2.0), np.zeros(5)]))
+        sampling = es.WithoutReplacement(3)
+        edge = 2 / es.mean_square_sharpness(problem, start, sampling, hessian="gauss_newton")
+        root = np.sqrt(np.abs(problem.effective_weights(start)))
+        flattest = np.concatenate([root, np.sign(problem.effective_weights(start)) * root])
+        last = 1.8 / es.mean_square_sharpness(problem, flattest, sampling, hessian="gauss_newton")
+        direct = es.simulate(
+            problem, start, step_size=es.Ramp(0.8 * edge, min(1.6 * edge, last)), sampling=sampling, n_steps=600,
+            n_replicas=2, label_noise=1e-3, record=("loss", "sharpness", "minibatch_sharpness"), n_records=13,
+            n_batches=8, seed=7,
+        )  # fmt: skip
+        experiment = Experiment.from_toml(SHORT)
+        trace = experiment.run()
+        for name in direct.variables:
+            np.testing.assert_array_equal(trace[name].values, direct[name].values)
+        assert trace.attrs["experiment_fingerprint"] == experiment.fingerprint
+        assert Experiment.from_toml(trace.attrs["experiment"]) == experiment
+        assert experiment.step_size.stop == min(1.6 * edge, last)
+
+    def test_the_cap_can_be_taken_off(self) -> None:
+        steep = {"from": 0.8, "to": 50.0, "unit": "first edge"}
+        capped = Experiment(**plain(dynamics={"step_size": steep}))
+        free = Experiment(**plain(dynamics={"step_size": steep | {"cap": "none"}}))
+        assert free.step_size.stop == 50 * free.first_edge > capped.step_size.stop
+
+    @pytest.mark.parametrize("shape", ["linear", "geometric"])
+    def test_levels_begin_past_the_first_edge(self, shape: str) -> None:
+        schedule = {"from": 0.8, "to": 1.6, "unit": "first edge", "shape": shape, "cap": "none"}
+        experiment = Experiment(**plain(dynamics={"step_size": schedule}))
+        ramp = es.Ramp.of(experiment.step_size)
+        assert ramp.at(experiment.after, 600) == pytest.approx(1.15 * experiment.first_edge, rel=1e-12)
+
+    def test_momentum_has_an_edge_of_its_own(self) -> None:
+        experiment = Experiment(**plain(dynamics={"momentum": 0.9}))
+        edge = es.stability.critical_step_size(
+            experiment.model, experiment.theta0, experiment.batches, momentum=0.9, hessian="gauss_newton"
+        )
+        assert experiment.first_edge == edge
+
+    @pytest.mark.parametrize(
+        ("sections", "model"),
+        [
+            ({"problem": {"kind": "perceptron", "width": 3}, "start": {"kind": "random", "seed": 5}}, es.Perceptron),
+            ({"problem": {"kind": "linear_regression"}, "start": {"kind": "zeros"}}, es.LinearRegression),
+            ({"problem": {"kind": "linear_regression"}, "start": {"kind": "random"}}, es.LinearRegression),
+            ({"problem": {"form": "difference", "depth": 3}, "start": {"scale": 1.3, "second_scale": 0.6}}, None),
+            ({"data": {"targets": "zero"}, "start": {"kind": "scale"}}, None),
+            ({"data": {"kind": "orthogonal", "n_samples": 5}}, None),
+        ],
+    )
+    def test_problems_and_starts(self, sections: dict[str, Any], model: type | None) -> None:
+        experiment = Experiment(**plain(**sections, dynamics={"step_size": 1e-3, "n_steps": 20}, records={}))
+        trace = experiment.run()
+        assert isinstance(experiment.model, model or es.DiagonalLinearNetwork)
+        assert np.isfinite(trace["sharpness"].values).all()
+        assert (trace["diverged_at"].values < 0).all()
+
+    def test_a_torch_network(self) -> None:
+        bridge = pytest.importorskip("esssim.bridge")
+        sections = {"problem": {"kind": "mlp", "hidden": [3]}, "start": {"kind": "random", "scale": 0.5, "seed": 4}}
+        experiment = Experiment(**plain(**sections) | {"dynamics": {"step_size": 0.1, "n_steps": 20, "seed": 2}})
+        network = bridge.mlp(5, (3,), 1, gain=0.5, seed=4)
+        table = experiment.table
+        problem = bridge.TorchProblem(network, table.inputs, table.targets[:, None])
+        direct = bridge.train(
+            problem, problem.theta0, step_size=0.1, sampling=es.WithoutReplacement(3), n_steps=20,
+            record=("loss", "sharpness", "minibatch_sharpness"), n_records=13, n_batches=8, seed=2,
+        )  # fmt: skip
+        for name in direct.data_vars:
+            np.testing.assert_array_equal(experiment.run()[name].values, direct[name].values)
+
+    def test_other_records_of_the_same_run(self) -> None:
+        experiment = Experiment.from_toml(SHORT)
+        other = experiment.recording("loss", "gradient_norm").run()
+        np.testing.assert_array_equal(other["loss"].values, experiment.run()["loss"].values)
+
+    def test_is_kept_under_its_fingerprint(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("ESSSIM_CACHE", str(tmp_path))
+        experiment = Experiment.from_toml(SHORT)
+        first = experiment.run()
+        monkeypatch.setattr("esssim.experiments.experiment.simulate", pytest.fail)
+        assert Experiment.from_toml(SHORT).run().identical(first)
+        assert len(list(tmp_path.glob("experiment-*.nc"))) == 1
+
+    def test_a_ramp_is_an_experiment(self) -> None:
+        preset = RampExperiment("gaussian-50x100", 4, n_steps=200, n_replicas=2, n_records=7, n_batches=4)
+        again = Experiment.from_toml(preset.to_toml())
+        assert again == preset.experiment
+        assert preset.run().identical(again.run())
+
+    def test_a_flow_is_run_beside_sgd(self) -> None:
+        short = FlowExperiment("gaussian-20x40", 4, 0.03, n_steps=600, n_replicas=2, n_records=4, n_batches=4)
+        trace = from_toml(short.to_toml()).run()
+        followed = run_flow(short)
+        np.testing.assert_array_equal(trace["step"].values, followed["step"].values)
+        for name in ("mean_square_sharpness", "minibatch_sharpness", "batch_sharpness"):
+            np.testing.assert_array_equal(trace[f"flow_{name}"].values, followed[name].values)
+        np.testing.assert_array_equal(trace["minibatch_sharpness"], run_sgd(short)["minibatch_sharpness"])
+
+
+class TestFiles:
+    """Tables of one's own lie in the folder of the configuration."""
+
+    FROM_FILE = SHORT[: SHORT.index("[data]")] + (
+        '[data]\nkind = "file"\npath = "PATH"\ntarget = "y"\n\n' + SHORT[SHORT.index("[sampling]") :]
+    )
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        inside = tmp_path / "study"
+        inside.mkdir()
+        rng = np.random.default_rng(0)
+        rows = "\n".join(",".join(f"{value:.17g}" for value in row) for row in rng.normal(size=(12, 4)))
+        for place in (inside, tmp_path):
+            (place / "table.csv").write_text(f"a,b,c,y\n{rows}\n", encoding="utf-8")
+        return inside
+
+    def read(self, folder: Path, path: str) -> Experiment:
+        file = folder / "own.toml"
+        file.write_text(self.FROM_FILE.replace("PATH", path), encoding="utf-8")
+        return Experiment.from_toml(file)
+
+    def test_is_read_beside_the_configuration(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir("/")
+        experiment = self.read(folder, "table.csv")
+        np.testing.assert_array_equal(experiment.table.inputs, es.data.read_table(folder / "table.csv", "y").inputs)
+        before = experiment.fingerprint
+        content = (folder / "table.csv").read_text(encoding="utf-8")
+        (folder / "table.csv").write_text(content + "1,2,3,4\n", encoding="utf-8")
+        assert self.read(folder, "table.csv").fingerprint != before
+        assert experiment.recording("loss").table.n_samples == 12 + 1
+
+    @pytest.mark.parametrize("path", ["../table.csv", "a/../../table.csv", "/etc/passwd", "link.csv"])
+    def test_is_not_read_elsewhere(self, folder: Path, path: str) -> None:
+        (folder / "link.csv").symlink_to(folder.parent / "table.csv")
+        with pytest.raises(ConfigurationError, match=r"own.toml, line 6: data.path must be inside the folder"):
+            self.read(folder, path)
+
+
+class TestCommand:
+    """`esssim run`."""
+
+    @pytest.mark.parametrize("name", ["ramp", "constant"])
+    def test_examples(self, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        short = ["--set", "dynamics.n_steps=400", "--set", "dynamics.n_replicas=4", "--set", "records.n_records=13"]
+        assert cli.run(["run", str(EXAMPLES / f"{name}.toml"), "--out", str(tmp_path), *short]) == 0
+        shown = capsys.readouterr()
+        assert "400 steps, 4 replicas" in shown.out
+        assert all(word in shown.out for word in ("sharpness", "level", "95 % interval", "verdict"))
+        assert "4 of 4" in shown.err
+        assert f"wrote {tmp_path / name}.svg" in shown.err
+        trace = es.load(tmp_path / f"{name}.nc")
+        assert trace.attrs["n_steps"] == 400
+        assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+        assert "<svg" in (tmp_path / f"{name}.svg").read_text(encoding="utf-8")
+
+    def test_json_and_the_folder_of_the_file(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        file = tmp_path / "short.toml"
+        file.write_text(SHORT, encoding="utf-8")
+        assert cli.run(["run", str(file), "--json", "--set", "sampling.batch_size = 4"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        experiment = Experiment.from_toml(file, ["sampling.batch_size=4"])
+        assert found["experiment"]["sampling"]["batch_size"] == 4 == experiment.sampling.batch_size
+        assert found["fingerprint"] == experiment.fingerprint
+        level = es.settling.level(experiment.run(), "sharpness", after=experiment.after)
+        assert found["levels"]["sharpness"]["value"] == level.value
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["short.nc", "short.png", "short.svg", "short.toml"]
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ("dynamics.step_sise=3", "--set dynamics.step_sise: dynamics.step_sise is unknown; did you mean 'step_size'?"),
+            ("dynamics.n_steps=ten", "--set dynamics.n_steps: dynamics.n_steps must be an integer, got 'ten'"),
+            ("dynamics", "--set must be KEY=VALUE"),
+            ("dynamics.n_steps.x=1", "--set dynamics.n_steps.x: dynamics.n_steps.x cannot be set: n_steps has no keys"),
+            ("data.kind=spikes", "did you mean 'spiked'?"),
+        ],
+    )  # fmt: skip
+    def test_bad_changes(self, change: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        file = tmp_path / "short.toml"
+        file.write_text(SHORT, encoding="utf-8")
+        assert cli.run(["run", str(file), "--set", change]) == 2
+        assert words in capsys.readouterr().err
+        assert list(tmp_path.iterdir()) == [file]
+
+    def test_values_are_toml_or_text(self) -> None:
+        changes = ["dynamics.step_size={from = 0.1, to = 0.2}", "data.kind=spiked", "data.spike=3"]
+        experiment = Experiment.from_toml(SHORT, changes)
+        assert experiment.plain()["dynamics"]["step_size"]["to"] == 0.2
+        assert experiment.plain()["data"]["spike"] == 3.0
+
+    def test_a_run_without_levels(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """Few records have no level, and the loss alone is drawn."""
+        file = tmp_path / "short.toml"
+        file.write_text(SHORT, encoding="utf-8")
+        assert cli.run(["run", str(file), "--set", "records.n_records=3"]) == 0
+        assert "after must leave at least 6 records" in capsys.readouterr().out
+        assert cli.run(["run", str(file), "--set", 'records.statistics=["loss"]']) == 0
+        assert "verdict" not in capsys.readouterr().out
+
+    def test_every_replica_diverges(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        file = tmp_path / "short.toml"
+        file.write_text(SHORT, encoding="utf-8")
+        assert cli.run(["run", str(file), "--set", "dynamics.step_size=10.0"]) == 0
+        assert "every replica diverged" in capsys.readouterr().out
+
+
+def test_a_picture_shows_each_recorded_statistic() -> None:
+    experiment = Experiment.from_toml(SHORT)
+    trace = experiment.run()
+    with plots.style():
+        axes = plots.run_figure(trace, ["sharpness", "minibatch_sharpness"], experiment.after).axes[0]
+    drawn = {str(line.get_label()): line for line in axes.lines}
+    half = trace["step_size"].values / 2
+    line = drawn[plots.LOOKS["sharpness"].label]
+    np.testing.assert_allclose(line.get_ydata(), trace["sharpness"].values.mean(axis=0) * half, rtol=1e-12)
+
+
+class TestClaims:
+    def test_claims_about_a_ramp_name_their_run(self) -> None:
+        from esssim.claims import registry
+
+        (full,) = registry["minibs-settles/gaussian-100x50/b=8"].experiments(False)
+        (short,) = registry["minibs-settles/gaussian-100x50/b=8"].experiments(True)
+        assert (full, short) == (RampExperiment("gaussian-100x50", 8), RampExperiment("gaussian-100x50", 8).quick())
+        assert registry["minibs-settles/gaussian-100x50/b=8"].as_dict()["experiments"] == [full.fingerprint]
+        settled = [claim for claim in registry.values() if "settles" in claim.family]
+        assert settled
+        assert all(claim.experiments(False) for claim in settled)
+
+    def test_the_report_shows_their_toml(self) -> None:
+        run = RampExperiment("diabetes", 4)
+        claim = Claim(
+            id="mine/<a>", sentence="s", source=OURS, source_predicts="1", we_predict=Predicted.none(), method="m",
+            tolerance=None, measure=lambda quick: Measurement("holds", "r"),
+            experiments=lambda quick: (run.quick() if quick else run,),
+        )  # fmt: skip
+        verdicts = [Verdict(claim, Measurement("holds", "r"), 1.0)]
+        for quick, steps in ((False, "n_steps = 400_000"), (True, "n_steps = 100_000")):
+            page = render_report(verdicts, {}, quick=quick)
+            assert "reproduce: esssim run with this file" in page
+            assert steps in page
+            assert "batch_size = 4" in page
+
+
+class TestPage:
+    """docs/experiments.md."""
+
+    PAGE = (EXAMPLES.parent / "docs" / "experiments.md").read_text(encoding="utf-8")
+
+    def test_its_example_is_the_file(self) -> None:
+        shown = Experiment.from_toml(self.PAGE.split("```toml\n")[1].split("```")[0])
+        assert shown == Experiment.from_toml(EXAMPLES / "ramp.toml")
+
+    def test_it_has_every_key(self) -> None:
+        listed = set(re.findall(r"`(?:[a-z]+\.|…step_size\.)?([a-z_]+)`", self.PAGE[self.PAGE.index("## Keys") :]))
+        sections = [
+            each for each in vars(sections_module).values()
+            if isinstance(each, type) and issubclass(each, sections_module.Section)
+        ]  # fmt: skip
+        keys = {field.alias or name for each in sections for name, field in each.model_fields.items()}
+        assert len(keys) > 30
+        assert keys <= listed
+
+
+def test_experiments_are_reached_lazily() -> None:
+    import subprocess
+    import sys
+
+    code = "import esssim, sys; assert 'pydantic' not in sys.modules; esssim.experiments.Experiment"
+    subprocess.run([sys.executable, "-c", code], check=True)
