@@ -18,7 +18,7 @@ from esssim.claims import Claim, Measurement, exit_code, network_directions, net
 from esssim.claims.ratios import all_of
 from esssim.experiments import network_flow as network_flow_runs
 from esssim.experiments.network_flow import NetworkFlow, beside
-from esssim.experiments.networks import NetworkExperiment
+from esssim.experiments.networks import RECORDED, NetworkExperiment
 from esssim.report.__main__ import main
 from esssim.simulation import Ramp
 from tests.conftest import Run
