@@ -379,7 +379,7 @@ class TestRuns:
         trace = from_toml(short.to_toml()).run()
         followed = run_flow(short)
         np.testing.assert_array_equal(trace["step"].values, followed["step"].values)
-        for name in ("mean_square_sharpness", "minibatch_sharpness", "batch_sharpness"):
+        for name in ("mean_square_sharpness_gauss_newton", "minibatch_sharpness", "batch_sharpness"):
             np.testing.assert_array_equal(trace[f"flow_{name}"].values, followed[name].values)
         np.testing.assert_array_equal(trace["minibatch_sharpness"], run_sgd(short)["minibatch_sharpness"])
 

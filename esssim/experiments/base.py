@@ -20,7 +20,7 @@ from esssim.settling import Level, level
 from esssim.statistics.table import STATISTICS
 
 # Their size next to 2/η says nothing.
-WITHOUT_AN_EDGE = ("loss", "gradient_norm")
+WITHOUT_AN_EDGE = ("loss", "gradient_norm", *(name for name in STATISTICS if "eigenvalue_" in name))
 # What a TOML file names by its key "kind"; without one it is an `Experiment`, in sections.
 KINDS: dict[str, type[Configuration]] = {}
 
