@@ -516,9 +516,15 @@ class TestQuotation:
         out = run("cite", "imbalance/product-form")[1]
         assert "none was published" in out
 
-    def test_a_commit_that_nobody_knows_is_called_so(self, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    def test_a_commit_that_nobody_knows_is_called_so(
+        self, monkeypatch: pytest.MonkeyPatch, run: Run, tmp_path: Path
+    ) -> None:
+        content = json.loads((Path(__file__).parents[1] / "docs" / "results.json").read_text())
+        content["environment"].pop("commit", None)
+        (tmp_path / "published").mkdir()
+        (tmp_path / "published" / "results.json").write_text(json.dumps(content))
         published.results.cache_clear()
-        monkeypatch.setattr("esssim.report.published._commit", lambda path: None)
+        monkeypatch.setattr("esssim.report.published.PACKAGE", tmp_path)
         assert "commit unknown" in run("cite", "imbalance/product-form")[1]
         published.results.cache_clear()
 
