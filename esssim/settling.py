@@ -59,19 +59,16 @@ def level(
 ) -> Level:
     """Does (η/2)·statistic settle at `target` after step `after`?
 
-    Averages over the records with step ≥ after and over the replicas that never diverged. The interval is a Student-t
-    one of the mean with the standard error of the larger of (a) sd/√ess, (b) the spread of the replicas' own means, from
-    4 replicas on. With so many, the trend that they share (their mean at each record) is not noise: it is removed before
-    the effective sample size is estimated, and reported as `drift`. Replicas that are equal count once. alike=False is for
-    replicas that need not agree in the long run (initialisations that lead to solutions of their own): the effective
-    sample size is the sum of each replica's own, the interval is the wider of (a) and (b), and one replica tells nothing.
+    Averages over the records with step ≥ after and over the replicas that never diverged, with a Student-t interval at
+    the effective sample size of the records. alike=False is for replicas that need not agree in the long run, such as
+    initialisations that lead to solutions of their own.
 
     Verdict: "settles" if the interval and all three windows' means lie within target ± tolerance and the means differ
     by no more than the tolerance; "below"/"above" if the interval lies outside; else "inconclusive", as always when the
-    effective sample size is under 100, most replicas diverged, or the records are in step with a period that the run may
-    have (full batches, reshuffled epochs). Raises ValueError for a Dataset that `simulate` did not return, a statistic
-    that was not recorded, fewer than 6 records and non-finite entries. Source: Vehtari et al. 2021 (effective sample
-    size), through arviz-stats.
+    effective sample size is under 100, most replicas diverged, or the records are in step with a period of the run.
+    Raises ValueError for a Dataset that `simulate` did not return, a statistic that was not recorded, fewer than 6
+    records and non-finite entries. Details: docs/settling.md. Source: Vehtari et al. 2021 (effective sample size),
+    through arviz-stats.
     """
     _validate.instance("trace", trace, xarray.Dataset, "simulate returns")
     missing = [name for name in ("step", "step_size", "diverged_at") if name not in trace.variables]

@@ -59,20 +59,16 @@ def train(
 ) -> xarray.Dataset:
     """Train a torch problem by SGD θ ← θ − ηg_B, or heavy ball v ← βv + g_B, θ ← θ − ηv, and record statistics.
 
-    theta0: (p,), or (n_replicas, p) for a start each. step_size: η, a `Ramp`, or `Piecewise` step sizes; sampling: a
-    scheme or `Piecewise` ones (interventions). momentum: β. label_noise: ε, targets y + εz with z drawn anew at each
-    step (squared error only). record: names from `esssim.statistics.STATISTICS`, and "theta"; at n_records equally
-    spaced steps from 0 to n_steps (full batches and epochs: at a random phase near each) or at `record_steps`; n_batches: batches per record for sampled statistics.
-    rank: directions of the Gauss–Newton mean-square sharpness where there are more than 600 outputs of all samples (it
-    rises with the rank towards its value). n_workers: processes. checkpoint: an NPZ file that each record renews (run.npz; run-1.npz for a second replica): the
-    same call after a kill goes on from it, and one with more steps or other records extends it, bit for bit; records
-    between its steps are made by running up to them again. progress: True for a bar on a terminal, or a function of the
-    records done and their number.
+    theta0: (p,), or (n_replicas, p) for a start each. step_size: η, a `Ramp`, or `Piecewise`; sampling: a scheme or
+    `Piecewise` ones (interventions). label_noise: ε, targets y + εz with z drawn anew at each step (squared error only).
+    record, n_records, record_steps, n_batches, n_workers, progress: as for `esssim.simulate` (docs/simulation.md).
+    rank: directions of the Gauss–Newton mean-square sharpness where all samples have more than 600 outputs; the value
+    rises with the rank to the exact one. checkpoint: an NPZ file that each record renews; the same call goes on from it
+    after a kill.
 
-    Returns the Dataset of `simulate`: dims (replica, record), coords step, step_size and batch_size, a variable per
-    name, with its standard error where sampled, `diverged_at` (replica,), the step at which a gradient left 1e100 or was
-    not finite, −1 for none; records from there on are NaN. The same seed gives the same numbers for any n_replicas,
-    n_workers, records, and number of interruptions. Raises ValueError for bad arguments and a checkpoint of another run.
+    Returns the Dataset of `esssim.simulate`, with the coord batch_size besides. The same seed gives the same numbers
+    for any n_replicas, n_workers, records, and number of interruptions. Raises ValueError for bad arguments and for a
+    checkpoint of another run.
     """
     _validate.instance("problem", problem, TorchProblem, "TorchProblem(module, inputs, targets)")
     n_steps = _validate.integer("n_steps", n_steps, 1)

@@ -58,43 +58,17 @@ def solve(
 
         dθ/dt = −(η/n) P Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ],   t in steps,
 
-    P the projection on ker J, K = JJᵀ, R the stationary covariance of the residuals (`esssim.flow.fast`). R is singular
-    exactly at the mean-square edge ηQ_b = 2: a wall, which the flow follows at a distance that shrinks as ε². Heavy ball
-    (momentum β) has its own R, the step η/(1−β), and its wall at its own mean-square edge.
+    P the projection on ker J, K = JJᵀ, R the stationary covariance of the residuals. R is singular at the mean-square edge.
 
-    problem: any `NonlinearLeastSquares` or `MultiOutputLeastSquares` (c outputs a sample, each with its own label noise);
-    theta0: (p,), a minimum of the loss. The other arguments are those of `simulate`:
-    step_size η or a `Ramp`, label_noise ε, momentum β. Residuals r* that are left at theta0 (targets that no θ fits) act
-    as noise that is frozen in the targets. record: names from `RECORDS`; n_batches: batches per record for sampled
-    statistics, drawn from `seed`; MiniBS enumerates where there are no more. Batch sharpness depends on the law of r and
-    not on R alone, which near the wall is made of bursts: each batch meets an r of the fast motion itself, from 128
-    independent chains of it (`esssim.flow.chains`), and n_batches is rounded up to a multiple of that.
+    problem: a `NonlinearLeastSquares` or `MultiOutputLeastSquares`; theta0: (p,), a minimum. Other arguments: as for
+    `simulate`. follow="mean": the mean of SGD off the solutions, from any theta0. n_batches: batches per record of
+    sampled statistics. n_modes: leading modes of K for large problems; None chooses.
 
-    follow="mean" is the next order, the mean of SGD off the solutions (`esssim.flow.mean`),
-
-        dθ/dt = −(η/n) [Jᵀr + Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ]],  r = f(θ) − y,
-
-    from any theta0, with the noise of the residuals r themselves: the course of training from an initialisation too, as
-    far as the noise is quasi-stationary on it.
-
-    A right-hand side takes O(n³ + np). Where n·c and p are both above 1000 it takes O(npr), by products with J alone: R in
-    the r leading modes of K, and what all others add to it and to the push for noise of equal power in all samples, to
-    first order in their eigenvalues (for n·c ≤ p; the more modes the better for n·c > p). n_modes: r; None doubles it from
-    64 until what the noise pushes with at the start changes by less than 0.5 %, and takes all modes where a quarter of them
-    is not enough. In the attributes: n_modes, 0 for all, and error_of_modes, that change at the last record. progress: True
-    for a bar on a terminal, or a function of the records that the flow has reached and their number.
-
-    Returns a Dataset with dim record and coords step and step_size: theta; loss = E‖r* + r‖²/2n without the label noise;
-    the statistics of `esssim.statistics` with Gauss–Newton Hessians (sampled ones with their standard error);
-    distance_to_edge = 1 − η/η_c, η_c the mean-square edge (2/Q_b without momentum); next_order_correction, the relative
-    change of Q_b to its mean over the spread of SGD about the mean flow (from this flow, or from the mean flow itself),
-    and error_estimate, its absolute value, infinite where the mean flow ends before; burst_correction, the relative
-    change of Q_b to where SGD typically is between the rare bursts that the noise comes in near the edge
-    (`esssim.flow.bursts`; 0 for b = n and without noise, NaN with momentum), its average over a ramp being mostly in
-    between: from ±0.01 on do not believe the flow to a per cent; `diverged_at`, the step at which no stable solution is left
-    in reach, −1 for none, and NaN from there on. Raises ValueError for bad arguments, for a theta0 that is no minimum
-    (unless the mean is followed) or already beyond the edge. Source: esssim, theory/stochastic_central_flow.py; after Damian, Ma & Lee,
-    NeurIPS 2021 (b = n) and Cohen et al., ICLR 2025 (central flow).
+    Returns a Dataset with dim record and coords step and step_size: theta, loss, statistics with Gauss–Newton Hessians,
+    distance_to_edge, next_order_correction, error_estimate, burst_correction and `diverged_at`, −1 for never; NaN from
+    there on. docs/flow.md says what each means and when not to believe the flow. Raises ValueError for bad arguments and
+    for a theta0 that is no minimum or beyond the edge. Source: theory/stochastic_central_flow.py; after Damian, Ma & Lee,
+    NeurIPS 2021 and Cohen et al., ICLR 2025.
     """
     if not isinstance(problem, (NonlinearLeastSquares, MultiOutputLeastSquares)):
         raise ValueError(

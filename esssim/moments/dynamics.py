@@ -52,8 +52,7 @@ def evolve(
 
     Returns a Dataset with dims record, parameter and other_parameter, coords step and step_size, variables mean
     (record, parameter), covariance (record, parameter, other_parameter), loss (record,) and `diverged_at`, the step
-    after which a moment was beyond the range of doubles, −1 for none; records from there on are NaN. O(n r²) a step,
-    r ≤ p the rank.
+    after which a moment overflows, −1 for none; records from there on are NaN. O(n r²) a step, r ≤ p the rank.
     Raises ValueError for bad arguments, for problems that are not quadratic and for `Reshuffled`.
     Source: `theory/moment_recursion.py`, on the moment identity of `esssim.sampling`.
     """

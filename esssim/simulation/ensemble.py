@@ -56,17 +56,14 @@ def simulate(
     """An ensemble of SGD runs θ ← θ − ηg_B (heavy ball v ← βv + g_B, θ ← θ − ηv; Nesterov θ ← θ − η(g_B + βv)).
 
     theta0: (p,), or (n_replicas, p) for a start each. step_size: η, or a `Ramp`. label_noise: ε, targets y + εz with z
-    drawn anew at each step (least-squares problems). record: names from `esssim.statistics.STATISTICS`, and "theta". The records are at
-    n_records equally spaced steps from 0 to n_steps (in full batches and reshuffled epochs, which may repeat themselves,
-    at a random phase near each), or at `record_steps`, or at steps of its own for each name of record,
-    {"sharpness": [0, 100], "theta": range(101)}, and NaN at the steps of the others. n_batches: batches per record for
-    sampled statistics (enumerated where there are no more). n_workers: processes. progress: True for a bar on a
-    terminal, or a function of the replicas that are finished and their number.
+    drawn anew at each step (least squares). record: names from `esssim.statistics.STATISTICS`, and "theta", at n_records
+    steps from 0 to n_steps or at `record_steps` (docs/simulation.md). n_batches: batches per record for sampled
+    statistics. n_workers: processes. progress: True for a bar, or a function of the finished replicas and their number.
 
-    Returns a Dataset with dims (replica, record), coords step (updates done) and step_size (η at that step), a variable
-    per name (with its standard error where sampled), `diverged_at` (replica,), the step at which a residual or gradient
-    left 1e100 or was not finite, −1 for none; records from there on are NaN. Provenance is in attrs. The same seed
-    gives the same numbers for any n_replicas, n_workers and choice of records. Raises ValueError for bad arguments.
+    Returns a Dataset with dims (replica, record), coords step (updates done) and step_size, a variable per name (with
+    its standard error where sampled) and `diverged_at` (replica,), the step at which a run left 1e100, −1 for none;
+    records from there on are NaN. The same seed gives the same numbers for any n_replicas, n_workers and choice of
+    records. Raises ValueError for bad arguments.
     """
     check_problem(problem)
     n_steps = _validate.integer("n_steps", n_steps, 1)

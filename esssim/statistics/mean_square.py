@@ -64,9 +64,8 @@ def mean_square_sharpness(
     SGD linearised at theta is mean-square stable exactly when ηQ_b < 2, provided that H is positive semidefinite and no
     sample's Hessian acts on its kernel: always so with hessian="gauss_newton" and at interpolating solutions. Elsewhere
     the pencil is taken on H's eigenvectors of positive eigenvalue and decides nothing about the other directions
-    (`stability.critical_step_size` refuses such a theta). Exact by the moment identity, matrix-free:
-    Lanczos on L^{−½}DL^{−½}, L(M)_jk = ½(λⱼ+λ_k)M_jk in H's eigenbasis, or, where the samples have rank one and it is
-    cheaper, the positive n×n matrix of `esssim.statistics.perron`.
+    (`stability.critical_step_size` refuses such a theta). Exact by the moment identity, matrix-free: Lanczos on
+    L^{−½}DL^{−½}, L(M)_jk = ½(λⱼ+λ_k)M_jk in H's eigenbasis, or `esssim.statistics.perron`.
 
     theta: (p,). hessian="gauss_newton" replaces Hᵢ by JᵢJᵢᵀ. certify=True returns an Enclosure, which for rank-one
     samples is within n·1e-14 of the value except near the full-batch limit.
