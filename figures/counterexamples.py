@@ -54,10 +54,10 @@ def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[
     rows: list[Row] = []
     for panel, options in zip(("noise", "targets"), configuration["runs"], strict=True):
         tell(f"counterexamples: {panel}")
-        rows += [{"panel": panel} | row for row in ramp_rows([RampExperiment(**options)])]
+        rows += [{"panel": panel, **row} for row in ramp_rows([RampExperiment(**options)])]
     tell("counterexamples: quadratic, starts above the edge")
     measured = es.claims.registry[configuration["starts"]].measure(configuration["starts_quick"])
-    return rows + _quadratic(**configuration["quadratic"]) + [{"panel": "starts"} | row for row in measured.rows]
+    return rows + _quadratic(**configuration["quadratic"]) + [{"panel": "starts", **row} for row in measured.rows]
 
 
 def _quadratic(n: int, d: int, seed: int, b: int) -> list[Row]:
@@ -73,8 +73,12 @@ def _quadratic(n: int, d: int, seed: int, b: int) -> list[Row]:
         n_steps=400, record=names, n_records=41, n_batches=512, seed=seed,
     )  # fmt: skip
     return [
-        {"panel": "quadratic", "relative_step_size": float(eta * top / 2), "loss": float(trace["loss"][0, k])}
-        | {name: float(trace[name][0, k] * eta / 2) for name in HESSIANS}
+        {
+            "panel": "quadratic",
+            "relative_step_size": float(eta * top / 2),
+            "loss": float(trace["loss"][0, k]),
+            **{name: float(trace[name][0, k] * eta / 2) for name in HESSIANS},
+        }
         for k, eta in enumerate(trace["step_size"].values)
     ]
 

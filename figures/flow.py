@@ -25,7 +25,7 @@ Q, M = MEAN_SQUARE, "minibatch_sharpness"
 IN_TABLE = {Q: "mean_square_sharpness", M: M}
 PERCEPTRON = {"n": 30, "d": 5, "width": 20, "seed": 0, "rise": 2.0, "label_noise": 0.03, "n_records": 21}
 DEEP = [FlowExperiment("gaussian-20x40", 4, 0.03, depth=depth) for depth in (2, 3, 4)]
-QUICK = {"n_steps": 6000, "n_replicas": 3, "n_records": 13, "n_batches": 16}
+QUICK: dict[str, Any] = {"n_steps": 6000, "n_replicas": 3, "n_records": 13, "n_batches": 16}
 MOST_POINTS = 11
 DEPTHS = {2: (BLACK, "<"), 3: ("#707070", ">"), 4: ("#ABABAB", "h")}
 ALT = (
@@ -83,13 +83,13 @@ def _perceptron(options: dict[str, Any], tell: Callable[[str], None]) -> list[Ro
         tell(f"flow: tanh network, b = {b}")
         sampling = es.WithoutReplacement(b)
         first = 2 / es.mean_square_sharpness(problem, theta, sampling, hessian="gauss_newton")
-        run = {
+        run: dict[str, Any] = {
             "step_size": es.Ramp(0.8 * first, options["rise"] * first), "sampling": sampling,
             "n_steps": options["n_steps"], "label_noise": options["label_noise"], "n_records": options["n_records"],
         }  # fmt: skip
         predicted = es.flow.solve(problem, theta, record=(Q,), **run)
         trace = es.simulate(
-            problem, theta, record=(Q,), record_steps=predicted["step"].values,
+            problem, theta, record=(Q,), record_steps=predicted["step"].values.tolist(),
             n_replicas=options["n_replicas"], seed=options["seed"], **run,
         )  # fmt: skip
         rows += _rows("tanh network", b, 0, Q, trace, predicted, first)
@@ -174,10 +174,8 @@ def _draw_series(axes: Axes, series: Sequence[Row], sizes: list[int]) -> None:
         for key in ("relative_step_size", "sgd", "half_width", "flow")
     )
     b, depth = int(series[0]["batch_size"]), int(series[0]["depth"])
-    if series[0]["panel"] == "depth":
-        color, marker = DEPTHS[depth]
-    else:
-        color, marker = batch_color(b, max(sizes)), BATCH_MARKERS[sizes.index(b)]
+    by_depth = series[0]["panel"] == "depth"
+    color, marker = DEPTHS[depth] if by_depth else (batch_color(b, max(sizes)), BATCH_MARKERS[sizes.index(b)])
     axes.plot(x, flow, color=color, linewidth=1, zorder=2)
     shown = slice(1, None, -(-len(x) // MOST_POINTS))
     axes.errorbar(

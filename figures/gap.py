@@ -35,7 +35,7 @@ ENSEMBLES = {
 }
 SEED = 11
 RED = LOOKS["minibatch_sharpness"].color
-PREDICTIONS = {
+PREDICTIONS: dict[str, tuple[str, str, Any]] = {
     "second order": (ORANGE, "v", (0, (4, 1.5))),
     "third order": (GREEN, "^", (0, (4, 1, 1, 1))),
     "crossover": (PURPLE, "D", (0, (2, 1))),

@@ -114,7 +114,9 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
     figure, _, _ = page.figure(6, aspect=0.75, narrowest=1.2)
     if not page.is_slide:
         figure.set_figheight(page.width * (2.0 if narrow else 0.6))
-    places = [["0", "1"], ["2", "3"], ["ratio", "ratio"]] if narrow else [["0", "1", "ratio"], ["2", "3", "ratio"]]
+    places: list[Any] = (
+        [["0", "1"], ["2", "3"], ["ratio", "ratio"]] if narrow else [["0", "1", "ratio"], ["2", "3", "ratio"]]
+    )
     panels = figure.subplot_mosaic(places, height_ratios=[1, 1, 2] if narrow else None)
     top = 1.05 * max(float(row[f"{key}_highest"]) for row in rows if row["kind"] == "training" for key in LOOKS)
     for k, name in enumerate(names):

@@ -136,12 +136,13 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
         points = _of(rows, "point", b)[:300]
         plane.plot([row["x"] for row in points], [row["y"] for row in points], marker, color=color, markersize=1.3, alpha=0.35,
                    markeredgewidth=0, zorder=1)  # fmt: skip
-        values, axes_of = np.linalg.eigh([[law["xx"], law["xy"]], [law["xy"], law["yy"]]])
+        xx, xy, yy, x, y = (float(law[name]) for name in ("xx", "xy", "yy", "x", "y"))
+        values, axes_of = np.linalg.eigh([[xx, xy], [xy, yy]])
         lengths = 2 * np.sqrt(QUANTILE * values)
         angle = float(np.degrees(np.arctan2(axes_of[1, 1], axes_of[0, 1])))
         plane.add_patch(
             Ellipse(
-                (law["x"], law["y"]),
+                (x, y),
                 lengths[1],
                 lengths[0],
                 angle=angle,

@@ -62,8 +62,8 @@ def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[
         for replica, theta in enumerate(trace["theta"].values[:, k]):
             tell(f"network_gap: {POINTS[point]}, initialisation {replica}")
             for b in configuration["batch_sizes"]:
-                row = _row(run.problem, theta, b, configuration["n_batches"], run.seed)
-                rows.append({"point": point, "replica": replica} | row)
+                where: Row = {"point": point, "replica": replica}
+                rows.append(where | _row(run.problem, theta, b, configuration["n_batches"], run.seed))
     return rows
 
 

@@ -29,7 +29,14 @@ from esssim.plots import (
 
 EXTRA = "bridge"
 SIZES = (8, 16, 32, 64, 128)
-QUICK = {"n_samples": 64, "hidden": (4,), "n_steps": 300, "n_records": 13, "n_replicas": 3, "n_batches": 4}
+QUICK: dict[str, Any] = {
+    "n_samples": 64,
+    "hidden": (4,),
+    "n_steps": 300,
+    "n_records": 13,
+    "n_replicas": 3,
+    "n_batches": 4,
+}
 ALT = (
     "Panels of (η/2)·statistic against training steps for b = {sizes}: all statistics rise towards the edge 2/η and stay "
     "where they are. Last panel, levels against batch size: mean-square sharpness at {low:.2f} to {high:.2f}, mini-batch "
@@ -44,7 +51,7 @@ CAPTION = (
 
 
 def configure(quick: bool) -> dict[str, Any]:
-    whole = {"after": 0, "n_records": 31, "n_replicas": 4}
+    whole: dict[str, Any] = {"after": 0, "n_records": 31, "n_replicas": 4}
     if quick:
         runs = [NetworkExperiment(b, **(whole | QUICK)) for b in (8, 64)]
     else:

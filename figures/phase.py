@@ -49,13 +49,18 @@ def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[
         for imbalance in configuration["imbalances"]:
             start = es.gradient_flow(problem, np.array([np.sqrt(imbalance), 0.0]))
             ramp = es.Ramp(configuration["rise"] * edge(start), 0.97 * edge(np.ones(2)))
-            run = {
+            run: dict[str, Any] = {
                 "step_size": ramp, "sampling": sampling, "n_steps": configuration["n_steps"],
                 "label_noise": configuration["label_noise"], "n_records": configuration["n_records"],
             }  # fmt: skip
             flow = es.flow.solve(problem, start, record=("sharpness",), **run)
             trace = es.simulate(
-                problem, start, record=("sharpness", "theta"), record_steps=flow["step"].values, seed=seed, **run
+                problem,
+                start,
+                record=("sharpness", "theta"),
+                record_steps=flow["step"].values.tolist(),
+                seed=seed,
+                **run,
             )
             for kind, theta, sharpness in (
                 ("SGD", trace["theta"].values[0], trace["sharpness"].values[0]),
@@ -119,7 +124,7 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
         )
         middle = len(path[0]) // 8
         axes.annotate(
-            "", path[:, middle + 2], path[:, middle], zorder=4,
+            "", tuple(path[:, middle + 2]), tuple(path[:, middle]), zorder=4,
             arrowprops={"arrowstyle": "-|>", "color": color, "linewidth": 0, "mutation_scale": 9},
         )  # fmt: skip
     for path in _paths(rows, "flow").values():

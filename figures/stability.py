@@ -107,7 +107,7 @@ def numbers(rows: Sequence[Row], configuration: dict[str, Any]) -> dict[str, obj
     almost_sure = [row for row in rows if row["threshold"] == "almost_sure"]
     peak = max(almost_sure, key=lambda row: float(row["relative_step_size"]))
     at_one = {str(row["threshold"]): row["relative_step_size"] for row in rows if row["batch_size"] == 1}
-    return {"n": N, "d": D, "peak": peak["relative_step_size"], "peak_size": peak["batch_size"]} | at_one
+    return {"n": N, "d": D, "peak": peak["relative_step_size"], "peak_size": peak["batch_size"], **at_one}
 
 
 def draw(rows: Sequence[Row], page: Page) -> Figure:

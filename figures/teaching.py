@@ -139,9 +139,9 @@ def animate(rows: Sequence[Row], page: Page) -> FuncAnimation:
         (lines[panel, full],) = axes.plot([], [], "-o", color=color, markersize=1.8, linewidth=0.8, zorder=4)
         (heads[panel, full],) = axes.plot([], [], "o", color=color, markersize=5, markeredgecolor="white", zorder=6)
         if panel == "quadratic" and not full:
-            ellipses[panel, full] = axes.add_patch(
-                Ellipse((0, 0), 0, 0, fill=False, color=BLACK, linewidth=1.1, linestyle=DASHES, zorder=3)
-            )
+            shape = Ellipse((0, 0), 0, 0, fill=False, color=BLACK, linewidth=1.1, linestyle=DASHES, zorder=3)
+            ellipses[panel, full] = shape
+            axes.add_patch(shape)
 
     def show(frame: int) -> list[Any]:
         for name, line in lines.items():

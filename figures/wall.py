@@ -39,7 +39,7 @@ CAPTION = (
 
 def configure(quick: bool) -> dict[str, Any]:
     if quick:
-        short = {"n_steps": 60_000, "n_replicas": 3, "n_records": 13, "n_batches": 16}
+        short: dict[str, Any] = {"n_steps": 60_000, "n_replicas": 3, "n_records": 13, "n_batches": 16}
         return {
             "setting": SETTING, "batch_sizes": [8], "noises": [0.01, 0.03], "fast_noise": 0.01, "lengths": [30_000, 60_000],
             "n_steps": 60_000, "sgd": [asdict(replace(run, **short)) for run in GRID

@@ -20,7 +20,8 @@ from __future__ import annotations
 import sympy
 
 from theory._exact import same
-from theory.momentum_flow import beta, eta, first, inverse_response, kappa_1, n, second
+from theory.momentum_flow import inverse_response, kappa_1, n
+from theory.momentum_kernel import beta, eta, first, second
 
 small, root = sympy.symbols("s q", positive=True)
 # An orthogonal matrix of rationals, and weights ρ.

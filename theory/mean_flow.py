@@ -71,8 +71,10 @@ def check() -> None:
     expected = jacobian.T * mean + scale**2 * (drift + third / 2)
     found = spread_gradient(root, point)
     for order in (0, 1, 2):
-        parts = (side.expand().applyfunc(lambda e, order=order: e.coeff(scale, order)) for side in (found, expected))
-        same(*parts, f"order {order} of the mean gradient")
+        left, right = (
+            side.expand().applyfunc(lambda e, order=order: e.coeff(scale, order)) for side in (found, expected)
+        )
+        same(left, right, f"order {order} of the mean gradient")
     # Step 2. θ' has the mean residuals, and ΣJᵢ = JᵀK⁺R eᵢ for Σ = JᵀK⁺RK⁺J.
     gram = jacobian * jacobian.T
     moved = sympy.Matrix([x, y]).subs(point) + jacobian.T * gram.inv() * (mean - residuals)
@@ -80,8 +82,10 @@ def check() -> None:
         lambda e: e.series(scale, 0, 4).removeO()
     )
     for order in (0, 1, 2, 3):
-        parts = (side.expand().applyfunc(lambda e, order=order: e.coeff(scale, order)) for side in (shifted, mean))
-        same(*parts, f"order {order} of the residuals at the displaced point")
+        left, right = (
+            side.expand().applyfunc(lambda e, order=order: e.coeff(scale, order)) for side in (shifted, mean)
+        )
+        same(left, right, f"order {order} of the residuals at the displaced point")
     fast = jacobian * spread * jacobian.T
     same(jacobian.T * gram.inv() * fast, spread * jacobian.T, "ΣJᵢ")
     # Step 3. One sample, two parameters: the part along the solutions is the flow, the part across vanishes at r̄.

@@ -61,7 +61,7 @@ def _number(result: dict[str, Any]) -> str:
     if interval is None or None in interval:
         return f"{value:.4g}"
     if interval[0] == interval[1] and effective is None:
-        return f"{value:.4g} (exact)"
+        return f"{value:.4g} (no sampling error)"
     samples = "" if effective is None else f", {effective:.0f} effective samples"
     return f"{value:.4g} (95 % interval {interval[0]:.4g} to {interval[1]:.4g}{samples})"
 
