@@ -11,7 +11,7 @@ CLAIM ?= imbalance
 VERIFY := .venv/verify
 TEST := .venv/test
 EXTRAS_verify :=
-EXTRAS_test := [test,lint,bridge]
+EXTRAS_test := [test,lint,bridge,sweep,docs]
 
 # Two test workers on two cores: threads inside numpy would only fight over them.
 test wheel-check kernels: export OMP_NUM_THREADS := 1
