@@ -23,7 +23,7 @@ figures: export ESSSIM_CACHE ?= $(CURDIR)/build/cache
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help verify test kernels figures bench theory lint format wheel-check clean
+.PHONY: help verify test kernels figures docs bench theory lint format wheel-check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,9 @@ kernels: $(TEST)/.installed ## the numerical tests once more, with the kernels t
 
 figures: $(TEST)/.installed ## build every figure (PDF, SVG, PNG) with its data beside it: under ten minutes on 2 cores
 	$(TEST)/bin/python -m figures $(ARGS)
+
+docs: $(TEST)/.installed ## the documentation site in build/docs/html: opens from disk, asks for nothing from the network
+	OMP_NUM_THREADS=1 $(TEST)/bin/python -m sphinx -q -W --keep-going -n -d build/docs/doctrees docs build/docs/html $(ARGS)
 
 bench: $(TEST)/.installed ## speed against what one would write instead, as ratios
 	$(TEST)/bin/python -m benchmarks $(ARGS)

@@ -1,5 +1,5 @@
 """Hypothesis profiles (the same examples on every run, or other ones with HYPOTHESIS_PROFILE=explore); which tests compute;
-the command line; a random order with TEST_ORDER=seed.
+the command line; a browser; a random order with TEST_ORDER=seed.
 """
 
 from __future__ import annotations
@@ -7,10 +7,14 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # The first example of a test may compile a kernel, so that no single one has a time limit.
 slow = (HealthCheck.too_slow,)
@@ -29,7 +33,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 # Words, files, pages and processes: no kernel of linear algebra decides what comes out there.
 WITHOUT_NUMBERS = {
-    "test_bad_input", "test_benchmarks", "test_bridge_bad_input", "test_bridge_claims", "test_bridge_missing", "test_cli",
+    "test_bad_input", "test_benchmarks", "test_browser", "test_bridge_bad_input", "test_bridge_claims", "test_bridge_missing", "test_cli",
     "test_data", "test_definitions", "test_figures", "test_fingerprint", "test_bridge_fingerprints", "test_first_run",
     "test_flow_page", "test_intervals_page", "test_layers_page", "test_read_only", "test_readme", "test_report",
     "test_saved_files", "test_text_tables", "test_theory", "test_theory_flow", "test_verify_interrupted",
@@ -43,6 +47,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("numerical")
     if "TEST_ORDER" in os.environ:
         random.Random(os.environ["TEST_ORDER"]).shuffle(items)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium, one for each file of tests: while it is open, no other test can start an event loop."""
+    from tests.browser import chromium
+
+    with chromium() as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -1,0 +1,19 @@
+"""What the site needs beyond Sphinx: formulas as MathML, pages made from results, theory and figures, links to sources."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sphinx.application import Sphinx
+
+from _sphinx import mathml
+from _sphinx.bibliography import write_references
+from _sphinx.derivations import write_derivations
+from _sphinx.gallery import write_gallery
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    for write in (write_references, write_derivations, write_gallery):
+        write(app)
+    mathml.setup(app)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,63 @@
+"""The documentation site: `make docs` builds it into build/docs/html, without a request to anywhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import metadata
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+# What runs while the site is built takes one thread, like the tests.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+project, author, copyright = "esssim", "The esssim authors", "The esssim authors, MIT licence"
+version = release = metadata.version("esssim")
+language = "en"
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinxcontrib.bibtex",
+    "_sphinx",
+]
+exclude_patterns = ["_*", "**/README.md"]
+# A notebook is a script in jupytext's percent format, and is executed when the site is built.
+nb_custom_formats = {".nb.py": ["jupytext.reads", {"fmt": "py:percent"}]}
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(HERE.parent / "build" / "docs" / "notebooks")
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+suppress_warnings = ["config.cache"]
+myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "dollarmath", "fieldlist"]
+myst_heading_anchors = 3
+bibtex_bibfiles = ["references.bib"]
+bibtex_reference_style = "author_year"
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+python_use_unqualified_type_names = True
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+html_theme = "pydata_sphinx_theme"
+html_title = "esssim"
+html_static_path = ["_static"]
+html_css_files = ["esssim.css"]
+html_js_files = ["esssim.js"]
+html_show_sourcelink = False
+html_math_renderer = "mathml"
+html_theme_options = {
+    "show_nav_level": 2,
+    "header_links_before_dropdown": 7,
+    "navbar_align": "left",
+    "show_prev_next": True,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "logo": {"text": "esssim"},
+}

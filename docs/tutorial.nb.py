@@ -1,0 +1,14 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     name: python3
+#     display_name: Python 3
+# ---
+
+# %% [markdown]
+# # Tutorial
+
+# %%
+import esssim as es
+
+print(es.__version__)
