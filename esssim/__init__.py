@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from esssim import bridge, claims, data, experiments, flow, gap, moments, settling, stability, testing
     from esssim._errors import Undefined
     from esssim.problems import DiagonalLinearNetwork, LinearRegression, Perceptron, Problem, Quadratic
+    from esssim.random_weights import FullOrSingle, GaussianWeights, RandomWeights, ThreePointWeights, TwoPointWeights
     from esssim.sampling import Reshuffled, Sampling, WithoutReplacement, WithReplacement
     from esssim.simulation import Ramp, gradient_flow, simulate
     from esssim.statistics import (
@@ -36,6 +37,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "_errors": ("Undefined",),
     "problems": ("DiagonalLinearNetwork", "LinearRegression", "Perceptron", "Problem", "Quadratic"),
+    "random_weights": ("FullOrSingle", "GaussianWeights", "RandomWeights", "ThreePointWeights", "TwoPointWeights"),
     "sampling": ("Reshuffled", "Sampling", "WithReplacement", "WithoutReplacement"),
     "statistics": (
         "Estimate",
@@ -61,15 +63,20 @@ _SUBMODULES = ("bridge", "claims", "data", "experiments", "flow", "gap", "moment
 __all__ = [
     "DiagonalLinearNetwork",
     "Estimate",
+    "FullOrSingle",
+    "GaussianWeights",
     "HeavyTailWarning",
     "LinearRegression",
     "Perceptron",
     "Problem",
     "Quadratic",
     "Ramp",
+    "RandomWeights",
     "Reshuffled",
     "Sampling",
     "Statistic",
+    "ThreePointWeights",
+    "TwoPointWeights",
     "Undefined",
     "WithReplacement",
     "WithoutReplacement",

@@ -39,7 +39,10 @@ LARGE = es.LinearRegression(np.ones((40, 2)), np.ones(40))
 PAIRS = es.WithoutReplacement(2)
 TABLE = es.data.gaussian(5, 2, seed=0)
 ENSEMBLES = (es.data.gaussian, es.data.orthogonal, es.data.power_law, es.data.spiked, es.data.two_clusters)
-SCHEMES = (es.WithoutReplacement, es.WithReplacement, es.Reshuffled)
+SCHEMES = (
+    es.WithoutReplacement, es.WithReplacement, es.Reshuffled,
+    es.GaussianWeights, es.TwoPointWeights, es.ThreePointWeights, es.FullOrSingle,
+)  # fmt: skip
 STATISTICS = (
     es.batch_sharpness, es.gradient_noise_interaction, es.interaction_aware_sharpness, es.mean_square_sharpness,
     es.minibatch_critical_sharpness, es.minibatch_sharpness,

@@ -22,7 +22,9 @@ For full batches A is not random, μ = 0 and ν = ∞: no bursts.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from scipy.optimize import brentq
@@ -34,6 +36,7 @@ from esssim.flow.fast import FastMotion
 from esssim.flow.rows import LeastSquaresProblem
 from esssim.flow.slow import velocity
 from esssim.flow.validity import sharpness
+from esssim.random_weights import RandomWeights
 from esssim.sampling import Sampling
 from esssim.statistics.perron import PerronMatrix
 
@@ -116,14 +119,11 @@ def burst_growth(
     of mean 0 at every s, takes most of the spread of g log g away.
     """
     rng = np.random.default_rng(seed)
-    n, b = len(factors) // n_outputs, sampling.batch_size
+    n = len(factors) // n_outputs
     states = rng.standard_normal((N_PARTICLES, len(weights))) * np.sqrt(weights)
     total = 0.0
-    batches = rows.of_batches(sampling.draw(n, N_STEPS * N_PARTICLES, rng), n_outputs)
-    for step, drawn in enumerate(batches.reshape(N_STEPS, N_PARTICLES, -1)):
-        met = factors[drawn]
-        gradients = np.einsum("mbr,mb->mr", met, np.einsum("mbr,mr->mb", met, states)) / b
-        moved = states - step_size * gradients
+    for step, gradients in enumerate(_gradients(factors, n, sampling, n_outputs, rng)):
+        moved = states - step_size * gradients(states)
         growth = (moved**2 @ weights) / (states**2 @ weights)
         if step >= BURN_IN:
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -133,6 +133,29 @@ def burst_growth(
         chosen = moved[np.minimum(np.searchsorted(np.cumsum(growth / growth.sum()), places), N_PARTICLES - 1)]
         states = chosen / np.linalg.norm(chosen, axis=1)[:, None]
     return total / (N_STEPS - BURN_IN)
+
+
+def _gradients(
+    factors: FloatArray, n: int, sampling: Sampling, n_outputs: int, rng: np.random.Generator
+) -> Iterator[Callable[[FloatArray], FloatArray]]:
+    """For each step the map of states (m, r) to H_B s, each with a batch, or with weights, of its own."""
+    count = N_STEPS * N_PARTICLES
+    if isinstance(sampling, RandomWeights):
+        drawn = np.repeat(sampling.draw_weights(n, count, rng), n_outputs, axis=1)
+        for weights in drawn.reshape(N_STEPS, N_PARTICLES, -1):
+            yield partial(_of_weights, factors, weights)
+    else:
+        batches = rows.of_batches(sampling.draw(n, count, rng), n_outputs)
+        for members in batches.reshape(N_STEPS, N_PARTICLES, -1):
+            yield partial(_of_rows, factors[members], sampling.batch_size)
+
+
+def _of_rows(rows: FloatArray, b: int, states: FloatArray) -> FloatArray:
+    return np.asarray(np.einsum("mbr,mb->mr", rows, np.einsum("mbr,mr->mb", rows, states)) / b)
+
+
+def _of_weights(factors: FloatArray, weights: FloatArray, states: FloatArray) -> FloatArray:
+    return np.asarray((weights * (states @ factors.T)) @ factors)
 
 
 def excess(nu: float, speed: float) -> float:

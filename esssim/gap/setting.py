@@ -13,6 +13,7 @@ from esssim._validate import FloatArray, IntArray
 from esssim.gap.model import Prediction
 from esssim.problems import Curvature, LowRankCurvature, Problem, check_problem
 from esssim.problems.curvature import CHUNK_NUMBERS
+from esssim.random_weights import RandomWeights
 from esssim.sampling import Sampling, WithReplacement, check_sampling
 from esssim.spectra import largest_eigenvalues
 
@@ -36,6 +37,8 @@ class Setting:
         check_problem(problem)
         point = problem.check_point(theta)
         check_sampling(sampling, problem.n_samples)
+        if isinstance(sampling, RandomWeights):
+            raise ValueError(f"sampling must draw batches for a gap, got {sampling!r}, which draws weights")
         curvature = problem.curvature(point)
         unit = curvature.scale()
         return cls(_without_rounded_zeros(curvature.scaled(unit)).without_null_space(), sampling, unit)

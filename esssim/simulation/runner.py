@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
+import numpy.typing as npt
 
 from esssim._kernels import perceptron, sgd
 from esssim._kernels import sampling as kernels
 from esssim._kernels.layout import in_cache_lines
-from esssim._validate import FloatArray, IntArray
+from esssim._validate import FloatArray
 from esssim.problems import (
     DiagonalLinearNetwork,
     LinearRegression,
@@ -23,6 +25,8 @@ from esssim.problems.boundary import divergence_is_expected
 from esssim.sampling import Reshuffled, Sampling, WithReplacement
 from esssim.simulation.schedule import Ramp
 
+# Batches (m, b) of consecutive steps, or weights (m, n).
+Drawn = npt.NDArray[Any]
 # Indices that are drawn in one go: they stay in the cache until they are used.
 DRAWN_AHEAD = 2**13
 
@@ -39,13 +43,25 @@ class Optimiser:
     label_noise: float
 
 
+class Loop(Protocol):
+    """The steps of one problem; `theta` is where they have led."""
+
+    @property
+    def theta(self) -> FloatArray: ...
+
+    def is_surely_in_range(self) -> bool: ...
+
+    def run(self, drawn: Drawn, noise: FloatArray, first: int, o: Optimiser) -> int:
+        """A step for each row of what was drawn; the step that diverged, or −1."""
+
+
 class Replica:
     """The state of one run; `advance` moves it to a later step."""
 
     def __init__(self, problem: Problem, theta0: FloatArray, optimiser: Optimiser, rng: np.random.Generator) -> None:
         self.problem, self.optimiser, self.rng = problem, optimiser, rng
         self.n_outputs = problem.n_outputs if isinstance(problem, MultiOutputLeastSquares) else 1
-        self._loop = _loop_for(problem, theta0)
+        self._loop = self._loop_for(theta0)
         self.order = np.arange(problem.n_samples)
         self.step = 0
         self.diverged_at = -1
@@ -56,11 +72,11 @@ class Replica:
 
     def advance(self, step: int) -> None:
         """Run up to `step`, or up to the step that diverges; a diverged replica stays where it is."""
-        stretch = max(1, DRAWN_AHEAD // self.optimiser.sampling.batch_size)
+        stretch = max(1, DRAWN_AHEAD // self._numbers_of_a_step)
         while self.step < step and self.diverged_at < 0:
             last = min(step, self.step + stretch)
-            batches, noise = self._draw(self.step, last)
-            self.diverged_at = int(self._loop.run(batches, noise, self.step, self.optimiser))
+            drawn, noise = self._draw(self.step, last)
+            self.diverged_at = int(self._loop.run(drawn, noise, self.step, self.optimiser))
             self.step = last
 
     def is_out_of_range(self) -> bool:
@@ -73,7 +89,14 @@ class Replica:
             largest = np.abs(self.problem.sample_gradients(self.theta, everyone)).max()
         return not (largest <= sgd.DIVERGENCE_LIMIT and np.isfinite(losses).all())
 
-    def _draw(self, first: int, last: int) -> tuple[IntArray, FloatArray]:
+    @property
+    def _numbers_of_a_step(self) -> int:
+        return self.optimiser.sampling.batch_size
+
+    def _loop_for(self, theta0: FloatArray) -> Loop:
+        return loop_for(self.problem, theta0)
+
+    def _draw(self, first: int, last: int) -> tuple[Drawn, FloatArray]:
         """Batches (m, b) of the steps first … last−1 and what their targets are off, (m, b·c), or (0, 0) without noise.
 
         The stream does not depend on where stretches begin: each step takes its uniform numbers, then its normal ones.
@@ -91,7 +114,7 @@ class Replica:
         return batches, o.label_noise * normals
 
 
-class _LeastSquaresLoop:
+class LeastSquaresLoop:
     """θ in two rows (or one), padded with zeros that stay zero."""
 
     def __init__(self, problem: LinearRegression | DiagonalLinearNetwork, theta0: FloatArray) -> None:
@@ -118,10 +141,10 @@ class _LeastSquaresLoop:
             residual = self._n_inputs * self._largest_input * 2 * slope + self._largest_target
             return bool(residual * self._largest_input * slope <= sgd.DIVERGENCE_LIMIT and residual**2 < np.inf)
 
-    def run(self, batches: IntArray, noise: FloatArray, first: int, o: Optimiser) -> int:
+    def run(self, drawn: Drawn, noise: FloatArray, first: int, o: Optimiser) -> int:
         data = (self._inputs, self._targets, self._link, self._depth, self._theta, self._velocity)
         ramp = o.ramp.for_kernel(o.n_steps)
-        return sgd.run_least_squares(batches, noise, *data, first, ramp, o.momentum, o.nesterov)
+        return sgd.run_least_squares(drawn, noise, *data, first, ramp, o.momentum, o.nesterov)
 
 
 class _QuadraticLoop:
@@ -131,9 +154,9 @@ class _QuadraticLoop:
     def is_surely_in_range(self) -> bool:
         return False
 
-    def run(self, batches: IntArray, noise: FloatArray, first: int, o: Optimiser) -> int:
+    def run(self, drawn: Drawn, noise: FloatArray, first: int, o: Optimiser) -> int:
         data = (self._problem.hessians, self._problem.minimizers, self.theta, self._velocity)
-        return sgd.run_quadratic(batches, *data, first, o.ramp.for_kernel(o.n_steps), o.momentum, o.nesterov)
+        return sgd.run_quadratic(drawn, *data, first, o.ramp.for_kernel(o.n_steps), o.momentum, o.nesterov)
 
 
 class _PerceptronLoop:
@@ -144,13 +167,13 @@ class _PerceptronLoop:
     def is_surely_in_range(self) -> bool:
         return False
 
-    def run(self, batches: IntArray, noise: FloatArray, first: int, o: Optimiser) -> int:
+    def run(self, drawn: Drawn, noise: FloatArray, first: int, o: Optimiser) -> int:
         data = (self._problem.inputs, self._problem.targets, self._activation, self.theta, self._velocity)
         ramp = o.ramp.for_kernel(o.n_steps)
-        return perceptron.run_perceptron(batches, noise, *data, first, ramp, o.momentum, o.nesterov)
+        return perceptron.run_perceptron(drawn, noise, *data, first, ramp, o.momentum, o.nesterov)
 
 
-class _PlainLoop:
+class PlainLoop:
     """For a problem that only has gradients."""
 
     def __init__(self, problem: Problem, theta0: FloatArray) -> None:
@@ -159,8 +182,8 @@ class _PlainLoop:
     def is_surely_in_range(self) -> bool:
         return False
 
-    def run(self, batches: IntArray, noise: FloatArray, first: int, o: Optimiser) -> int:
-        for m, batch in enumerate(batches):
+    def run(self, drawn: Drawn, noise: FloatArray, first: int, o: Optimiser) -> int:
+        for m, batch in enumerate(drawn):
             with np.errstate(all="ignore"), divergence_is_expected():  # what overflows is caught below
                 gradient = np.array(self._problem.sample_gradients(self.theta, batch).mean(axis=0))
                 if len(noise) and isinstance(self._problem, NonlinearLeastSquares):
@@ -175,17 +198,20 @@ class _PlainLoop:
         return -1
 
 
-def _loop_for(
-    problem: Problem, theta0: FloatArray
-) -> _LeastSquaresLoop | _QuadraticLoop | _PerceptronLoop | _PlainLoop:
+def loop_for(problem: Problem, theta0: FloatArray) -> Loop:
     # A subclass may have changed what the compiled loops assume.
     if type(problem) is Quadratic:
         return _QuadraticLoop(problem, theta0)
     if type(problem) is Perceptron:
         return _PerceptronLoop(problem, theta0)
-    if type(problem) in (LinearRegression, DiagonalLinearNetwork):
-        return _LeastSquaresLoop(problem, theta0)  # type: ignore[arg-type]
-    return _PlainLoop(problem, theta0)
+    if is_compiled_least_squares(problem):
+        return LeastSquaresLoop(problem, theta0)
+    return PlainLoop(problem, theta0)
+
+
+def is_compiled_least_squares(problem: Problem) -> TypeGuard[LinearRegression | DiagonalLinearNetwork]:
+    """Whether the compiled loop of least squares has this problem; a subclass may have changed what it assumes."""
+    return type(problem) in (LinearRegression, DiagonalLinearNetwork)
 
 
 def scheme_code(sampling: Sampling) -> int:
