@@ -23,7 +23,7 @@ For full batches A is not random, μ = 0 and ν = ∞: no bursts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -48,6 +48,23 @@ N_NODES = 2048
 NEGLIGIBLE = -100.0
 
 
+@dataclass(frozen=True)
+class Bursts:
+    """The bursts at one point of the flow, relative to Q_b there: what `flow.solve` records of them.
+
+    correction: of Q_b to where SGD typically is. tail_index: the exponent 2(1 + κδ) of the law of ‖r‖ between bursts, 2 at
+    the mean-square edge. almost_sure_excess: of Q_b to the almost-sure edge δ = −1/κ, which no typical level passes.
+    """
+
+    correction: float
+    tail_index: float
+    almost_sure_excess: float
+
+
+NONE = Bursts(0.0, np.inf, np.inf)
+UNKNOWN = Bursts(np.nan, np.nan, np.nan)
+
+
 def burst_correction(
     problem: LeastSquaresProblem, theta: FloatArray, fast: FastMotion, sampling: Sampling, seed: int = 0
 ) -> float:
@@ -57,10 +74,17 @@ def burst_correction(
     full batches, infinite where SGD would be typically past the almost-sure edge D = −1; NaN with momentum, whose bursts
     are others.
     """
+    return bursts(problem, theta, fast, sampling, seed).correction
+
+
+def bursts(
+    problem: LeastSquaresProblem, theta: FloatArray, fast: FastMotion, sampling: Sampling, seed: int = 0
+) -> Bursts:
+    """The bursts at a point of the flow; none for full batches and without noise, unknown with momentum."""
     if fast.momentum > 0.0:
-        return np.nan
+        return UNKNOWN
     if not fast.source.any() or fast.perron.kappa_2 == 0.0:
-        return 0.0
+        return NONE
     distance = 1.0 - fast.step_size * fast.perron.edge()[0] / 2
     push = push_from_edge(problem, theta, fast)
     perron = replace(fast.perron, tail=None)  # a tail is too slow for bursts
@@ -68,11 +92,15 @@ def burst_correction(
     factors, weights = tilted_basis(perron, edge, noise)
     approach = edge_slope(perron, edge, noise)
     growth = burst_growth(factors, weights, 2.0 / edge, sampling, fast.n_outputs, seed)
-    if push == 0.0 or growth == 0.0:
-        return 0.0
+    if growth == 0.0:
+        return NONE
     kappa = approach / (2 * growth)
-    found = excess(kappa * distance, kappa * abs(push) / growth) / kappa / (1.0 - distance)
-    return float(np.copysign(found, push))
+    found = excess(kappa * distance, kappa * abs(push) / growth) / kappa / (1.0 - distance) if push != 0.0 else 0.0
+    return Bursts(
+        float(np.copysign(found, push)) if push != 0.0 else 0.0,
+        2 * (1 + kappa * distance),
+        (1 / kappa + distance) / (1.0 - distance),
+    )
 
 
 def push_from_edge(problem: LeastSquaresProblem, theta: FloatArray, fast: FastMotion) -> float:
