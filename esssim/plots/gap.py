@@ -50,11 +50,11 @@ def gap_rows(curve: xarray.Dataset) -> list[Row]:
 
 
 def gap(curve: xarray.Dataset | Sequence[Row], *, axes: Axes | None = None) -> Axes:
-    """Draw the gap (M_b − λ_max)/λ_max against b: measured (open where sampled, with 95 % intervals), predicted, bounded.
+    """Draw the gap (M_b − λ_max)/λ_max against b: measured, predicted, and what the bounds allow (white).
 
-    curve: what `es.gap.curve` returns, or its `gap_rows`. White is what the bounds allow. A gap of 0, at b = n, has no
-    place on a logarithmic axis. axes: where to draw; by default a figure of its own with a legend. Raises ValueError
-    for another Dataset, and where no gap is positive.
+    curve: what `es.gap.curve` returns, or its `gap_rows`. Open markers are sampled, with 95 % intervals. A gap of 0,
+    at b = n, has no place on a logarithmic axis. axes: where to draw; by default a figure of its own with a legend.
+    Raises ValueError for another Dataset, and where no gap is positive.
     """
     rows = (
         gap_rows(curve)
@@ -106,6 +106,6 @@ def _draw(axes: Axes, rows: Sequence[Row]) -> None:
         )  # fmt: skip
     axes.plot(b[exact], gaps[exact], "s", color=RED, markersize=4, zorder=2)
     axes.errorbar(
-        b[~exact], gaps[~exact], student_quantile(np.inf) * error[~exact], fmt="s", color=RED, markersize=4, markerfacecolor=CASING,
-        elinewidth=0.8, capsize=1.5, zorder=2,
+        b[~exact], gaps[~exact], student_quantile(np.inf) * error[~exact], fmt="s", color=RED, markersize=4,
+        markerfacecolor=CASING, elinewidth=0.8, capsize=1.5, zorder=2,
     )  # fmt: skip

@@ -37,8 +37,8 @@ PLACES = (0.0, 0.25, 0.45, 0.5, 0.55, 0.75, 1.0)
 
 
 def stability_rows(diagram: xarray.Dataset) -> list[Row]:
-    """The numbers of `es.stability.diagram` with step sizes in units of the full-batch edge: a row per point of the grid
-    (threshold ""), then one per threshold and batch size with its 95 % interval."""
+    """The numbers of `es.stability.diagram`, with step sizes in units of the full-batch edge: a row per point of the
+    grid (threshold ""), then one per threshold and batch size with its 95 % interval."""
     _validate.instance("diagram", diagram, xarray.Dataset, "es.stability.diagram returns")
     missing = [name for name in ("growth_rate", "step_size_at", "full_batch_edge") if name not in diagram]
     if missing:

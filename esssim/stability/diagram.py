@@ -42,7 +42,7 @@ def diagram(
     seed: int = 0,
     progress: Callable[[str], None] | bool | None = None,
 ) -> xarray.Dataset:
-    """Growth rate of SGD at a minimum over (step_size, batch_size), and four thresholds: what `plots.stability_diagram` draws.
+    """Growth rate of SGD over (step_size, batch_size), and four thresholds: what `plots.stability_diagram` draws.
 
     growth_rate is the Lyapunov exponent per step, with growth_rate_standard_error; step_size_at (threshold,
     batch_size), with _lower and _upper of its 95 % interval, is where sharpness (full_batch_edge: the edge of λ_max),
