@@ -13,7 +13,7 @@ import esssim as es
 from esssim import _kernels, spectra
 from esssim._kernels import eigenvalue, secular
 from esssim._kernels.layout import in_cache_lines
-from esssim.problems import LowRankCurvature
+from esssim.curvature import LowRankCurvature
 from esssim.simulation import runner
 from esssim.spectra import gram as gram_module
 from esssim.spectra import lanczos as lanczos_module
