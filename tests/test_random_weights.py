@@ -11,7 +11,6 @@ import pytest
 import esssim as es
 from esssim.experiments import Experiment
 from esssim.flow.bursts import burst_growth
-from esssim.statistics.weighted import weighted_hessian
 
 N, D, B = 7, 3, 2
 LAWS: tuple[es.RandomWeights, ...] = (
@@ -159,7 +158,7 @@ class TestStatistics:
         weights = np.random.default_rng(2).standard_normal(N)
         problem, theta = network(), np.linspace(0.5, 1.5, 2 * D)
         curvature = problem.curvature(theta)
-        found = weighted_hessian(curvature, weights)  # type: ignore[arg-type]
+        found = curvature.weighted(weights)
         dense = np.einsum("n,nij->ij", weights, problem.sample_hessians(theta, np.arange(N)))
         assert np.allclose(np.linalg.eigvalsh(found), np.linalg.eigvalsh(dense), atol=1e-12)
 

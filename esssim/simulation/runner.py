@@ -11,7 +11,7 @@ import numpy.typing as npt
 from esssim._kernels import perceptron, sgd
 from esssim._kernels import sampling as kernels
 from esssim._kernels.layout import in_cache_lines
-from esssim._validate import FloatArray
+from esssim._validate import FloatArray, IntArray
 from esssim.problems import (
     DiagonalLinearNetwork,
     LinearRegression,
@@ -22,13 +22,15 @@ from esssim.problems import (
     Quadratic,
 )
 from esssim.problems.boundary import divergence_is_expected
-from esssim.sampling import Reshuffled, Sampling, WithReplacement
+from esssim.sampling import Reshuffled, Sampling, WithoutReplacement, WithReplacement
 from esssim.simulation.schedule import Ramp
 
 # Batches (m, b) of consecutive steps, or weights (m, n).
 Drawn = npt.NDArray[Any]
 # Indices that are drawn in one go: they stay in the cache until they are used.
 DRAWN_AHEAD = 2**13
+# A full batch with a residual beyond this goes by its samples, whose own residuals decide whether it has diverged.
+DOUBTFUL = 1e-10 * sgd.DIVERGENCE_LIMIT
 
 
 @dataclass(frozen=True)
@@ -80,21 +82,22 @@ class Replica:
             self.step = last
 
     def is_out_of_range(self) -> bool:
-        """Whether a sample's loss or gradient here is not finite, or a gradient is beyond the limit of divergence."""
+        """Whether a sample's gradient here, or its residual as far as its loss shows it, is beyond the limit of divergence."""
         if self._loop.is_surely_in_range():
             return False
         everyone = np.arange(self.problem.n_samples)
         with np.errstate(all="ignore"), divergence_is_expected():
-            losses = self.problem.sample_losses(self.theta, everyone)
-            largest = np.abs(self.problem.sample_gradients(self.theta, everyone)).max()
-        return not (largest <= sgd.DIVERGENCE_LIMIT and np.isfinite(losses).all())
+            losses = np.abs(self.problem.sample_losses(self.theta, everyone)).max()
+            gradients = np.abs(self.problem.sample_gradients(self.theta, everyone)).max()
+        return not (gradients <= sgd.DIVERGENCE_LIMIT and losses <= sgd.DIVERGENCE_LIMIT**2 / 2)
 
     @property
     def _numbers_of_a_step(self) -> int:
-        return self.optimiser.sampling.batch_size
+        loop = self._loop
+        return loop.n_rows if isinstance(loop, _FullBatchLoop) else self.optimiser.sampling.batch_size
 
     def _loop_for(self, theta0: FloatArray) -> Loop:
-        return loop_for(self.problem, theta0)
+        return loop_for(self.problem, theta0, self.optimiser.sampling)
 
     def _draw(self, first: int, last: int) -> tuple[Drawn, FloatArray]:
         """Batches (m, b) of the steps first … last−1 and what their targets are off, (m, b·c), or (0, 0) without noise.
@@ -102,6 +105,8 @@ class Replica:
         The stream does not depend on where stretches begin: each step takes its uniform numbers, then its normal ones.
         """
         o, n = self.optimiser, self.problem.n_samples
+        if isinstance(self._loop, _FullBatchLoop):
+            return self._loop.draw(self.rng, last - first, o.label_noise)
         b, scheme = o.sampling.batch_size, scheme_code(o.sampling)
         counts = kernels.counts_of_numbers(scheme, n, b, first, last)
         if o.label_noise > 0:
@@ -128,6 +133,7 @@ class LeastSquaresLoop:
         self._largest_target = float(np.abs(problem.targets).max())
         self._theta = in_cache_lines(theta0.reshape(-1, self._n_inputs))
         self._velocity = np.zeros_like(self._theta)
+        self._limit = sgd.DIVERGENCE_LIMIT
 
     @property
     def theta(self) -> FloatArray:
@@ -139,12 +145,47 @@ class LeastSquaresLoop:
             largest = np.abs(self._theta).max()
             slope = self._depth * np.maximum(largest, 1.0) ** self._depth
             residual = self._n_inputs * self._largest_input * 2 * slope + self._largest_target
-            return bool(residual * self._largest_input * slope <= sgd.DIVERGENCE_LIMIT and residual**2 < np.inf)
+            return bool(residual * max(self._largest_input * slope, 1.0) <= sgd.DIVERGENCE_LIMIT)
 
     def run(self, drawn: Drawn, noise: FloatArray, first: int, o: Optimiser) -> int:
         data = (self._inputs, self._targets, self._link, self._depth, self._theta, self._velocity)
         ramp = o.ramp.for_kernel(o.n_steps)
-        return sgd.run_least_squares(drawn, noise, *data, first, ramp, o.momentum, o.nesterov)
+        return int(sgd.run_least_squares(drawn, noise, *data, first, ramp, o.momentum, o.nesterov, self._limit))
+
+
+class _FullBatchLoop(LeastSquaresLoop):
+    """Every sample in every step. With X = QR, n > d, it has d rows in place of n, and Qᵀz is as normal as z:
+
+    Xᵀ(Xβ − y − εz)/n = R̃ᵀ(R̃β − ỹ − εz̃)/d,   R̃ = √(d/n)·R,   ỹ = √(d/n)·Qᵀy,   z̃ = √(d/n)·Qᵀz.
+    """
+
+    def __init__(self, problem: LinearRegression | DiagonalLinearNetwork, theta0: FloatArray) -> None:
+        super().__init__(problem, theta0)
+        n, d = problem.inputs.shape
+        self._samples, self.n_rows, self._basis = (self._inputs, self._targets), min(n, d), np.empty((0, 0))
+        if n > d:
+            self._basis, triangle = np.linalg.qr(problem.inputs)
+            self._scale, self._limit = float(np.sqrt(d / n)), DOUBTFUL
+            self._inputs = in_cache_lines(self._scale * triangle)
+            self._targets = self._scale * (problem.targets @ self._basis)
+
+    def draw(self, rng: np.random.Generator, n_steps: int, label_noise: float) -> tuple[IntArray, FloatArray]:
+        """The rows of each step, and what their targets are off."""
+        noise = label_noise * rng.standard_normal((n_steps, self.n_rows) if label_noise > 0 else (0, 0))
+        return _everyone(n_steps, self.n_rows), noise
+
+    def run(self, drawn: Drawn, noise: FloatArray, first: int, o: Optimiser) -> int:
+        done = 0
+        if self._limit == DOUBTFUL:
+            stopped = super().run(drawn, self._scale * noise, first, o)
+            if stopped < 0:
+                return stopped
+            done, self._limit = stopped - first, sgd.DIVERGENCE_LIMIT
+            self._inputs, self._targets = self._samples
+        if len(self._basis):
+            drawn = _everyone(len(drawn) - done, len(self._targets))
+            noise = noise[done:] @ self._basis.T if len(noise) else noise
+        return super().run(drawn, noise, first + done, o)
 
 
 class _QuadraticLoop:
@@ -198,14 +239,19 @@ class PlainLoop:
         return -1
 
 
-def loop_for(problem: Problem, theta0: FloatArray) -> Loop:
+def _everyone(n_steps: int, n_rows: int) -> IntArray:
+    return np.tile(np.arange(n_rows), (n_steps, 1))
+
+
+def loop_for(problem: Problem, theta0: FloatArray, sampling: Sampling) -> Loop:
     # A subclass may have changed what the compiled loops assume.
     if type(problem) is Quadratic:
         return _QuadraticLoop(problem, theta0)
     if type(problem) is Perceptron:
         return _PerceptronLoop(problem, theta0)
     if is_compiled_least_squares(problem):
-        return LeastSquaresLoop(problem, theta0)
+        full = isinstance(sampling, (WithoutReplacement, Reshuffled)) and sampling.batch_size == problem.n_samples
+        return (_FullBatchLoop if full else LeastSquaresLoop)(problem, theta0)
     return PlainLoop(problem, theta0)
 
 

@@ -9,18 +9,12 @@ import numpy as np
 
 from esssim._errors import Undefined
 from esssim._validate import FloatArray
-from esssim.problems import (
-    BlockCurvature,
-    Curvature,
-    DenseCurvature,
-    LowRankCurvature,
-    OperatorCurvature,
-    Problem,
-)
+from esssim.curvature import Curvature
+from esssim.problems import Problem
 from esssim.random_weights import RandomWeights
 from esssim.spectra import lanczos_largest_eigenvalue, largest_eigenvalue
+from esssim.spectra.mean import DENSE_LIMIT
 from esssim.statistics.estimate import check_seed, sampled, sampled_ratio
-from esssim.statistics.pointwise import DENSE_LIMIT
 from esssim.statistics.uncertainty import Estimate
 
 Seed = int | np.random.SeedSequence | None
@@ -103,18 +97,6 @@ def _rows(weights: RandomWeights, n: int, n_draws: int | None, seed: Seed) -> tu
 
 def _largest(curvature: Curvature, weights: FloatArray) -> float:
     """λ_max(Σᵢwᵢ∇²ℓᵢ)."""
-    if isinstance(curvature, OperatorCurvature) or curvature.n_params > DENSE_LIMIT:
-        return lanczos_largest_eigenvalue(lambda v: weights @ curvature.images(v), curvature.n_params)[0]
-    return float(largest_eigenvalue(weighted_hessian(curvature, weights)))
-
-
-def weighted_hessian(curvature: DenseCurvature | LowRankCurvature | BlockCurvature, weights: FloatArray) -> FloatArray:
-    """Σᵢwᵢ∇²ℓᵢ in the basis of the curvature, (p, p)."""
-    if isinstance(curvature, DenseCurvature):
-        return np.asarray(np.tensordot(weights, curvature.hessians, 1))
-    if isinstance(curvature, BlockCurvature):
-        return np.asarray(np.einsum("n,nci,ncj->ij", weights, curvature.factors, curvature.factors, optimize=True))
-    hessian = curvature.factors.T @ (weights[:, None] * curvature.factors)
-    if curvature.diagonals is not None:
-        hessian[np.diag_indices_from(hessian)] += weights @ curvature.diagonals
-    return np.asarray(hessian)
+    if curvature.is_formed and curvature.n_params <= DENSE_LIMIT:
+        return float(largest_eigenvalue(curvature.weighted(weights)))
+    return lanczos_largest_eigenvalue(lambda v: weights @ curvature.images(v), curvature.n_params)[0]
