@@ -445,7 +445,7 @@ class Picture(SphinxDirective):
         figure = nodes.figure(classes=["picture"])
         for mode in INKS:
             uri = f"/pictures/{name}_{mode}.svg"
-            relative, absolute = self.env.relfn2path(uri)
+            _, absolute = self.env.relfn2path(uri)
             assert Path(absolute).is_file()
             figure += nodes.image(uri=uri, alt=alt, classes=[f"only-{mode}"])
         caption = nodes.caption()
