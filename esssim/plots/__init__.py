@@ -43,6 +43,7 @@ from esssim.plots.style import (
     statistics_legend,
     style,
 )
+from esssim.plots.sweep import sweep_figure
 from esssim.statistics.table import MEAN_SQUARE
 
 __all__ = [
@@ -86,6 +87,7 @@ __all__ = [
     "statistics_legend",
     "style",
     "svg_text",
+    "sweep_figure",
     "thin_labels",
     "trace_rows",
 ]
