@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from esssim import bridge, claims, data, experiments, flow, gap, moments, settling, stability, testing
+    from esssim import bridge, claims, data, experiments, flow, gap, moments, plots, settling, stability, testing
     from esssim._errors import Undefined
     from esssim.problems import DiagonalLinearNetwork, LinearRegression, Perceptron, Problem, Quadratic
     from esssim.sampling import Reshuffled, Sampling, WithoutReplacement, WithReplacement
@@ -56,7 +56,9 @@ _HOMES = {
     "store": ("load", "save"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_SUBMODULES = ("bridge", "claims", "data", "experiments", "flow", "gap", "moments", "settling", "stability", "testing")
+_SUBMODULES = (
+    "bridge", "claims", "data", "experiments", "flow", "gap", "moments", "plots", "settling", "stability", "testing",
+)  # fmt: skip
 
 __all__ = [
     "DiagonalLinearNetwork",
@@ -90,6 +92,7 @@ __all__ = [
     "minibatch_sharpness",
     "minibatch_top_eigenvalues",
     "moments",
+    "plots",
     "save",
     "settling",
     "sharpness",

@@ -495,7 +495,7 @@ def test_a_picture_shows_each_recorded_statistic() -> None:
     experiment = Experiment.from_toml(SHORT)
     trace = experiment.run()
     with plots.style():
-        axes = plots.run_figure(trace, ["sharpness", "minibatch_sharpness"], experiment.after).axes[0]
+        axes = plots.trajectory_figure(trace, ["sharpness", "minibatch_sharpness"], experiment.after).axes[0]
     drawn = {str(line.get_label()): line for line in axes.lines}
     half = trace["step_size"].values / 2
     line = drawn[plots.LOOKS["sharpness"].label]

@@ -104,7 +104,7 @@ class Cluster:
         distributed: Any = import_module("distributed")
         shared = self.client.scatter(plan, broadcast=False, hash=False)
         attempts: dict[int, int] = {}
-        waiting = distributed.as_completed()
+        waiting = distributed.as_completed(loop=self.client.loop)
         group_of: dict[str, IntArray] = {}
 
         def submit(group: IntArray) -> None:

@@ -64,14 +64,14 @@ class Replica:
             self.step = last
 
     def is_out_of_range(self) -> bool:
-        """Whether a sample's loss or gradient here is not finite, or a gradient is beyond the limit of divergence."""
+        """Whether a sample's gradient here, or its residual as far as its loss shows it, is beyond the limit of divergence."""
         if self._loop.is_surely_in_range():
             return False
         everyone = np.arange(self.problem.n_samples)
         with np.errstate(all="ignore"), divergence_is_expected():
-            losses = self.problem.sample_losses(self.theta, everyone)
-            largest = np.abs(self.problem.sample_gradients(self.theta, everyone)).max()
-        return not (largest <= sgd.DIVERGENCE_LIMIT and np.isfinite(losses).all())
+            losses = np.abs(self.problem.sample_losses(self.theta, everyone)).max()
+            gradients = np.abs(self.problem.sample_gradients(self.theta, everyone)).max()
+        return not (gradients <= sgd.DIVERGENCE_LIMIT and losses <= sgd.DIVERGENCE_LIMIT**2 / 2)
 
     def _draw(self, first: int, last: int) -> tuple[IntArray, FloatArray]:
         """Batches (m, b) of the steps first … last−1 and what their targets are off, (m, b·c), or (0, 0) without noise.
@@ -116,7 +116,7 @@ class _LeastSquaresLoop:
             largest = np.abs(self._theta).max()
             slope = self._depth * np.maximum(largest, 1.0) ** self._depth
             residual = self._n_inputs * self._largest_input * 2 * slope + self._largest_target
-            return bool(residual * self._largest_input * slope <= sgd.DIVERGENCE_LIMIT and residual**2 < np.inf)
+            return bool(residual * max(self._largest_input * slope, 1.0) <= sgd.DIVERGENCE_LIMIT)
 
     def run(self, batches: IntArray, noise: FloatArray, first: int, o: Optimiser) -> int:
         data = (self._inputs, self._targets, self._link, self._depth, self._theta, self._velocity)

@@ -19,6 +19,7 @@ from esssim.sampling import Sampling, check_sampling
 from esssim.spectra import lanczos_largest_eigenvalue
 from esssim.statistics.block_perron import LARGEST_GRAM, BlockPerron
 from esssim.statistics.perron import RANK_TOLERANCE, PerronMatrix
+from esssim.statistics.uncertainty import EPS
 
 # Relative error of the Perron vector: the value has its square, the bounds have it itself.
 FOR_VALUE, FOR_BOUNDS = 1e-8, 1e-14
@@ -69,7 +70,7 @@ def mean_square_sharpness(
 
     theta: (p,). hessian="gauss_newton" replaces Hᵢ by JᵢJᵢᵀ. certify=True returns an Enclosure, which for rank-one
     samples is within n·1e-14 of the value except near the full-batch limit.
-    Raises Undefined where H has no positive eigenvalue although some Hᵢ ≠ 0.
+    Raises Undefined where H has no positive eigenvalue, up to rounding, although some Hᵢ ≠ 0.
     Source: Mulayoff & Michaeli, COLT 2024, arXiv 2306.07850; Ma & Ying, NeurIPS 2021.
     """
     _validate.choice("hessian", hessian, ("full", "gauss_newton"))
@@ -155,14 +156,17 @@ class Pencil:
                 curvature.factors / np.sqrt(curvature.n_samples), full_matrices=False
             )
             eigenvalues, eigenvectors = singular[::-1] ** 2, transposed[::-1].T
+            rounding = 0.0
         else:
             eigenvalues, eigenvectors = np.linalg.eigh(curvature.mean())
+            # The samples' Hessians can be larger than their mean, and its negative eigenvalues than its positive ones.
+            rounding = 4 * EPS * float(np.sqrt(curvature.n_params * curvature.squared_norms().mean()))
         top = eigenvalues[-1]
-        if top <= 0.0:
+        if top <= rounding:
             if all(np.abs(part).max() == 0.0 for part in vars(curvature).values() if isinstance(part, np.ndarray)):
                 return None
             raise Undefined("mean_square_sharpness needs a Hessian with a positive eigenvalue at theta, it has none")
-        keep = eigenvalues > RANK_TOLERANCE * top
+        keep = eigenvalues > max(RANK_TOLERANCE * top, rounding)
         basis = np.ascontiguousarray(eigenvectors[:, keep])
         return cls(np.ascontiguousarray(eigenvalues[keep]), basis, curvature.conjugation_in(basis))
 

@@ -1,0 +1,196 @@
+"""Golden vectors: what Python computes, for the page's JavaScript to compute again. `python -m esssim.explorer.golden FILE`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import esssim as es
+from esssim import store
+from esssim.data import interpolating_targets
+from esssim.flow.law import Law
+from esssim.flow.mean import MeanLaw
+from esssim.simulation import Ramp
+from esssim.spectra import largest_eigenvalues
+from esssim.statistics.mean_square import FOR_BOUNDS
+from esssim.statistics.perron import PerronMatrix
+from esssim.statistics.pointwise import ratio_of_means
+from esssim.statistics.table import MEAN_SQUARE, STATISTICS
+
+Vector = dict[str, Any]
+Model = es.LinearRegression | es.DiagonalLinearNetwork
+Setting = tuple[str, int, str, int, int]
+
+TOLERANCE = 1e-10
+# One normal in 4000 lies in the tail of numpy's ziggurat.
+NUMBERS = 8000
+SCHEMES = {"without_replacement": es.WithoutReplacement, "with_replacement": es.WithReplacement}
+ENSEMBLES = {
+    "gaussian": es.data.gaussian,
+    "spiked": es.data.spiked,
+    "two_clusters": es.data.two_clusters,
+    "power_law": es.data.power_law,
+}
+POINTWISE = ("loss", "gradient_norm", "gradient_noise_interaction", "interaction_aware_sharpness", "sharpness",
+             MEAN_SQUARE, "eigenvalue_2", "eigenvalue_3")  # fmt: skip
+SAMPLED = ("minibatch_sharpness", "batch_sharpness", "batch_sharpness_parts")
+# (form, depth, ensemble, n, d)
+SETTINGS: list[Setting] = [
+    ("linear", 1, "gaussian", 12, 5), ("linear", 1, "power_law", 8, 14), ("product", 2, "gaussian", 9, 1),
+    ("product", 2, "gaussian", 24, 10), ("product", 2, "two_clusters", 10, 16), ("product", 2, "spiked", 64, 32),
+    ("difference", 2, "power_law", 16, 6), ("difference", 3, "gaussian", 20, 8), ("difference", 4, "spiked", 8, 12),
+]  # fmt: skip
+
+
+def vectors() -> Iterator[Vector]:
+    """Every golden vector: its kind, what goes in, and what is expected to come out."""
+    yield from _streams()
+    for place, setting in enumerate(SETTINGS):
+        yield from _of_problem(place, setting)
+
+
+def problem_of(setting: Setting) -> Model:
+    """The problem of a setting, whose place in SETTINGS is the seed of its data."""
+    form, depth, ensemble, n, d = setting
+    table = ENSEMBLES[ensemble](n, d, seed=SETTINGS.index(setting))
+    if form == "linear":
+        return es.LinearRegression(table.inputs, table.targets)
+    if form == "product":
+        return es.DiagonalLinearNetwork(table.inputs, table.targets)
+    return es.DiagonalLinearNetwork(table.inputs, table.targets, form="difference", depth=depth)
+
+
+def _vector(kind: str, name: str, expected: dict[str, Any], tolerance: float = TOLERANCE, **given: Any) -> Vector:
+    return {"kind": kind, "name": f"{kind}: {name}", "expected": expected, "tolerance": tolerance, **given}
+
+
+def _streams() -> Iterator[Vector]:
+    for seed, key in ((0, []), (7, [3]), (20261124, [0, 60000]), (2**40 + 5, [1, 2, 3])):
+        sequence = np.random.SeedSequence(seed, spawn_key=tuple(key))
+        uniform = np.random.default_rng(sequence).random(NUMBERS)
+        normal = np.random.default_rng(sequence).standard_normal(NUMBERS)
+        expected = {"uniform": uniform.tolist(), "normal": normal.tolist()}
+        yield _vector("random", f"seed {seed}, key {key}", expected, seed=seed, key=key, count=NUMBERS)
+    for kind, draw in ENSEMBLES.items():
+        for n, d, noise in ((12, 5, 0.0), (6, 9, 0.3)):
+            table = draw(n, d, seed=n, noise=noise)
+            fitted = interpolating_targets(table.inputs, table.targets)
+            expected = {
+                "inputs": table.inputs.tolist(),
+                "targets": table.targets.tolist(),
+                "interpolating": fitted.tolist(),
+            }
+            yield _vector(
+                "ensemble", f"{kind} {n}x{d}", expected, data=kind, n=n, d=d, seed=n, options={"noise": noise}
+            )
+    for scheme, of in SCHEMES.items():
+        for n, b in ((12, 1), (12, 5), (64, 16)):
+            drawn = of(b).draw(n, 20, np.random.default_rng(b))
+            yield _vector("batches", f"{scheme} n={n} b={b}", {"batches": drawn.tolist()},
+                          scheme=scheme, n=n, b=b, seed=b, count=20)  # fmt: skip
+        batches, probabilities = next(of(3).enumerate(7))
+        expected = {"batches": batches.tolist(), "probabilities": probabilities.tolist()}
+        yield _vector("enumeration", f"{scheme} n=7 b=3", expected, scheme=scheme, n=7, b=3)
+
+
+def _of_problem(place: int, setting: Setting) -> Iterator[Vector]:
+    problem, (form, depth, ensemble, n, d) = problem_of(setting), setting
+    label, rng = f"{form} D={depth} {ensemble} {n}x{d}", np.random.default_rng(place)
+    scales = (2.0, 0.0) if form == "product" else (1.3, 0.6)
+    half = np.full(d, scales[0])
+    start = np.zeros(d) if form == "linear" else np.concatenate((half, np.full(d, scales[1])))
+    solution = es.gradient_flow(problem, start)
+    # gradient_flow keeps the conserved quantities to about 1e-9.
+    yield _vector(
+        "start", label, {"theta": solution.tolist()}, 1e-7, problem=place, scale=scales[0], second_scale=scales[1]
+    )
+    theta = solution + 0.1 * rng.standard_normal(problem.n_params)
+    for scheme, b in (
+        ("without_replacement", 1),
+        ("without_replacement", 4),
+        ("with_replacement", 3),
+        ("without_replacement", n),
+    ):
+        sampling = SCHEMES[scheme](b)
+        here = {"problem": place, "theta": theta.tolist(), "scheme": scheme, "b": b}
+        yield from _at_point(f"{label} {scheme} b={b}", problem, theta, sampling, here, rng)
+        if form != "linear":
+            yield from _of_flow(f"{label} {scheme} b={b}", problem, solution, theta, sampling, here)
+        edge = 2.0 / es.mean_square_sharpness(problem, theta, sampling, hessian="gauss_newton")
+        for momentum, noise in ((0.0, 0.0), (0.0, 0.1), (0.5, 0.1)):
+            ramp = Ramp(0.2 * edge, 0.4 * edge)
+            trace = es.simulate(problem, theta, step_size=ramp, sampling=sampling, n_steps=200, momentum=momentum,
+                                label_noise=noise, record=("theta",), record_steps=[200], seed=b)  # fmt: skip
+            # Rounding of 200 steps in another order.
+            yield _vector("run", f"{label} {scheme} b={b} β={momentum} ε={noise}",
+                          {"theta": trace["theta"].values[0, 0].tolist()}, 1e-9, **here, momentum=momentum,
+                          label_noise=noise, step_size=0.2 * edge, seed=b, n_steps=200)  # fmt: skip
+
+
+def _at_point(
+    label: str, problem: Model, theta: np.ndarray, sampling: es.Sampling, here: Vector, rng: np.random.Generator
+) -> Iterator[Vector]:
+    curvature, n = problem.curvature(theta), problem.n_samples
+    drawn = sampling.draw(n, 30, rng)
+    expected = {"eigenvalues": largest_eigenvalues(curvature, drawn).tolist()}
+    yield _vector("eigenvalues", label, expected, **here, batches=drawn.tolist())
+    every = next(sampling.enumerate(n)) if sampling.count(n) <= 4096 else None
+    statistics = {name: float(STATISTICS[name].compute(problem, theta, sampling)) for name in POINTWISE
+                  if not STATISTICS[name].refuses(problem)}  # fmt: skip
+    statistics["ratio_of_means"] = ratio_of_means(problem, theta, sampling)
+    for name in SAMPLED if every else ():
+        statistics[name] = STATISTICS[name].compute(problem, theta, sampling, n_batches=None).value
+    batches, probabilities = every or (drawn, np.full(len(drawn), 1 / len(drawn)))
+    yield _vector(
+        "statistics", label, statistics, **here, batches=batches.tolist(), probabilities=probabilities.tolist()
+    )
+    rows = np.asarray(problem.sample_jacobians(theta, np.arange(n)))
+    c = sampling.variance_coefficient(n)
+    for momentum in (0.0, 0.5, 0.9):
+        edge = es.stability.critical_step_size(problem, theta, sampling, momentum=momentum, hessian="gauss_newton")
+        expected = {"edge": edge}
+        if momentum == 0.0 and c > 0.0:
+            _, vector = PerronMatrix.of(rows, c).edge(FOR_BOUNDS)
+            expected["vector"] = (vector / np.linalg.norm(vector)).tolist()
+        yield _vector("perron", f"{label} β={momentum}", expected, **here, momentum=momentum)
+
+
+def _of_flow(
+    label: str, problem: Model, solution: np.ndarray, theta: np.ndarray, sampling: es.Sampling, here: Vector
+) -> Iterator[Vector]:
+    for momentum in (0.0, 0.5):
+        for follow, of, point in (("solutions", Law, solution), ("mean", MeanLaw, theta)):
+            edge = es.stability.critical_step_size(problem, point, sampling, momentum=momentum, hessian="gauss_newton")
+            for noise, share in ((0.03, 0.5), (0.1, 0.97)):
+                law, start = of.of(problem, point, sampling, Ramp.of(share * edge), 1, noise, momentum)
+                fast = law.fast(0.0, start)
+                assert fast.noise is not None
+                expected = {"velocity": law.velocity(0.0, start).tolist(), "noise": fast.noise.tolist()}
+                frozen = law.mean_residuals(start).tolist() if follow == "solutions" else None
+                # Near the edge the solution of (I − κ₂Ψ)ρ = source amplifies rounding by 1/(1 − share).
+                yield _vector("flow", f"{label} β={momentum} {follow} ε={noise} η={share}·edge", expected,
+                              1e-10, **{**here, "theta": start.tolist()}, momentum=momentum,
+                              label_noise=noise, step_size=share * edge, follow=follow, frozen=frozen)  # fmt: skip
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 1:
+        print("usage: python -m esssim.explorer.golden FILE", file=sys.stderr)
+        return 2
+    found = list(vectors())
+    problems = [
+        {"form": form, "depth": depth, "inputs": problem.inputs.tolist(), "targets": problem.targets.tolist()}
+        for (form, depth, *_), problem in ((setting, problem_of(setting)) for setting in SETTINGS)
+    ]
+    store.write_text(Path(arguments[0]), json.dumps({"problems": problems, "vectors": found}))
+    print(f"{len(found)} golden vectors")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,108 @@
+// SGD, step by step with the batches and the label noise of `esssim.simulate`: replica 0 of the same seed.
+
+import { Generator } from "./random.mjs";
+import { covarianceCoefficient, drawBatches, drawWeights } from "./sampling.mjs";
+
+const LIMIT = 1e100;
+
+export class Sgd {
+  /** settings: scheme, b, momentum, noise, seed; etaAt: step ↦ η. */
+  constructor(model, theta0, settings, etaAt) {
+    Object.assign(this, settings, { model, etaAt, step: 0, divergedAt: -1 });
+    this.theta = Float64Array.from(theta0);
+    this.velocity = new Float64Array(model.p);
+    this.rng = new Generator(settings.seed, [0]);
+    this.order = Int32Array.from({ length: model.n }, (_, i) => i);
+    this.beta = model.weights(this.theta);
+    this.covector = new Float64Array(model.d);
+  }
+
+  /** Run up to a step; stops where a number leaves every regime of interest. */
+  advance(to) {
+    const { model, momentum, theta, velocity, beta, covector } = this, { d, p } = model;
+    while (this.step < to && this.divergedAt < 0) {
+      const bounded = this.scheme === "gaussian_weights" ? this.weighted() : this.batched();
+      if (!bounded) {
+        this.divergedAt = this.step;
+        return;
+      }
+      const eta = this.etaAt(this.step);
+      if (model.form === "product" && momentum === 0) {
+        for (let k = 0; k < d; k++) {
+          const u = theta[k], v = theta[d + k], move = eta * covector[k];
+          theta[k] = u - move * v;
+          theta[d + k] = v - move * u;
+          beta[k] = theta[k] * theta[d + k];
+        }
+      } else {
+        const { first, second } = model.link(theta);
+        for (let k = 0; k < p; k++) {
+          const gradient = k < d ? first[k] * covector[k] : second[k - d] * covector[k - d];
+          velocity[k] = momentum * velocity[k] + gradient;
+          theta[k] -= eta * velocity[k];
+        }
+        model.weights(theta, beta);
+      }
+      this.step++;
+    }
+  }
+
+  /** The covector of the next batch; false where a residual is out of range. */
+  batched() {
+    const { model, rng, order, b, noise, beta, covector } = this, { n, d, inputs, targets } = model;
+    const batch = (this.batch ??= new Int32Array(b));
+    for (let i = 0; i < b; i++) {
+      if (this.scheme === "with_replacement") batch[i] = Math.floor(rng.uniform() * n);
+      else {
+        if (b < n) {
+          const j = i + Math.floor(rng.uniform() * (n - i)), kept = order[i];
+          order[i] = order[j];
+          order[j] = kept;
+        }
+        batch[i] = order[i];
+      }
+    }
+    covector.fill(0);
+    let bounded = true;
+    for (let i = 0; i < b; i++) {
+      const at = batch[i] * d;
+      let r = -targets[batch[i]];
+      for (let k = 0; k < d; k++) r += inputs[at + k] * beta[k];
+      if (noise > 0) r -= noise * rng.normal();
+      bounded &&= Math.abs(r) <= LIMIT;
+      r /= b;
+      for (let k = 0; k < d; k++) covector[k] += r * inputs[at + k];
+    }
+    return bounded;
+  }
+
+  /** The same for Gaussian weights of all samples. */
+  weighted() {
+    const { model, rng, b, noise, beta, covector } = this, { n, d, inputs, targets } = model;
+    const [weights] = drawWeights(rng, b, n, 1);
+    covector.fill(0);
+    let bounded = true;
+    for (let i = 0; i < n; i++) {
+      const at = i * d;
+      let r = -targets[i];
+      for (let k = 0; k < d; k++) r += inputs[at + k] * beta[k];
+      if (noise > 0) r -= noise * rng.normal();
+      bounded &&= Math.abs(r) <= LIMIT;
+      for (let k = 0; k < d; k++) covector[k] += weights[i] * r * inputs[at + k];
+    }
+    return bounded;
+  }
+
+  /** Another batch size from here on. */
+  rebatch(b) {
+    this.b = b;
+    this.batch = null;
+  }
+}
+
+/** The batches of the record at a step, the same for all its statistics, as `esssim.simulate` draws them. */
+export function batchesOfRecord(seed, step, scheme, b, n, count) {
+  const rng = new Generator(seed, [0, step]);
+  if (scheme !== "gaussian_weights") return drawBatches(rng, scheme, b, n, count);
+  return covarianceCoefficient(scheme, b, n) === 0 ? [new Float64Array(n).fill(1 / n)] : drawWeights(rng, b, n, count);
+}
