@@ -1,0 +1,34 @@
+"""The figures of reliability: docs/reliability.md from docs/reliability.json.
+
+python docs/reliability.py            write the page from the numbers
+python docs/reliability.py KEY...     measure these figures anew, and write both (the full versions: minutes to hours)
+python docs/reliability.py --check    exit 1 if the page and the numbers differ
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from esssim.doctor import page, record
+from esssim.doctor.measure import measured_entries
+from esssim.report.pages import keep_page
+
+NUMBERS = Path(__file__).with_name(record.FILE)
+
+
+def stored() -> str:
+    """The page with the numbers that are kept beside it."""
+    return page.markdown(record.read(NUMBERS))
+
+
+def main() -> int:
+    keys = [word for word in sys.argv[1:] if word != "--check"]
+    if keys:
+        record.write(NUMBERS, record.merged(record.read(NUMBERS), measured_entries(keys, quick=False)))
+        del sys.argv[1:]
+    return keep_page(__file__, stored)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
