@@ -158,7 +158,9 @@ def test_a_run_that_is_not_marked_or_is_averaged_is_seen(monkeypatch):
 
 
 def esssim(*words):
-    return subprocess.run([sys.executable, "-m", "esssim", "doctor", *words], capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        [sys.executable, "-m", "esssim", "doctor", *words], capture_output=True, text=True, timeout=300
+    )
 
 
 def test_an_installation_is_checked_number_by_number():
