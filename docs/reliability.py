@@ -23,9 +23,14 @@ def stored() -> str:
 
 
 def main() -> int:
-    keys = [word for word in sys.argv[1:] if word != "--check"]
-    if keys:
-        record.write(NUMBERS, record.merged(record.read(NUMBERS), measured_entries(keys, quick=False)))
+    keys = sys.argv[1:]
+    if keys and keys != ["--check"]:
+        try:
+            entries = measured_entries(keys, quick=False)
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        record.write(NUMBERS, record.merged(record.read(NUMBERS), entries))
         del sys.argv[1:]
     return keep_page(__file__, stored)
 

@@ -51,7 +51,8 @@ def exact_inside(quick: bool) -> Finding:
         if not holds:
             outside.append(f"{statistic.__name__}: {each.name}")
     low, high = (33, 40) if quick else (179, 198)
-    return Finding({"inside": inside, "intervals": count}, {"inside": between(low, high)}, failures=outside)
+    rows: list[Row] = [{"interval that does not hold it": name} for name in outside]
+    return Finding({"inside": inside, "intervals": count}, {"inside": between(low, high)}, rows)
 
 
 @dataclass(frozen=True)
