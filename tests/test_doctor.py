@@ -215,4 +215,4 @@ def test_bad_input_is_named(words, message, capsys):
 
 def test_the_page_says_what_the_numbers_say(tmp_path, monkeypatch, capsys):
     run = copied("reliability", ("reliability.py", "reliability.json", "reliability.md"), tmp_path, monkeypatch)
-    check_is_kept("reliability", run, tmp_path, ('"key"', '"no key"'), capsys)
+    check_is_kept("reliability", run, tmp_path, ("wanted", "wished"), capsys)

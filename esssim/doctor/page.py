@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from textwrap import fill
 from typing import Any
 
 HEAD = """# Reliability
@@ -68,7 +69,7 @@ def ranged(low: float | None, high: float | None) -> str:
 
 def section(entry: Mapping[str, Any]) -> str:
     """How it was measured, when, what failed, and the table behind it."""
-    paragraphs = [f"## {entry['key']} {entry['title']}", entry["about"]]
+    paragraphs = [f"## {entry['key']} {entry['title']}", fill(entry["about"], 118)]
     measured = f"`esssim doctor --full {entry['key']}` took {entry['seconds']:,.0f} s"
     where = entry.get("measured")
     if where:
@@ -77,7 +78,7 @@ def section(entry: Mapping[str, Any]) -> str:
     if entry["error"]:
         paragraphs.append(f"It ended with an error: {entry['error']}.")
     if entry["note"]:
-        paragraphs.append(entry["note"])
+        paragraphs.append(fill(entry["note"], 118))
     if entry["failures"]:
         rest = len(entry["failures"]) - MOST_FAILURES
         named = [f"* {cell(name)}" for name in entry["failures"][:MOST_FAILURES]]
