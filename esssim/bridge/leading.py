@@ -15,10 +15,10 @@ from esssim._validate import FloatArray
 from esssim.bridge.curvature import perceptron_at
 from esssim.bridge.functional import Map
 from esssim.bridge.problem import TorchProblem
-from esssim.problems import BlockCurvature
-from esssim.problems.curvature import power_of_two_near
+from esssim.curvature import BlockCurvature
+from esssim.curvature.scale import power_of_two_near
 from esssim.sampling import Sampling, check_sampling
-from esssim.spectra import lanczos_from
+from esssim.statistics.mean_square import Pencil
 
 RANK = 64
 OVERSAMPLING = 8
@@ -42,7 +42,7 @@ def leading_mean_square_sharpness(
     """
     check_sampling(sampling, problem.n_samples)
     r = min(_validate.integer("rank", rank, 1), problem.n_params)
-    forward, backward, unit = _products(problem, problem.check_point(theta))
+    forward, backward, unit = products(problem, problem.check_point(theta))
     generator = torch.Generator().manual_seed(0)
     size = min(r + OVERSAMPLING, problem.n_params)
     basis = torch.linalg.qr(torch.randn(problem.n_params, size, generator=generator, dtype=problem._kind))[0]
@@ -52,32 +52,13 @@ def leading_mean_square_sharpness(
     rows = compressed.reshape(-1, size)
     _, vectors = torch.linalg.eigh(rows.T @ rows)
     blocks = (compressed @ vectors[:, -r:]).numpy().astype(np.float64)
+    pencil = Pencil.of_diagonal_mean(BlockCurvature(np.ascontiguousarray(blocks)))
     c = sampling.variance_coefficient(problem.n_samples)
-    return _top_of_pencil(np.ascontiguousarray(blocks), c) * unit**2
+    top = pencil.rough_top(c, TOLERANCE) if c > 0.0 else float(pencil.eigenvalues.max())
+    return top * unit**2
 
 
-def _top_of_pencil(blocks: FloatArray, c: float) -> float:
-    """The top of the pencil of Hᵢ = AᵢᵀAᵢ, Aᵢ = blocks[i], whose mean is diagonal; as `statistics.mean_square`, from below."""
-    r = blocks.shape[2]
-    values = (blocks**2).sum(axis=(0, 1)) / len(blocks)
-    if c == 0.0:
-        return float(values.max())
-    kept = values > 1e-12 * values.max()
-    curvature, values = BlockCurvature(np.ascontiguousarray(blocks[:, :, kept])), values[kept]
-    weight = 1.0 / np.sqrt((values[:, None] + values) / 2)
-    r = len(values)
-
-    def symmetrised(vector: FloatArray) -> FloatArray:
-        matrix = weight * vector.reshape(r, r)
-        matrix = (matrix + matrix.T) / 2
-        second = (1 - c) * values[:, None] * matrix * values + c * curvature.mean_conjugation(matrix)
-        return np.asarray(weight * second).ravel()
-
-    top = lanczos_from(np.eye(r).ravel(), symmetrised, TOLERANCE, inside=True)
-    return float(top @ symmetrised(top))
-
-
-def _products(problem: TorchProblem, theta: FloatArray) -> tuple[Map, Map, float]:
+def products(problem: TorchProblem, theta: FloatArray) -> tuple[Map, Map, float]:
     """(V (p, r) ↦ RᵢᵀJᵢV (n, c, r), and its transpose), both in a unit that keeps squares of them in range, and the unit."""
     perceptron = perceptron_at(problem, theta)
     if perceptron is None:
