@@ -9,7 +9,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from esssim import bridge, claims, data, experiments, flow, gap, moments, plots, settling, stability, testing
+    from esssim import (
+        bridge,
+        claims,
+        curvature,
+        data,
+        experiments,
+        flow,
+        gap,
+        measure,
+        moments,
+        papers,
+        plots,
+        problems,
+        sampling,
+        settling,
+        spectra,
+        stability,
+        statistics,
+        testing,
+    )
     from esssim._errors import Undefined
     from esssim.problems import DiagonalLinearNetwork, LinearRegression, Perceptron, Problem, Quadratic
     from esssim.sampling import Reshuffled, Sampling, WithoutReplacement, WithReplacement
@@ -57,8 +76,25 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _SUBMODULES = (
-    "bridge", "claims", "data", "experiments", "flow", "gap", "moments", "plots", "settling", "stability", "testing",
-)  # fmt: skip
+    "bridge",
+    "claims",
+    "curvature",
+    "data",
+    "experiments",
+    "flow",
+    "gap",
+    "measure",
+    "moments",
+    "papers",
+    "plots",
+    "problems",
+    "sampling",
+    "settling",
+    "spectra",
+    "stability",
+    "statistics",
+    "testing",
+)
 
 __all__ = [
     "DiagonalLinearNetwork",
@@ -79,6 +115,7 @@ __all__ = [
     "bridge",
     "claims",
     "critical_sharpness",
+    "curvature",
     "data",
     "experiments",
     "flow",
@@ -88,16 +125,22 @@ __all__ = [
     "interaction_aware_sharpness",
     "load",
     "mean_square_sharpness",
+    "measure",
     "minibatch_critical_sharpness",
     "minibatch_sharpness",
     "minibatch_top_eigenvalues",
     "moments",
+    "papers",
     "plots",
+    "problems",
+    "sampling",
     "save",
     "settling",
     "sharpness",
     "simulate",
+    "spectra",
     "stability",
+    "statistics",
     "testing",
     "top_eigenvalues",
 ]

@@ -161,4 +161,4 @@ class WrongCurvature(es.LinearRegression):
     """A structured curvature of other Hessians."""
 
     def curvature(self, theta: np.ndarray) -> Any:
-        return es.problems.LowRankCurvature(self.inputs * 1.1)
+        return es.curvature.LowRankCurvature(self.inputs * 1.1)

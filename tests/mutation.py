@@ -311,12 +311,8 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ("flow/solve.py", r"source\.any\(\): # 0\.0 → 1", "the source does not depend on the step"),
     ("flow/validity.py", r"→ theta - sign \* step", "the pairs are symmetric"),
     ("statistics/mean_square.py", r"^slack = 8 .* # 8 → 16", "a margin for rounding: a larger one is as valid"),
-    ("statistics/pointwise.py", r"^DENSE_LIMIT = ", "speed only: where Lanczos takes over"),
-    (
-        "statistics/pointwise.py",
-        r"\(rank_one and n < p\): # (n < p → n <= p|isinstance)|and n < p: # n < p → n <= p",
-        ROUTES,
-    ),
+    ("spectra/mean.py", r"^(DENSE_LIMIT|QUICK_SIZE) = ", "speed only: where Lanczos takes over"),
+    ("spectra/mean.py", r"and n < p: # n < p → n <= p|^few = .* → .* <= |→ p < DENSE_LIMIT", ROUTES),
     (
         "statistics/pointwise.py",
         r"or 1\.0\) # 1\.0 → 2",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from esssim.problems import OperatorCurvature
+from esssim.curvature import OperatorCurvature
 from esssim.spectra import batched, lanczos_top_pairs, largest_eigenvalues
 from esssim.spectra import batches as batches_module
 from esssim.spectra.batches import prepare

@@ -7,8 +7,9 @@ import pytest
 import scipy.linalg
 
 import esssim as es
-from esssim.problems import BlockCurvature
-from esssim.statistics import mean_square, pointwise
+from esssim.curvature import BlockCurvature
+from esssim.spectra import mean_largest_eigenvalue
+from esssim.statistics import block_perron
 from esssim.statistics.block_perron import BlockPerron
 from esssim.statistics.mean_square import top_of_pencil
 from esssim.statistics.perron import PerronMatrix
@@ -131,14 +132,14 @@ def test_pointwise_statistics_of_samples_of_several_rows(shape: tuple[int, int, 
     """λ_max(H) and vᵀHv without H, against H: more rows than parameters, and fewer."""
     curvature = BlockCurvature(factors_of(shape))
     hessian = np.mean([a.T @ a for a in curvature.factors], axis=0)
-    assert pointwise.full_batch_sharpness(curvature) == pytest.approx(np.linalg.eigvalsh(hessian)[-1], rel=1e-13)
+    assert mean_largest_eigenvalue(curvature) == pytest.approx(np.linalg.eigvalsh(hessian)[-1], rel=1e-13)
     vectors = np.random.default_rng(6).standard_normal((3, shape[2]))
     expected = [v @ hessian @ v for v in vectors]
-    np.testing.assert_allclose(pointwise._mean_quadratic_forms(curvature, vectors), expected, rtol=1e-13)
+    np.testing.assert_allclose(curvature.mean_quadratic_forms(vectors), expected, rtol=1e-13)
 
 
 def test_either_side_may_be_large_but_not_both(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mean_square, "LARGEST_GRAM", 8)
+    monkeypatch.setattr(block_perron, "LARGEST_GRAM", 8)
     for shape in ((5, 2, 4), (2, 2, 30)):
         factors = factors_of(shape)
         assert top_of_pencil(BlockCurvature(factors), 0.3).value == pytest.approx(dense_top(factors, 0.3), rel=1e-10)

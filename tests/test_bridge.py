@@ -21,7 +21,8 @@ import esssim as es
 from esssim.bridge import TorchProblem, mean_square_sharpness_in_subspace, train
 from esssim.bridge import problem as bridge_problem
 from esssim.bridge.curvature import TorchCurvature, perceptron_at
-from esssim.problems import BlockCurvature, LowRankCurvature, MultiOutputLeastSquares
+from esssim.curvature import BlockCurvature, LowRankCurvature
+from esssim.problems import MultiOutputLeastSquares
 from esssim.spectra import lanczos_top_pairs, largest_eigenvalues
 from esssim.statistics.block_perron import BlockPerron
 from esssim.testing import battery

@@ -16,7 +16,7 @@ from esssim.bridge.connected import layers_of  # noqa: E402
 from esssim.bridge.curvature import TorchCurvature  # noqa: E402
 from esssim.bridge.leading import leading_mean_square_sharpness  # noqa: E402
 from esssim.bridge.recording import measure, sampled_ratios  # noqa: E402
-from esssim.problems.curvature import unit_of_products  # noqa: E402
+from esssim.curvature.scale import unit_of_products  # noqa: E402
 from esssim.spectra import lanczos_top_pairs  # noqa: E402
 
 N, D = 7, 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from esssim.experiments import (
     from_toml,
 )
 from esssim.experiments import sections as sections_module
-from esssim.experiments.flow import run_flow, run_sgd
+from esssim.experiments.flow import run_batch_sharpness, run_flow, run_sgd
 from esssim.experiments.toml import line_of, written
 from esssim.papers import OURS
 from esssim.report.html import render_report
@@ -382,6 +383,15 @@ class TestRuns:
         for name in ("mean_square_sharpness_gauss_newton", "minibatch_sharpness", "batch_sharpness"):
             np.testing.assert_array_equal(trace[f"flow_{name}"].values, followed[name].values)
         np.testing.assert_array_equal(trace["minibatch_sharpness"], run_sgd(short)["minibatch_sharpness"])
+
+    def test_every_claim_about_a_flow_shares_one_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        short = FlowExperiment("gaussian-20x40", 4, 0.03, n_steps=500, n_replicas=2, n_records=3, n_batches=4)
+        levels = run_sgd(short)
+        monkeypatch.setattr("esssim.experiments.flow.simulate", pytest.fail)
+        for experiment in (short, replace(short, follow="mean")):
+            often = run_batch_sharpness(experiment)
+            assert often.sizes["record"] == 10 * (levels.sizes["record"] - 1) + 1
+            np.testing.assert_array_equal(often["batch_sharpness"][:, ::10], levels["batch_sharpness"])
 
 
 class TestFiles:

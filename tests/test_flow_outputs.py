@@ -13,6 +13,7 @@ from scipy.integrate import solve_ivp
 
 import esssim as es
 from esssim import flow
+from esssim.curvature import BlockCurvature
 from esssim.flow import rows
 from esssim.flow.chains import stationary
 from esssim.flow.fast import FastMotion
@@ -20,7 +21,7 @@ from esssim.flow.law import Law
 from esssim.flow.mean import MeanLaw
 from esssim.flow.slow import mean_velocity, project, push, stiffness, velocity
 from esssim.flow.validity import sharpness
-from esssim.problems import BlockCurvature, MultiOutputLeastSquares
+from esssim.problems import MultiOutputLeastSquares
 from esssim.spectra import largest_eigenvalues
 from esssim.testing import battery
 from tests import oracles

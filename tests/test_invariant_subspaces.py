@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import esssim as es
 from esssim import flow, spectra
-from esssim.problems import BlockCurvature, DenseCurvature, LowRankCurvature, OperatorCurvature
+from esssim.curvature import BlockCurvature, DenseCurvature, LowRankCurvature, OperatorCurvature
 from esssim.spectra import lanczos, leading
 from esssim.statistics import perron
 from esssim.statistics.block_perron import BlockPerron

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import esssim as es
-from esssim.problems import LowRankCurvature
+from esssim.curvature import LowRankCurvature
 from esssim.statistics import mean_square
 from esssim.statistics.mean_square import Pencil, top_of_pencil
 from esssim.statistics.perron import PerronMatrix
@@ -34,13 +34,7 @@ def dense_pencil_top(factors: np.ndarray, c: float) -> float:
 
 def lanczos_top(factors: np.ndarray, c: float, monkeypatch: pytest.MonkeyPatch) -> float:
     """The same route as for samples of full rank: the Perron matrix is kept out of it."""
-
-    class Refused(PerronMatrix):
-        @property
-        def n_samples(self) -> int:
-            return 10**9
-
-    monkeypatch.setattr(mean_square, "PerronMatrix", Refused)
+    monkeypatch.setattr(mean_square, "perron_of", lambda curvature, c: None)
     value = top_of_pencil(LowRankCurvature(factors), c).value
     monkeypatch.undo()
     return value

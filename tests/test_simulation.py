@@ -89,13 +89,18 @@ def replay(
     """θ after each number of steps (n_steps + 1, p), and s = X_Bᵀr_B/b of each step of a least-squares problem."""
     stream = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(replica,)))
     batches = replayed_batches(sampling, stream)
+    # A full batch of n > d samples meets its noise only through Xᵀz = RᵀQᵀz: d numbers Qᵀz are drawn.
+    full = isinstance(problem, LeastSquares) and sampling == es.WithoutReplacement(N)
+    basis = np.linalg.qr(problem.inputs)[0] if full else None
     theta, velocity = theta0.copy(), np.zeros_like(theta0)
     thetas, covectors = [theta.copy()], []
     for step in range(n_steps):
         batch = np.array(next(batches))
         if isinstance(problem, NonlinearLeastSquares):
-            noise = [label_noise * stream.standard_normal() if label_noise > 0 else 0.0 for _ in batch]
-            residuals = problem.residuals(theta, batch) - np.array(noise)
+            residuals = problem.residuals(theta, batch)
+            if label_noise > 0:
+                drawn = [stream.standard_normal() for _ in range(len(batch) if basis is None else basis.shape[1])]
+                residuals = residuals - label_noise * (np.array(drawn) if basis is None else basis @ drawn)
             if isinstance(problem, LeastSquares):
                 covectors.append(problem.inputs[batch].T @ residuals / len(batch))
             gradient = problem.sample_jacobians(theta, batch).T @ residuals / len(batch)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import esssim as es
 from esssim import spectra
 from esssim._kernels import secular as secular_kernel
-from esssim.problems import BlockCurvature, Curvature, DenseCurvature, LowRankCurvature
+from esssim.curvature import BlockCurvature, Curvature, DenseCurvature, LowRankCurvature
 from esssim.spectra import batches as batches_module
 from esssim.spectra import gram as gram_module
 from esssim.spectra import lanczos as lanczos_module

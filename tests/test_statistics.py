@@ -14,8 +14,9 @@ import scipy.linalg
 from hypothesis import given
 
 import esssim as es
-from esssim.problems import curvature as curvature_module
-from esssim.statistics import ENUMERATION_LIMIT, Enclosure, estimate, mean_square, minibatch, pointwise
+from esssim.curvature import blocks, dense
+from esssim.spectra import mean
+from esssim.statistics import ENUMERATION_LIMIT, Enclosure, estimate, mean_square, minibatch
 from esssim.statistics.mean_square import top_of_pencil
 from esssim.testing import Case, strategies
 from tests import oracles
@@ -96,15 +97,15 @@ class TestSharpness:
     def test_lanczos_above_the_dense_limit(self, kind: str, scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
         case = some_problem(kind, 40, 15, scale=scale)
         dense = es.sharpness(case.problem, case.theta)
-        called, original = [], pointwise.lanczos_largest_eigenvalue
+        called, original = [], mean.lanczos_largest_eigenvalue
 
         def lanczos(*arguments: Any) -> tuple[float, np.ndarray]:
             called.append(arguments)
             return original(*arguments)
 
-        monkeypatch.setattr(pointwise, "lanczos_largest_eigenvalue", lanczos)
+        monkeypatch.setattr(mean, "lanczos_largest_eigenvalue", lanczos)
         for limit, used in ((case.problem.n_params, False), (case.problem.n_params - 1, kind != "quadratic")):
-            monkeypatch.setattr(pointwise, "DENSE_LIMIT", limit)
+            monkeypatch.setattr(mean, "DENSE_LIMIT", limit)
             assert es.sharpness(case.problem, case.theta) == pytest.approx(dense, rel=1e-12, abs=0.0)
             assert bool(called) == used
 
@@ -607,7 +608,8 @@ def test_quadratic_forms_in_small_memory(numbers: int, monkeypatch: pytest.Monke
     case = some_problem("quadratic")
     at = (case.problem, case.theta, es.WithReplacement(3))
     expected = es.batch_sharpness(*at)
-    monkeypatch.setattr(curvature_module, "CHUNK_NUMBERS", numbers)
+    for module in (blocks, dense):
+        monkeypatch.setattr(module, "CHUNK_NUMBERS", numbers)
     assert es.batch_sharpness(*at) == expected
 
 

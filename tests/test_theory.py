@@ -17,11 +17,11 @@ import sympy
 
 import esssim as es
 import theory
+from esssim.curvature import LowRankCurvature
 from esssim.flow import bursts
 from esssim.flow.fast import FastMotion
 from esssim.flow.law import Law
 from esssim.flow.slow import mean_velocity
-from esssim.problems import LowRankCurvature
 from esssim.spectra import largest_eigenvalues
 from esssim.stability import critical_step_size, interaction_aware_step_size, noise_kernel_norm, self_stabilisation
 from esssim.stability.mean_square import response_kernel

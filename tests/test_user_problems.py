@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 import esssim as es
-from esssim.problems import InvalidProblem, LowRankCurvature, NonFinite, boundary
+from esssim.curvature import LowRankCurvature
+from esssim.problems import InvalidProblem, NonFinite, boundary
 from tests import faulty_problems as faulty
 from tests.faulty_problems import INPUTS, TARGETS, THETA, Sine, SineSquares, TwoSines, altered, at_sample
 

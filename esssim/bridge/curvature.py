@@ -11,7 +11,7 @@ import torch
 from esssim._validate import FloatArray, IntArray
 from esssim.bridge.connected import layers_of
 from esssim.bridge.perceptron import Perceptron
-from esssim.problems.operators import OperatorCurvature
+from esssim.curvature import OperatorCurvature
 
 if TYPE_CHECKING:
     from esssim.bridge.problem import TorchProblem

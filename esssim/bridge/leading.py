@@ -15,10 +15,10 @@ from esssim._validate import FloatArray
 from esssim.bridge.curvature import perceptron_at
 from esssim.bridge.functional import Map
 from esssim.bridge.problem import TorchProblem
-from esssim.problems import BlockCurvature
-from esssim.problems.curvature import power_of_two_near
+from esssim.curvature import BlockCurvature
+from esssim.curvature.scale import power_of_two_near
 from esssim.sampling import Sampling, check_sampling
-from esssim.spectra import lanczos_from
+from esssim.statistics.mean_square import Pencil
 
 RANK = 64
 OVERSAMPLING = 8
@@ -52,29 +52,10 @@ def leading_mean_square_sharpness(
     rows = compressed.reshape(-1, size)
     _, vectors = torch.linalg.eigh(rows.T @ rows)
     blocks = (compressed @ vectors[:, -r:]).numpy().astype(np.float64)
+    pencil = Pencil.of_diagonal_mean(BlockCurvature(np.ascontiguousarray(blocks)))
     c = sampling.variance_coefficient(problem.n_samples)
-    return _top_of_pencil(np.ascontiguousarray(blocks), c) * unit**2
-
-
-def _top_of_pencil(blocks: FloatArray, c: float) -> float:
-    """The top of the pencil of Hᵢ = AᵢᵀAᵢ, Aᵢ = blocks[i], whose mean is diagonal; as `statistics.mean_square`, from below."""
-    r = blocks.shape[2]
-    values = (blocks**2).sum(axis=(0, 1)) / len(blocks)
-    if c == 0.0:
-        return float(values.max())
-    kept = values > 1e-12 * values.max()
-    curvature, values = BlockCurvature(np.ascontiguousarray(blocks[:, :, kept])), values[kept]
-    weight = 1.0 / np.sqrt((values[:, None] + values) / 2)
-    r = len(values)
-
-    def symmetrised(vector: FloatArray) -> FloatArray:
-        matrix = weight * vector.reshape(r, r)
-        matrix = (matrix + matrix.T) / 2
-        second = (1 - c) * values[:, None] * matrix * values + c * curvature.mean_conjugation(matrix)
-        return np.asarray(weight * second).ravel()
-
-    top = lanczos_from(np.eye(r).ravel(), symmetrised, TOLERANCE, inside=True)
-    return float(top @ symmetrised(top))
+    top = pencil.rough_top(c, TOLERANCE) if c > 0.0 else float(pencil.eigenvalues.max())
+    return top * unit**2
 
 
 def products(problem: TorchProblem, theta: FloatArray) -> tuple[Map, Map, float]:

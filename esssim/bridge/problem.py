@@ -23,15 +23,8 @@ from esssim.bridge.losses import SampleLoss
 from esssim.bridge.points import as_point
 from esssim.bridge.samplewise import Samplewise
 from esssim.bridge.targets import OneNumber, data, for_loss, labels, whole
-from esssim.problems import (
-    Curvature,
-    DenseCurvature,
-    LowRankCurvature,
-    MultiOutputLeastSquares,
-    NonlinearLeastSquares,
-    Problem,
-)
-from esssim.problems.operators import BlockCurvature
+from esssim.curvature import BlockCurvature, Curvature, DenseCurvature, LowRankCurvature
+from esssim.problems import MultiOutputLeastSquares, NonlinearLeastSquares, Problem
 
 LARGEST_NETWORK = 100_000
 # Below both, all per-sample Hessians are formed: 512 MB at most.

@@ -12,7 +12,7 @@ from esssim import _validate
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.bridge.problem import TorchProblem
-from esssim.problems import BlockCurvature, LowRankCurvature
+from esssim.curvature import BlockCurvature
 from esssim.sampling import Sampling, check_sampling
 from esssim.statistics.mean_square import top_of_pencil
 
@@ -60,9 +60,9 @@ def mean_square_sharpness_in_subspace(
     _validate.integer("max_rank", max_rank, rank)
     curvature = problem.gauss_newton_curvature(point)
     scale = curvature.scale()
-    curvature = curvature.scaled(scale)
-    blocks = BlockCurvature(curvature.factors[:, None]) if isinstance(curvature, LowRankCurvature) else curvature
-    assert isinstance(blocks, BlockCurvature)
+    roots = curvature.scaled(scale).square_roots()
+    assert roots is not None
+    blocks = BlockCurvature(roots)
     c = sampling.variance_coefficient(problem.n_samples)
     largest = min(blocks.rows().shape)
     basis = np.empty((problem.n_params, 0))

@@ -7,11 +7,11 @@ import math
 import numpy as np
 
 from esssim._validate import FloatArray, IntArray
+from esssim.curvature import BlockCurvature, LowRankCurvature
 from esssim.flow import rows
 from esssim.flow.chains import stationary
 from esssim.flow.fast import FastMotion
 from esssim.flow.validity import leading_sharpness
-from esssim.problems import BlockCurvature, LowRankCurvature
 from esssim.sampling import Sampling
 from esssim.spectra import largest_eigenvalues
 from esssim.stability.linearised import Linearised

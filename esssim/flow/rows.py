@@ -10,7 +10,8 @@ import numpy as np
 from scipy.sparse.linalg import lsmr
 
 from esssim._validate import FloatArray, IntArray
-from esssim.problems import BlockCurvature, LowRankCurvature, MultiOutputLeastSquares, NonlinearLeastSquares
+from esssim.curvature import BlockCurvature, LowRankCurvature
+from esssim.problems import MultiOutputLeastSquares, NonlinearLeastSquares
 from esssim.statistics.block_perron import BlockPerron
 from esssim.statistics.perron import PerronMatrix
 

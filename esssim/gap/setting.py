@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from esssim._validate import FloatArray, IntArray
+from esssim.curvature import Curvature
+from esssim.curvature.scale import CHUNK_NUMBERS
 from esssim.gap.model import Prediction
-from esssim.problems import Curvature, LowRankCurvature, Problem, check_problem
-from esssim.problems.curvature import CHUNK_NUMBERS
+from esssim.problems import Problem, check_problem
 from esssim.sampling import Sampling, WithReplacement, check_sampling
 from esssim.spectra import largest_eigenvalues
 
@@ -38,7 +39,7 @@ class Setting:
         check_sampling(sampling, problem.n_samples)
         curvature = problem.curvature(point)
         unit = curvature.scale()
-        return cls(_without_rounded_zeros(curvature.scaled(unit)).without_null_space(), sampling, unit)
+        return cls(curvature.scaled(unit).without_rounded_zeros().without_null_space(), sampling, unit)
 
     @property
     def n(self) -> int:
@@ -69,13 +70,14 @@ class Setting:
     @property
     def rank_one(self) -> bool:
         """Whether Hᵢ = aᵢaᵢᵀ by structure."""
-        return isinstance(self.curvature, LowRankCurvature) and self.curvature.diagonals is None
+        return self.curvature.is_rank_one
 
     @property
     def rows(self) -> FloatArray:
         """aᵢ of rank-one samples, (n, p)."""
-        assert isinstance(self.curvature, LowRankCurvature)
-        return self.curvature.factors
+        roots = self.curvature.square_roots()
+        assert roots is not None
+        return roots[:, 0]
 
     @cached_property
     def hessian(self) -> FloatArray:
@@ -213,13 +215,3 @@ class Setting:
         """Every batch and its probability, (m, b) and (m,): where m is small."""
         chunks = list(self.sampling.enumerate(self.n))
         return np.concatenate([batches for batches, _ in chunks]), np.concatenate([weights for _, weights in chunks])
-
-
-def _without_rounded_zeros(curvature: Curvature) -> Curvature:
-    """On the solution set of a network the residuals, and with them the diagonals, are zero up to rounding.
-
-    The curvature is in units of its largest entry.
-    """
-    if not isinstance(curvature, LowRankCurvature) or curvature.diagonals is None:
-        return curvature
-    return curvature.gauss_newton() if float(np.abs(curvature.diagonals).max()) <= 8 * EPS else curvature

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import singledispatch
 
 import numpy as np
 
 from esssim import _validate
 from esssim._validate import FloatArray
-from esssim.problems import Curvature, DenseCurvature, LinearRegression, LowRankCurvature, Problem, Quadratic
+from esssim.curvature import Curvature, DenseCurvature, LowRankCurvature
+from esssim.problems import LinearRegression, Problem, Quadratic
 from esssim.sampling import Reshuffled, Sampling, check_sampling
 from esssim.statistics.perron import RANK_TOLERANCE
 
@@ -91,13 +93,21 @@ def _check_quadratic(problem: Problem, curvature: Curvature) -> None:
         )
 
 
+@singledispatch
 def _moving_directions(curvature: Curvature) -> tuple[FloatArray, FloatArray]:
     """Eigenvalues (r,) and eigenvectors (p, r) of H without the directions that every Hᵢ sends to zero."""
-    if isinstance(curvature, LowRankCurvature):
-        _, singular, transposed = np.linalg.svd(curvature.factors / np.sqrt(curvature.n_samples), full_matrices=False)
-        keep = singular > np.sqrt(RANK_TOLERANCE) * singular[0]
-        return np.ascontiguousarray(singular[keep] ** 2), np.ascontiguousarray(transposed[keep].T)
-    assert isinstance(curvature, DenseCurvature)
+    raise TypeError(f"no moving directions of a curvature of type {type(curvature).__name__}")
+
+
+@_moving_directions.register
+def _(curvature: LowRankCurvature) -> tuple[FloatArray, FloatArray]:
+    _, singular, transposed = np.linalg.svd(curvature.factors / np.sqrt(curvature.n_samples), full_matrices=False)
+    keep = singular > np.sqrt(RANK_TOLERANCE) * singular[0]
+    return np.ascontiguousarray(singular[keep] ** 2), np.ascontiguousarray(transposed[keep].T)
+
+
+@_moving_directions.register
+def _(curvature: DenseCurvature) -> tuple[FloatArray, FloatArray]:
     eigenvalues, eigenvectors = np.linalg.eigh(curvature.mean())
     # The root mean square of ‖Hᵢv‖: a v in the kernel of H still moves where samples only cancel.
     reach = np.sqrt(((curvature.hessians @ eigenvectors) ** 2).sum(axis=1).mean(axis=0))

@@ -2,27 +2,20 @@
 
 from esssim.problems.base import Problem, check_problem
 from esssim.problems.boundary import InvalidProblem, NonFinite
-from esssim.problems.curvature import DenseCurvature, LowRankCurvature
 from esssim.problems.diagonal import DiagonalLinearNetwork
-from esssim.problems.operators import BlockCurvature, Curvature, OperatorCurvature
 from esssim.problems.perceptron import Perceptron
 from esssim.problems.quadratic import Quadratic
 from esssim.problems.regression import LeastSquares, LinearRegression
 from esssim.problems.residual import MultiOutputLeastSquares, NonlinearLeastSquares
 
 __all__ = [
-    "BlockCurvature",
-    "Curvature",
-    "DenseCurvature",
     "DiagonalLinearNetwork",
     "InvalidProblem",
     "LeastSquares",
     "LinearRegression",
-    "LowRankCurvature",
     "MultiOutputLeastSquares",
     "NonFinite",
     "NonlinearLeastSquares",
-    "OperatorCurvature",
     "Perceptron",
     "Problem",
     "Quadratic",

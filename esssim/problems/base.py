@@ -11,9 +11,8 @@ import numpy.typing as npt
 from esssim import _validate
 from esssim._fingerprint import attributes, fingerprint, fingerprints
 from esssim._validate import FloatArray, IntArray
+from esssim.curvature import Curvature, DenseCurvature
 from esssim.problems import boundary, derivatives
-from esssim.problems.curvature import DenseCurvature
-from esssim.problems.operators import Curvature
 
 
 class Problem(ABC):

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from esssim import _validate
 from esssim._validate import FloatArray, IntArray
-from esssim.problems.curvature import LowRankCurvature
+from esssim.curvature import LowRankCurvature
 from esssim.problems.regression import LeastSquares
 
 

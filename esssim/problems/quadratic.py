@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from esssim import _validate
 from esssim._validate import FloatArray, IntArray
+from esssim.curvature import DenseCurvature
 from esssim.problems.base import Problem, check_symmetric
-from esssim.problems.curvature import DenseCurvature
 
 
 class Quadratic(Problem):

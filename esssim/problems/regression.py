@@ -9,8 +9,7 @@ import numpy.typing as npt
 
 from esssim import _validate
 from esssim._validate import FloatArray, IntArray
-from esssim.problems.curvature import LowRankCurvature
-from esssim.problems.operators import Curvature
+from esssim.curvature import Curvature, LowRankCurvature
 from esssim.problems.residual import NonlinearLeastSquares
 
 

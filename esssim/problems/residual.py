@@ -8,9 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from esssim._validate import FloatArray, IntArray
+from esssim.curvature import BlockCurvature, Curvature, LowRankCurvature
 from esssim.problems.base import Problem
-from esssim.problems.curvature import LowRankCurvature
-from esssim.problems.operators import BlockCurvature, Curvature
 
 
 class NonlinearLeastSquares(Problem):

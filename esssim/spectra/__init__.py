@@ -6,6 +6,7 @@ from esssim.spectra.dense import largest_eigenvalue
 from esssim.spectra.gram import gram_largest_eigenvalues
 from esssim.spectra.lanczos import lanczos_from, lanczos_largest_eigenvalue
 from esssim.spectra.leading import leading_pairs
+from esssim.spectra.mean import mean_costs_little, mean_largest_eigenvalue
 from esssim.spectra.secular import diagonal_plus_low_rank_largest_eigenvalues
 
 __all__ = [
@@ -18,5 +19,7 @@ __all__ = [
     "largest_eigenvalue",
     "largest_eigenvalues",
     "leading_pairs",
+    "mean_costs_little",
+    "mean_largest_eigenvalue",
     "prepare",
 ]

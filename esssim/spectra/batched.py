@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from esssim._validate import FloatArray, IntArray
-from esssim.problems.curvature import unit_of_products
-from esssim.problems.operators import OperatorCurvature
+from esssim.curvature import OperatorCurvature
+from esssim.curvature.scale import unit_of_products
 from esssim.spectra.lanczos import mixed
 
 # A basis of so many vectors is restarted from its best Ritz vectors, which are kept.

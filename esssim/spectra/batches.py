@@ -1,4 +1,4 @@
-"""One entry point: λ_max(H_B) for many batches, whatever the structure."""
+"""λ_max(H_B) for many batches: the structure of the curvature picks the algorithm, which is registered here."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from functools import singledispatch
 import numpy as np
 
 from esssim._validate import FloatArray, IntArray
-from esssim.problems.curvature import CHUNK_NUMBERS, DenseCurvature, LowRankCurvature
-from esssim.problems.operators import BlockCurvature, Curvature, OperatorCurvature
+from esssim.curvature import BlockCurvature, Curvature, DenseCurvature, LowRankCurvature, OperatorCurvature
+from esssim.curvature.scale import CHUNK_NUMBERS
 from esssim.spectra.batched import LARGEST_BASIS, lanczos_top_pairs, pilot
 from esssim.spectra.dense import stacked_largest_eigenvalues
 from esssim.spectra.gram import GramSlices, product_largest_eigenvalues, slice_largest_eigenvalues, slices_pay
@@ -41,33 +41,31 @@ def prepare(curvature: Curvature | Prepared, batch_size: int, n_batches: int) ->
 
     The route is chosen here once, so that the values do not depend on how the batches are cut into calls.
     """
-    if isinstance(curvature, OperatorCurvature):
-        # One more batch, solved roughly, takes a fifth of the steps off all the others.
-        return curvature if n_batches < WORTH_A_PILOT or curvature.start is not None else pilot(curvature, batch_size)
-    if not isinstance(curvature, LowRankCurvature):
-        return curvature
-    if curvature.diagonals is not None:
-        # The secular equation works on b×b matrices a few times over; a p×p matrix no larger than b is cheaper once.
-        dense = batch_size >= curvature.n_params
-        return curvature if dense else SecularRows.of(curvature.diagonals, curvature.factors)
-    pays = slices_pay(curvature.factors, (n_batches, batch_size))
-    return GramSlices.of(curvature.factors) if pays else curvature
+    return _prepared(curvature, batch_size, n_batches)
 
 
+@singledispatch
+def _prepared(curvature: Curvature | Prepared, batch_size: int, n_batches: int) -> Curvature | Prepared:
+    return curvature
+
+
+@singledispatch
 def _numbers_per_batch(curvature: Curvature | Prepared, b: int) -> int:
     """How many numbers the algorithm of a curvature holds for each batch of b."""
-    p = curvature.n_params
-    if isinstance(curvature, DenseCurvature):
-        return b * p * p
-    if isinstance(curvature, BlockCurvature):
-        rows = b * curvature.n_rows
-        return rows * (p + min(rows, p))
-    return LARGEST_BASIS * p if isinstance(curvature, OperatorCurvature) else b * max(b, p)
+    return b * max(b, curvature.n_params)
 
 
 @singledispatch
 def _largest_eigenvalues(curvature: Curvature | Prepared, batches: IntArray) -> FloatArray:
     raise TypeError(f"no algorithm for a curvature of type {type(curvature).__name__}")
+
+
+# --- dense --------------------------------------------------------------------------------------------------------
+
+
+@_numbers_per_batch.register
+def _(curvature: DenseCurvature, b: int) -> int:
+    return b * curvature.n_params**2
 
 
 @_largest_eigenvalues.register
@@ -76,6 +74,19 @@ def _(curvature: DenseCurvature, batches: IntArray) -> FloatArray:
         samples, where = np.unique(batches[:, 0], return_inverse=True)
         return stacked_largest_eigenvalues(curvature.hessians[samples])[where]
     return stacked_largest_eigenvalues(curvature.batch_matrices(batches))
+
+
+# --- diagonal plus rank one ---------------------------------------------------------------------------------------
+
+
+@_prepared.register
+def _(curvature: LowRankCurvature, batch_size: int, n_batches: int) -> LowRankCurvature | Prepared:
+    if curvature.diagonals is not None:
+        # The secular equation works on b×b matrices a few times over; a p×p matrix no larger than b is cheaper once.
+        dense = batch_size >= curvature.n_params
+        return curvature if dense else SecularRows.of(curvature.diagonals, curvature.factors)
+    pays = slices_pay(curvature.factors, (n_batches, batch_size))
+    return GramSlices.of(curvature.factors) if pays else curvature
 
 
 @_largest_eigenvalues.register
@@ -95,12 +106,35 @@ def _(rows: SecularRows, batches: IntArray) -> FloatArray:
     return secular_largest_eigenvalues(rows, batches)
 
 
+# --- blocks of rows -----------------------------------------------------------------------------------------------
+
+
+@_numbers_per_batch.register
+def _(curvature: BlockCurvature, b: int) -> int:
+    rows, p = b * curvature.n_rows, curvature.n_params
+    return rows * (p + min(rows, p))
+
+
 @_largest_eigenvalues.register
 def _(curvature: BlockCurvature, batches: IntArray) -> FloatArray:
     rows = curvature.factors[batches].reshape(len(batches), -1, curvature.n_params)
     transposed = rows.transpose(0, 2, 1)
     products = rows @ transposed if rows.shape[1] <= curvature.n_params else transposed @ rows
     return stacked_largest_eigenvalues(products / batches.shape[1])
+
+
+# --- products -----------------------------------------------------------------------------------------------------
+
+
+@_prepared.register
+def _(curvature: OperatorCurvature, batch_size: int, n_batches: int) -> OperatorCurvature:
+    # One more batch, solved roughly, takes a fifth of the steps off all the others.
+    return curvature if n_batches < WORTH_A_PILOT or curvature.start is not None else pilot(curvature, batch_size)
+
+
+@_numbers_per_batch.register
+def _(curvature: OperatorCurvature, b: int) -> int:
+    return LARGEST_BASIS * curvature.n_params
 
 
 @_largest_eigenvalues.register

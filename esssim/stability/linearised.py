@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from esssim import _validate
 from esssim._validate import FloatArray
-from esssim.problems import Curvature, Problem, check_problem
+from esssim.curvature import Curvature
+from esssim.problems import Problem, check_problem
 from esssim.sampling import Reshuffled, Sampling, check_sampling
 from esssim.statistics.mean_square import Pencil
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache, partial, singledispatch
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,8 @@ from esssim._intervals import student_quantile
 from esssim._kernels import lyapunov as kernels
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
-from esssim.problems import LowRankCurvature, Problem
+from esssim.curvature import Curvature, LowRankCurvature
+from esssim.problems import Problem
 from esssim.sampling import Sampling
 from esssim.stability.edges import check_momentum
 from esssim.stability.linearised import Linearised, linearise, transition_matrices
@@ -155,10 +156,17 @@ def growth_rates(
 
 def _follower(linearised: Linearised) -> tuple[Callable[..., float], FloatArray]:
     """The compiled loop with its curvature filled in, and a basis of the range of H in the loop's own coordinates."""
-    curvature, basis = linearised.curvature, linearised.pencil.eigenvectors
+    return _loop(linearised.curvature, linearised.pencil.eigenvectors)
+
+
+@singledispatch
+def _loop(curvature: Curvature, basis: FloatArray) -> tuple[Callable[..., float], FloatArray]:
+    return partial(kernels.dense_growth_rate, curvature.compressed(basis)), np.eye(basis.shape[1])
+
+
+@_loop.register
+def _(curvature: LowRankCurvature, basis: FloatArray) -> tuple[Callable[..., float], FloatArray]:
     n_params, rank = basis.shape
-    if not isinstance(curvature, LowRankCurvature):
-        return partial(kernels.dense_growth_rate, curvature.compressed(basis)), np.eye(rank)
     if curvature.diagonals is None:
         nothing = (np.empty((0, rank)), np.empty((rank, 0)))
         return partial(kernels.low_rank_growth_rate, curvature.factors @ basis, *nothing), np.eye(rank)

@@ -20,7 +20,7 @@ from scipy.optimize import brentq
 from esssim import _validate
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
-from esssim.problems import LowRankCurvature, Problem, check_problem
+from esssim.problems import Problem, check_problem
 from esssim.sampling import Sampling, check_sampling
 from esssim.stability.edges import edge, small_batch_edge
 from esssim.stability.linearised import Linearised, linearise
@@ -98,7 +98,11 @@ def _checked(
 def _kernel_norm(linearised: Linearised, approximation: str) -> Callable[[float], float]:
     """η ↦ 𝒦(η), η in units of 1/scale."""
     eigenvalues, c = linearised.pencil.eigenvalues, linearised.c
-    squares = _mean_squared_entries(linearised) if approximation == "diagonal" else np.empty((0, 0))
+    squares = (
+        linearised.curvature.mean_squared_entries(linearised.pencil.eigenvectors)
+        if approximation == "diagonal"
+        else np.empty((0, 0))
+    )
 
     def norm(eta: float) -> float:
         if approximation == "trace":
@@ -113,16 +117,6 @@ def _kernel_norm(linearised: Linearised, approximation: str) -> Callable[[float]
         return float(np.linalg.eigvalsh(noise / root / root[:, None])[-1])
 
     return norm
-
-
-def _mean_squared_entries(linearised: Linearised) -> FloatArray:
-    """(1/n) Σᵢ (Hᵢ)_jk² in H's eigenbasis, (r, r)."""
-    curvature, basis = linearised.curvature, linearised.pencil.eigenvectors
-    if isinstance(curvature, LowRankCurvature) and curvature.diagonals is None:
-        squares = (curvature.factors @ basis) ** 2
-        return np.asarray(squares.T @ squares / curvature.n_samples)
-    units = np.eye(basis.shape[1])
-    return np.stack([np.diagonal(linearised.pencil.mean_conjugation(np.diag(unit))) for unit in units])
 
 
 class SelfStabilisation(NamedTuple):

@@ -12,10 +12,12 @@ of positive semidefinite blocks; ηQ_b = 2 exactly where the spectral radius of 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import singledispatch
 
 import numpy as np
 
 from esssim._validate import FloatArray
+from esssim.curvature import BlockCurvature, Curvature, LowRankCurvature
 from esssim.statistics.perron import PerronMatrix, leading_eigenvectors
 
 # Rows n·c of the largest K: one application of Ψ then takes 8·(n·c)³ = 6·10¹⁰ operations, a second or two.
@@ -46,6 +48,11 @@ class BlockPerron(PerronMatrix):
         own, blocks = self._rows(), factors.reshape(self.n_samples, self.n_rows, -1)
         tail = blocks @ blocks.transpose(0, 2, 1) - (own * self.eigenvalues) @ own.transpose(0, 2, 1)
         return replace(self, tail=tail.ravel())
+
+    @property
+    def is_shorter(self) -> bool:
+        """Whether Ψ is preferred to the pencil: wherever its Gram matrix is affordable."""
+        return True
 
     @property
     def n_samples(self) -> int:
@@ -102,3 +109,28 @@ class BlockPerron(PerronMatrix):
 
     def _rows(self) -> FloatArray:
         return self.eigenvectors.reshape(self.n_samples, self.n_rows, -1)
+
+
+@singledispatch
+def perron_of(curvature: Curvature, c: float) -> PerronMatrix | None:
+    """Ψ of a curvature of square roots Hᵢ = AᵢᵀAᵢ, not all of them zero; None where there are none, or n·c is too large."""
+    return None
+
+
+@perron_of.register
+def _(curvature: LowRankCurvature, c: float) -> PerronMatrix | None:
+    return PerronMatrix.of(curvature.factors, c) if curvature.is_rank_one and not curvature.is_zero() else None
+
+
+@perron_of.register
+def _(curvature: BlockCurvature, c: float) -> PerronMatrix | None:
+    if curvature.is_zero():
+        return None
+    n_rows, n_params = len(curvature.rows()), curvature.n_params
+    if min(n_rows, n_params) > LARGEST_GRAM:
+        raise ValueError(
+            f"the problem is too large for an exact mean-square sharpness: n_samples·n_outputs = {n_rows:,} and "
+            f"n_params = {n_params:,}, one of them at most {LARGEST_GRAM:,}; "
+            "esssim.bridge.mean_square_sharpness_in_subspace converges to it from below"
+        )
+    return BlockPerron.of_blocks(curvature.factors, c) if n_rows <= LARGEST_GRAM else None

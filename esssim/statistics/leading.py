@@ -11,12 +11,13 @@ import numpy.typing as npt
 from esssim import _validate
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray, IntArray
-from esssim.problems import BlockCurvature, Curvature, LowRankCurvature, OperatorCurvature, Problem, check_problem
-from esssim.problems.curvature import CHUNK_NUMBERS
+from esssim.curvature import Curvature
+from esssim.curvature.scale import CHUNK_NUMBERS
+from esssim.problems import Problem, check_problem
 from esssim.sampling import Sampling
 from esssim.spectra.leading import BLOCK, block_lanczos, largest_basis
+from esssim.spectra.mean import DENSE_LIMIT
 from esssim.statistics.estimate import expectation
-from esssim.statistics.pointwise import DENSE_LIMIT
 from esssim.statistics.uncertainty import Estimate
 
 # From here on a p×p matrix that is formed column by column loses to block Lanczos.
@@ -80,8 +81,8 @@ def _of_batches(curvature: Curvature, batches: IntArray, k: int) -> FloatArray:
     """The k largest eigenvalues of H_B, descending, for each batch: (m, b) -> (m, k)."""
     scale = curvature.scale()
     scaled, p, b = curvature.scaled(scale), curvature.n_params, batches.shape[1]
-    limit = COLUMNS_LIMIT if isinstance(scaled, OperatorCurvature) else DENSE_LIMIT
-    rows = _rows(scaled)
+    limit = DENSE_LIMIT if scaled.is_formed else COLUMNS_LIMIT
+    rows = scaled.square_roots()
     found: Callable[[IntArray], FloatArray]
     if rows is not None and b * rows.shape[1] < p:
         numbers, found = b * rows.shape[1] * p, partial(_of_grams, rows, k=k)
@@ -97,15 +98,6 @@ def _densely(curvature: Curvature, batches: IntArray, k: int) -> FloatArray:
     return np.asarray(np.linalg.eigvalsh(curvature.batch_matrices(batches))[:, : -k - 1 : -1])
 
 
-def _rows(curvature: Curvature) -> FloatArray | None:
-    """A (n, c, p) where Hᵢ = AᵢᵀAᵢ, else None."""
-    if isinstance(curvature, BlockCurvature):
-        return curvature.factors
-    if isinstance(curvature, LowRankCurvature) and curvature.diagonals is None:
-        return curvature.factors[:, None]
-    return None
-
-
 def _of_grams(rows: FloatArray, batches: IntArray, k: int) -> FloatArray:
     """By AAᵀ/b of the rows of each batch, which lacks zeros of H_B at most."""
     of_batch = rows[batches].reshape(len(batches), -1, rows.shape[2])
@@ -117,18 +109,6 @@ def _of_grams(rows: FloatArray, batches: IntArray, k: int) -> FloatArray:
 
 def _by_products(curvature: Curvature, batches: IntArray, k: int) -> FloatArray:
     (batch,) = batches
-    tolerance = max(1e-10, curvature.tolerance) if isinstance(curvature, OperatorCurvature) else 1e-10
-    values, _ = block_lanczos(_product(curvature, batch), curvature.n_params, k, tolerance=tolerance)
+    tolerance = max(1e-10, curvature.tolerance)
+    values, _ = block_lanczos(curvature.product(batch), curvature.n_params, k, tolerance=tolerance)
     return values[None, ::-1]
-
-
-def _product(curvature: Curvature, batch: IntArray) -> Callable[[FloatArray], FloatArray]:
-    """H_B on a block of rows (s, p)."""
-    if isinstance(curvature, OperatorCurvature):
-        return lambda block: curvature.bound(np.broadcast_to(batch, (len(block), len(batch))))(block)
-    if isinstance(curvature, LowRankCurvature):
-        factors = curvature.factors[batch]
-        diagonal = 0.0 if curvature.diagonals is None else curvature.diagonals[batch].mean(axis=0)
-        return lambda block: block * diagonal + (block @ factors.T) @ factors / len(batch)
-    matrix = curvature.batch_matrices(batch[None])[0]
-    return lambda block: block @ matrix

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple, overload
 
 import numpy as np
@@ -14,10 +15,11 @@ from esssim import _validate
 from esssim._errors import Undefined
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
-from esssim.problems import BlockCurvature, Curvature, LowRankCurvature, OperatorCurvature, Problem, check_problem
+from esssim.curvature import BlockCurvature, Curvature
+from esssim.problems import Problem, check_problem
 from esssim.sampling import Sampling, check_sampling
-from esssim.spectra import lanczos_largest_eigenvalue
-from esssim.statistics.block_perron import LARGEST_GRAM, BlockPerron
+from esssim.spectra import lanczos_from, lanczos_largest_eigenvalue
+from esssim.statistics.block_perron import perron_of
 from esssim.statistics.perron import RANK_TOLERANCE, PerronMatrix
 from esssim.statistics.uncertainty import EPS
 
@@ -31,6 +33,10 @@ class Enclosure(NamedTuple):
     value: float
     lower: float
     upper: float
+
+    def times(self, unit: float) -> Enclosure:
+        """All three in another unit."""
+        return Enclosure(self.value * unit, self.lower * unit, self.upper * unit)
 
 
 @overload
@@ -85,59 +91,33 @@ def mean_square_sharpness(
 
 def top_of_pencil(curvature: Curvature, c: float, *, certify: bool = False) -> Enclosure:
     """λ_max(C⁺D) of a curvature for a scheme of variance coefficient c; without `certify` the bounds are infinite."""
-    if isinstance(curvature, OperatorCurvature):
-        curvature.refuse_conjugations()
+    curvature.check_conjugations()
     scale = curvature.scale()
-    scaled = curvature.scaled(scale)
-    perron: PerronMatrix | None = None
-    if c > 0.0 and isinstance(scaled, BlockCurvature) and scaled.factors.any():
-        n_blocks, n_params = len(scaled.rows()), scaled.n_params
-        if min(n_blocks, n_params) > LARGEST_GRAM:
-            raise ValueError(
-                f"the problem is too large for an exact mean-square sharpness: n_samples·n_outputs = {n_blocks:,} and "
-                f"n_params = {n_params:,}, one of them at most {LARGEST_GRAM:,}; "
-                "esssim.bridge.mean_square_sharpness_in_subspace converges to it from below"
-            )
-        if n_blocks <= LARGEST_GRAM:
-            return _edge(BlockPerron.of_blocks(scaled.factors, c), scale, certify)
-    if c > 0.0 and isinstance(scaled, LowRankCurvature) and scaled.diagonals is None and scaled.factors.any():
-        perron = PerronMatrix.of(scaled.factors, c)
-        # Both maps cost O(n r²) an application; the one with the shorter vectors has the cheaper Krylov space.
-        if perron.n_samples <= len(perron.eigenvalues) ** 2:
-            return _edge(perron, scale, certify)
-    pencil = Pencil.of(scaled)
+    return _top_near_one(curvature.scaled(scale), c, certify).times(scale)
+
+
+def _top_near_one(curvature: Curvature, c: float, certify: bool) -> Enclosure:
+    """The route: the pencil of full batches in closed form, Perron's map of square roots, or the pencil itself."""
+    perron = perron_of(curvature, c) if c > 0.0 else None
+    if perron is not None and perron.is_shorter:
+        return _of_perron(perron, certify)
+    pencil = Pencil.of(curvature)
     if pencil is None:
         return Enclosure(0.0, 0.0, 0.0)
-    eigenvalues = pencil.eigenvalues
     if c == 0.0:  # D = H⊗H: the ratio 2λⱼλ_k/(λⱼ+λ_k) is largest at the sharpness
-        top = float(eigenvalues[-1]) * scale
-        return Enclosure(top, top, top)
-    half_sum = (eigenvalues[:, None] + eigenvalues) / 2
-    weight = 1.0 / np.sqrt(half_sum)
-    rank = len(eigenvalues)
-
-    def symmetrised(vector: FloatArray) -> FloatArray:
-        return np.asarray(weight * pencil.second_moment(weight * _symmetric(vector.reshape(rank, rank)), c)).ravel()
-
-    # D is a positive map: its top eigenmatrix is positive semidefinite, and the identity is never orthogonal to it.
-    value, vector = lanczos_largest_eigenvalue(symmetrised, rank * rank, start=np.eye(rank).ravel(), inside=True)
+        return Enclosure(*[float(pencil.eigenvalues[-1])] * 3)
+    value, top_matrix = pencil.top(c)
     if not certify:
-        return Enclosure(value * scale, -np.inf, np.inf)
-    if perron is not None:
-        lower, upper = perron.enclosure(*perron.edge(FOR_BOUNDS))
-        return Enclosure(value * scale, min(lower, value) * scale, max(upper, value) * scale)
-    top_matrix = _symmetric((weight.ravel() * vector).reshape(rank, rank))
-    lower, upper = _collatz_wielandt(lambda m: pencil.second_moment(m, c) / half_sum, top_matrix)
-    # The smallest eigenvalue of H that is kept carries an error of p·eps times the largest.
-    rounding = float(8 * np.finfo(np.float64).eps * scaled.n_params * eigenvalues[-1] / eigenvalues[0])
-    lower, upper = lower * max(1 - rounding, 0.0), upper * (1 + rounding)
-    return Enclosure(value * scale, min(lower, value) * scale, max(upper, value) * scale)
+        return Enclosure(value, -np.inf, np.inf)
+    lower, upper = (
+        pencil.enclosure(top_matrix, c, curvature.n_params) if perron is None else _of_perron(perron, True)[1:]
+    )
+    return Enclosure(value, min(lower, value), max(upper, value))
 
 
-def _edge(perron: PerronMatrix, scale: float, certify: bool) -> Enclosure:
+def _of_perron(perron: PerronMatrix, certify: bool) -> Enclosure:
     value, vector = perron.edge(FOR_BOUNDS if certify else FOR_VALUE)
-    bounds = perron.enclosure(value, vector) if certify else (-np.inf, np.inf)
-    return Enclosure(value * scale, bounds[0] * scale, bounds[1] * scale)
+    return Enclosure(value, *(perron.enclosure(value, vector) if certify else (-np.inf, np.inf)))
 
 
 @dataclass(frozen=True)
@@ -151,24 +131,68 @@ class Pencil:
     @classmethod
     def of(cls, curvature: Curvature) -> Pencil | None:
         """None where every Hᵢ is zero."""
-        if isinstance(curvature, LowRankCurvature) and curvature.diagonals is None:
-            _, singular, transposed = np.linalg.svd(
-                curvature.factors / np.sqrt(curvature.n_samples), full_matrices=False
-            )
-            eigenvalues, eigenvectors = singular[::-1] ** 2, transposed[::-1].T
-            rounding = 0.0
-        else:
-            eigenvalues, eigenvectors = np.linalg.eigh(curvature.mean())
-            # The samples' Hessians can be larger than their mean, and its negative eigenvalues than its positive ones.
-            rounding = 4 * EPS * float(np.sqrt(curvature.n_params * curvature.squared_norms().mean()))
-        top = eigenvalues[-1]
+        eigenvalues, eigenvectors = curvature.mean_eigenpairs()
+        # The samples' Hessians can be larger than their mean, and its negative eigenvalues than its positive ones.
+        size = 0.0 if curvature.is_rank_one else float(np.sqrt(curvature.n_params * curvature.squared_norms().mean()))
+        top, rounding = eigenvalues[-1], 4 * EPS * size
         if top <= rounding:
-            if all(np.abs(part).max() == 0.0 for part in vars(curvature).values() if isinstance(part, np.ndarray)):
+            if curvature.is_zero():
                 return None
             raise Undefined("mean_square_sharpness needs a Hessian with a positive eigenvalue at theta, it has none")
         keep = eigenvalues > max(RANK_TOLERANCE * top, rounding)
         basis = np.ascontiguousarray(eigenvectors[:, keep])
         return cls(np.ascontiguousarray(eigenvalues[keep]), basis, curvature.conjugation_in(basis))
+
+    @property
+    def half_sums(self) -> FloatArray:
+        """C = ½(λⱼ + λ_k), (r, r)."""
+        return np.asarray((self.eigenvalues[:, None] + self.eigenvalues) / 2)
+
+    @cached_property
+    def weight(self) -> FloatArray:
+        """C^{−½}, (r, r)."""
+        return np.asarray(1.0 / np.sqrt(self.half_sums))
+
+    @property
+    def first_vector(self) -> FloatArray:
+        """The identity as a vector (r²,), which no top is orthogonal to: D is a positive map, its top semidefinite."""
+        return np.eye(len(self.eigenvalues)).ravel()
+
+    def symmetrised(self, c: float) -> Callable[[FloatArray], FloatArray]:
+        """C^{−½}DC^{−½} on vectors (r²,), whose top eigenvalue is that of the pencil."""
+        rank, weight = len(self.eigenvalues), self.weight
+
+        def apply(vector: FloatArray) -> FloatArray:
+            return np.asarray(weight * self.second_moment(weight * _symmetric(vector.reshape(rank, rank)), c)).ravel()
+
+        return apply
+
+    def top(self, c: float) -> tuple[float, FloatArray]:
+        """λ_max(C⁻¹D) and its eigenmatrix (r, r), by Lanczos."""
+        first = self.first_vector
+        value, vector = lanczos_largest_eigenvalue(self.symmetrised(c), len(first), start=first, inside=True)
+        return value, _symmetric((self.weight.ravel() * vector).reshape(self.weight.shape))
+
+    def rough_top(self, c: float, tolerance: float) -> float:
+        """λ_max(C⁻¹D) from below: a Rayleigh quotient, whose error is the square of the vector's, `tolerance`."""
+        symmetrised = self.symmetrised(c)
+        vector = lanczos_from(self.first_vector, symmetrised, tolerance, inside=True)
+        return float(vector @ symmetrised(vector))
+
+    def enclosure(self, top_matrix: FloatArray, c: float, n_params: int) -> tuple[float, float]:
+        """Bounds on λ_max(C⁻¹D) from an approximate top eigenmatrix, of H in p = n_params dimensions."""
+        lower, upper = _collatz_wielandt(lambda m: self.second_moment(m, c) / self.half_sums, top_matrix)
+        # The smallest eigenvalue of H that is kept carries an error of p·eps times the largest.
+        rounding = float(8 * np.finfo(np.float64).eps * n_params * self.eigenvalues[-1] / self.eigenvalues[0])
+        return lower * max(1 - rounding, 0.0), upper * (1 + rounding)
+
+    @classmethod
+    def of_diagonal_mean(cls, curvature: BlockCurvature) -> Pencil:
+        """Of blocks (n, c, p) whose mean is diagonal, on the axes where that is not rounding."""
+        eigenvalues = (curvature.factors**2).sum(axis=(0, 1)) / curvature.n_samples
+        keep = eigenvalues > RANK_TOLERANCE * eigenvalues.max()
+        kept = BlockCurvature(np.ascontiguousarray(curvature.factors[:, :, keep]))
+        return cls(eigenvalues[keep], np.eye(curvature.n_params)[:, keep], kept.mean_conjugation)
 
     def second_moment(self, matrix: FloatArray, c: float) -> FloatArray:
         """D(M) = (1−c)HMH + c·mean HᵢMHᵢ."""

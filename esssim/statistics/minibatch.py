@@ -16,17 +16,10 @@ from esssim._kernels.gradient_forms import gradient_forms
 from esssim._kernels.layout import in_cache_lines
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray, IntArray
-from esssim.problems import (
-    Curvature,
-    DiagonalLinearNetwork,
-    LinearRegression,
-    LowRankCurvature,
-    OperatorCurvature,
-    Problem,
-    check_problem,
-)
+from esssim.curvature import Curvature
+from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem, check_problem
 from esssim.sampling import Sampling
-from esssim.spectra import largest_eigenvalues, prepare
+from esssim.spectra import largest_eigenvalues, mean_costs_little, mean_largest_eigenvalue, prepare
 from esssim.statistics.estimate import (
     SINGLE_SAMPLES,
     check_seed,
@@ -34,7 +27,7 @@ from esssim.statistics.estimate import (
     number_of_batches,
     warn_of_heavy_tail,
 )
-from esssim.statistics.pointwise import full_batch_sharpness, ratio_of_means
+from esssim.statistics.pointwise import ratio_of_means
 from esssim.statistics.uncertainty import Estimate
 from esssim.statistics.weights import sample_weights
 
@@ -44,8 +37,6 @@ SEPARABLE = (LinearRegression, DiagonalLinearNetwork)
 Forms = Callable[[IntArray], tuple[FloatArray, FloatArray]]
 Seed = int | np.random.SeedSequence | None
 Draws = Literal["shares", "uniform"]
-# λ_max of a matrix of this size takes a few milliseconds.
-QUICK_SIZE = 300
 
 
 @one_blas_thread()
@@ -112,7 +103,7 @@ def batch_sharpness(
     plan = _Plan.of(problem.curvature(point), sampling, n_batches, draws)
     if average == "ratios":
         found = plan.average(forms, seed, chunk_size)
-    elif draws == "shares" and plan.n_batches is not None and not isinstance(plan.curvature, OperatorCurvature):
+    elif draws == "shares" and plan.n_batches is not None and plan.curvature.is_formed:
         check_seed(seed)
         return Estimate(ratio_of_means(problem, point, sampling), 0.0, 0, True)
     else:
@@ -134,7 +125,7 @@ class _Plan:
     def of(cls, curvature: Curvature, sampling: Sampling, n_batches: int | None, draws: Draws) -> _Plan:
         _validate.choice("draws", draws, ("shares", "uniform"))
         count, every = number_of_batches(curvature.n_samples, sampling, n_batches), sampling.count(curvature.n_samples)
-        cheap = SINGLE_SAMPLES if sampling.batch_size == 1 and isinstance(curvature, LowRankCurvature) else 0
+        cheap = SINGLE_SAMPLES if sampling.batch_size == 1 and curvature.samples_cost_little else 0
         if draws == "shares" and every <= max(count, cheap):
             return cls(curvature, sampling, None, every, draws)
         return cls(curvature, sampling, n_batches, count, draws)
@@ -163,16 +154,10 @@ class _Plan:
 
     def bounds(self, found: Estimate) -> tuple[float, float]:
         """λ_max(H) where it costs little, and no upper bound: MiniBS is at least λ_max(H)."""
-        if found.exact or self.n_batches is None or not self._sharpness_costs_little(self.n_batches):
+        if found.exact or self.n_batches is None:
             return -math.inf, math.inf
-        return full_batch_sharpness(self.curvature), math.inf
-
-    def _sharpness_costs_little(self, n_batches: int) -> bool:
-        """Whether λ_max(H) takes milliseconds, or a twentieth of the time of the batches."""
-        n, p, b = self.curvature.n_samples, self.curvature.n_params, self.sampling.batch_size
-        if isinstance(self.curvature, OperatorCurvature):
-            return 20 * n <= n_batches * b
-        return min(n, p) <= QUICK_SIZE or 20 * min(n, p) ** 3 <= n_batches * min(b, p) ** 3
+        little = mean_costs_little(self.curvature, self.n_batches, self.sampling.batch_size)
+        return mean_largest_eigenvalue(self.curvature) if little else -math.inf, math.inf
 
 
 def _compiled_forms(problem: Problem, theta: FloatArray, average: str) -> Forms | None:

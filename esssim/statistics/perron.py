@@ -68,6 +68,11 @@ class PerronMatrix:
         return int(self.eigenvectors.shape[0])
 
     @property
+    def is_shorter(self) -> bool:
+        """Whether its vectors are shorter than the r² of the pencil: an application costs O(n r²) either way."""
+        return self.n_samples <= len(self.eigenvalues) ** 2
+
+    @property
     def kappa_1(self) -> float:
         """κ₁ = (1−c)/n²: with κ₂, E[wᵢwⱼ] = κ₁ + κ₂δᵢⱼ for the weights w of a batch (1/b for each draw of i)."""
         return (1.0 - self.c) / self.n_samples**2

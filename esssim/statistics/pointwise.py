@@ -8,13 +8,11 @@ import numpy.typing as npt
 from esssim._errors import Undefined
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
-from esssim.problems import BlockCurvature, Curvature, LowRankCurvature, OperatorCurvature, Problem, check_problem
+from esssim.problems import Problem, check_problem
 from esssim.sampling import Sampling, check_sampling
-from esssim.spectra import lanczos_largest_eigenvalue, largest_eigenvalue, largest_eigenvalues
+from esssim.spectra import mean_largest_eigenvalue
 
 ZERO_GRADIENTS = "batch_sharpness is 0/0 at theta: the gradient of every batch is zero"
-# Above this many parameters, forming and decomposing a p×p matrix loses to Lanczos on the structured form.
-DENSE_LIMIT = 1500
 
 
 @one_blas_thread()
@@ -25,25 +23,7 @@ def sharpness(problem: Problem, theta: npt.ArrayLike) -> float:
     Source: Cohen et al., ICLR 2021.
     """
     check_problem(problem)
-    return full_batch_sharpness(problem.curvature(problem.check_point(theta)))
-
-
-def full_batch_sharpness(curvature: Curvature) -> float:
-    """λ_max of the mean of all per-sample Hessians of a curvature."""
-    n, p = curvature.n_samples, curvature.n_params
-    rank_one = isinstance(curvature, LowRankCurvature) and curvature.diagonals is None
-    if isinstance(curvature, OperatorCurvature) or (rank_one and n < p):
-        return float(largest_eigenvalues(curvature, np.arange(n)[None])[0])
-    if isinstance(curvature, BlockCurvature) and n * curvature.n_rows < p:
-        return float(largest_eigenvalues(curvature, np.arange(n)[None])[0])
-    if isinstance(curvature, LowRankCurvature) and p > DENSE_LIMIT:
-        scale = curvature.scale()
-        scaled = curvature.scaled(scale)
-        diagonal = 0.0 if scaled.diagonals is None else scaled.diagonals.mean(axis=0)
-        value, _ = lanczos_largest_eigenvalue(lambda v: diagonal * v + scaled.factors.T @ (scaled.factors @ v) / n, p)
-        return value * scale
-    scale = curvature.scale()
-    return largest_eigenvalue(curvature.scaled(scale).mean()) * scale
+    return mean_largest_eigenvalue(problem.curvature(problem.check_point(theta)))
 
 
 @one_blas_thread()
@@ -94,7 +74,7 @@ class _GradientForms:
         gradients = np.asarray(curvature.to_basis(gradients)) / (np.abs(gradients).max() or 1.0)
         scale = curvature.scale()
         mean = gradients.mean(axis=0)
-        forms = _mean_quadratic_forms(curvature.scaled(scale), np.vstack([gradients, mean]))
+        forms = curvature.scaled(scale).mean_quadratic_forms(np.vstack([gradients, mean]))
         self._coefficients = c, sampling.third_moment_coefficient(problem.n_samples)
         self._curvature, self._gradients, self._forms, self._scale = curvature, gradients, forms, scale
         self.full_squared_norm = float(mean @ mean)
@@ -111,16 +91,3 @@ class _GradientForms:
         second = 2 * (cross - full) + (spread - full)
         third = own - 2 * cross - spread + 2 * full
         return (full + c * second + c_3 * third) * self._scale
-
-
-def _mean_quadratic_forms(curvature: Curvature, vectors: FloatArray) -> FloatArray:
-    """vᵀHv for each row v of `vectors`, H the mean of the per-sample Hessians; no p×p matrix where n < p."""
-    n, p = curvature.n_samples, curvature.n_params
-    if isinstance(curvature, OperatorCurvature):
-        return curvature.mean_quadratic_forms(vectors)
-    if isinstance(curvature, BlockCurvature):
-        return np.asarray(((vectors @ curvature.rows().T) ** 2).sum(axis=1) / n)
-    if isinstance(curvature, LowRankCurvature) and n < p:
-        forms = ((vectors @ curvature.factors.T) ** 2).sum(axis=1) / n
-        return forms if curvature.diagonals is None else forms + vectors**2 @ curvature.diagonals.mean(axis=0)
-    return np.asarray(((vectors @ curvature.mean()) * vectors).sum(axis=1))

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from esssim._validate import FloatArray
+from esssim.curvature.scale import power_of_two_near
 from esssim.papers import ANDREYEV_V1, ANDREYEV_V3, COHEN, KALRA, LEE_JANG, OURS, Paper, Source, ours
 from esssim.problems import Problem
-from esssim.problems.curvature import power_of_two_near
 from esssim.sampling import Sampling
 from esssim.statistics.critical import critical_sharpness, minibatch_critical_sharpness
 from esssim.statistics.leading import minibatch_top_eigenvalues, top_eigenvalues
