@@ -110,7 +110,9 @@ def test_hugging_face(tmp_path: Path) -> None:
         transformers.Trainer(model, args, train_dataset=rows, callbacks=callbacks).train()
         return model
 
-    watch = MonitorCallback(every=3, n_batches=3, rank=2, record=("loss", "sharpness", "minibatch_sharpness"), quiet=True)
+    watch = MonitorCallback(
+        every=3, n_batches=3, rank=2, record=("loss", "sharpness", "minibatch_sharpness"), quiet=True
+    )
     model = fitted([watch])
     assert watch.monitor is not None
     found = watch.monitor.dataset
