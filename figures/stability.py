@@ -77,7 +77,7 @@ def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[
             draws="uniform",
         )
         mean_square = es.stability.critical_step_size(problem, theta, sampling)
-        low, high = minibs.interval()
+        low, high = minibs.interval
         thresholds = {
             "sharpness": (unit, unit, unit),
             "almost_sure": es.stability.almost_sure_threshold(
