@@ -37,9 +37,14 @@ myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "dollarmath",
 myst_heading_anchors = 3
 bibtex_bibfiles = ["references.bib"]
 bibtex_reference_style = "author_year"
+# Other pages lead to an entry by its key.
+bibtex_cite_id = "{key}"
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+autodoc_type_aliases = {name: name for name in ("FloatArray", "IntArray", "Seed", "Curvature", "Progress")}
+# Types of other packages have no page here, and neither have those inside of this one.
+nitpick_ignore_regex = [("py:.*", r"(?!esssim\.\w+$).*")]
 python_use_unqualified_type_names = True
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
@@ -50,6 +55,9 @@ html_static_path = ["_static"]
 html_css_files = ["esssim.css"]
 html_js_files = ["esssim.js"]
 html_show_sourcelink = False
+html_context = {"default_mode": "auto"}
+# The table of results takes the width of the sidebar.
+html_sidebars = {"results/index": []}
 html_math_renderer = "mathml"
 html_theme_options = {
     "show_nav_level": 2,

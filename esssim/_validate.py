@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,6 +103,17 @@ def integer(name: str, value: Any, at_least: int, at_most: int | None = None, bo
     if isinstance(value, (bool, np.bool_)) or result < at_least or (at_most is not None and result > at_most):
         raise ValueError(f"{name} must be {allowed}, got {shown(value)}")
     return result
+
+
+def sizes(name: str, value: Any, at_least: int = 1) -> list[int]:
+    """Increasing batch sizes, at least so many."""
+    allowed = f"at least {at_least} increasing integer{'s' if at_least > 1 else ''}"
+    if not isinstance(value, Iterable) or isinstance(value, str):
+        raise ValueError(f"{name} must be {allowed}, got {shown(value)}")
+    found = [integer(name, size, 1) for size in value]
+    if len(found) < at_least or any(later <= earlier for earlier, later in itertools.pairwise(found)):
+        raise ValueError(f"{name} must be {allowed}, got {found!r}")
+    return found
 
 
 def real(

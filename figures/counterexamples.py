@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 import esssim as es
 from esssim._rows import Row
-from esssim.experiments import RampExperiment
+from esssim.experiments import FOLLOWED, RampExperiment
 from esssim.plots import (
     BLACK,
     GREY,
@@ -20,10 +20,10 @@ from esssim.plots import (
     MEAN_SQUARE,
     Page,
     draw_edge,
-    draw_ramp,
     ramp_rows,
     small_letters,
     statistics_legend,
+    trajectory,
 )
 
 STRONG = RampExperiment("gaussian-100x50", 4, label_noise=0.1)
@@ -113,7 +113,7 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
         (noise, "noise", r"label noise $\varepsilon=0.1$"),
         (targets, "targets", "noisy targets"),
     ):
-        draw_ramp(axes, _of(rows, panel), label=None)
+        trajectory(_of(rows, panel), x="relative_step_size", after=FOLLOWED, edge=None, axes=axes)
         axes.set_ylim(0, 1.3)
         axes.set_yticks([0, 0.5, 1])
         axes.set(title=title, xlabel=r"$\eta/\eta_0$")

@@ -9,24 +9,22 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 import esssim as es
 from esssim._rows import Row
 from esssim.plots import (
     BLACK,
-    BLUE,
-    CASING,
-    GREEN,
     GREY,
     LOOKS,
-    ORANGE,
-    PURPLE,
     Page,
     batch_axis,
+    gap,
+    gap_handles,
+    gap_rows,
     legend_above,
     thin_labels,
 )
+from esssim.plots.gap import PREDICTIONS
 
 ENSEMBLES = {
     "spiked": "one spike (clear eigengap)",
@@ -35,14 +33,6 @@ ENSEMBLES = {
 }
 SEED = 11
 RED = LOOKS["minibatch_sharpness"].color
-PREDICTIONS: dict[str, tuple[str, str, Any]] = {
-    "second order": (ORANGE, "v", (0, (4, 1.5))),
-    "third order": (GREEN, "^", (0, (4, 1, 1, 1))),
-    "crossover": (PURPLE, "D", (0, (2, 1))),
-    "Marchenko–Pastur": (BLUE, "o", "-"),
-    "spike": (BLACK, "P", (0, (1, 1))),
-    "additive noise": ("#56B4E9", "X", (0, (5, 1, 1, 1, 1, 1))),
-}
 ALT = (
     "Above: mini-batch sharpness minus sharpness, over sharpness, against batch size on log–log axes for {ensembles}: "
     "it falls from {first} at b = 1 towards nothing at b = n; predictions lie on it where they are valid. Below: the "
@@ -72,30 +62,16 @@ def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[
         tell(f"gap: {name}")
         table = getattr(es.data, name)(n, d, seed=seed)
         problem, theta = es.LinearRegression(table.inputs, table.targets), np.zeros(d)
-        top = es.sharpness(problem, theta)
-        exponents = es.gap.scaling_exponents(problem, theta, configuration["batch_sizes"])
-        for k, b in enumerate(configuration["batch_sizes"]):
-            sampling = es.WithoutReplacement(b)
-            few = sampling.count(n) <= configuration["enumerate_up_to"]
-            minibs = es.minibatch_sharpness(
-                problem,
-                theta,
-                sampling,
-                n_batches=None if few else configuration["n_batches"],
-                seed=seed,
-                draws="uniform",
-            )
-            lower, upper = es.gap.bounds(problem, theta, sampling).gap
-            row: Row = {
-                "ensemble": name, "n_samples": n, "n_features": d, "batch_size": b, "gap": (minibs.value - top) / top,
-                "standard_error": minibs.standard_error / top, "exact": minibs.exact, "n_batches": minibs.n_batches,
-                "sharpness": top, "lower": lower / top, "upper": upper / top,
-                "predicted_exponent_to_next": float(exponents[k]) if k < len(exponents) else float("nan"),
-            }  # fmt: skip
-            for found in es.gap.predictions(problem, theta, sampling):
-                if found.method in PREDICTIONS:
-                    row[found.method] = found.value / top if found.valid else float("nan")
-            rows.append(row)
+        sizes = configuration["batch_sizes"]
+        found = es.gap.curve(
+            problem, theta, sizes, n_batches=configuration["n_batches"],
+            enumerate_up_to=configuration["enumerate_up_to"], draws="uniform", seed=seed,
+        )  # fmt: skip
+        exponents = [*es.gap.scaling_exponents(problem, theta, sizes).tolist(), float("nan")]
+        rows += [
+            {"ensemble": name, "n_features": d} | row | {"predicted_exponent_to_next": exponent}
+            for row, exponent in zip(gap_rows(found), exponents, strict=True)
+        ]
     return rows
 
 
@@ -104,9 +80,9 @@ def _columns(rows: Sequence[Row], ensemble: str, *names: str) -> list[np.ndarray
     return [np.array([row[name] for row in mine], dtype=float) for name in names]
 
 
-def _exponent(b: np.ndarray, gap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _exponent(b: np.ndarray, gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Between neighbouring batch sizes: where, and α = −Δlog gap/Δlog b."""
-    return np.sqrt(b[1:] * b[:-1]), -np.diff(np.log(gap)) / np.diff(np.log(b))
+    return np.sqrt(b[1:] * b[:-1]), -np.diff(np.log(gaps)) / np.diff(np.log(b))
 
 
 def numbers(rows: Sequence[Row], configuration: dict[str, Any]) -> dict[str, object]:
@@ -136,7 +112,7 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
     figure.set_figheight(page.tallest if page.is_slide else page.width * (1.5 if narrow else 0.72))
     grid = figure.subplots(2, 3, sharex=True, sharey="row", height_ratios=[1.7, 1])
     for (above, below), (name, title) in zip(grid.T, ENSEMBLES.items(), strict=True):
-        _draw_gap(above, rows, name)
+        gap([row for row in rows if row["ensemble"] == name], axes=above)
         _draw_exponent(below, rows, name)
         above.set_title(name.replace("_", " ") if page.width < 6 else title)
         n = int(rows[0]["n_samples"])
@@ -150,43 +126,20 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
     grid[0, 0].set_ylim(gaps.min() / 2, 3 * gaps.max())
     grid[0, 0].set_ylabel(r"gap$/\lambda_{\max}$" if short else r"gap $(M_b-\lambda_{\max})/\lambda_{\max}$")
     grid[1, 0].set_ylabel(r"$\alpha(b)$" if short else r"exponent $\alpha(b)$")
-    found = [name for name in PREDICTIONS if any(np.isfinite(row[name]) for row in rows)]
-    handles: list[Any] = [
-        Line2D([], [], color=RED, marker="s", markersize=4, linewidth=0, label="MiniBS gap"),
-        Line2D([], [], color=RED, marker="s", markersize=4, linewidth=0, markerfacecolor=CASING, label="sampled (95 %)"),
-        *(Line2D([], [], color=color, marker=marker, markersize=3, linestyle=dashes, linewidth=1, label=name)
-          for name, (color, marker, dashes) in PREDICTIONS.items() if name in found),
-        Line2D([], [], color=BLACK, linewidth=1, label=r"predicted $\alpha$"),
-        Patch(color="#E4E4E4", label="outside the bounds"),
-    ]  # fmt: skip
+    *handles, outside = gap_handles(rows)
+    exponent = Line2D([], [], color=BLACK, linewidth=1, label=r"predicted $\alpha$")
+    handles += [exponent, outside]
     legend_above(figure, handles)
     thin_labels(figure)
     return figure
 
 
-def _draw_gap(axes: Axes, rows: Sequence[Row], name: str) -> None:
-    b, gap, error, exact, lower, upper = _columns(
-        rows, name, "batch_size", "gap", "standard_error", "exact", "lower", "upper"
-    )
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.fill_between(b, upper, 1e6, color="#E4E4E4", linewidth=0, zorder=0)
-    axes.fill_between(b, 1e-12, np.maximum(lower, 1e-12), color="#E4E4E4", linewidth=0, zorder=0)
-    for method, (color, marker, dashes) in PREDICTIONS.items():
-        (value,) = _columns(rows, name, method)
-        axes.plot(b, value, color=color, linestyle=dashes, linewidth=1, marker=marker, markersize=2.5, zorder=3)
-    known = exact > 0
-    axes.plot(b[known], gap[known], "s", color=RED, markersize=4, zorder=2)
-    axes.errorbar(
-        b[~known], gap[~known], 1.96 * error[~known], fmt="s", color=RED, markersize=4, markerfacecolor=CASING,
-        elinewidth=0.8, capsize=1.5, zorder=2,
-    )  # fmt: skip
-
-
 def _draw_exponent(axes: Axes, rows: Sequence[Row], name: str) -> None:
-    b, gap, error, predicted = _columns(rows, name, "batch_size", "gap", "standard_error", "predicted_exponent_to_next")
-    where, alpha = _exponent(b, gap)
-    relative = error / gap
+    b, gaps, error, predicted = _columns(
+        rows, name, "batch_size", "gap", "standard_error", "predicted_exponent_to_next"
+    )
+    where, alpha = _exponent(b, gaps)
+    relative = error / gaps
     half = 1.96 * np.hypot(relative[1:], relative[:-1]) / np.diff(np.log(b))
     for level in (0.5, 1.0):
         axes.axhline(level, color=GREY, linewidth=0.6, linestyle=(0, (1, 2)), zorder=0)

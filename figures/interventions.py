@@ -15,7 +15,17 @@ from matplotlib.ticker import FuncFormatter
 from esssim._intervals import half_width
 from esssim._rows import Row
 from esssim.experiments.networks import NetworkExperiment, described, run_network
-from esssim.plots import BLACK, GREY, LOOKS, MEAN_SQUARE, Page, draw_ramp, small_letters, statistics_legend, trace_rows
+from esssim.plots import (
+    BLACK,
+    GREY,
+    LOOKS,
+    MEAN_SQUARE,
+    Page,
+    small_letters,
+    statistics_legend,
+    trajectory,
+    trajectory_rows,
+)
 
 from .networks import experiment
 
@@ -60,7 +70,8 @@ def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[
         run = experiment(options)
         trace = run_network(run)
         start: Row = {"intervention": name, "change_at": run.change_at}
-        rows += [{"kind": "training"} | start | row for row in trace_rows(trace, run.change_at) if row["step"]]
+        course = trajectory_rows(trace, tuple(LOOKS), after=run.change_at)
+        rows += [{"kind": "training"} | start | row for row in course if row["step"]]
         steps = trace["diverged_at"].values
         rows += [{"kind": "diverged"} | start | {"step": int(step)} for step in steps if step >= 0]
         for statistic in LOOKS:
@@ -138,7 +149,7 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
 
 
 def _draw_course(axes: Axes, rows: Sequence[Row], label: str | None) -> None:
-    draw_ramp(axes, rows, label, x_name="step", since=float(rows[0]["change_at"]))
+    trajectory(rows, after=float(rows[0]["change_at"]), edge=label, axes=axes)
     axes.locator_params(nbins=4)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step / 1000:g}"))
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from esssim._rows import Row
 from esssim.experiments import RampExperiment
-from esssim.plots import MEAN_SQUARE, Page, level_experiments, level_rows, levels_figure
+from esssim.plots import MEAN_SQUARE, Page, level_experiments, levels_figure, ramp_level_rows
 
 ALT = (
     "Levels of six statistics against batch size, data sets: {settings}. Relative to the edge 2/η, mean-square "
@@ -36,7 +36,7 @@ def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[
     rows: list[Row] = []
     for options in configuration["runs"]:
         tell(f"levels: {options['setting']}, b = {options['batch_size']}")
-        rows += level_rows([RampExperiment(**options)])
+        rows += ramp_level_rows([RampExperiment(**options)])
     return rows
 
 

@@ -15,16 +15,15 @@ from esssim._rows import Row
 from esssim.claims.networks import TOLERANCE
 from esssim.experiments.networks import NetworkExperiment, described, run_network
 from esssim.plots import (
-    GREY,
     LOOKS,
     MEAN_SQUARE,
     Page,
-    draw_levels,
-    draw_ramp,
-    small_letters,
+    levels,
+    note_open,
     statistics_legend,
     thin_labels,
-    trace_rows,
+    trajectory,
+    trajectory_rows,
 )
 
 EXTRA = "bridge"
@@ -73,7 +72,7 @@ def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[
         trace = run_network(run)
         after = run.n_steps // 2
         common: Row = {"batch_size": run.batch_size, "n_samples": run.n_samples}
-        rows += [{"kind": "training"} | common | row for row in trace_rows(trace, after)]
+        rows += [{"kind": "training"} | common | row for row in trajectory_rows(trace, tuple(LOOKS), after=after)]
         for name in LOOKS:
             level = es.settling.level(trace, name, after=after, tolerance=TOLERANCE, alike=False)
             rows.append(
@@ -93,7 +92,7 @@ def _of(rows: Sequence[Row], kind: str, **wanted: object) -> list[Row]:
 def numbers(rows: Sequence[Row], configuration: dict[str, Any]) -> dict[str, object]:
     """What ALT and CAPTION quote."""
 
-    def levels(statistic: str) -> list[float]:
+    def of(statistic: str) -> list[float]:
         return [float(row["level"]) for row in _of(rows, "level", statistic=statistic)]
 
     first = experiment(configuration["runs"][0])
@@ -107,12 +106,12 @@ def numbers(rows: Sequence[Row], configuration: dict[str, Any]) -> dict[str, obj
         "replicas": first.n_replicas,
         "left_out": f"; diverged and left out: {diverged}" if diverged else "",
         "tolerance": TOLERANCE,
-        "low": min(levels(MEAN_SQUARE)),
-        "high": max(levels(MEAN_SQUARE)),
-        "bottom": min(levels("minibatch_sharpness")),
-        "top": max(levels("minibatch_sharpness")),
-        "flat": min(levels("sharpness")),
-        "sharp": max(levels("sharpness")),
+        "low": min(of(MEAN_SQUARE)),
+        "high": max(of(MEAN_SQUARE)),
+        "bottom": min(of("minibatch_sharpness")),
+        "top": max(of("minibatch_sharpness")),
+        "flat": min(of("sharpness")),
+        "sharp": max(of("sharpness")),
     }
 
 
@@ -123,14 +122,11 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
     for k, (axes, b) in enumerate(zip(panels, sizes, strict=False)):
         _draw_training(axes, _of(rows, "training", batch_size=b))
         axes.set_xlabel("steps, thousands" if k + n_columns > len(sizes) else "")
-    levels = panels[len(sizes)]
-    draw_levels(levels, _of(rows, "level"))
-    levels.set_title("level")
+    last = panels[len(sizes)]
+    levels(_of(rows, "level"), axes=last)
+    last.set_title("level")
     if any(row["verdict"] == "inconclusive" for row in _of(rows, "level")):
-        levels.annotate(
-            "open: inconclusive", (0.97, 0.03), xycoords="axes fraction", fontsize=small_letters(), color=GREY,
-            ha="right", va="bottom",
-        )  # fmt: skip
+        note_open(last)
     for axes in panels[len(sizes) + 1 :]:
         axes.set_axis_off()
     panels[0].set_ylim(0, None)
@@ -143,7 +139,7 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
 def _draw_training(axes: Axes, rows: Sequence[Row]) -> None:
     b, n = rows[0]["batch_size"], rows[0]["n_samples"]
     since = min(float(row["step"]) for row in rows if row["in_window"])
-    draw_ramp(axes, rows, x_name="step", since=since)
+    trajectory(rows, after=since, axes=axes)
     axes.set_title(f"$b=n={b}$" if b == n else f"$b={b}$")
     axes.locator_params(axis="x", nbins=4)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step / 1000:g}"))

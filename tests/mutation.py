@@ -1,7 +1,8 @@
 """Mutation testing: does the suite notice when a formula is wrong?
 
-    python -m tests.mutation [spectra] [statistics] [sampling] [stability] [settling] [gap] [moments] [flow]
-                             [--sample N] [--seed S] [--only PATTERN] [--workers N] [--list | --equivalent]
+    python -m tests.mutation [problems] [data] [spectra] [statistics] [sampling] [stability] [settling] [gap] [moments]
+                             [flow] [simulation] [--sample N] [--seed S] [--only PATTERN] [--workers N] [--json FILE]
+                             [--list | --equivalent]
 
 Each mutant is one small error in one place: a constant doubled (0→1, 1→2, 2→3), n for n−1, + for −, × for ÷, a power for a
 product, a sign dropped, a comparison turned or moved by its boundary, min for max, `and` for `or`, a condition negated, or
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import json
 import multiprocessing
 import os
 import random
@@ -29,7 +31,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
@@ -50,6 +52,15 @@ class Module:
 
 
 MODULES = {
+    "problems": Module(
+        ("problems/*.py", "_kernels/perceptron.py", "_kernels/multilayer.py"),
+        ("tests/test_battery.py", "tests/test_user_problems.py", "tests/test_bad_input.py", "tests/test_testing.py"),
+    ),
+    "data": Module(("data/*.py",), ("tests/test_data.py", "tests/test_text_tables.py")),
+    "simulation": Module(
+        ("simulation/*.py", "_kernels/sgd.py", "_kernels/keeping.py", "_phases.py"),
+        ("tests/test_record_phases.py", "tests/test_simulation.py"),
+    ),
     "spectra": Module(
         ("spectra/*.py", "_kernels/secular.py", "_kernels/eigenvalue.py"),
         ("tests/test_batched_lanczos.py", "tests/test_fast_paths.py", "tests/test_spectra.py"),
@@ -555,6 +566,9 @@ class Score:
     left_out: int
     seconds: float
 
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self) | {"survivors": [str(mutant) for mutant in self.survivors]}
+
     @property
     def killed(self) -> int:
         return self.n_mutants - len(self.survivors)
@@ -672,6 +686,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--only", default="", help="a regular expression to find in 'file:line  change    in: source'")
     parser.add_argument("--workers", type=int, default=2, help="mutants tested at a time (default: 2)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores, after each module")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--list", action="store_true", help="show the mutants left out as equivalent, with the reasons")
     what.add_argument(
@@ -697,6 +712,8 @@ def main() -> int:
             if score is None:
                 return 2
             scores.append(score)
+            if options.json is not None:
+                options.json.write_text(json.dumps([each.as_dict() for each in scores], indent=1), encoding="utf-8")
     if options.equivalent:
         return 1 if any(score.killed for score in scores) else 0
     print(table(scores))

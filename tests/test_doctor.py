@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
 
+import esssim as es
 import esssim.doctor.check as protocol
+from esssim.doctor import bounds, divergence, spectra
+from esssim.doctor.cases import case
 from esssim.doctor.check import Finding, Unavailable, at_least, at_most, between, check, exactly, heard_by, steps
-from esssim.doctor.run import run
+from esssim.doctor.run import checks, run
+from esssim.settling import level
+from esssim.spectra import largest_eigenvalues
 
 
 @pytest.fixture
@@ -83,3 +89,61 @@ def test_steps_are_reported_to_the_listener():
         assert list(steps(iter("ab"), total=5)) == ["a", "b"]
     list(steps([1]))
     assert heard == [(1, 3), (2, 3), (3, 3), (1, 5), (2, 5)]
+
+
+@pytest.mark.numerical
+@pytest.mark.parametrize("key", checks())
+def test_the_quick_version_of_each_check_passes(key):
+    (found,) = run([key], quick=True)
+    assert found.passed is not False, (found.error, found.failures)
+    assert set(found.wanted) <= set(found.figure)
+
+
+# Each check must see the fault that it is there for.
+
+
+def test_a_wrong_digit_of_an_eigenvalue_is_seen(monkeypatch):
+    monkeypatch.setattr(spectra, "largest_eigenvalues", lambda *at: largest_eigenvalues(*at) * (1 + 3e-12))
+    (found,) = run(["a"], quick=True)
+    assert found.passed is False
+    assert 2e-12 < found.figure["largest_error_up_to_16_parameters"] < 4e-12
+    # The enclosure sees one beyond its own tolerance.
+    each = case(3, 40, 10, 30)
+    assert spectra.largest_error(each, all_sizes=False) == pytest.approx(1e-11)
+    monkeypatch.setattr(spectra, "largest_eigenvalues", lambda *at: largest_eigenvalues(*at) * (1 - 3e-10))
+    assert spectra.largest_error(each, all_sizes=False) == pytest.approx(1e-9)
+
+
+@pytest.mark.parametrize("factor", [0.7, 1.4])
+def test_a_violated_bound_is_seen(factor, monkeypatch):
+    original = bounds.pairs
+    monkeypatch.setattr(bounds, "pairs", lambda *at: [(each, value * factor) for each, value in original(*at)])
+    (found,) = run(["e"], quick=True)
+    assert found.passed is False
+    assert found.figure["violations"] == len(found.failures) > 0
+
+
+def test_a_run_that_is_not_marked_or_is_averaged_is_seen(monkeypatch):
+    def unmarked(*at, **how):
+        trace = simulate(*at, **how)
+        trace["diverged_at"][:] = -1
+        return trace
+
+    def late(*at, **how):
+        trace = simulate(*at, **how)
+        trace["diverged_at"] = trace["diverged_at"].where(trace["diverged_at"] < 0, trace["diverged_at"] + 1)
+        return trace
+
+    simulate, at = es.simulate, (case(1, 4, 5), 4.0, 3)
+    assert divergence.faults(*at)["wrong_step"] == 0
+    monkeypatch.setattr(es, "simulate", late)
+    assert divergence.faults(*at)["wrong_step"] > 0
+    monkeypatch.setattr(es, "simulate", unmarked)
+    with pytest.raises(ValueError, match="undefined records"):
+        divergence.faults(*at)
+    trace = simulate(at[0].problem, at[0].theta, step_size=1e-3, sampling=es.WithReplacement(1), n_steps=20,
+                     n_replicas=3, record=("loss",), seed=0)  # fmt: skip
+    trace["diverged_at"][0] = 5
+    assert divergence.level_is_of_survivors(trace)
+    monkeypatch.setattr(es.settling, "level", lambda trace, name: dataclasses.replace(level(trace, name), value=1e3))
+    assert not divergence.level_is_of_survivors(trace)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from esssim.experiments import (
     from_toml,
 )
 from esssim.experiments import sections as sections_module
-from esssim.experiments.flow import run_flow, run_sgd
+from esssim.experiments.flow import run_batch_sharpness, run_flow, run_sgd
 from esssim.experiments.toml import line_of, written
 from esssim.papers import OURS
 from esssim.report.html import render_report
@@ -383,6 +384,15 @@ class TestRuns:
             np.testing.assert_array_equal(trace[f"flow_{name}"].values, followed[name].values)
         np.testing.assert_array_equal(trace["minibatch_sharpness"], run_sgd(short)["minibatch_sharpness"])
 
+    def test_every_claim_about_a_flow_shares_one_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        short = FlowExperiment("gaussian-20x40", 4, 0.03, n_steps=500, n_replicas=2, n_records=3, n_batches=4)
+        levels = run_sgd(short)
+        monkeypatch.setattr("esssim.experiments.flow.simulate", pytest.fail)
+        for experiment in (short, replace(short, follow="mean")):
+            often = run_batch_sharpness(experiment)
+            assert often.sizes["record"] == 10 * (levels.sizes["record"] - 1) + 1
+            np.testing.assert_array_equal(often["batch_sharpness"][:, ::10], levels["batch_sharpness"])
+
 
 class TestFiles:
     """Tables of one's own lie in the folder of the configuration."""
@@ -495,7 +505,7 @@ def test_a_picture_shows_each_recorded_statistic() -> None:
     experiment = Experiment.from_toml(SHORT)
     trace = experiment.run()
     with plots.style():
-        axes = plots.run_figure(trace, ["sharpness", "minibatch_sharpness"], experiment.after).axes[0]
+        axes = plots.trajectory_figure(trace, ["sharpness", "minibatch_sharpness"], experiment.after).axes[0]
     drawn = {str(line.get_label()): line for line in axes.lines}
     half = trace["step_size"].values / 2
     line = drawn[plots.LOOKS["sharpness"].label]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,9 +71,10 @@ class TestSteps:
 
         plain = Plain.__new__(Plain)
         plain.__dict__.update(vars(problem))
-        assert not isinstance(runner._loop_for(problem, start), runner._PlainLoop)
-        assert isinstance(runner._loop_for(plain, start), runner._PlainLoop)
-        for noise in (0.0, 0.1):
+        assert not isinstance(runner._loop_for(problem, start, es.WithoutReplacement(b)), runner._PlainLoop)
+        assert isinstance(runner._loop_for(plain, start, es.WithoutReplacement(b)), runner._PlainLoop)
+        # A full batch draws its noise in d numbers instead of n: see TestFullBatches.
+        for noise in (0.0,) if b == N and kind in KINDS else (0.0, 0.1):
             expected = run(plain, 0.3 * start, es.WithoutReplacement(b), noise)
             found = run(problem, 0.3 * start, es.WithoutReplacement(b), noise)
             np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
@@ -103,6 +106,72 @@ class TestSteps:
         inside = bool(gradients.max() <= 1e100 and np.isfinite(losses).all())
         assert inside or not loop.is_surely_in_range()
         assert loop.is_surely_in_range() or scale > 1.0 or np.isnan(scale)
+
+
+class TestFullBatches:
+    """d rows R of X = QR in place of n samples, against the loop over the samples."""
+
+    @staticmethod
+    def replica(problem: es.Problem, start: np.ndarray, step_size: float, momentum: float, noise: float) -> Any:
+        options = (es.Ramp.of(step_size), es.WithoutReplacement(N), 1000, momentum, False, noise)
+        return runner.Replica(problem, start, runner.Optimiser(*options), np.random.default_rng(4))
+
+    @every_kind
+    @pytest.mark.parametrize("d", [1, 5, 8, 10, 11, 12, 17])
+    @pytest.mark.parametrize("momentum", [0.0, 0.6])
+    def test_steps_are_those_of_the_samples(self, kind: str, d: int, momentum: float) -> None:
+        problem, start = problem_of(kind, d)
+        fast = self.replica(problem, 0.3 * start, 0.01, momentum, 0.2)
+        slow = self.replica(problem, 0.3 * start, 0.01, momentum, 0.2)
+        slow._loop = runner._LeastSquaresLoop(problem, 0.3 * start)
+        rows = np.linalg.qr(problem.inputs)[0] if d < N else np.eye(N)
+        everyone = np.arange(N)[None]
+        stream = np.random.default_rng(4)
+        for step in range(30):
+            fast.advance(step + 1)
+            noise = 0.2 * stream.standard_normal(min(d, N))
+            slow._loop.run(everyone, (rows @ noise)[None], step, slow.optimiser)
+            np.testing.assert_allclose(fast.theta, slow.theta, rtol=1e-11, atol=1e-12)
+
+    @every_kind
+    @pytest.mark.parametrize("d", [3, 10])
+    @pytest.mark.parametrize("step_size", [30.0, 1e40])
+    def test_a_run_diverges_at_the_step_of_its_samples(self, kind: str, d: int, step_size: float) -> None:
+        problem, start = problem_of(kind, d)
+        if kind == "regression" and step_size < 1e40:  # slowly: a residual of all samples at once comes steps too early
+            step_size = 2.1 / np.linalg.eigvalsh(problem.hessian(start))[-1]
+        fast, slow = (self.replica(problem, start, step_size, 0.0, 0.0) for _ in range(2))
+        slow._loop = runner._LeastSquaresLoop(problem, start)
+        for replica in (fast, slow):
+            replica.optimiser = replace(replica.optimiser, n_steps=10_000)
+            replica.advance(10_000)
+        assert fast.diverged_at == slow.diverged_at > 0
+        np.testing.assert_allclose(fast.theta, slow.theta, rtol=1e-7)
+
+    @every_kind
+    def test_going_on_with_the_samples_changes_nothing(self, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        problem, start = problem_of(kind, 5)
+        expected = run(problem, 0.3 * start, es.WithoutReplacement(N), 0.2)
+        limit = np.abs(problem.residuals(0.3 * start, np.arange(N))).max() / 2
+        for doubtful in (0.0, limit, 1.0):
+            monkeypatch.setattr(runner, "DOUBTFUL", doubtful)
+            found = run(problem, 0.3 * start, es.WithoutReplacement(N), 0.2)
+            np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+    def test_the_noise_has_its_covariance(self) -> None:
+        """The covector of pure noise is −εXᵀz/n, of covariance ε²XᵀX/n²."""
+        problem, _ = problem_of("regression", 4)
+        problem = es.LinearRegression(problem.inputs, np.zeros(N))
+        draws = np.empty((20_000, 4))
+        replica = self.replica(problem, np.zeros(4), 1.0, 0.0, 0.5)
+        for k in range(len(draws)):
+            replica._loop._theta[:] = 0.0
+            replica.advance(replica.step + 1)
+            draws[k] = replica.theta
+        expected = 0.25 * problem.inputs.T @ problem.inputs / N**2
+        found = draws.T @ draws / len(draws)
+        error = np.sqrt((np.outer(np.diag(expected), np.diag(expected)) + expected**2) / len(draws))
+        assert (np.abs(found - expected) < 4.5 * error).all()
 
 
 def positive_matrices(kind: str, size: int, count: int) -> np.ndarray:

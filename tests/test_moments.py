@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from fractions import Fraction
 
@@ -247,6 +248,18 @@ def test_a_run_that_leaves_the_range_of_doubles_says_where() -> None:
         assert not np.isfinite(enumerated_moments(steps, np.array([0.5]), diverged_at)[1]).all()
     assert_array_equal(np.isnan(trace["loss"]), [False, False, True, True])
     assert_array_equal(np.isnan(trace["mean"][:, 0]), [False, False, True, True])
+
+
+def test_a_loss_that_overflows_before_the_moments_is_marked() -> None:
+    """e ← −2e with h = 1e30: the square of e = 2ᵗ overflows at t = 512, and the loss ½·1e30·4ᵗ at t = 463."""
+    course = es.moments.evolve(
+        es.Quadratic([[[1e30]]], [[0.0]]), [1.0], step_size=3e-30, sampling=es.WithoutReplacement(1), n_steps=600,
+        record_steps=range(601),
+    )  # fmt: skip
+    step = math.ceil((math.log2(2.0**1023) + 1 - math.log2(0.5e30)) / 2)
+    assert int(course["diverged_at"]) == step == 463
+    for name in ("loss", "mean", "covariance"):
+        assert_array_equal(np.isnan(course[name]).any(axis=tuple(range(1, course[name].ndim))), np.arange(601) >= step)
 
 
 def test_moments_where_nothing_moves() -> None:

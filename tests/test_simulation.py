@@ -89,13 +89,18 @@ def replay(
     """θ after each number of steps (n_steps + 1, p), and s = X_Bᵀr_B/b of each step of a least-squares problem."""
     stream = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(replica,)))
     batches = replayed_batches(sampling, stream)
+    # A full batch of n > d samples meets its noise only through Xᵀz = RᵀQᵀz: d numbers Qᵀz are drawn.
+    full = isinstance(problem, LeastSquares) and sampling == es.WithoutReplacement(N)
+    basis = np.linalg.qr(problem.inputs)[0] if full else None
     theta, velocity = theta0.copy(), np.zeros_like(theta0)
     thetas, covectors = [theta.copy()], []
     for step in range(n_steps):
         batch = np.array(next(batches))
         if isinstance(problem, NonlinearLeastSquares):
-            noise = [label_noise * stream.standard_normal() if label_noise > 0 else 0.0 for _ in batch]
-            residuals = problem.residuals(theta, batch) - np.array(noise)
+            residuals = problem.residuals(theta, batch)
+            if label_noise > 0:
+                drawn = [stream.standard_normal() for _ in range(len(batch) if basis is None else basis.shape[1])]
+                residuals = residuals - label_noise * (np.array(drawn) if basis is None else basis @ drawn)
             if isinstance(problem, LeastSquares):
                 covectors.append(problem.inputs[batch].T @ residuals / len(batch))
             gradient = problem.sample_jacobians(theta, batch).T @ residuals / len(batch)
@@ -494,6 +499,23 @@ def test_a_run_out_of_range_at_its_last_record_counts_as_diverged() -> None:
     trace = simulate(step_size=1e250, n_steps=1, record_steps=(0, 1), record=("loss",))
     assert int(trace["diverged_at"][0]) == 1
     assert_array_equal(np.isnan(trace["loss"][0]), [False, True])
+
+
+def test_a_run_is_marked_where_a_record_finds_any_sample_out_of_range() -> None:
+    """Sample 0 grows past 1e100 in a coordinate of its own, of which a batch of the other sample sees nothing."""
+    problem = es.LinearRegression([[1.0, 0.0], [0.0, 1.0]], [0.0, 0.0])
+    options = dict(step_size=3.0, sampling=es.WithoutReplacement(1), n_steps=1200, record=("loss", "theta"), seed=1)
+    trace = es.simulate(problem, [1.0, 1e-60], n_replicas=5, record_steps=range(1201), **options)
+    for loss, theta, marked in zip(
+        trace["loss"].values, trace["theta"].values, trace["diverged_at"].values, strict=True
+    ):
+        assert np.abs(theta[marked - 1]).max() <= 1e100 < 2 * np.abs(theta[marked - 1]).max()
+        assert_array_equal(np.isnan(loss), np.arange(1201) >= marked)
+    # A residual beyond the limit counts where the gradient is still below it.
+    small = es.LinearRegression([[0.1]], [0.0])
+    trace = es.simulate(small, [0.9e101], **options | {"n_steps": 3, "step_size": 300.0}, record_steps=range(4))
+    assert int(trace["diverged_at"][0]) == 1
+    assert_array_equal(np.isnan(trace["loss"][0]), [False, True, True, True])
 
 
 def test_other_replicas_do_not_notice_a_divergence() -> None:

@@ -320,6 +320,17 @@ class TestMeanSquareSharpnessAtTheEnds:
         with pytest.raises(ValueError, match="needs a Hessian with a positive eigenvalue at theta, it has none"):
             es.mean_square_sharpness(problem, np.ones(p), es.WithoutReplacement(1))
 
+    @pytest.mark.parametrize("seed", range(10))
+    @pytest.mark.parametrize("scale", [1.0, 1e-120, 1e120])
+    def test_no_positive_curvature_but_rounding(self, seed: int, scale: float) -> None:
+        """−vvᵀ has eigenvalues of either sign that are rounding; so has a mean that cancels."""
+        rng = np.random.default_rng(seed)
+        v = rng.standard_normal(6)
+        for signs in ([-1.0, -1.0, -0.3], [1.0, -0.9, -0.1]):
+            problem = es.Quadratic(np.multiply.outer(signs, np.outer(v, v)) * scale, np.zeros((3, 6)))
+            with pytest.raises(es.Undefined, match="positive eigenvalue"):
+                es.mean_square_sharpness(problem, np.ones(6), es.WithReplacement(1))
+
     def test_no_positive_curvature_of_a_network(self) -> None:
         problem = es.DiagonalLinearNetwork([[1.0, 2.0], [1.5, 1.0]], [1e4, 2e4], form="difference", depth=3)
         with pytest.raises(ValueError, match="positive eigenvalue"):

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from pkgutil import resolve_name
 from types import ModuleType
 
 import mpmath
@@ -45,6 +46,11 @@ def number(expression: sympy.Expr, **values: float) -> float:
 
 def close(actual: object, expected: object, tolerance: float = 1e-12) -> None:
     np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=0)
+
+
+@pytest.mark.parametrize("name", theory.names())
+def test_what_computes_a_result_exists(name: str) -> None:
+    assert all(each.startswith("esssim.") and resolve_name(each) for each in theory.computed_by(name))
 
 
 @pytest.mark.parametrize("name", theory.names())

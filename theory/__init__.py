@@ -4,6 +4,7 @@ Convention, by which modules are found without a list:
 
 * the module docstring is the statement, its first line the title;
 * ``derive()`` returns the results as named sympy expressions (or the module has them as ``RESULT``: one, or a dict);
+* ``COMPUTED_BY`` names the objects of esssim that compute the result;
 * ``check()`` asserts every step of the derivation, symbolically or in exact rational arithmetic;
 * the name does not start with an underscore.
 
@@ -38,3 +39,13 @@ def results(name: str) -> dict[str, Any]:
     found = module(name)
     derived = found.derive() if hasattr(found, "derive") else found.RESULT
     return dict(derived) if isinstance(derived, dict) else {name: derived}
+
+
+def title(name: str) -> str:
+    """The first line of the statement."""
+    return (module(name).__doc__ or "").strip().partition("\n")[0].rstrip(".")
+
+
+def computed_by(name: str) -> tuple[str, ...]:
+    """Full names of what computes the result in esssim."""
+    return tuple(module(name).COMPUTED_BY)

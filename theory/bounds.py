@@ -18,6 +18,13 @@ import sympy
 from theory import mean_square_operator
 from theory._exact import SCHEMES, batch_mean, coefficient, expectation, mean, same, symmetric_matrices
 
+COMPUTED_BY = (
+    "esssim.gap.bounds",
+    "esssim.gap.elementary.scatter",
+    "esssim.gap.elementary.complement",
+    "esssim.gap.top_eigenvalue_variance_bound",
+)
+
 c, n, b, top = sympy.symbols("c n b lambda_max", positive=True)
 # Squared Frobenius norm of the fluctuation of one sample, averaged; (1/n) Σ tr H_i², tr H² and tr H.
 spread, mean_square, square, trace = sympy.symbols("F2 S2 T2 T1", nonnegative=True)

@@ -23,6 +23,8 @@ import sympy
 
 from theory._exact import same
 
+COMPUTED_BY = ("esssim.flow.bursts.burst_correction", "esssim.flow.bursts.excess")
+
 eta, n = sympy.symbols("eta n", positive=True)
 first, second = sympy.symbols("lambda_1 lambda_2", positive=True)
 s11, s12, s22 = sympy.symbols("S_11 S_12 S_22")

@@ -16,6 +16,8 @@ import sympy
 
 from theory._exact import same
 
+COMPUTED_BY = ("esssim.DiagonalLinearNetwork", "esssim.spectra.diagonal_plus_low_rank_largest_eigenvalues")
+
 d = b = 2
 X = sympy.Matrix(b, d, lambda i, k: sympy.Symbol(f"x{i + 1}{k + 1}", real=True))
 y = sympy.Matrix(b, 1, lambda i, _: sympy.Symbol(f"y{i + 1}", real=True))

@@ -14,6 +14,8 @@ import sympy
 from theory import momentum_kernel
 from theory._exact import same
 
+COMPUTED_BY = ("esssim.stability.critical_step_size",)
+
 eta, a = sympy.symbols("eta a", positive=True)
 beta, s2 = sympy.symbols("beta s2", nonnegative=True)
 

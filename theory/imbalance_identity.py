@@ -13,6 +13,8 @@ import sympy
 
 from theory._exact import same
 
+COMPUTED_BY = ("esssim.claims.identities.imbalance_shrinks",)
+
 u, v, s, eta = sympy.symbols("u v s eta", real=True)
 plus, minus = sympy.symbols("w_+ w_-", real=True)
 

@@ -17,6 +17,8 @@ import sympy
 from theory._exact import SCHEMES, batch_mean, coefficient, expectation, mean, same, symmetric_matrices
 from theory.mean_square_operator import second_moment
 
+COMPUTED_BY = ("esssim.interaction_aware_sharpness", "esssim.stability.interaction_aware_step_size")
+
 eta, gradient_square, interaction = sympy.symbols("eta g2 t", positive=True)
 p = 2
 

@@ -23,6 +23,8 @@ from theory._exact import same
 from theory.momentum_flow import inverse_response, kappa_1, n
 from theory.momentum_kernel import beta, eta, first, second
 
+COMPUTED_BY = ("esssim.flow.rank.with_enough_modes", "esssim.statistics.perron.PerronMatrix")
+
 small, root = sympy.symbols("s q", positive=True)
 # An orthogonal matrix of rationals, and weights ρ.
 BASIS = sympy.Matrix([[1, 2, 2], [2, 1, -2], [2, -2, 1]]) / 3

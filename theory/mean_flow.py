@@ -25,6 +25,8 @@ import sympy
 
 from theory._exact import same
 
+COMPUTED_BY = ("esssim.flow.solve", "esssim.flow.mean.MeanLaw")
+
 x, y = sympy.symbols("x y")
 eta, beta, curvature, slope, residual, covariance = sympy.symbols("eta beta h J r R")
 scale = sympy.Symbol("s")

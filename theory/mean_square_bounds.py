@@ -19,6 +19,8 @@ import sympy
 from theory import mean_square_operator
 from theory._exact import SCHEMES, batch_mean, coefficient, expectation, mean, same, symmetric_matrices
 
+COMPUTED_BY = ("esssim.gap.mean_square_bounds",)
+
 c, variance, top, single = sympy.symbols("c s2 lambda1 Q1", positive=True)
 
 

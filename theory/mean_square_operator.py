@@ -12,6 +12,8 @@ import sympy
 
 from theory._exact import SCHEMES, batch_mean, coefficient, expectation, mean, same, symmetric_matrices
 
+COMPUTED_BY = ("esssim.mean_square_sharpness", "esssim.stability.critical_step_size")
+
 eta, a, variance, c = sympy.symbols("eta a s2 c", positive=True)
 p = 2
 M = sympy.Matrix(p, p, lambda j, k: sympy.Symbol(f"m{min(j, k) + 1}{max(j, k) + 1}", real=True))

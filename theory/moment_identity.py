@@ -12,6 +12,8 @@ import sympy
 
 from theory._exact import SCHEMES, batch_mean, coefficient, expectation, mean, same, symmetric_matrices
 
+COMPUTED_BY = ("esssim.Sampling",)
+
 n, b = sympy.symbols("n b", positive=True, integer=True)
 
 # Step 1. E[w_i²] and E[w_i w_j], i ≠ j: how often one index, or a pair, is drawn.

@@ -15,6 +15,8 @@ import sympy
 
 from theory._exact import SCHEMES, batch_mean, coefficient, expectation, integers, mean, same, symmetric_matrices
 
+COMPUTED_BY = ("esssim.moments.evolve", "esssim.moments.stationary_covariance")
+
 eta, c, a, s2, sigma2 = sympy.symbols("eta c a s2 sigma2", positive=True)
 p = 2
 m = sympy.Matrix(sympy.symbols("m1:3", real=True))

@@ -23,6 +23,8 @@ import sympy
 from theory._exact import coefficient, expectation, same
 from theory.momentum_kernel import beta, eta, first, kernel, second
 
+COMPUTED_BY = ("esssim.flow.solve", "esssim.flow.fast.FastMotion")
+
 n, kappa_1, noise = sympy.symbols("n kappa_1 epsilon", positive=True)
 
 

@@ -17,6 +17,8 @@ import sympy
 
 from theory._exact import same
 
+COMPUTED_BY = ("esssim.stability.critical_step_size", "esssim.stability.mean_square.response_kernel")
+
 eta, first, second = sympy.symbols("eta lambda1 lambda2", positive=True)
 beta = sympy.Symbol("beta", nonnegative=True)
 

@@ -17,6 +17,8 @@ import sympy
 
 from theory._exact import SCHEMES, batch_mean, coefficient, expectation, mean, same, symmetric_matrices
 
+COMPUTED_BY = ("esssim.stability.noise_kernel_norm", "esssim.stability.noise_kernel_step_size")
+
 eta, c = sympy.symbols("eta c", positive=True)
 eigenvalues = sympy.symbols("lambda1:3", positive=True)
 # (1/n) Σ_i (H_i)_jk².

@@ -15,6 +15,8 @@ import sympy
 
 from theory._exact import SCHEMES, batch_mean, coefficient, expectation, mean, same, symmetric_matrices
 
+COMPUTED_BY = ("esssim.gap.second_order",)
+
 eigenvalues = sympy.symbols("lambda1:4", real=True)
 gap2, gap3 = sympy.symbols("g2 g3", positive=True)
 t = sympy.Symbol("t", real=True)

@@ -13,6 +13,8 @@ import sympy
 
 from theory._exact import integers, same
 
+COMPUTED_BY = ("esssim.spectra.diagonal_plus_low_rank_largest_eigenvalues",)
+
 p, b = 3, 2
 delta = sympy.symbols("delta1:4", real=True)
 A = sympy.Matrix(b, p, lambda i, k: sympy.Symbol(f"a{i + 1}{k + 1}", real=True))

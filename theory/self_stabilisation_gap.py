@@ -19,6 +19,8 @@ import sympy
 
 from theory._exact import same
 
+COMPUTED_BY = ("esssim.stability.self_stabilisation",)
+
 eta, alpha, beta, gap, sharpness = sympy.symbols("eta alpha beta Delta S", positive=True)
 variance = sympy.Symbol("sigma2", positive=True)
 

@@ -27,6 +27,8 @@ from sympy.polys.matrices import DomainMatrix
 
 from theory._exact import coefficient, expectation, same
 
+COMPUTED_BY = ("esssim.flow.solve", "esssim.statistics.block_perron.BlockPerron")
+
 OUTPUTS = 2
 eta = sympy.Symbol("eta", positive=True)
 Scheme = tuple[int, int, bool]

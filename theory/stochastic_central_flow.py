@@ -50,6 +50,8 @@ from fractions import Fraction
 
 import sympy as sp
 
+COMPUTED_BY = ("esssim.flow.solve", "esssim.flow.levels", "esssim.flow.fast.FastMotion")
+
 Batch = tuple[int, ...]
 
 

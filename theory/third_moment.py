@@ -11,6 +11,8 @@ import sympy
 
 from theory._exact import SCHEMES, batch_mean, expectation, integers, mean, same
 
+COMPUTED_BY = ("esssim.Sampling",)
+
 n, b = sympy.symbols("n b", positive=True, integer=True)
 
 # Step 1. E[w_i³], E[w_i² w_j] and E[w_i w_j w_k] for distinct i, j, k, from the factorial moments of the counts:

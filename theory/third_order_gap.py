@@ -15,6 +15,8 @@ from theory._exact import SCHEMES, batch_mean, expectation, mean, same, symmetri
 from theory.third_moment import b, n
 from theory.third_moment import derive as third_moment
 
+COMPUTED_BY = ("esssim.gap.third_order",)
+
 D, eigenvalues = second_order.D, second_order.eigenvalues
 
 

@@ -60,8 +60,8 @@ def pull_back(theta, link, depth, covector, gradient):
 
 
 @inlined
-def covector_of(inputs, targets, batches, noise, m, weights, covector):
-    """s = (1/b) Σ_a r_a x_a with r_a = x_aᵀβ − y_a − noise_a for batch m; returns whether every |r_a| is bounded."""
+def covector_of(inputs, targets, batches, noise, m, limit, weights, covector):
+    """s = (1/b) Σ_a r_a x_a with r_a = x_aᵀβ − y_a − noise_a for batch m; returns whether every |r_a| ≤ limit."""
     b, d = batches.shape[1], covector.shape[0]
     noisy = noise.shape[0] > 0
     bounded = True
@@ -86,8 +86,8 @@ def covector_of(inputs, targets, batches, noise, m, weights, covector):
             r1 -= noise[m, a + 1]
             r2 -= noise[m, a + 2]
             r3 -= noise[m, a + 3]
-        bounded &= abs(r0) <= DIVERGENCE_LIMIT and abs(r1) <= DIVERGENCE_LIMIT
-        bounded &= abs(r2) <= DIVERGENCE_LIMIT and abs(r3) <= DIVERGENCE_LIMIT
+        bounded &= abs(r0) <= limit and abs(r1) <= limit
+        bounded &= abs(r2) <= limit and abs(r3) <= limit
         r0, r1, r2, r3 = r0 / b, r1 / b, r2 / b, r3 / b
         # Assigned and not added to zeros: half the time of the whole step hangs on it.
         if a == 0:
@@ -105,7 +105,7 @@ def covector_of(inputs, targets, batches, noise, m, weights, covector):
         residual -= targets[batches[m, a]]
         if noisy:
             residual -= noise[m, a]
-        bounded &= abs(residual) <= DIVERGENCE_LIMIT
+        bounded &= abs(residual) <= limit
         residual /= b
         if a == 0:
             for k in range(d):
@@ -118,8 +118,10 @@ def covector_of(inputs, targets, batches, noise, m, weights, covector):
 
 
 @compiled
-def run_least_squares(batches, noise, inputs, targets, link, depth, theta, velocity, first, ramp, momentum, nesterov):
-    """A step for each row of `batches`, from step `first`; returns the step at which something diverged, or −1.
+def run_least_squares(
+    batches, noise, inputs, targets, link, depth, theta, velocity, first, ramp, momentum, nesterov, limit
+):
+    """A step for each row of `batches`, from step `first`; returns the step at which a residual passed `limit`, or −1.
 
     θ and v are (1, d) or (2, d); noise is (steps, b), what is added to the targets, or (0, 0) for none.
     """
@@ -129,7 +131,7 @@ def run_least_squares(batches, noise, inputs, targets, link, depth, theta, veloc
     effective_weights(theta, link, depth, weights)
     us, vs = theta[0], theta[n_parts - 1]
     for m in range(batches.shape[0]):
-        if not covector_of(inputs, targets, batches, noise, m, weights, covector):
+        if not covector_of(inputs, targets, batches, noise, m, limit, weights, covector):
             return first + m
         eta = step_size_at(first + m, start, stop, geometric, n_steps)
         if link == PRODUCT and momentum == 0.0:

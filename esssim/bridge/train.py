@@ -179,7 +179,8 @@ def _run_replica(
                 if saved is not None and run.step < saved.step <= steps[k]:
                     resume.restore(run, saved)
                 run.advance(int(steps[k]))
-                if run.diverged_at < 0 and _is_in_range(problem, run.theta):
+                in_range = run.diverged_at < 0 and records.measured[:k].all()
+                if in_range and _is_in_range(problem, run.theta):
                     _record(setting, run, index, int(k), records)
                 records.taken[k] = True
                 if path is not None:
@@ -191,12 +192,13 @@ def _run_replica(
 
 
 def _diverged_at(run: Run, saved: Checkpoint | None, records: Records) -> int:
-    """The step of divergence as a run up to the last record finds it; where θ is out of range there, that record."""
-    last = int(records.steps[-1])
+    """The step of divergence as a run up to the last record finds it; where θ is out of range at a record, that record."""
+    undefined = np.flatnonzero(~records.measured)
+    if not len(undefined):
+        return -1
     found = max(run.diverged_at, -1 if saved is None else int((saved.extra or {})["diverged_at"]))
-    if 0 <= found < last or records.measured[-1]:
-        return found if found < last else -1
-    return last
+    first = int(records.steps[undefined[0]])
+    return min(found, first) if found >= 0 else first
 
 
 def _record(setting: _Setting, run: Run, index: int, k: int, records: Records) -> None:

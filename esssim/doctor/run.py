@@ -12,7 +12,7 @@ from esssim._threads import one_blas_thread
 from esssim.doctor.check import REGISTRY, Check, Entry, Listener, Unavailable, heard_by
 
 # The modules with checks, in any order; keys sort them.
-MODULES: tuple[str, ...] = ()
+MODULES: tuple[str, ...] = ("spectra", "bounds", "divergence")
 # What an extra brings, by the name that is imported.
 EXTRAS = {"bridge": "torch", "sweep": "zarr", "test": "hypothesis"}
 

@@ -159,7 +159,7 @@ def run_sgd(experiment: FlowExperiment, progress: Progress = False) -> xarray.Da
 
 def run_batch_sharpness(experiment: FlowExperiment) -> xarray.Dataset:
     """The batch sharpness of the same runs, ten times as often: it fluctuates more than the others, and costs little."""
-    return _run_sgd(replace(experiment, follow="solutions"))[["batch_sharpness", "diverged_at"]]
+    return _run_sgd(replace(experiment, follow="solutions"), False)[["batch_sharpness", "diverged_at"]]
 
 
 def _steps(experiment: FlowExperiment, often: int = 1) -> list[int]:
@@ -167,7 +167,7 @@ def _steps(experiment: FlowExperiment, often: int = 1) -> list[int]:
 
 
 @cache
-def _run_sgd(experiment: FlowExperiment, progress: Progress = False) -> xarray.Dataset:
+def _run_sgd(experiment: FlowExperiment, progress: Progress) -> xarray.Dataset:
     return store.kept("flow", experiment.decides, lambda: _measured_sgd(experiment, progress))
 
 

@@ -2,6 +2,7 @@
 
 from esssim.gap.bounds import bounds, mean_square_bounds, top_eigenvalue_variance_bound
 from esssim.gap.cluster import crossover, degenerate
+from esssim.gap.curve import curve
 from esssim.gap.exact import exact
 from esssim.gap.perturbation import second_order, third_order
 from esssim.gap.predict import predict, predictions, scaling_exponents
@@ -16,6 +17,7 @@ __all__ = [
     "additive_noise",
     "bounds",
     "crossover",
+    "curve",
     "degenerate",
     "exact",
     "marchenko_pastur",

@@ -13,7 +13,9 @@ from esssim.statistics.perron import RANK_TOLERANCE
 @bound("lower", POSITIVE_SHARPNESS)
 def top_direction(s: Setting) -> float:
     """Q_b ≥ E(v₁ᵀH_Bv₁)²/λ₁ = λ₁ + c·Var(v₁ᵀHᵢv₁)/λ₁: the ratio ⟨M, DM⟩/⟨M, CM⟩ at M = v₁v₁ᵀ; never below λ_max(H)."""
-    return s.sharpness + s.c * float((s.top_deviations[:, 0] ** 2).mean()) / s.sharpness
+    # A sharpness that is the rest of what cancels has few digits, and divides.
+    deviation = max(float(np.sqrt((s.top_deviations[:, 0] ** 2).mean())) - s.rounding, 0.0)
+    return s.sharpness + s.c * deviation**2 / (s.sharpness + s.rounding)
 
 
 @bound("lower", POSITIVE_SEMIDEFINITE, POSITIVE_SHARPNESS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -74,9 +73,7 @@ def scaling_exponents(
     """
     if not (isinstance(scheme, type) and issubclass(scheme, Sampling)):
         raise ValueError(f"scheme must be a class such as WithoutReplacement, got {_validate.shown(scheme)}")
-    sizes = [_validate.integer("batch_sizes", b, 1) for b in batch_sizes]
-    if len(sizes) < 2 or any(later <= earlier for earlier, later in itertools.pairwise(sizes)):
-        raise ValueError(f"batch_sizes must be at least two increasing integers, got {list(batch_sizes)!r}")
+    sizes = _validate.sizes("batch_sizes", batch_sizes, at_least=2)
     gaps = [predict(problem, theta, scheme(b)).value for b in sizes]
     logs = np.log([gap if gap > 0 else math.nan for gap in gaps])
     return np.asarray(-np.diff(logs) / np.diff(np.log(sizes)))

@@ -52,7 +52,7 @@ def evolve(
 
     Returns a Dataset with dims record, parameter and other_parameter, coords step and step_size, variables mean
     (record, parameter), covariance (record, parameter, other_parameter), loss (record,) and `diverged_at`, the step
-    after which a moment overflows, −1 for none; records from there on are NaN. O(n r²) a step, r ≤ p the rank.
+    at which a moment or the loss overflows, −1 for none; records from there on are NaN. O(n r²) a step, r ≤ p the rank.
     Raises ValueError for bad arguments, for problems that are not quadratic and for `Reshuffled`.
     Source: `theory/moment_recursion.py`, on the moment identity of `esssim.sampling`.
     """
@@ -75,7 +75,11 @@ def evolve(
         for step in range(int(steps[-1]) + 1):
             record = int(np.searchsorted(steps, step))
             if steps[record] == step:
-                mean[record], covariance[record], loss[record] = state.moments()
+                found = state.moments()
+                if not np.isfinite(found[2]):
+                    diverged_at = step
+                    break
+                mean[record], covariance[record], loss[record] = found
             if step < steps[-1]:
                 state.advance(float(step_sizes[step]))
                 if not state.is_finite():

@@ -1,29 +1,30 @@
-"""Pictures: one style, what is drawn onto axes, and the figures of the ramp."""
+"""Pictures of one's own Datasets, in one style: five lines from a run to a figure for a paper.
 
-from esssim.plots.axes import (
-    batch_axis,
-    draw_edge,
-    draw_levels,
-    draw_ramp,
-    draw_stability,
-    draw_threshold,
-    thin_labels,
-)
+    with es.plots.style(width="icml1"):
+        axes = es.plots.trajectory(trace)
+        axes.figure.savefig("trajectory.pdf")
+
+`trajectory`, `levels`, `gap` and `stability_diagram` take Datasets and return matplotlib axes; `trajectory_rows` and the
+like are the numbers drawn, as a table.
+"""
+
+from esssim.plots.axes import batch_axis, draw_edge, thin_labels
+from esssim.plots.gap import gap, gap_handles, gap_rows
+from esssim.plots.levels import level_rows, levels, note_open
 from esssim.plots.pages import DEFAULT, NAMES, REPORT, Page, page
 from esssim.plots.ramp import (
     level_experiments,
-    level_rows,
     levels_figure,
     levels_svg,
     panel_experiments,
     ramp_figure,
+    ramp_level_rows,
     ramp_rows,
     ramp_svg,
     report_pictures,
     svg_text,
-    trace_rows,
 )
-from esssim.plots.run import run_figure
+from esssim.plots.stability import stability_diagram, stability_rows
 from esssim.plots.style import (
     BATCH_MARKERS,
     BLACK,
@@ -38,11 +39,13 @@ from esssim.plots.style import (
     RED,
     Look,
     batch_color,
+    legend,
     legend_above,
     small_letters,
     statistics_legend,
     style,
 )
+from esssim.plots.trajectory import trajectory, trajectory_figure, trajectory_rows
 from esssim.statistics.table import MEAN_SQUARE
 
 __all__ = [
@@ -66,26 +69,32 @@ __all__ = [
     "batch_axis",
     "batch_color",
     "draw_edge",
-    "draw_levels",
-    "draw_ramp",
-    "draw_stability",
-    "draw_threshold",
+    "gap",
+    "gap_handles",
+    "gap_rows",
+    "legend",
     "legend_above",
     "level_experiments",
     "level_rows",
+    "levels",
     "levels_figure",
     "levels_svg",
+    "note_open",
     "page",
     "panel_experiments",
     "ramp_figure",
+    "ramp_level_rows",
     "ramp_rows",
     "ramp_svg",
     "report_pictures",
-    "run_figure",
     "small_letters",
+    "stability_diagram",
+    "stability_rows",
     "statistics_legend",
     "style",
     "svg_text",
     "thin_labels",
-    "trace_rows",
+    "trajectory",
+    "trajectory_figure",
+    "trajectory_rows",
 ]

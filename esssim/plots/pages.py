@@ -29,6 +29,12 @@ class Page:
         return math.isfinite(self.tallest)
 
     @property
+    def alone(self) -> tuple[float, float]:
+        """Width and height in inches of a figure with one panel and the legend of the statistics."""
+        aspect = 0.75 if self.width < 4 else 0.5
+        return self.width, self.grid(1, aspect=aspect)[2]
+
+    @property
     def statistics_extra(self) -> float:
         """Inches (at letters of 8 points) for the legend of the six statistics, which narrow pages hold in one column."""
         return (6 if self.width < 4 else 3) * LEGEND

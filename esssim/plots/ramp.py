@@ -8,16 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import xarray
-
 from esssim._rows import Row
 from esssim.experiments import FOLLOWED, LEVELS, RampExperiment, ramp_level, run_ramp
 from esssim.experiments.ramp import SAMPLES, TOLERANCE, ramp_experiments
-from esssim.experiments.trajectories import mean_trajectory
-from esssim.plots.axes import draw_levels, draw_ramp, thin_labels
+from esssim.plots.axes import thin_labels
+from esssim.plots.levels import level_columns, levels, note_open
 from esssim.plots.pages import REPORT, Page
 from esssim.plots.style import GREY, LOOKS, small_letters, statistics_legend, style
+from esssim.plots.trajectory import trajectory, trajectory_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,54 +38,30 @@ def level_experiments(quick: bool) -> list[RampExperiment]:
     return [run for group in groups if len(group) > 1 for run in group]
 
 
-def trace_rows(trace: xarray.Dataset, after: float) -> list[Row]:
-    """Per record: step, η, whether it is averaged (from step `after` on), and for every statistic the mean, lowest and
-    highest (η/2)·statistic over the replicas that never diverged."""
-    survived = trace.isel(replica=np.flatnonzero(trace["diverged_at"].values < 0))
-    rows: list[Row] = []
-    for name in LOOKS:
-        levels = survived[name] * survived["step_size"] / 2
-        lowest, highest = levels.min("replica").values, levels.max("replica").values
-        for k, point in enumerate(mean_trajectory(trace, name, after)):
-            if k == len(rows):
-                rows.append({key: point[key] for key in ("step", "step_size", "in_window")})
-            rows[k] |= {name: point["level"]}
-            rows[k] |= {f"{name}_lowest": float(lowest[k]), f"{name}_highest": float(highest[k])}
-    return rows
-
-
 def ramp_rows(experiments: Iterable[RampExperiment]) -> list[Row]:
-    """Per record of each run: η/η₀ and the levels of `trace_rows`."""
+    """Per record of each run: η/η₀ and the levels of `trajectory_rows`."""
     rows: list[Row] = []
     for run in experiments:
-        for row in trace_rows(run_ramp(run), run.after):
+        for row in trajectory_rows(run_ramp(run), tuple(LOOKS), after=run.after):
             ratio = float(row.pop("step_size")) / run.first_edge
             start: Row = {"setting": run.setting, "batch_size": run.batch_size, "step": row.pop("step")}
             rows.append(start | {"relative_step_size": ratio} | row)
     return rows
 
 
-def level_rows(experiments: Iterable[RampExperiment]) -> list[Row]:
+def ramp_level_rows(experiments: Iterable[RampExperiment]) -> list[Row]:
     """Per run and statistic: the level of (η/2)·statistic with its 95 % interval and verdict."""
     rows: list[Row] = []
     for run in experiments:
-        for name in LOOKS:
-            level = ramp_level(run, name, TOLERANCE)
-            rows.append(
-                {
-                    "setting": run.setting,
-                    "n_samples": run.problem.n_samples,
-                    "batch_size": run.batch_size,
-                    "statistic": name,
-                    "symbol": LEVELS[name],
-                    "level": level.value,
-                    "lower": level.interval[0],
-                    "upper": level.interval[1],
-                    "ess": level.ess,
-                    "verdict": level.verdict,
-                    "tolerance": TOLERANCE,
-                }
-            )
+        common: Row = {
+            "setting": run.setting, "n_samples": run.problem.n_samples, "batch_size": run.batch_size,
+        }  # fmt: skip
+        rows += [
+            common
+            | {"statistic": name, "symbol": LEVELS[name]}
+            | level_columns(ramp_level(run, name, TOLERANCE), TOLERANCE)
+            for name in LOOKS
+        ]
     return rows
 
 
@@ -99,7 +73,7 @@ def ramp_figure(rows: Sequence[Row], page: Page = REPORT) -> Figure:
     panels = list(grid.flat)
     n = SAMPLES[str(rows[0]["setting"])]
     for axes, b in zip(panels, sizes, strict=False):
-        draw_ramp(axes, [row for row in rows if row["batch_size"] == b])
+        trajectory([row for row in rows if row["batch_size"] == b], x="relative_step_size", after=FOLLOWED, axes=axes)
         axes.set_title(f"$b=n={b}$" if b == n else f"$b={b}$")
     panels[0].annotate(
         "averaged →", (FOLLOWED, 0.97), (3, 0), xycoords=("data", "axes fraction"),
@@ -119,7 +93,7 @@ def ramp_figure(rows: Sequence[Row], page: Page = REPORT) -> Figure:
 
 
 def levels_figure(rows: Sequence[Row], page: Page = REPORT) -> Figure:
-    """Where every statistic settles against b, one panel per setting of `level_rows`. Call within `style`."""
+    """Where every statistic settles against b, one panel per setting of `ramp_level_rows`. Call within `style`."""
     from matplotlib.ticker import MultipleLocator
 
     settings = list(dict.fromkeys(str(row["setting"]) for row in rows))
@@ -127,7 +101,7 @@ def levels_figure(rows: Sequence[Row], page: Page = REPORT) -> Figure:
     grid = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False)
     panels = list(grid.flat)
     for axes, setting in zip(panels, settings, strict=False):
-        draw_levels(axes, [row for row in rows if row["setting"] == setting])
+        levels([row for row in rows if row["setting"] == setting], axes=axes)
         axes.set_title(TITLES[setting])
     for axes in panels[len(settings) :]:
         axes.set_axis_off()
@@ -138,10 +112,7 @@ def levels_figure(rows: Sequence[Row], page: Page = REPORT) -> Figure:
     for axes in grid[:, 0]:
         axes.set_ylabel(r"level: $(\eta/2)\times$ statistic")
     if any(row["verdict"] == "inconclusive" for row in rows):
-        panels[-1 if len(settings) == len(panels) else 0].annotate(
-            "open: inconclusive", (0.97, 0.03), xycoords="axes fraction", fontsize=small_letters(), color=GREY,
-            ha="right", va="bottom",
-        )  # fmt: skip
+        note_open(panels[-1 if len(settings) == len(panels) else 0])
     statistics_legend(figure)
     thin_labels(figure)
     return figure
@@ -188,10 +159,10 @@ def report_pictures(quick: bool, settings: Iterable[Mapping[str, Any]] | None = 
     def known(runs: list[RampExperiment]) -> list[RampExperiment]:
         return [run for run in runs if measured is None or (run.setting, run.batch_size) in measured]
 
-    levels, ramps = known(level_experiments(quick)), known(panel_experiments(quick))
+    settled, ramps = known(level_experiments(quick)), known(panel_experiments(quick))
     pictures = {}
-    if levels:
-        pictures["Where each statistic settles, against the batch size"] = levels_svg(level_rows(levels))
+    if settled:
+        pictures["Where each statistic settles, against the batch size"] = levels_svg(ramp_level_rows(settled))
     if ramps:
         pictures["Every statistic while the step size rises"] = ramp_svg(ramp_rows(ramps))
     return pictures

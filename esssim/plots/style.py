@@ -6,14 +6,14 @@ Okabe & Ito (2008), told apart by every kind of colour vision. Batch sizes go fr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from esssim.plots.pages import REPORT, Page
+from esssim.plots.pages import REPORT, Page, page
 from esssim.statistics.table import MEAN_SQUARE, STATISTICS
 
 if TYPE_CHECKING:
@@ -63,6 +63,14 @@ LOOKS = {
 }
 
 
+def look_of(name: str) -> Look:
+    """The look of a statistic; grey with a cross for one that the figures do not know."""
+    if name in LOOKS:
+        return LOOKS[name]
+    title = STATISTICS[name].title if name in STATISTICS else name.replace("_", " ")
+    return Look(title, BLACK if name == "loss" else GREY, "x", "-")
+
+
 # Markers of curves that are told apart by batch size, in the order of the sizes: they differ in grey too.
 BATCH_MARKERS = "osD^vPX*"
 
@@ -76,23 +84,29 @@ def batch_color(b: int, n: int) -> tuple[float, float, float, float]:
 
 
 @contextmanager
-def style(page: Page = REPORT, usetex: bool = False) -> Iterator[None]:
-    """Draw and save inside this: STIX fonts, embedded as TrueType in PDF and as outlines in SVG, thin axes; letters and
-    numbers of the page's size. usetex: LaTeX sets the text, in its own Times."""
+def style(width: str | Page = REPORT, usetex: bool = False) -> Iterator[None]:
+    """Draw and save inside this: `with es.plots.style(width="icml1"): …`.
+
+    width: one of `es.plots.NAMES`, the place that the figure is for: "icml1" is one column of ICML, "neurips2" the
+    width of the text of NeurIPS, "slides" a slide; its width in inches and its letters are set, and STIX fonts,
+    embedded as TrueType in PDF and as outlines in SVG. usetex: LaTeX sets the text, in its own Times. Raises ValueError
+    for another width, with the nearest one.
+    """
     from matplotlib import rc_context
 
-    small = page.letters - 1
+    place = page(width) if isinstance(width, str) else width
+    small = place.letters - 1
     settings: dict[Any, Any] = {
         "font.family": "STIXGeneral",
         "mathtext.fontset": "stix",
-        "font.size": page.letters,
-        "axes.titlesize": page.letters,
-        "axes.labelsize": page.letters,
+        "font.size": place.letters,
+        "axes.titlesize": place.letters,
+        "axes.labelsize": place.letters,
         "xtick.labelsize": small,
         "ytick.labelsize": small,
         "legend.fontsize": small,
         "legend.frameon": False,
-        "legend.handlelength": 2.4 if page.width > 4 else 1.9,
+        "legend.handlelength": 2.4 if place.width > 4 else 1.9,
         "axes.linewidth": 0.6,
         "axes.spines.top": False,
         "axes.spines.right": False,
@@ -103,6 +117,7 @@ def style(page: Page = REPORT, usetex: bool = False) -> Iterator[None]:
         "xtick.minor.size": 1.5,
         "ytick.minor.size": 1.5,
         "lines.solid_capstyle": "round",
+        "figure.figsize": place.alone,
         "figure.constrained_layout.use": True,
         "pdf.fonttype": 42,
         "ps.fonttype": 42,
@@ -124,8 +139,10 @@ def style(page: Page = REPORT, usetex: bool = False) -> Iterator[None]:
 def small_letters() -> float:
     """The size of numbers at the axes, in points."""
     from matplotlib import rcParams
+    from matplotlib.font_manager import FontProperties
 
-    return float(rcParams["xtick.labelsize"])
+    # In the style it is a number, outside of it a word such as "medium".
+    return float(FontProperties(size=rcParams["xtick.labelsize"]).get_size_in_points())
 
 
 def legend_above(figure: Figure, handles: Sequence[Artist]) -> Legend:
@@ -148,7 +165,18 @@ def legend_above(figure: Figure, handles: Sequence[Artist]) -> Legend:
     return legend
 
 
-def statistics_legend(figure: Figure) -> None:
+def legend(figure: Figure) -> Legend | None:
+    """One legend above all panels of a figure: each label once; None where nothing is labelled."""
+    found = {
+        label: handle
+        for axes in figure.axes
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        if not label.startswith("_")
+    }
+    return legend_above(figure, list(found.values())) if found else None
+
+
+def statistics_legend(figure: Figure, names: Iterable[str] = LOOKS) -> None:
     """The statistics above the figure, the main ones first."""
     from matplotlib.lines import Line2D
 
@@ -157,6 +185,6 @@ def statistics_legend(figure: Figure) -> None:
             [], [], color=look.color, linestyle=look.line, linewidth=look.width, marker=look.marker,
             markersize=look.size, label=look.label,
         )
-        for look in LOOKS.values()
+        for look in map(look_of, names)
     ]  # fmt: skip
     legend_above(figure, handles)

@@ -142,7 +142,7 @@ def write_run(
     paths = [folder / f"{name}.nc"]
     store.save(trace, paths[0])
     with plots.style():
-        pictures = rendered(plots.run_figure(trace, list(levels), after))
+        pictures = rendered(plots.trajectory_figure(trace, list(levels) or None, after))
     for suffix, content in pictures.items():
         paths.append(folder / f"{name}.{suffix}")
         with store.whole_file(paths[-1]) as temporary:

@@ -61,8 +61,8 @@ def simulate(
     statistics. n_workers: processes. progress: True for a bar, or a function of the finished replicas and their number.
 
     Returns a Dataset with dims (replica, record), coords step (updates done) and step_size, a variable per name (with
-    its standard error where sampled) and `diverged_at` (replica,), the step at which a run left 1e100, −1 for none;
-    records from there on are NaN. The same seed gives the same numbers for any n_replicas, n_workers and choice of
+    its standard error where sampled) and `diverged_at` (replica,), the step at which a batch, or any sample at a record,
+    is beyond 1e100, −1 for none; records from there on are NaN. The same seed gives the same numbers for any n_replicas, n_workers and choice of
     records. Raises ValueError for bad arguments.
     """
     check_problem(problem)
@@ -183,10 +183,9 @@ def _run_replica(
         if replica.diverged_at >= 0:
             break
         if replica.is_out_of_range():
-            # Nothing can be measured here; the next batch would find it, and behind the last record there is none.
-            if k == len(steps) - 1:
-                replica.diverged_at = int(step)
-            continue
+            # By a sample that the next batches need not have: nothing can be measured from here on.
+            replica.diverged_at = int(step)
+            break
         statistic_seed = np.random.SeedSequence(seed, spawn_key=(index, int(step)))
         row = measure(problem, replica.theta, optimiser.sampling, due[k], n_batches, statistic_seed)
         for name, value in row.items():

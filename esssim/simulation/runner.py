@@ -20,11 +20,13 @@ from esssim.problems import (
     Quadratic,
 )
 from esssim.problems.boundary import divergence_is_expected
-from esssim.sampling import Reshuffled, Sampling, WithReplacement
+from esssim.sampling import Reshuffled, Sampling, WithoutReplacement, WithReplacement
 from esssim.simulation.schedule import Ramp
 
 # Indices that are drawn in one go: they stay in the cache until they are used.
 DRAWN_AHEAD = 2**13
+# A full batch with a residual beyond this goes by its samples, whose own residuals decide whether it has diverged.
+DOUBTFUL = 1e-10 * sgd.DIVERGENCE_LIMIT
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Replica:
     def __init__(self, problem: Problem, theta0: FloatArray, optimiser: Optimiser, rng: np.random.Generator) -> None:
         self.problem, self.optimiser, self.rng = problem, optimiser, rng
         self.n_outputs = problem.n_outputs if isinstance(problem, MultiOutputLeastSquares) else 1
-        self._loop = _loop_for(problem, theta0)
+        self._loop = _loop_for(problem, theta0, optimiser.sampling)
         self.order = np.arange(problem.n_samples)
         self.step = 0
         self.diverged_at = -1
@@ -56,7 +58,8 @@ class Replica:
 
     def advance(self, step: int) -> None:
         """Run up to `step`, or up to the step that diverges; a diverged replica stays where it is."""
-        stretch = max(1, DRAWN_AHEAD // self.optimiser.sampling.batch_size)
+        loop, b = self._loop, self.optimiser.sampling.batch_size
+        stretch = max(1, DRAWN_AHEAD // (loop.n_rows if isinstance(loop, _FullBatchLoop) else b))
         while self.step < step and self.diverged_at < 0:
             last = min(step, self.step + stretch)
             batches, noise = self._draw(self.step, last)
@@ -64,14 +67,14 @@ class Replica:
             self.step = last
 
     def is_out_of_range(self) -> bool:
-        """Whether a sample's loss or gradient here is not finite, or a gradient is beyond the limit of divergence."""
+        """Whether a sample's gradient here, or its residual as far as its loss shows it, is beyond the limit of divergence."""
         if self._loop.is_surely_in_range():
             return False
         everyone = np.arange(self.problem.n_samples)
         with np.errstate(all="ignore"), divergence_is_expected():
-            losses = self.problem.sample_losses(self.theta, everyone)
-            largest = np.abs(self.problem.sample_gradients(self.theta, everyone)).max()
-        return not (largest <= sgd.DIVERGENCE_LIMIT and np.isfinite(losses).all())
+            losses = np.abs(self.problem.sample_losses(self.theta, everyone)).max()
+            gradients = np.abs(self.problem.sample_gradients(self.theta, everyone)).max()
+        return not (gradients <= sgd.DIVERGENCE_LIMIT and losses <= sgd.DIVERGENCE_LIMIT**2 / 2)
 
     def _draw(self, first: int, last: int) -> tuple[IntArray, FloatArray]:
         """Batches (m, b) of the steps first … last−1 and what their targets are off, (m, b·c), or (0, 0) without noise.
@@ -79,6 +82,8 @@ class Replica:
         The stream does not depend on where stretches begin: each step takes its uniform numbers, then its normal ones.
         """
         o, n = self.optimiser, self.problem.n_samples
+        if isinstance(self._loop, _FullBatchLoop):
+            return self._loop.draw(self.rng, last - first, o.label_noise)
         b, scheme = o.sampling.batch_size, scheme_code(o.sampling)
         counts = kernels.counts_of_numbers(scheme, n, b, first, last)
         if o.label_noise > 0:
@@ -105,6 +110,7 @@ class _LeastSquaresLoop:
         self._largest_target = float(np.abs(problem.targets).max())
         self._theta = in_cache_lines(theta0.reshape(-1, self._n_inputs))
         self._velocity = np.zeros_like(self._theta)
+        self._limit = sgd.DIVERGENCE_LIMIT
 
     @property
     def theta(self) -> FloatArray:
@@ -116,12 +122,47 @@ class _LeastSquaresLoop:
             largest = np.abs(self._theta).max()
             slope = self._depth * np.maximum(largest, 1.0) ** self._depth
             residual = self._n_inputs * self._largest_input * 2 * slope + self._largest_target
-            return bool(residual * self._largest_input * slope <= sgd.DIVERGENCE_LIMIT and residual**2 < np.inf)
+            return bool(residual * max(self._largest_input * slope, 1.0) <= sgd.DIVERGENCE_LIMIT)
 
     def run(self, batches: IntArray, noise: FloatArray, first: int, o: Optimiser) -> int:
         data = (self._inputs, self._targets, self._link, self._depth, self._theta, self._velocity)
         ramp = o.ramp.for_kernel(o.n_steps)
-        return sgd.run_least_squares(batches, noise, *data, first, ramp, o.momentum, o.nesterov)
+        return int(sgd.run_least_squares(batches, noise, *data, first, ramp, o.momentum, o.nesterov, self._limit))
+
+
+class _FullBatchLoop(_LeastSquaresLoop):
+    """Every sample in every step. With X = QR, n > d, it has d rows in place of n, and Qᵀz is as normal as z:
+
+    Xᵀ(Xβ − y − εz)/n = R̃ᵀ(R̃β − ỹ − εz̃)/d,   R̃ = √(d/n)·R,   ỹ = √(d/n)·Qᵀy,   z̃ = √(d/n)·Qᵀz.
+    """
+
+    def __init__(self, problem: LinearRegression | DiagonalLinearNetwork, theta0: FloatArray) -> None:
+        super().__init__(problem, theta0)
+        n, d = problem.inputs.shape
+        self._samples, self.n_rows, self._basis = (self._inputs, self._targets), min(n, d), np.empty((0, 0))
+        if n > d:
+            self._basis, triangle = np.linalg.qr(problem.inputs)
+            self._scale, self._limit = float(np.sqrt(d / n)), DOUBTFUL
+            self._inputs = in_cache_lines(self._scale * triangle)
+            self._targets = self._scale * (problem.targets @ self._basis)
+
+    def draw(self, rng: np.random.Generator, n_steps: int, label_noise: float) -> tuple[IntArray, FloatArray]:
+        """The rows of each step, and what their targets are off."""
+        noise = label_noise * rng.standard_normal((n_steps, self.n_rows) if label_noise > 0 else (0, 0))
+        return _everyone(n_steps, self.n_rows), noise
+
+    def run(self, batches: IntArray, noise: FloatArray, first: int, o: Optimiser) -> int:
+        done = 0
+        if self._limit == DOUBTFUL:
+            stopped = super().run(batches, self._scale * noise, first, o)
+            if stopped < 0:
+                return stopped
+            done, self._limit = stopped - first, sgd.DIVERGENCE_LIMIT
+            self._inputs, self._targets = self._samples
+        if len(self._basis):
+            batches = _everyone(len(batches) - done, len(self._targets))
+            noise = noise[done:] @ self._basis.T if len(noise) else noise
+        return super().run(batches, noise, first + done, o)
 
 
 class _QuadraticLoop:
@@ -175,8 +216,12 @@ class _PlainLoop:
         return -1
 
 
+def _everyone(n_steps: int, n_rows: int) -> IntArray:
+    return np.tile(np.arange(n_rows), (n_steps, 1))
+
+
 def _loop_for(
-    problem: Problem, theta0: FloatArray
+    problem: Problem, theta0: FloatArray, sampling: Sampling
 ) -> _LeastSquaresLoop | _QuadraticLoop | _PerceptronLoop | _PlainLoop:
     # A subclass may have changed what the compiled loops assume.
     if type(problem) is Quadratic:
@@ -184,7 +229,8 @@ def _loop_for(
     if type(problem) is Perceptron:
         return _PerceptronLoop(problem, theta0)
     if type(problem) in (LinearRegression, DiagonalLinearNetwork):
-        return _LeastSquaresLoop(problem, theta0)  # type: ignore[arg-type]
+        full = isinstance(sampling, (WithoutReplacement, Reshuffled)) and sampling.batch_size == problem.n_samples
+        return (_FullBatchLoop if full else _LeastSquaresLoop)(problem, theta0)  # type: ignore[arg-type]
     return _PlainLoop(problem, theta0)
 
 

@@ -1,6 +1,7 @@
 """Stability of SGD at a point: edges, critical step sizes and Lyapunov exponents, with momentum."""
 
 from esssim.stability.critical import critical_step_size
+from esssim.stability.diagram import diagram
 from esssim.stability.edges import edge, small_batch_edge
 from esssim.stability.lyapunov import Threshold, almost_sure_threshold, lyapunov_exponent
 from esssim.stability.published import (
@@ -19,6 +20,7 @@ __all__ = [
     "Threshold",
     "almost_sure_threshold",
     "critical_step_size",
+    "diagram",
     "edge",
     "heavy_ball_ends",
     "interaction_aware_step_size",

@@ -21,6 +21,7 @@ from esssim.sampling import Sampling, check_sampling
 from esssim.spectra import lanczos_from, lanczos_largest_eigenvalue
 from esssim.statistics.block_perron import perron_of
 from esssim.statistics.perron import RANK_TOLERANCE, PerronMatrix
+from esssim.statistics.uncertainty import EPS
 
 # Relative error of the Perron vector: the value has its square, the bounds have it itself.
 FOR_VALUE, FOR_BOUNDS = 1e-8, 1e-14
@@ -75,7 +76,7 @@ def mean_square_sharpness(
 
     theta: (p,). hessian="gauss_newton" replaces Hᵢ by JᵢJᵢᵀ. certify=True returns an Enclosure, which for rank-one
     samples is within n·1e-14 of the value except near the full-batch limit.
-    Raises Undefined where H has no positive eigenvalue although some Hᵢ ≠ 0.
+    Raises Undefined where H has no positive eigenvalue, up to rounding, although some Hᵢ ≠ 0.
     Source: Mulayoff & Michaeli, COLT 2024, arXiv 2306.07850; Ma & Ying, NeurIPS 2021.
     """
     _validate.choice("hessian", hessian, ("full", "gauss_newton"))
@@ -131,12 +132,14 @@ class Pencil:
     def of(cls, curvature: Curvature) -> Pencil | None:
         """None where every Hᵢ is zero."""
         eigenvalues, eigenvectors = curvature.mean_eigenpairs()
-        top = eigenvalues[-1]
-        if top <= 0.0:
+        # The samples' Hessians can be larger than their mean, and its negative eigenvalues than its positive ones.
+        size = 0.0 if curvature.is_rank_one else float(np.sqrt(curvature.n_params * curvature.squared_norms().mean()))
+        top, rounding = eigenvalues[-1], 4 * EPS * size
+        if top <= rounding:
             if curvature.is_zero():
                 return None
             raise Undefined("mean_square_sharpness needs a Hessian with a positive eigenvalue at theta, it has none")
-        keep = eigenvalues > RANK_TOLERANCE * top
+        keep = eigenvalues > max(RANK_TOLERANCE * top, rounding)
         basis = np.ascontiguousarray(eigenvectors[:, keep])
         return cls(np.ascontiguousarray(eigenvalues[keep]), basis, curvature.conjugation_in(basis))
 
