@@ -11,6 +11,7 @@ except ModuleNotFoundError as error:
 
 from esssim.bridge import data, networks
 from esssim.bridge.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from esssim.bridge.monitor import Monitor
 from esssim.bridge.networks import mlp
 from esssim.bridge.problem import TorchProblem
 from esssim.bridge.schedule import Piecewise
@@ -19,6 +20,7 @@ from esssim.bridge.train import train
 
 __all__ = [
     "Checkpoint",
+    "Monitor",
     "Piecewise",
     "SubspaceSharpness",
     "TorchProblem",

@@ -53,12 +53,8 @@ def check_module(module: Any) -> None:
                 f"module must not be compiled, but {name or 'the module itself'!r} is a {type(layer).__name__}: give the "
                 "module that it was made of"
             )
-        where = f"layer {name or '(the module itself)'!r} ({type(layer).__name__})"
-        if isinstance(layer, NORMS[0]) and (layer.training or layer.running_mean is None):
-            remedy = "use GroupNorm or LayerNorm instead"
-            if layer.running_mean is not None:
-                remedy = f"call module.eval() first, which takes its running statistics, or {remedy}"
-            raise ValueError(f"module must treat samples one by one, but {where} mixes those of a batch; {remedy}")
+        where = _named(name, layer)
+        check_norm(name, layer)
         if isinstance(layer, DROPOUT) and layer.training and layer.p > 0:
             raise ValueError(f"module must be deterministic, but {where} is in train mode: call module.eval() first")
         if getattr(layer, "max_norm", None) is not None and isinstance(layer, (nn.Embedding, nn.EmbeddingBag)):
@@ -78,6 +74,21 @@ def check_module(module: Any) -> None:
         raise ValueError("module must have parameters, it has none")
     if not any(parameter.requires_grad for parameter in parameters.values()):
         raise ValueError("module must have a parameter that is trained, but all have requires_grad=False")
+
+
+def check_norm(name: str, layer: nn.Module) -> None:
+    """ValueError where a layer of this name normalises by the other samples of a batch."""
+    if isinstance(layer, NORMS[0]) and (layer.training or layer.running_mean is None):
+        remedy = "use GroupNorm or LayerNorm instead"
+        if layer.running_mean is not None:
+            remedy = f"call module.eval() first, which takes its running statistics, or {remedy}"
+        raise ValueError(
+            f"module must treat samples one by one, but {_named(name, layer)} mixes those of a batch; {remedy}"
+        )
+
+
+def _named(name: str, layer: nn.Module) -> str:
+    return f"layer {name or '(the module itself)'!r} ({type(layer).__name__})"
 
 
 def own_copy(module: nn.Module, kind: torch.dtype) -> nn.Module:

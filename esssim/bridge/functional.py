@@ -42,6 +42,10 @@ class Functional:
     Every method takes one θ and works on samples x (n, ...) and targets y (n, ...).
     """
 
+    # Where they are set, θ stands for origin + scale∘θ: coordinates in which a diagonal preconditioner is the identity.
+    origin: Tensor | None = None
+    scale: Tensor | None = None
+
     def __init__(self, module: nn.Module, loss: SampleLoss, care: Care = NONE) -> None:
         self.module, self.loss, self.care = module, loss, care
         self.places = places(module)
@@ -52,6 +56,8 @@ class Functional:
 
     def parameters(self, theta: Tensor) -> dict[str, Tensor]:
         """θ (p,) as views with the names and shapes of the module."""
+        if self.origin is not None and self.scale is not None:
+            theta = self.origin + self.scale * theta
         parts = torch.split(theta, self.sizes)
         return {name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)}
 

@@ -45,7 +45,11 @@ def layers_of(problem: TorchProblem) -> list[Layer] | None:
     if not is_own(problem) or problem.loss_name not in LOSSES:
         return None
     functional, x = problem._functional, problem.tensors[0]
-    if x.dtype != problem._kind or any(getattr(nn.modules.module, name, None) for name in GLOBAL_HOOKS):
+    if (
+        functional.scale is not None
+        or x.dtype != problem._kind
+        or any(getattr(nn.modules.module, name, None) for name in GLOBAL_HOOKS)
+    ):
         return None
     starts, start = {}, 0
     for name, size in zip(functional.names, functional.sizes, strict=True):

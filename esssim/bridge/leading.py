@@ -42,7 +42,7 @@ def leading_mean_square_sharpness(
     """
     check_sampling(sampling, problem.n_samples)
     r = min(_validate.integer("rank", rank, 1), problem.n_params)
-    forward, backward, unit = _products(problem, problem.check_point(theta))
+    forward, backward, unit = products(problem, problem.check_point(theta))
     generator = torch.Generator().manual_seed(0)
     size = min(r + OVERSAMPLING, problem.n_params)
     basis = torch.linalg.qr(torch.randn(problem.n_params, size, generator=generator, dtype=problem._kind))[0]
@@ -58,7 +58,7 @@ def leading_mean_square_sharpness(
     return top * unit**2
 
 
-def _products(problem: TorchProblem, theta: FloatArray) -> tuple[Map, Map, float]:
+def products(problem: TorchProblem, theta: FloatArray) -> tuple[Map, Map, float]:
     """(V (p, r) ↦ RᵢᵀJᵢV (n, c, r), and its transpose), both in a unit that keeps squares of them in range, and the unit."""
     network = fully_connected_at(problem, theta)
     if network is None:

@@ -299,13 +299,17 @@ class TorchProblem(Problem):
         derivatives.check_finite_derivatives(self._functional, self._tensor(theta), self._x, self._y)
         numbers = self.n_samples * self.n_outputs * self.n_params
         self._affordable("the Jacobians of all samples and outputs", numbers, JACOBIAN_NUMBERS)
-        everyone = np.arange(self.n_samples)
-        point = self._tensor(theta)
-        roots = self._root(self._functional.outputs(point, self._x).detach(), self._y).numpy().astype(np.float64)
-        factors = np.swapaxes(roots, -1, -2) @ TorchProblem.sample_jacobians(self, theta, everyone)
+        factors = self.gauss_newton_rows(theta, np.arange(self.n_samples))
         if factors.shape[1] == 1:
             return LowRankCurvature(factors[:, 0])
         return BlockCurvature(factors)
+
+    def gauss_newton_rows(self, theta: FloatArray, indices: IntArray) -> FloatArray:
+        """Aᵢ = RᵢᵀJᵢ, with AᵢᵀAᵢ = JᵢᵀSᵢJᵢ, for each index: (b, rows, p)."""
+        rows = torch.as_tensor(indices)
+        outputs = self._functional.outputs(self._tensor(theta), self._x[rows]).detach()
+        roots = self._root(outputs, self._y[rows]).numpy().astype(np.float64)
+        return np.swapaxes(roots, -1, -2) @ TorchProblem.sample_jacobians(self, theta, indices)
 
     # --- between numpy and torch --------------------------------------------------------------------------------------
 

@@ -1,0 +1,116 @@
+"""What a measurement costs, and how much of it a share of the training time pays for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from esssim._validate import FloatArray
+from esssim.bridge.curvature import TorchCurvature
+from esssim.bridge.problem import TorchProblem
+from esssim.sampling import Sampling
+from esssim.statistics.table import MEAN_SQUARE
+
+# Products with a Hessian, or losses in units of them, that a statistic takes about: before it was ever measured.
+PRODUCTS = {
+    "loss": 0.3,
+    "gradient_norm": 0.5,
+    "sharpness": 40.0,
+    "critical_sharpness": 20.0,
+    "gradient_noise_interaction": 2.0,
+}
+OF_BATCHES, OF_LOSSES = 40.0, 20.0
+# Batches and directions of a smaller measurement, as fractions, and the fewest.
+FRACTIONS = (1.0, 0.5, 0.25, 0.125)
+FEWEST_BATCHES, FEWEST_DIRECTIONS = 4, 8
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How many batches are drawn and directions taken, and what fraction of the full measurement that is."""
+
+    n_batches: int
+    rank: int
+    fraction: float = 1.0
+
+
+def efforts(n_batches: int, rank: int) -> list[Effort]:
+    """From the full measurement down."""
+    return [
+        Effort(max(int(n_batches * part), min(n_batches, FEWEST_BATCHES)), max(int(rank * part), min(rank, FEWEST_DIRECTIONS)), part)
+        for part in FRACTIONS
+    ]  # fmt: skip
+
+
+@dataclass
+class Clock:
+    """Seconds of the training and of what was measured in it; share: what may be spent, None for any amount.
+
+    fixed and scaled: the seconds of one full measurement that do not depend on the effort, and that grow with it.
+    """
+
+    share: float | None
+    fixed: float = 0.0
+    scaled: float = 0.0
+    spent: float = 0.0
+    skipped: int = 0
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def trained(self) -> float:
+        """Seconds since the start that were not spent on measurements."""
+        return time.perf_counter() - self.started - self.spent
+
+    def seconds(self, effort: Effort) -> float:
+        """What a measurement of that effort takes, about."""
+        return self.fixed + self.scaled * effort.fraction
+
+    def affordable(self, levels: list[Effort], interval: float) -> Effort | None:
+        """The largest effort that the share of `interval` seconds of training pays for, once it has been saved up.
+
+        None where not even the smallest one is paid for yet.
+        """
+        if self.share is None:
+            return levels[0]
+        wanted = next((level for level in levels if self.seconds(level) <= self.share * interval), levels[-1])
+        if self.spent + self.seconds(wanted) <= self.share * self.trained:
+            return wanted
+        self.skipped += 1
+        return None
+
+
+def first_costs(
+    problem: TorchProblem, theta: FloatArray, sampling: Sampling, record: Iterable[str], effort: Effort
+) -> dict[str, float]:
+    """Seconds of each statistic, from the time of one Hessian product with all samples and one with the batches."""
+    n = problem.n_samples
+    curvature, rng = TorchCurvature(problem, theta), np.random.default_rng(0)
+    count = min(effort.n_batches, sampling.count(n))
+    full = _timed(curvature, np.arange(n)[None], rng)
+    batches = _timed(curvature, rng.integers(0, n, (count, sampling.batch_size)), rng)
+    costs = {}
+    for name in record:
+        if name == MEAN_SQUARE:
+            costs[name] = 2.5 * effort.rank * full
+        elif name in PRODUCTS:
+            costs[name] = PRODUCTS[name] * full
+        elif name == "minibatch_sharpness" or name.startswith("minibatch_eigenvalue"):
+            costs[name] = OF_BATCHES * batches
+        elif name == "minibatch_critical_sharpness":
+            costs[name] = OF_LOSSES * batches
+        else:
+            costs[name] = 0.7 * (batches + count * full)
+    return costs
+
+
+def _timed(curvature: TorchCurvature, batches: np.ndarray, rng: np.random.Generator) -> float:
+    vectors = rng.standard_normal((len(batches), curvature.n_params))
+    seconds = []
+    for _ in range(2):
+        began = time.perf_counter()
+        curvature.bound(batches)(vectors)
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
