@@ -6,11 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-<<<<<<< HEAD
-from esssim.claims.claim import REGISTRY, Cell, Claim, Measurement, Predicted, Registry
-=======
 from esssim.claims.claim import REGISTRY, Accepted, Cell, Claim, Measurement, Predicted, Registry
->>>>>>> main
 from esssim.papers import Paper, Source
 
 if TYPE_CHECKING:

@@ -9,12 +9,8 @@ import numpy as np
 from esssim import flow
 from esssim._intervals import student_quantile
 from esssim._validate import FloatArray
-from esssim.claims.claim import Measurement, Predicted, Row
-from esssim.claims.declare import claim
-<<<<<<< HEAD
-=======
 from esssim.claims.claim import Measurement, Predicted, Row, around, at_most
->>>>>>> main
+from esssim.claims.declare import claim
 from esssim.claims.ratios import all_of, ratio_key, ratio_of, verdict_of
 from esssim.experiments.flow import FlowExperiment, run_batch_sharpness, run_flow, run_sgd
 from esssim.experiments.flow_settings import (

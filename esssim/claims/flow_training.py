@@ -10,12 +10,8 @@ import numpy as np
 
 from esssim import flow
 from esssim._validate import FloatArray
-from esssim.claims.claim import Measurement, Predicted, Row
-from esssim.claims.declare import claim
-<<<<<<< HEAD
-=======
 from esssim.claims.claim import Measurement, Predicted, Row, around
->>>>>>> main
+from esssim.claims.declare import claim
 from esssim.claims.ratios import ratio_of, verdict_of
 from esssim.papers import OURS
 from esssim.problems import Perceptron

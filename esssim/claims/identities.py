@@ -8,12 +8,8 @@ import numpy as np
 
 from esssim import data
 from esssim._validate import FloatArray
-from esssim.claims.claim import Measurement, Outcome, Predicted, Row
-from esssim.claims.declare import claim
-<<<<<<< HEAD
-=======
 from esssim.claims.claim import Measurement, Outcome, Predicted, Row, at_least, at_most
->>>>>>> main
+from esssim.claims.declare import claim
 from esssim.papers import ANDREYEV_V1, ANDREYEV_V3, OURS
 from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem, Quadratic
 from esssim.sampling import WithoutReplacement, WithReplacement

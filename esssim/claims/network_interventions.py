@@ -9,12 +9,8 @@ import numpy as np
 
 from esssim import gap
 from esssim._validate import FloatArray
-from esssim.claims.claim import Expectation, Measurement, Outcome, Predicted, Row
-from esssim.claims.declare import claim
-<<<<<<< HEAD
-=======
 from esssim.claims.claim import Expectation, Measurement, Outcome, Predicted, Row, around
->>>>>>> main
+from esssim.claims.declare import claim
 from esssim.claims.networks import EXTRA, NEVER_MEASURED, TOLERANCE, network_level
 from esssim.claims.ratios import ratio_of, verdict_of
 from esssim.experiments.networks import RECORDED, NetworkExperiment, described, run_network

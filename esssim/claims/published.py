@@ -9,12 +9,8 @@ import numpy as np
 
 from esssim import data
 from esssim._validate import FloatArray
-from esssim.claims.claim import Measurement, Predicted, Row
-from esssim.claims.declare import claim
-<<<<<<< HEAD
-=======
 from esssim.claims.claim import Measurement, Predicted, Row, around, at_least, at_most
->>>>>>> main
+from esssim.claims.declare import claim
 from esssim.papers import (
     AGARWALA,
     ANDREYEV_V1,
