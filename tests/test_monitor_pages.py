@@ -10,7 +10,11 @@ import pytest
 pytest.importorskip("torch", reason="the bridge needs PyTorch")
 
 PAGES = Path(__file__).parents[1] / "docs" / "how-to"
-WRITTEN = {"watch_training": ("run.nc", "run.png"), "stability_map": ("map.nc", "map.png")}
+WRITTEN: dict[str, tuple[str, ...]] = {
+    "own_network": (),
+    "watch_training": ("run.nc", "run.png"),
+    "stability_map": ("map.nc", "map.png"),
+}
 
 
 @pytest.mark.parametrize("name", WRITTEN)
