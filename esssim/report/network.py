@@ -32,15 +32,10 @@ def show_network(found: xarray.Dataset) -> None:
     for table in side_by_side(columns, console.width):
         console.print(table)
     restricted = MEAN_SQUARE in found and bool((found[f"{MEAN_SQUARE}_upper"] > 1.001 * found[MEAN_SQUARE]).any())
+    notes = ["± half a 95 % interval over sampled batches", "critical step size: 2/Q_b, without momentum"]
     if restricted:
-        console.print(
-            Text(f"Q_b: in the {found.attrs['rank']} leading directions, a lower bound; --json has the upper one"),
-            soft_wrap=True,
-        )
-    console.print(
-        Text("± half a 95 % interval over sampled batches; critical step size: 2/Q_b, without momentum"), soft_wrap=True
-    )
-    for note in found.attrs["notes"]:
+        notes.append(f"Q_b: in {found.attrs['rank']} leading directions, from below; --json has the upper bound")
+    for note in notes + found.attrs["notes"]:
         console.print(Text(note), soft_wrap=True)
 
 
