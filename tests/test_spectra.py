@@ -24,9 +24,9 @@ from esssim import spectra
 from esssim._kernels import certified as certified_kernel
 from esssim._kernels import secular as secular_kernel
 from esssim.curvature import BlockCurvature, Curvature, DenseCurvature, LowRankCurvature
-from esssim.spectra import batches as batches_module
 from esssim.spectra import gram as gram_module
 from esssim.spectra import lanczos as lanczos_module
+from esssim.spectra import largest as batches_module
 from esssim.testing import strategies
 from tests import oracles
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from esssim._errors import in_one_line, tracebacks_are_wanted
 from esssim._progress import shown
-from esssim.claims.model import Claim, Measurement, Registry, Verdict
+from esssim.claims.claim import Claim, Measurement, Registry, Verdict
 
 if TYPE_CHECKING:
     from esssim.experiments import Configuration
