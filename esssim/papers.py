@@ -26,12 +26,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Paper:
-    """One paper, in one version: its BibTeX key and entry, its authors, and where it appeared."""
+    """One paper, in one version: its BibTeX key and entry, its authors, where it appeared, and its address."""
 
     key: str
     authors: str
     where: str
     bibtex: str
+    url: str
 
     def __str__(self) -> str:
         return f"{self.authors}, {self.where}"
@@ -64,6 +65,7 @@ COHEN = Paper(
   year      = {2021},
   note      = {arXiv:2103.00065}
 }""",
+    "https://arxiv.org/abs/2103.00065",
 )  # fmt: skip
 ANDREYEV_V1 = Paper(
     "andreyev2024edge", "Andreyev & Beneventano", "arXiv 2412.20553 v1",
@@ -75,10 +77,12 @@ ANDREYEV_V1 = Paper(
   archiveprefix = {arXiv},
   primaryclass  = {cs.LG}
 }""",
+    "https://arxiv.org/abs/2412.20553v1",
 )  # fmt: skip
 ANDREYEV_V3 = Paper(
     "andreyev2024edge", "Andreyev & Beneventano", "arXiv 2412.20553 v3",
     ANDREYEV_V1.bibtex,
+    "https://arxiv.org/abs/2412.20553v3",
 )  # fmt: skip
 MOMENTUM = Paper(
     "andreyev2026momentum", "Andreyev et al.", "arXiv 2604.14108",
@@ -91,6 +95,7 @@ MOMENTUM = Paper(
   archiveprefix = {arXiv},
   primaryclass  = {cs.LG}
 }""",
+    "https://arxiv.org/abs/2604.14108",
 )  # fmt: skip
 MULAYOFF = Paper(
     "mulayoff2024exact", "Mulayoff & Michaeli", "COLT 2024, arXiv 2306.07850",
@@ -104,6 +109,7 @@ MULAYOFF = Paper(
   year      = {2024},
   note      = {arXiv:2306.07850}
 }""",
+    "https://arxiv.org/abs/2306.07850",
 )  # fmt: skip
 LEE_JANG = Paper(
     "lee2023new", "Lee & Jang", "ICLR 2023",
@@ -114,6 +120,7 @@ LEE_JANG = Paper(
   booktitle = {International Conference on Learning Representations},
   year      = {2023}
 }""",
+    "https://openreview.net/forum?id=bH-kCY6LdKg",
 )  # fmt: skip
 AGARWALA = Paper(
     "agarwala2024high", "Agarwala & Pennington", "arXiv 2404.19261",
@@ -125,6 +132,7 @@ AGARWALA = Paper(
   archiveprefix = {arXiv},
   primaryclass  = {cs.LG}
 }""",
+    "https://arxiv.org/abs/2404.19261",
 )  # fmt: skip
 LIAO = Paper(
     "liao2026sgd", "Liao, Kolomvaki & Kyrillidis", "arXiv 2604.21016",
@@ -136,6 +144,7 @@ LIAO = Paper(
   archiveprefix = {arXiv},
   primaryclass  = {cs.LG}
 }""",
+    "https://arxiv.org/abs/2604.21016",
 )  # fmt: skip
 GRANZIOL = Paper(
     "granziol2022learning", "Granziol, Zohren & Roberts", "JMLR 2022, arXiv 2006.09092",
@@ -146,6 +155,7 @@ GRANZIOL = Paper(
   year    = {2022},
   note    = {arXiv:2006.09092}
 }""",
+    "https://arxiv.org/abs/2006.09092",
 )  # fmt: skip
 KALRA = Paper(
     "kalra2026scalable", "Kalra et al.", "arXiv 2601.16979",
@@ -158,6 +168,7 @@ KALRA = Paper(
   archiveprefix = {arXiv},
   primaryclass  = {cs.LG}
 }""",
+    "https://arxiv.org/abs/2601.16979",
 )  # fmt: skip
 OURS = ours()
 PAPERS = (COHEN, ANDREYEV_V1, ANDREYEV_V3, MOMENTUM, MULAYOFF, LEE_JANG, AGARWALA, LIAO, GRANZIOL, KALRA)

@@ -10,9 +10,10 @@ import pytest
 pytest.importorskip("torch", reason="the bridge needs PyTorch")
 
 PAGES = Path(__file__).parents[1] / "docs" / "how-to"
+WRITTEN = {"watch_training": ("run.nc", "run.png"), "stability_map": ("map.nc", "map.png")}
 
 
-@pytest.mark.parametrize("name", ["watch_training"])
+@pytest.mark.parametrize("name", WRITTEN)
 def test_code_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     scope: dict[str, object] = {}
@@ -20,4 +21,4 @@ def test_code_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert blocks
     for block in blocks:
         exec(compile(block, name, "exec"), scope)
-    assert (tmp_path / "run.nc").is_file()
+    assert all((tmp_path / file).is_file() for file in WRITTEN[name])

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from esssim import report
+from esssim._environment import environment
 from esssim.claims import Claim, Measurement, Verdict
 from esssim.report import svg
 from esssim.report.__main__ import main
-from esssim.report.environment import environment
 from esssim.report.forecast import Forecast, announcement
 from esssim.report.tables import level_table, other_table
 from esssim.report.words import spoken, spoken_verdict, summary

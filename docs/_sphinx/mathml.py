@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from docutils import nodes
-from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 
-# MathML Core knows no variants of letters: the letters themselves are in Unicode.
-_DOUBLE_STRUCK = {"E": "𝔼", "R": "ℝ", "N": "ℕ", "P": "ℙ", "C": "ℂ"}
-
-
-def mathml(latex: str, display: str = "inline") -> str:
-    """A formula as a <math> element."""
-    markup = convert(latex, display=display)
-    return re.sub(r'<mi mathvariant="double-struck">(\w)</mi>', lambda m: f"<mi>{_DOUBLE_STRUCK[m[1]]}</mi>", markup)
+from esssim.report.mathml import mathml
 
 
 def _inline(self: Any, node: nodes.math) -> None:

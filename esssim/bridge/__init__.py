@@ -15,6 +15,7 @@ from esssim.bridge.monitor import Monitor
 from esssim.bridge.networks import mlp
 from esssim.bridge.problem import TorchProblem
 from esssim.bridge.schedule import Piecewise
+from esssim.bridge.stability_map import stability_map
 from esssim.bridge.subspace import SubspaceSharpness, mean_square_sharpness_in_subspace
 from esssim.bridge.train import train
 
@@ -30,5 +31,6 @@ __all__ = [
     "mlp",
     "networks",
     "save_checkpoint",
+    "stability_map",
     "train",
 ]

@@ -41,8 +41,17 @@ def leading_mean_square_sharpness(
     samples, whatever p. theta: (p,); rank: r, at most p. The same theta gives the same bits.
     """
     check_sampling(sampling, problem.n_samples)
-    r = min(_validate.integer("rank", rank, 1), problem.n_params)
-    forward, backward, unit = products(problem, problem.check_point(theta))
+    blocks, unit = leading_blocks(problem, problem.check_point(theta), _validate.integer("rank", rank, 1))
+    pencil = Pencil.of_diagonal_mean(blocks)
+    c = sampling.variance_coefficient(problem.n_samples)
+    top = pencil.rough_top(c, TOLERANCE) if c > 0.0 else float(pencil.eigenvalues.max())
+    return top * unit**2
+
+
+def leading_blocks(problem: TorchProblem, theta: FloatArray, rank: int) -> tuple[BlockCurvature, float]:
+    """The blocks AᵢV (n, c, r) of the leading directions, in units of the number that comes with them."""
+    r = min(rank, problem.n_params)
+    forward, backward, unit = products(problem, theta)
     generator = torch.Generator().manual_seed(0)
     size = min(r + OVERSAMPLING, problem.n_params)
     basis = torch.linalg.qr(torch.randn(problem.n_params, size, generator=generator, dtype=problem._kind))[0]
@@ -52,10 +61,7 @@ def leading_mean_square_sharpness(
     rows = compressed.reshape(-1, size)
     _, vectors = torch.linalg.eigh(rows.T @ rows)
     blocks = (compressed @ vectors[:, -r:]).numpy().astype(np.float64)
-    pencil = Pencil.of_diagonal_mean(BlockCurvature(np.ascontiguousarray(blocks)))
-    c = sampling.variance_coefficient(problem.n_samples)
-    top = pencil.rough_top(c, TOLERANCE) if c > 0.0 else float(pencil.eigenvalues.max())
-    return top * unit**2
+    return BlockCurvature(np.ascontiguousarray(blocks)), unit
 
 
 def products(problem: TorchProblem, theta: FloatArray) -> tuple[Map, Map, float]:

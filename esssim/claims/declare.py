@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from esssim.claims.model import REGISTRY, Cell, Claim, Measurement, Predicted, Registry
+from esssim.claims.model import REGISTRY, Accepted, Cell, Claim, Measurement, Predicted, Registry
 from esssim.papers import Paper, Source
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ def claim(
     quick: bool | Callable[..., bool] = True,
     extra: str | None = None,
     experiment: Callable[..., Configuration | Sequence[Configuration]] | None = None,
+    formula: Text = "",
+    accepts: Accepted | Callable[..., Accepted] | None = None,
+    about: Sequence[str] | Callable[..., Sequence[str]] = (),
+    stated: Text | None = None,
     registry: Registry | None = None,
 ) -> Callable[[Decides], Decides]:
     """Register a claim, or one for each setting of `over`, decided by the function below: f(*, quick, **setting).
@@ -41,7 +45,11 @@ def claim(
     given), or a function of the setting, as all other fields may be. states: the sentence; where: its setting in words,
     which end it in brackets. we_predict: what we expect, stated before the run. cell: the place of a level in the
     tables. quick: whether a short run can decide it; extra: the optional part of the package that it needs.
-    experiment: the runs that decide it, f(quick=…, **setting); the report shows their TOML. registry: the one that `esssim verify` measures by default. Raises ValueError when an id is taken.
+    experiment: the runs that decide it, f(quick=…, **setting); the report shows their TOML. formula: the sentence as
+    LaTeX, taken as it is. accepts: the lowest and the highest value with which the claim holds, as `around`, `at_most`
+    and `at_least` give them. about: the keys of the statistics that it is about. stated: the day of the prediction, as
+    2026-11-24, where `we_predict` does not name its own. registry: the one that `esssim verify` measures by default.
+    Raises ValueError when an id is taken.
     """
     chosen = REGISTRY if registry is None else registry
 
@@ -60,6 +68,9 @@ def claim(
                 found = () if experiment is None else experiment(quick=quick, **setting)
                 return found if isinstance(found, Sequence) else (found,)
 
+            predicted = of(we_predict)
+            if predicted.on is None and stated is not None:
+                predicted = replace(predicted, on=of(stated))
             chosen.add(
                 Claim(
                     id=of(id),
@@ -67,7 +78,7 @@ def claim(
                     where=of(where),
                     source=of(source),
                     source_predicts=of(source_predicts),
-                    we_predict=of(we_predict),
+                    we_predict=predicted,
                     method=of(method),
                     tolerance=of(tolerance),
                     measure=measure,
@@ -76,6 +87,10 @@ def claim(
                     setting={name: _plain(value) for name, value in setting.items()},
                     cell=None if cell is None else of(cell),
                     experiments=experiments,
+                    # Its braces are those of LaTeX.
+                    formula=formula(**setting) if callable(formula) else formula,
+                    accepts=of(accepts),
+                    about=tuple(of(about)),
                 ),
                 function.__module__,
             )

@@ -10,7 +10,7 @@ from esssim import flow
 from esssim._intervals import student_quantile
 from esssim._validate import FloatArray
 from esssim.claims.declare import claim
-from esssim.claims.model import Measurement, Predicted, Row
+from esssim.claims.model import Measurement, Predicted, Row, around, at_most
 from esssim.claims.ratios import all_of, ratio_key, ratio_of, verdict_of
 from esssim.experiments.flow import FlowExperiment, run_batch_sharpness, run_flow, run_sgd
 from esssim.experiments.flow_settings import (
@@ -134,6 +134,10 @@ def shortened(*, experiment: FlowExperiment, quick: bool) -> FlowExperiment:
     quick=lambda experiment: experiment in QUICK,
     experiment=shortened,
     over=[{"experiment": experiment} for experiment in (*COMPARED, *PREDICTIONS)],
+    formula=r"\frac{\overline{S}_{\mathrm{SGD}}}{\overline{S}_{\mathrm{flow}}}=1,\quad S\in\{Q_b,M_b\}",
+    accepts=around(1, TOLERANCE),
+    about=(MEAN_SQUARE, "minibatch_sharpness"),
+    stated="2026-11-24",
 )
 def levels_are_those_of_the_flow(*, experiment: FlowExperiment, quick: bool) -> Measurement:
     run = shortened(experiment=experiment, quick=quick)
@@ -178,6 +182,10 @@ def next_order_prediction(experiment: FlowExperiment) -> Predicted:
     quick=False,
     experiment=shortened,
     over=[{"experiment": experiment} for experiment in (*DIABETES_MEAN, LEADING_ORDER, STRONG)],
+    formula=r"\frac{\overline{Q}_{b,\mathrm{SGD}}}{\overline{Q}_{b,\mathrm{flow}}(1+\mathrm{next\ order})}=1",
+    accepts=lambda experiment: around(1, next_order_tolerance(experiment)),
+    about=(MEAN_SQUARE,),
+    stated="2026-11-24",
 )
 def next_order_is_what_is_missing(*, experiment: FlowExperiment, quick: bool) -> Measurement:
     run = shortened(experiment=experiment, quick=quick)
@@ -234,6 +242,11 @@ def batch_sharpness_prediction(experiment: FlowExperiment) -> Predicted:
     quick=False,
     experiment=shortened,
     over=[{"experiment": experiment} for experiment in COMPARED],
+    formula=r"\frac{\overline{S}_{\mathrm{SGD}}}{\overline{S}_{\mathrm{flow}}}=1,\quad S=\mathbb{E}\left["
+    r"\frac{g_B^{\top}H_Bg_B}{\|g_B\|^2}\right]",
+    accepts=around(1, TOLERANCE),
+    about=("batch_sharpness",),
+    stated="2026-11-28",
 )
 def batch_sharpness_is_that_of_the_flow(*, experiment: FlowExperiment, quick: bool) -> Measurement:
     runs, predicted, error, rows = _batch_levels(experiment.quick() if quick else experiment)
@@ -255,6 +268,11 @@ def batch_sharpness_is_that_of_the_flow(*, experiment: FlowExperiment, quick: bo
     tolerance=TOLERANCE,
     quick=False,
     experiment=lambda quick: [shortened(experiment=run, quick=quick) for run in (*GRID, *OTHERS, *WIDER)],
+    formula=r"\frac{\overline{S}_{\mathrm{SGD}}}{\overline{S}_{\mathrm{flow}}}=1,\quad S=\mathbb{E}\left["
+    r"\frac{g_B^{\top}H_Bg_B}{\|g_B\|^2}\right]",
+    accepts=around(1, TOLERANCE),
+    about=("batch_sharpness",),
+    stated="2026-11-24",
 )
 def batch_sharpness_on_average(*, quick: bool) -> Measurement:
     experiments = [run.quick() if quick else run for run in (*GRID, *OTHERS, *WIDER)]
@@ -308,6 +326,10 @@ def _exponent(key: str, settings: dict[float, FlowExperiment], expected: float) 
     we_predict=Predicted.holds("exponent 2"),
     method="slope of log(1 − ηQ_b/2) against log ε half way up the ramp, ε = 0.0005 to 0.004",
     tolerance=0.05,
+    formula=r"1-\frac{\eta}{2}Q_b\ \propto\ \varepsilon^2",
+    accepts=around(2, 0.05),
+    about=(MEAN_SQUARE,),
+    stated="2026-11-24",
 )
 def distance_falls_with_the_noise(*, quick: bool) -> Measurement:
     noises = (0.001, 0.004) if quick else (0.0005, 0.001, 0.002, 0.004)
@@ -323,6 +345,10 @@ def distance_falls_with_the_noise(*, quick: bool) -> Measurement:
     method="slope of log(1 − ηQ_b/2) against the log of the ramp's speed, ε = 0.001, 75,000 to 600,000 steps",
     tolerance=0.05,
     quick=False,
+    formula=r"1-\frac{\eta}{2}Q_b\ \propto\ \dot{\eta}^{-1}",
+    accepts=around(-1, 0.05),
+    about=(MEAN_SQUARE,),
+    stated="2026-11-24",
 )
 def distance_falls_with_the_speed(*, quick: bool) -> Measurement:
     lengths = (75_000, 300_000) if quick else (75_000, 150_000, 300_000, 600_000)
@@ -339,6 +365,10 @@ def distance_falls_with_the_speed(*, quick: bool) -> Measurement:
     tolerance=0.1,
     quick=False,
     experiment=lambda quick: shortened(experiment=WALL, quick=quick),
+    formula=r"\frac{1-\frac{\eta}{2}\overline{Q}_{b,\mathrm{SGD}}}{1-\frac{\eta}{2}\overline{Q}_{b,\mathrm{flow}}}=1",
+    accepts=around(1, 0.1),
+    about=(MEAN_SQUARE,),
+    stated="2026-11-24",
 )
 def sgd_keeps_the_distance(*, quick: bool) -> Measurement:
     runs, predicted, rows = levels_of(WALL.quick() if quick else WALL, MEAN_SQUARE)
@@ -357,6 +387,10 @@ def sgd_keeps_the_distance(*, quick: bool) -> Measurement:
     tolerance=0.05,
     quick=False,
     experiment=lambda quick: shortened(experiment=BIAS, quick=quick),
+    formula=r"\frac{\|\overline{\beta}_{\mathrm{SGD}}-\beta_{\mathrm{flow}}\|}{\|\beta_{\mathrm{flow}}-\beta_0\|}"
+    r"\ \le\ 0.05",
+    accepts=at_most(0.05),
+    stated="2026-11-24",
 )
 def solution_drifts_as_the_flow(*, quick: bool) -> Measurement:
     experiment = BIAS.quick() if quick else BIAS

@@ -9,7 +9,7 @@ import numpy as np
 
 from esssim.claims.declare import claim
 from esssim.claims.flow import levels_of, name_of, shortened
-from esssim.claims.model import Measurement, Outcome, Predicted, Row
+from esssim.claims.model import Measurement, Outcome, Predicted, Row, around
 from esssim.claims.ratios import ratio_of, verdict_of
 from esssim.experiments.flow import FlowExperiment, run_flow, run_sgd
 from esssim.experiments.flow_settings import (
@@ -104,6 +104,11 @@ def _lacking(found: list[Compared]) -> str:
     tolerance=WARNING,
     quick=False,
     experiment=lambda quick: [shortened(experiment=run, quick=quick) for run in SETTINGS],
+    formula=r"\kappa<0.01\quad\Rightarrow\quad\left|\frac{\overline{Q}_{b,\mathrm{SGD}}}{\overline{Q}_{b,"
+    r"\mathrm{flow}}}-1\right|\le 0.01",
+    accepts=around(1, WARNING),
+    about=(MEAN_SQUARE,),
+    stated="2026-11-28",
 )
 def flow_is_right_where_it_is_silent(*, quick: bool) -> Measurement:
     found, rows = _all(quick)
@@ -132,6 +137,10 @@ def flow_is_right_where_it_is_silent(*, quick: bool) -> Measurement:
     method=METHOD + "; mean over the settings that are warned, t-interval over them",
     quick=False,
     experiment=lambda quick: [shortened(experiment=run, quick=quick) for run in SETTINGS],
+    formula=r"0<\frac{1}{\kappa}\left(\frac{\overline{Q}_{b,\mathrm{SGD}}}{\overline{Q}_{b,\mathrm{flow}}}-1\right)<1",
+    accepts=(0.0, 1.0),
+    about=(MEAN_SQUARE,),
+    stated="2026-11-28",
 )
 def excess_is_less_than_the_correction(*, quick: bool) -> Measurement:
     found, rows = _all(quick)
@@ -158,6 +167,10 @@ def excess_is_less_than_the_correction(*, quick: bool) -> Measurement:
     tolerance=0.3,
     quick=False,
     experiment=lambda quick: [shortened(experiment=run, quick=quick) for run in SETTINGS],
+    formula=r"\frac{1}{\kappa}\left(\mathrm{median}\,\frac{Q_{b,\mathrm{SGD}}}{Q_{b,\mathrm{flow}}}-1\right)=1",
+    accepts=around(1, 0.3),
+    about=(MEAN_SQUARE,),
+    stated="2026-11-28",
 )
 def typical_excess_is_the_correction(*, quick: bool) -> Measurement:
     found, rows = _all(quick)

@@ -11,7 +11,7 @@ import numpy as np
 from esssim import flow
 from esssim._validate import FloatArray
 from esssim.claims.declare import claim
-from esssim.claims.model import Measurement, Predicted, Row
+from esssim.claims.model import Measurement, Predicted, Row, around
 from esssim.claims.ratios import ratio_of, verdict_of
 from esssim.papers import OURS
 from esssim.problems import Perceptron
@@ -41,6 +41,10 @@ def _training_setting() -> tuple[Perceptron, FloatArray, dict[str, Any]]:
     method="20,000 steps at η = 0.3·2/Q_b(θ₀), no label noise, 16 runs of SGD; ratio of the averages of (η/2)Q_b over 41 records",
     tolerance=0.1,
     quick=False,
+    formula=r"\frac{\overline{Q}_{b,\mathrm{SGD}}}{\overline{Q}_{b,\mathrm{flow}}}=1",
+    accepts=around(1, 0.1),
+    about=(MEAN_SQUARE,),
+    stated="2026-11-24",
 )
 def training_takes_the_course_of_the_flow(*, quick: bool) -> Measurement:
     problem, theta, setting = _training_setting()
@@ -95,6 +99,10 @@ LATER_STATES = (
     "of the mean difference",
     tolerance=0.03,
     quick=False,
+    formula=r"\frac{\overline{Q}_{b,\mathrm{SGD}}}{\overline{Q}_{b,\mathrm{flow}}}=1",
+    accepts=around(1, 0.03),
+    about=(MEAN_SQUARE,),
+    stated="2026-11-28",
 )
 def flow_from_the_state_of_each_run(*, quick: bool) -> Measurement:
     problem, theta, setting = _training_setting()

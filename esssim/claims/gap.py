@@ -13,7 +13,7 @@ from esssim._validate import FloatArray
 from esssim.claims.declare import claim
 from esssim.claims.gap_cases import UNSEEN, outcomes
 from esssim.claims.identities import N, zoo
-from esssim.claims.model import Measurement, Predicted, Row
+from esssim.claims.model import Measurement, Predicted, Row, around, at_least, at_most
 from esssim.gap import Bounds, additive_noise, bounds, crossover, mean_square_bounds, second_order, third_order
 from esssim.papers import GRANZIOL, MULAYOFF, OURS
 from esssim.problems import LinearRegression, Problem, Quadratic
@@ -54,6 +54,14 @@ STATISTICS: dict[str, tuple[Callable[..., Bounds], Callable[[Problem, FloatArray
     method=EVERY,
     tolerance=0.0,
     over=[{"statistic": statistic} for statistic in STATISTICS],
+    formula=lambda statistic: (
+        r"\mathrm{lower}\ \le\ M_b-\lambda_{\max}(H)\ \le\ \mathrm{upper}"
+        if statistic == "minibs"
+        else r"\mathrm{lower}\ \le\ Q_b\ \le\ \mathrm{upper}"
+    ),
+    accepts=at_most(0),
+    about=lambda statistic: ("minibatch_sharpness",) if statistic == "minibs" else ("mean_square_sharpness",),
+    stated="2026-11-24",
 )
 def no_bound_is_violated(*, statistic: str, quick: bool) -> Measurement:
     """Every valid bound against the exact statistic; the value is the largest violation in units of the statistic."""
@@ -92,6 +100,10 @@ def _clear_quadratic(seed: int, noise: float, n: int = 10, p: int = 4) -> Quadra
     we_predict=Predicted.holds("within 5 %"),
     method="skewed indefinite quadratics with n = 10, p = 4, every batch enumerated",
     tolerance=SECOND_ORDER_TOLERANCE,
+    formula=r"M_b-\lambda_{\max}\approx c\sum_{k>1}\frac{\overline{D_{1k}^2}}{\lambda_1-\lambda_k}",
+    accepts=at_most(SECOND_ORDER_TOLERANCE),
+    about=("minibatch_sharpness",),
+    stated="2026-11-24",
 )
 def second_order_is_close(*, quick: bool) -> Measurement:
     rows: list[Row] = []
@@ -124,6 +136,10 @@ def second_order_is_close(*, quick: bool) -> Measurement:
     we_predict=Predicted.holds("covers 90 %, median error at most 5 %"),
     method="random quadratics of three eigenvalues, eigengaps of 0 to 8 fluctuations, n = 7, every batch enumerated",
     tolerance=CROSSOVER_TOLERANCE,
+    formula=r"M_b\approx\mathbb{E}\,\lambda_{\max}\left(\Lambda+\Delta+\sqrt{c}\,G\right)",
+    accepts=at_most(CROSSOVER_TOLERANCE),
+    about=("minibatch_sharpness",),
+    stated="2026-11-24",
 )
 def crossover_covers(*, quick: bool) -> Measurement:
     """From a degenerate top eigenvalue to one that stands clear: the eigengap in units of the fluctuation, 0 to 8."""
@@ -161,6 +177,10 @@ def crossover_covers(*, quick: bool) -> Measurement:
     we_predict=Predicted.none("no prediction: the first one, within 10 %, was refuted in its first run"),
     method="a Gaussian orthogonal ensemble of n = 12 samples around one steep direction, p = 20, b = 3, 6, 9, every batch",
     tolerance=ADDITIVE_TOLERANCE,
+    formula=r"M_b-\lambda_1\approx\frac{\sigma^2}{\lambda_1}\left(\frac{1}{b}-\frac{1}{n}\right)\frac{n}{n-1}",
+    accepts=around(1, ADDITIVE_TOLERANCE),
+    about=("minibatch_sharpness",),
+    stated="2026-11-24",
 )
 def additive_noise_is_the_gap(*, quick: bool) -> Measurement:
     """One steep direction in the noise of a Gaussian orthogonal ensemble, every batch enumerated."""
@@ -234,6 +254,10 @@ def _exponent_is(problem: Problem, sizes: tuple[int, ...], expected: float, n_ba
     we_predict=Predicted.holds("α = 1"),
     method="α = −Δlog gap/Δlog b between batch sizes, with replacement, every batch enumerated",
     tolerance=EXPONENT_TOLERANCE,
+    formula=r"M_b-\lambda_{\max}\ \propto\ b^{-1}",
+    accepts=around(1, EXPONENT_TOLERANCE),
+    about=("minibatch_sharpness",),
+    stated="2026-11-24",
 )
 def exponent_of_a_clear_eigengap(*, quick: bool) -> Measurement:
     return _exponent_is(_clear_quadratic(0, 0.1, n=6), (4, 8) if quick else (4, 8, 16), 1.0, None)
@@ -247,6 +271,10 @@ def exponent_of_a_clear_eigengap(*, quick: bool) -> Measurement:
     we_predict=Predicted.holds("α = ½"),
     method="as above, samples I ± σ_x, I ± σ_z",
     tolerance=EXPONENT_TOLERANCE,
+    formula=r"M_b-\lambda_{\max}\ \propto\ b^{-1/2}",
+    accepts=around(0.5, EXPONENT_TOLERANCE),
+    about=("minibatch_sharpness",),
+    stated="2026-11-24",
 )
 def exponent_of_a_degenerate_top(*, quick: bool) -> Measurement:
     flip, sign = np.array([[0.0, 1.0], [1.0, 0.0]]), np.diag([1.0, -1.0])
@@ -262,6 +290,10 @@ def exponent_of_a_degenerate_top(*, quick: bool) -> Measurement:
     we_predict=Predicted.refuted("α falls from 1 towards ½"),
     method="as above, n = 4000, d = 50, sampled batches",
     tolerance=EXPONENT_TOLERANCE,
+    formula=r"M_b-\lambda_{\max}\ \propto\ b^{-1}",
+    accepts=around(1, EXPONENT_TOLERANCE),
+    about=("minibatch_sharpness",),
+    stated="2026-11-24",
 )
 def exponent_of_gaussian_rows(*, quick: bool) -> Measurement:
     table = data.gaussian(4000, 50, seed=0)
@@ -277,6 +309,10 @@ def exponent_of_gaussian_rows(*, quick: bool) -> Measurement:
     we_predict=Predicted.holds("at least 90 %"),
     method="random problems of seven kinds, n ≤ 300, d ≤ 60, any b, both schemes; the truth enumerated or from 4000 batches",
     tolerance=COVERAGE,
+    formula=r"P\left(|\mathrm{gap}-\mathrm{predicted}|\le\mathrm{error}\right)\ \ge\ 0.9",
+    accepts=at_least(COVERAGE),
+    about=("minibatch_sharpness",),
+    stated="2026-11-24",
 )
 def prediction_covers(*, quick: bool) -> Measurement:
     found = outcomes(UNSEEN[:12] if quick else UNSEEN)

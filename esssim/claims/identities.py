@@ -9,7 +9,7 @@ import numpy as np
 from esssim import data
 from esssim._validate import FloatArray
 from esssim.claims.declare import claim
-from esssim.claims.model import Measurement, Outcome, Predicted, Row
+from esssim.claims.model import Measurement, Outcome, Predicted, Row, at_least, at_most
 from esssim.papers import ANDREYEV_V1, ANDREYEV_V3, OURS
 from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem, Quadratic
 from esssim.sampling import WithoutReplacement, WithReplacement
@@ -63,6 +63,10 @@ def _extreme(rows: list[Row], holds: bool, what: str, value: float) -> Measureme
     we_predict=Predicted.holds(ALWAYS),
     method=EVERY,
     tolerance=ROUNDING,
+    formula=r"\mathbb{E}_B\,\lambda_{\max}(H_B)\ \ge\ \lambda_{\max}(H)",
+    accepts=at_least(-ROUNDING),
+    about=("minibatch_sharpness", "sharpness"),
+    stated="2026-11-24",
 )
 def minibs_at_least_sharpness(*, quick: bool) -> Measurement:
     rows: list[Row] = []
@@ -85,6 +89,10 @@ def minibs_at_least_sharpness(*, quick: bool) -> Measurement:
     we_predict=Predicted.holds(ALWAYS),
     method=EVERY,
     tolerance=ROUNDING,
+    formula=r"M_n=\lambda_{\max}(H)",
+    accepts=at_most(ROUNDING),
+    about=("minibatch_sharpness", "sharpness"),
+    stated="2026-11-24",
 )
 def minibs_of_the_full_batch(*, quick: bool) -> Measurement:
     rows: list[Row] = []
@@ -104,6 +112,10 @@ def minibs_of_the_full_batch(*, quick: bool) -> Measurement:
     we_predict=Predicted.holds(ALWAYS),
     method=EVERY,
     tolerance=ROUNDING,
+    formula=r"M_1=\frac{1}{n}\sum_{i=1}^{n}\lambda_{\max}(H_i)",
+    accepts=at_most(ROUNDING),
+    about=("minibatch_sharpness",),
+    stated="2026-11-24",
 )
 def minibs_of_single_samples(*, quick: bool) -> Measurement:
     rows: list[Row] = []
@@ -123,6 +135,10 @@ def minibs_of_single_samples(*, quick: bool) -> Measurement:
     we_predict=Predicted.holds(ALWAYS),
     method=UP_TO_FIVE,
     tolerance=ROUNDING,
+    formula=r"M_{b+1}\ \le\ M_b",
+    accepts=at_least(-ROUNDING),
+    about=("minibatch_sharpness",),
+    stated="2026-11-24",
 )
 def minibs_falls_with_b(*, quick: bool) -> Measurement:
     rows: list[Row] = []
@@ -144,6 +160,10 @@ def minibs_falls_with_b(*, quick: bool) -> Measurement:
     we_predict=Predicted.holds(ALWAYS),
     method=UP_TO_FIVE,
     tolerance=ROUNDING,
+    formula=r"M_b^{\mathrm{without}}\ \le\ M_b^{\mathrm{with}}",
+    accepts=at_least(-ROUNDING),
+    about=("minibatch_sharpness",),
+    stated="2026-11-24",
 )
 def minibs_of_both_schemes(*, quick: bool) -> Measurement:
     rows: list[Row] = []
@@ -167,6 +187,10 @@ def minibs_of_both_schemes(*, quick: bool) -> Measurement:
     we_predict=Predicted.holds(ALWAYS),
     method=EVERY,
     tolerance=ROUNDING,
+    formula=r"\mathbb{E}\left[\frac{g_B^{\top}H_Bg_B}{\|g_B\|^2}\right]\ \le\ \mathbb{E}_B\,\lambda_{\max}(H_B)",
+    accepts=at_least(-ROUNDING),
+    about=("batch_sharpness", "minibatch_sharpness"),
+    stated="2026-11-24",
 )
 def batch_sharpness_at_most_minibs(*, quick: bool) -> Measurement:
     rows: list[Row] = []
@@ -190,6 +214,10 @@ def batch_sharpness_at_most_minibs(*, quick: bool) -> Measurement:
     we_predict=Predicted.holds(ALWAYS),
     method="one instance with two samples, enumerated",
     tolerance=ROUNDING,
+    formula=r"\frac{\mathbb{E}[g_B^{\top}H_Bg_B]}{\mathbb{E}\|g_B\|^2}\ >\ \mathbb{E}_B\,\lambda_{\max}(H_B)",
+    accepts=at_least(1),
+    about=("batch_sharpness_parts", "minibatch_sharpness"),
+    stated="2026-11-24",
 )
 def ratio_of_means_can_exceed_minibs(*, quick: bool) -> Measurement:
     # One flat and one steep sample: the steep one has nearly all of E‖g‖², and the ratio of means forgets the flat one.
@@ -212,6 +240,9 @@ def ratio_of_means_can_exceed_minibs(*, quick: bool) -> Measurement:
     we_predict=Predicted.holds(ALWAYS),
     method="each of 200 steps of SGD on a ramp, ten seeds; s = X_Bᵀr_B/b of the one batch among all that gives the step",
     tolerance=ROUNDING,
+    formula=r"m_k\ \mapsto\ (1-\eta^2s_k^2)\,m_k,\quad m=u^2-v^2,\quad s=\frac{1}{b}X_B^{\top}r_B",
+    accepts=at_most(ROUNDING),
+    stated="2026-11-24",
 )
 def imbalance_shrinks(*, quick: bool) -> Measurement:
     rows: list[Row] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from esssim.claims.model import Measurement, Outcome, Row
 from esssim.settling import MINIMUM_ESS, Level
+from esssim.statistics.table import STATISTICS
 
 OUTCOMES: dict[str, Outcome] = {
     "settles": "holds",
@@ -11,6 +12,11 @@ OUTCOMES: dict[str, Outcome] = {
     "below": "refuted",
     "above": "refuted",
 }
+
+
+def settles(statistic: str) -> str:
+    """That a statistic settles at the edge, as LaTeX."""
+    return rf"\frac{{\eta}}{{2}}\,{STATISTICS[statistic].latex}\ =\ 1"
 
 
 def decide_level(level: Level, rows: list[Row], runs: str = "replicas") -> Measurement:

@@ -44,6 +44,21 @@ class Measurement:
 
 
 Measure = Callable[[bool], Measurement]
+# The values with which a claim holds: from the first to the second, infinite where there is no such end.
+Accepted = tuple[float, float]
+
+
+def around(centre: float, tolerance: float) -> Accepted:
+    """centre ± tolerance."""
+    return (centre - tolerance, centre + tolerance)
+
+
+def at_most(value: float) -> Accepted:
+    return (-math.inf, value)
+
+
+def at_least(value: float) -> Accepted:
+    return (value, math.inf)
 
 
 @dataclass(frozen=True)
@@ -98,7 +113,9 @@ class Claim:
     source_predicts: in words, with the number; we_predict: our own prediction; method: how it is measured; tolerance: what
     still counts as equal (None where exact); measure(quick) does the work. in_quick: whether a short run can decide it;
     extra: the optional part of the package that it needs, "bridge" for torch; setting: the values that tell it from the
-    others of its family; cell: its place in the tables of levels; experiments(quick): the runs that decide it.
+    others of its family; cell: its place in the tables of levels; experiments(quick): the runs that decide it. formula:
+    the sentence as LaTeX; accepts: the values with which it holds (None where it is not about one number); about: the
+    statistics that it is about, by their keys.
     """
 
     id: str
@@ -115,6 +132,9 @@ class Claim:
     setting: Mapping[str, Any] = field(default_factory=dict)
     cell: Cell | None = None
     experiments: Callable[[bool], Sequence[Configuration]] = lambda quick: ()
+    formula: str = ""
+    accepts: Accepted | None = None
+    about: tuple[str, ...] = ()
 
     @property
     def statement(self) -> str:
@@ -152,6 +172,9 @@ class Claim:
             "predicted_on": self.we_predict.on,
             "withdrawn": self.we_predict.withdrawn,
             "experiments": [each.fingerprint for each in self.experiments(False)],
+            "formula": self.formula,
+            "accepts": None if self.accepts is None else [_finite(end) for end in self.accepts],
+            "about": list(self.about),
         }
 
 

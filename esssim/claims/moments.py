@@ -11,7 +11,7 @@ from scipy.special import ndtri
 from esssim import data
 from esssim._validate import FloatArray
 from esssim.claims.declare import claim
-from esssim.claims.model import Measurement, Predicted, Row
+from esssim.claims.model import Measurement, Predicted, Row, at_most
 from esssim.claims.thresholds import second_moment_radius
 from esssim.moments import evolve, stationary_covariance
 from esssim.papers import MOMENTUM, OURS
@@ -64,6 +64,9 @@ def enumerated_steps(
     we_predict=Predicted.holds("exact"),
     method="20 steps of `evolve` against the law of total covariance over every batch, both schemes, three optimisers",
     tolerance=EXACT,
+    formula=r"\Sigma\ \mapsto\ \mathbb{E}\left[T_B\,\Sigma\,T_B^{\top}\right]+\mathrm{Cov}(T_B\mu+t_B)",
+    accepts=at_most(EXACT),
+    stated="2026-11-24",
 )
 def moments_are_those_of_enumeration(*, quick: bool) -> Measurement:
     rows: list[Row] = []
@@ -110,6 +113,8 @@ def _worst_error(rows: list[Row], keys: tuple[str, ...], tolerance: float, again
     source_predicts="exact",
     we_predict=Predicted.holds("exact"),
     method="10,000 replicas of 20 steps with label noise; differences in standard errors, Bonferroni over all moments",
+    formula=r"\mu_t=\mathbb{E}\,\theta_t,\quad\Sigma_t=\mathrm{Cov}\,\theta_t",
+    stated="2026-11-24",
 )
 def moments_are_those_of_an_ensemble(*, quick: bool) -> Measurement:
     """Means, products and losses of an ensemble in units of their standard errors."""
@@ -154,6 +159,9 @@ def moments_are_those_of_an_ensemble(*, quick: bool) -> Measurement:
     we_predict=Predicted.holds("exact"),
     method="matrix-free solution against the dense fixed point of the enumerated second-moment operator, to 0.9 edge",
     tolerance=1e-11,
+    formula=r"(2\eta C-\eta^2D)\,\mathrm{vec}\,\Sigma=\eta^2c\,\mathrm{vec}\,\overline{\xi_i\xi_i^{\top}}",
+    accepts=at_most(1e-11),
+    stated="2026-11-24",
 )
 def stationary_covariance_is_the_fixed_point(*, quick: bool) -> Measurement:
     rows: list[Row] = []
@@ -188,6 +196,10 @@ def stationary_covariance_is_the_fixed_point(*, quick: bool) -> Measurement:
     we_predict=Predicted.holds("exact"),
     method="exact second-moment operator by enumeration at the matrix-free critical step size and ∓0.01 % around it",
     tolerance=1e-9,
+    formula=r"\rho(K\circ V)=1",
+    accepts=at_most(1e-9),
+    about=("mean_square_sharpness",),
+    stated="2026-11-24",
 )
 def heavy_ball_edge_in_many_dimensions(*, quick: bool) -> Measurement:
     """The matrix-free critical step size against the spectral radius of the enumerated operator."""

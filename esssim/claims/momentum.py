@@ -6,7 +6,7 @@ import numpy as np
 
 from esssim import data
 from esssim.claims.declare import claim
-from esssim.claims.model import Measurement, Predicted, Row
+from esssim.claims.model import Measurement, Predicted, Row, around, at_most
 from esssim.claims.thresholds import regression, second_moment_radius
 from esssim.papers import COHEN, MOMENTUM, OURS
 from esssim.problems import LinearRegression, Quadratic
@@ -17,6 +17,10 @@ from esssim.statistics import mean_square_sharpness, sharpness
 
 MOMENTA = (0.5, 0.9, 0.99)
 FULL_BATCH_EDGES = {"heavy-ball": "2(1+β)/η", "nesterov": "2(1+β)/(η(1+2β))"}
+FULL_BATCH_FORMULAS = {
+    "heavy-ball": r"\lambda_{\max}(H)<\frac{2(1+\beta)}{\eta}",
+    "nesterov": r"\lambda_{\max}(H)<\frac{2(1+\beta)}{\eta(1+2\beta)}",
+}
 
 
 @claim(
@@ -30,6 +34,9 @@ FULL_BATCH_EDGES = {"heavy-ball": "2(1+β)/η", "nesterov": "2(1+β)/(η(1+2β))
     we_predict=lambda optimiser: Predicted.holds(FULL_BATCH_EDGES[optimiser]),
     method="20,000 steps at 0.995 and 1.005 of the edge",
     over=[{"optimiser": optimiser} for optimiser in FULL_BATCH_EDGES],
+    formula=lambda optimiser: FULL_BATCH_FORMULAS[optimiser],
+    about=("sharpness",),
+    stated="2026-11-24",
 )
 def full_batch_edge(*, optimiser: str, quick: bool) -> Measurement:
     nesterov = optimiser == "nesterov"
@@ -78,6 +85,10 @@ def full_batch_edge(*, optimiser: str, quick: bool) -> Measurement:
     method="exact critical step size at b = {b}, β = 0.5, 0.9, 0.99",
     tolerance=0.05,
     over=[{"b": b} for b in (1, 4, 16)],
+    formula=r"Q_b<\frac{2(1-\beta)}{\eta}",
+    accepts=around(1, 0.05),
+    about=("mean_square_sharpness",),
+    stated="2026-11-24",
 )
 def small_batch_edge_of_heavy_ball(*, b: int, quick: bool) -> Measurement:
     rows: list[Row] = []
@@ -104,6 +115,10 @@ def small_batch_edge_of_heavy_ball(*, b: int, quick: bool) -> Measurement:
     we_predict=Predicted.holds("exact"),
     method="exact second-moment operator by enumeration, ∓0.01 % around the formula",
     tolerance=1e-9,
+    formula=r"\frac{1}{\eta}=\frac{a}{2(1+\beta)}+\frac{s^2}{2a(1-\beta)}",
+    accepts=at_most(1e-9),
+    about=("mean_square_sharpness",),
+    stated="2026-11-24",
 )
 def heavy_ball_in_one_dimension(*, quick: bool) -> Measurement:
     rows: list[Row] = []

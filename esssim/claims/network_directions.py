@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from esssim._validate import FloatArray
 from esssim.claims.declare import claim
-from esssim.claims.model import Measurement, Outcome, Predicted, Row
+from esssim.claims.model import Measurement, Outcome, Predicted, Row, at_least
 from esssim.claims.networks import EXTRA, MAIN, experiment
 from esssim.experiments.networks import NetworkExperiment
 from esssim.papers import OURS
 from esssim.statistics import mean_square_sharpness
+from esssim.statistics.table import MEAN_SQUARE
 
 if TYPE_CHECKING:
     from esssim.bridge import TorchProblem
@@ -60,6 +61,10 @@ def _end(run: NetworkExperiment) -> tuple[TorchProblem, FloatArray]:
     tolerance=TOLERANCE,
     quick=False,
     extra=EXTRA,
+    formula=r"\frac{Q_b^{(r)}}{Q_b}\ \ge\ 0.97",
+    accepts=at_least(1 - TOLERANCE),
+    about=(MEAN_SQUARE,),
+    stated="2026-11-24",
 )
 def leading_directions_are_enough(*, quick: bool) -> Measurement:
     """The smallest ratio over all cases."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from esssim.claims.declare import claim
 from esssim.claims.flow import NAMES as LEVEL_NAMES
-from esssim.claims.model import Measurement, Predicted, Row
+from esssim.claims.model import Measurement, Predicted, Row, around
 from esssim.claims.ratios import all_of, ratio_key, ratio_of
 from esssim.experiments.flow import RECORDED
 from esssim.experiments.network_flow import NetworkFlow, run_both
@@ -48,6 +48,7 @@ PREDICTIONS = (
         ),
     }
 )
+STATED_LATER = ("tanh-8-200-1", "tanh-5-20-1-noise-0.2")
 NETWORKS = GRID | OUTPUTS | {"tanh-8-200-1": WIDE, "tanh-5-20-1-noise-0.2": STRONG}
 
 
@@ -84,6 +85,10 @@ def in_words(name: str, experiment: NetworkFlow) -> str:
     extra="bridge",
     experiment=lambda name, experiment, quick: experiment,
     over=[{"name": name, "experiment": experiment} for name, experiment in NETWORKS.items()],
+    formula=r"\frac{\overline{S}_{\mathrm{SGD}}}{\overline{S}_{\mathrm{flow}}}=1,\quad S\in\{Q_b,M_b,\ldots\}",
+    accepts=around(1, TOLERANCE),
+    about=lambda name, experiment: experiment.judged,
+    stated=lambda name, experiment: "2026-11-28" if name in STATED_LATER else "2026-11-24",
 )
 def network_levels_are_those_of_the_flow(*, name: str, experiment: NetworkFlow, quick: bool) -> Measurement:
     """The ratio of SGD to the flow, of (η/2)·statistic averaged over the last two thirds of the ramp."""

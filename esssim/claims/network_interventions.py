@@ -10,7 +10,7 @@ import numpy as np
 from esssim import gap
 from esssim._validate import FloatArray
 from esssim.claims.declare import claim
-from esssim.claims.model import Expectation, Measurement, Outcome, Predicted, Row
+from esssim.claims.model import Expectation, Measurement, Outcome, Predicted, Row, around
 from esssim.claims.networks import EXTRA, NEVER_MEASURED, TOLERANCE, network_level
 from esssim.claims.ratios import ratio_of, verdict_of
 from esssim.experiments.networks import RECORDED, NetworkExperiment, described, run_network
@@ -74,6 +74,10 @@ RETURNS: dict[Expectation, Predicted] = {
     extra=EXTRA,
     experiment=lambda change, statistic, quick: INTERVENTIONS[change][1],
     over=[{"change": change, "statistic": statistic} for change in INTERVENTIONS for statistic in FOLLOWED],
+    formula=r"\frac{\eta_1S_1}{\eta_0S_0}=1",
+    accepts=around(1, TOLERANCE),
+    about=lambda change, statistic: (statistic,),
+    stated="2026-11-24",
 )
 def statistic_returns(*, change: str, statistic: str, quick: bool) -> Measurement:
     run = INTERVENTIONS[change][1]
@@ -125,6 +129,9 @@ def _trained(b: int) -> tuple[NetworkExperiment, FloatArray]:
     quick=False,
     extra=EXTRA,
     over=[{"b": b} for b in GAP_SIZES],
+    formula=r"\left|\mathrm{gap}-\mathrm{predicted}\right|\ \le\ \mathrm{error}",
+    about=("minibatch_sharpness",),
+    stated="2026-11-24",
 )
 def gap_is_predicted(*, b: int, quick: bool) -> Measurement:
     run, thetas = _trained(b)

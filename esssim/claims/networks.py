@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from esssim.claims.declare import claim
-from esssim.claims.levels import decide_level
-from esssim.claims.model import Cell, Expectation, Measurement, Outcome, Predicted, Row
+from esssim.claims.levels import decide_level, settles
+from esssim.claims.model import Cell, Expectation, Measurement, Outcome, Predicted, Row, around
 from esssim.claims.ramp import FAR, from_prototype
 from esssim.experiments.networks import RECORDED, NetworkExperiment, described, run_network
 from esssim.experiments.trajectories import mean_trajectory
@@ -192,6 +192,10 @@ def cell_of(setting: str, b: int, statistic: str) -> Cell:
         for b in sizes
         for statistic in RECORDED
     ],
+    formula=lambda setting, b, statistic: settles(statistic),
+    accepts=around(1, TOLERANCE),
+    about=lambda setting, b, statistic: (statistic,),
+    stated=lambda setting, b, statistic: "2026-11-28" if b in STATED_LATER and setting != MAIN else "2026-11-24",
 )
 def network_statistic_settles(*, setting: str, b: int, statistic: str, quick: bool) -> Measurement:
     return decide(experiment(setting, b), statistic)
@@ -209,6 +213,10 @@ def network_statistic_settles(*, setting: str, b: int, statistic: str, quick: bo
     quick=False,
     extra=EXTRA,
     experiment=lambda quick: experiment(MAIN, 4),
+    formula=r"\left|\frac{\eta}{2}M_b-1\right|\le 0.1\quad\mathrm{while}\quad\frac{\eta}{2}Q_b<0.95",
+    accepts=around(1, 0.1),
+    about=tuple(RECORDED),
+    stated="2026-11-24",
 )
 def minibs_alone_does_not_tell(*, quick: bool) -> Measurement:
     run = experiment(MAIN, 4)
@@ -271,6 +279,13 @@ def heavy_ball(b: int, step_size: float) -> NetworkExperiment:
             for statistic in ("batch_sharpness", "minibatch_sharpness", MEAN_SQUARE)
         ),
     ],
+    formula=lambda end, b, step_size, target, statistic: (
+        STATISTICS[statistic].latex
+        + (r"\ \to\ \frac{2(1+\beta)}{\eta}" if end == "full-batch" else r"\ \to\ \frac{2(1-\beta)}{\eta}")
+    ),
+    accepts=lambda end, b, step_size, target, statistic: around(target, TOLERANCE * target),
+    about=lambda end, b, step_size, target, statistic: (statistic,),
+    stated="2026-11-24",
 )
 def heavy_ball_settles(
     *, end: str, b: int, step_size: float, target: float, statistic: str, quick: bool

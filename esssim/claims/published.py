@@ -10,7 +10,7 @@ import numpy as np
 from esssim import data
 from esssim._validate import FloatArray
 from esssim.claims.declare import claim
-from esssim.claims.model import Measurement, Predicted, Row
+from esssim.claims.model import Measurement, Predicted, Row, around, at_least, at_most
 from esssim.papers import (
     AGARWALA,
     ANDREYEV_V1,
@@ -148,6 +148,9 @@ def closest_table(quick: bool) -> list[Row]:
     source_predicts="each its own",
     we_predict=Predicted.none(),
     method=SIX_ENSEMBLES,
+    formula=r"\exists\,e:\quad|\log\eta_e-\log\eta_c|\ \le\ |\log\eta_{e'}-\log\eta_c|\quad\forall\,e'",
+    accepts=at_least(1),
+    stated="2026-11-24",
 )
 def one_published_edge_is_closest(*, quick: bool) -> Measurement:
     rows = closest_table(quick)
@@ -177,6 +180,10 @@ def one_published_edge_is_closest(*, quick: bool) -> Measurement:
     tolerance=CLOSE,
     quick=False,
     over=[{"edge": edge} for edge in IDS],
+    formula=r"\left|\frac{\eta_{\mathrm{edge}}}{\eta_c}-1\right|\le 0.05,\quad\eta_c=\frac{2}{Q_b}",
+    accepts=around(1, CLOSE),
+    about=("mean_square_sharpness",),
+    stated="2026-11-24",
 )
 def published_edge_is_the_edge(*, edge: str, quick: bool) -> Measurement:
     """Whether one published edge is within 5 % of the exact one everywhere."""
@@ -203,6 +210,11 @@ def published_edge_is_the_edge(*, edge: str, quick: bool) -> Measurement:
     we_predict=Predicted.holds("exact"),
     method="every batch enumerated, at 0.99, 1 and 1.01 of it",
     tolerance=1e-12,
+    formula=r"\mathbb{E}_B\,L(\theta-\eta g_B)<L(\theta)\quad\Longleftrightarrow\quad\eta<\frac{2\|g\|^2}{"
+    r"\mathrm{tr}(HG_b)}",
+    accepts=at_most(1e-12),
+    about=("interaction_aware_sharpness", "gradient_noise_interaction"),
+    stated="2026-11-24",
 )
 def interaction_aware_descent(*, quick: bool) -> Measurement:
     """The expected loss after one step, by enumeration, at and around the interaction-aware step size."""
@@ -240,6 +252,10 @@ def interaction_aware_descent(*, quick: bool) -> Measurement:
     we_predict=Predicted.holds("exact"),
     method="critical covariance of the enumerated operator",
     tolerance=1e-9,
+    formula=r"\frac{\mathbb{E}\,\mathrm{tr}(HG_b)}{\mathbb{E}\|g\|^2}=Q_b",
+    accepts=at_most(1e-9),
+    about=("gradient_noise_interaction", "mean_square_sharpness"),
+    stated="2026-11-24",
 )
 def interaction_at_the_critical_covariance(*, quick: bool) -> Measurement:
     """E tr(H G_b)/E‖g‖² over a state of the covariance that the edge does not damp, against Q_b."""
@@ -278,6 +294,10 @@ def interaction_at_the_critical_covariance(*, quick: bool) -> Measurement:
     source_predicts=f"silent ({AGARWALA})",
     we_predict=Predicted.holds("holds: a restriction of a self-adjoint operator"),
     method=SIX_ENSEMBLES,
+    formula=r"\eta_{\mathrm{kernel}}\ \ge\ \eta_c=\frac{2}{Q_b}",
+    accepts=at_least(1 - 1e-12),
+    about=("mean_square_sharpness",),
+    stated="2026-11-24",
 )
 def noise_kernel_is_never_below(*, quick: bool) -> Measurement:
     rows = [
@@ -332,6 +352,9 @@ def heavy_ball_table(quick: bool) -> list[Row]:
     source_predicts="one end for small batches, the other for large",
     we_predict=Predicted.holds("between"),
     method=HEAVY_BALL,
+    formula=r"\frac{2(1-\beta)}{Q_b}\ \le\ \eta_c\ \le\ \frac{2(1+\beta)}{Q_b}",
+    about=("mean_square_sharpness",),
+    stated="2026-11-24",
 )
 def heavy_ball_lies_between_its_ends(*, quick: bool) -> Measurement:
     rows = heavy_ball_table(quick)
@@ -351,6 +374,9 @@ def heavy_ball_lies_between_its_ends(*, quick: bool) -> Measurement:
     source_predicts="silent",
     we_predict=Predicted.none(),
     method=HEAVY_BALL,
+    formula=r"\frac{1}{\eta}=\frac{\lambda_{\max}}{2(1+\beta)}+\frac{Q_b-\lambda_{\max}}{2(1-\beta)}",
+    about=("mean_square_sharpness",),
+    stated="2026-11-24",
 )
 def formula_of_one_dimension_is_closest(*, quick: bool) -> Measurement:
     rows = heavy_ball_table(quick)

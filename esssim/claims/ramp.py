@@ -11,8 +11,8 @@ import numpy as np
 
 from esssim._intervals import half_width
 from esssim.claims.declare import claim
-from esssim.claims.levels import decide_level
-from esssim.claims.model import Cell, Measurement, Outcome, Predicted, Row
+from esssim.claims.levels import decide_level, settles
+from esssim.claims.model import Cell, Measurement, Outcome, Predicted, Row, around, at_least, at_most
 from esssim.experiments import FOLLOWED, LEVELS, RISE, Experiment, RampExperiment, ramp_level, run_ramp
 from esssim.experiments.ramp import BATCH_SIZES, QUICK, SAMPLES, TOLERANCE, ramp_experiments
 from esssim.experiments.ramp import ramp_experiment as experiment
@@ -120,6 +120,10 @@ def cell_of(setting: str, b: int, name: str) -> Cell:
         for setting, n in SAMPLES.items()
         for b in (*BATCH_SIZES, n)
     ],
+    formula=lambda family, setting, b: settles(SETTLES[family].key),
+    accepts=around(1, TOLERANCE),
+    about=lambda family, setting, b: (SETTLES[family].key,),
+    stated="2026-11-24",
 )
 def statistic_settles(*, family: str, setting: str, b: int, quick: bool) -> Measurement:
     run, statistic = experiment(setting, b, quick), SETTLES[family].key
@@ -139,6 +143,10 @@ def statistic_settles(*, family: str, setting: str, b: int, quick: bool) -> Meas
     quick=lambda setting: (setting, SAMPLES[setting]) in QUICK,
     experiment=lambda setting, quick: experiment(setting, SAMPLES[setting], quick),
     over=[{"setting": setting} for setting in SAMPLES],
+    formula=settles("sharpness"),
+    accepts=around(1, TOLERANCE),
+    about=("sharpness",),
+    stated="2026-11-24",
 )
 def sharpness_settles(*, setting: str, quick: bool) -> Measurement:
     run = experiment(setting, SAMPLES[setting], quick)
@@ -179,6 +187,10 @@ def _larger_steps(setting: str, quick: bool) -> Measurement:
     return Measurement(verdict, f"sharpness of the last third of the window over the first: {words}", rows=rows)
 
 
+FORMULAS_OF_FLATTER = {
+    "smaller-batches": r"b<b'\quad\Rightarrow\quad\frac{\eta}{2}\lambda_{\max}(b)<\frac{\eta}{2}\lambda_{\max}(b')",
+    "larger-steps": r"\eta<\eta'\quad\Rightarrow\quad\lambda_{\max}(\eta)>\lambda_{\max}(\eta')",
+}
 # What flattens -> the sentence, who says it, what falls with what, how it is decided.
 FLATTER: dict[str, tuple[str, Paper, str, str, Callable[[str, bool], Measurement]]] = {
     "smaller-batches": (
@@ -204,6 +216,9 @@ FLATTER: dict[str, tuple[str, Paper, str, str, Callable[[str, bool], Measurement
     quick=lambda setting, cause: setting == "gaussian-100x50",
     experiment=lambda setting, cause, quick: ramp_experiments(quick, setting),
     over=[{"setting": setting, "cause": cause} for setting in SAMPLES for cause in FLATTER],
+    formula=lambda setting, cause: FORMULAS_OF_FLATTER[cause],
+    about=("sharpness",),
+    stated="2026-11-24",
 )
 def ends_flatter(*, setting: str, cause: str, quick: bool) -> Measurement:
     return FLATTER[cause][4](setting, quick)
@@ -225,6 +240,10 @@ NOISY: dict[str, Any] = {
     tolerance=TOLERANCE,
     quick=False,
     experiment=lambda quick: _shortened(RampExperiment(**STRONG), quick),
+    formula=r"\frac{\eta}{2}\,S<1,\quad S\in\{\lambda_{\max},M_b,\ldots,Q_b\}",
+    accepts=at_most(1 - TOLERANCE),
+    about=tuple(LEVELS),
+    stated="2026-11-24",
 )
 def strong_label_noise(*, quick: bool) -> Measurement:
     return everything_below(RampExperiment(**STRONG), quick)
@@ -239,6 +258,10 @@ def strong_label_noise(*, quick: bool) -> Measurement:
     method=method(RampExperiment(**NOISY)),
     tolerance=TOLERANCE,
     experiment=lambda quick: _shortened(RampExperiment(**NOISY), quick),
+    formula=r"\frac{\eta}{2}\,S<1,\quad S\in\{\lambda_{\max},M_b,\ldots,Q_b\}",
+    accepts=at_most(1 - TOLERANCE),
+    about=tuple(LEVELS),
+    stated="2026-11-24",
 )
 def noisy_targets(*, quick: bool) -> Measurement:
     return everything_below(RampExperiment(**NOISY), quick)
@@ -282,6 +305,10 @@ def everything_below(full: RampExperiment, quick: bool) -> Measurement:
     method="step sizes 1.2, 1.4, 1.6 times the first edge, no label noise; share of the runs, diverged ones included, "
     "that end at a lower sharpness with (η/2)·Q_b (Gauss–Newton) outside 1 ± 0.05",
     tolerance=TOLERANCE,
+    formula=r"\lambda_{\max}(H_{\mathrm{end}})<\lambda_{\max}(H_0),\quad\left|\frac{\eta}{2}Q_b-1\right|>0.05",
+    accepts=at_least(0.5),
+    about=(MEAN_SQUARE, "sharpness"),
+    stated="2026-11-24",
 )
 def start_above_the_edge(*, quick: bool) -> Measurement:
     """Constant step sizes above the first edge, no label noise: where do the runs end?
@@ -344,6 +371,9 @@ def full_and_gauss_newton(quick: bool) -> Experiment:
     tolerance=TOLERANCE,
     quick=False,
     experiment=lambda quick: full_and_gauss_newton(quick),
+    formula=r"\left|\frac{\eta}{2}Q_b-1\right|\le 0.05",
+    about=("mean_square_sharpness",),
+    stated="2026-11-24",
 )
 def full_hessians_stay_at_the_edge(*, quick: bool) -> Measurement:
     """The pencil of the full Hessians on the runs whose Gauss–Newton one settles."""

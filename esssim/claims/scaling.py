@@ -9,7 +9,7 @@ import numpy as np
 
 from esssim import data
 from esssim.claims.declare import claim
-from esssim.claims.model import Measurement, Predicted, Row
+from esssim.claims.model import Measurement, Predicted, Row, around, at_least, at_most
 from esssim.claims.published import ensembles, interpolating
 from esssim.claims.self_stabilisation import rising_point
 from esssim.papers import GRANZIOL, LEE_JANG, LIAO, ours
@@ -31,6 +31,10 @@ EXACT = "Q_b with replacement on the ensembles of the published edges, b = 2 to 
     we_predict=Predicted.refuted("refuted: it never exceeds 2/λ_max"),
     method="d log(2/M_b)/d log b between b = 1, 4, 16 and 64, Gaussian rows, n = 4000, d = 50, sampled batches",
     tolerance=CLOSE,
+    formula=r"\frac{2}{M_b}\ \propto\ b",
+    accepts=around(1, CLOSE),
+    about=("minibatch_sharpness",),
+    stated="2026-11-24",
 )
 def step_size_grows_linearly(*, quick: bool) -> Measurement:
     """d log(2/M_b)/d log b between batch sizes, with replacement, on Gaussian rows: 1 for linear scaling."""
@@ -84,6 +88,10 @@ def _saturation_rows(quick: bool) -> list[Row]:
     we_predict=Predicted.holds("holds: Q_b is convex in c"),
     method=EXACT,
     tolerance=ROUNDING,
+    formula=r"\frac{2}{Q_b}\ \ge\ \frac{2}{\lambda_{\max}}\cdot\frac{b}{b+b_0}",
+    accepts=at_least(1 - ROUNDING),
+    about=("mean_square_sharpness",),
+    stated="2026-11-24",
 )
 def step_size_saturates(*, quick: bool) -> Measurement:
     rows = _saturation_rows(quick)
@@ -106,6 +114,10 @@ def step_size_saturates(*, quick: bool) -> Measurement:
     we_predict=Predicted.none(),
     method=EXACT,
     tolerance=CLOSE,
+    formula=r"Q_b-\lambda_{\max}\ \propto\ \frac{1}{b}",
+    accepts=around(1, CLOSE),
+    about=("mean_square_sharpness", "sharpness"),
+    stated="2026-11-24",
 )
 def edge_gap_is_proportional(*, quick: bool) -> Measurement:
     rows = [row for row in _saturation_rows(quick) if row["ensemble"] != "one dimension"]
@@ -127,6 +139,10 @@ def edge_gap_is_proportional(*, quick: bool) -> Measurement:
     we_predict=Predicted.holds("exact"),
     method="diagonal networks at 0.3 of their first loss, b = 1, 2, 4, 16 and n = 40",
     tolerance=ROUNDING,
+    formula=r"\frac{\mathrm{gap}_b}{\mathrm{gap}_1}=\frac{c_b}{c_1}",
+    accepts=at_most(ROUNDING),
+    about=("sharpness",),
+    stated="2026-11-24",
 )
 def self_stabilisation_gap_widens(*, quick: bool) -> Measurement:
     rows: list[Row] = []

@@ -7,12 +7,13 @@ import numpy as np
 from esssim import data
 from esssim._validate import FloatArray
 from esssim.claims.declare import claim
-from esssim.claims.model import Measurement, Outcome, Predicted, Row
+from esssim.claims.model import Measurement, Outcome, Predicted, Row, around, at_least
 from esssim.papers import LIAO, OURS
 from esssim.problems import DiagonalLinearNetwork
 from esssim.sampling import WithoutReplacement
 from esssim.stability import self_stabilisation
 from esssim.statistics import mean_square_sharpness
+from esssim.statistics.table import MEAN_SQUARE
 
 CLOSE = 0.05
 DYNAMICS = "400 replicas of x ← −(1+ηy)x + ησ_u z, y ← y + η(α − ½βx²), time and ensemble mean of the gap"
@@ -62,6 +63,10 @@ def closest_rows(quick: bool) -> list[Row]:
     we_predict=Predicted.none(),
     method="diagonal networks at 0.3 of their first loss: 4/(S + √(S² + 2βσ_u²/α)) over 2/Q_b (Gauss–Newton)",
     tolerance=CLOSE,
+    formula=r"\frac{4}{S+\sqrt{S^2+2\beta\sigma_u^2/\alpha}}\approx\frac{2}{Q_b}",
+    accepts=around(1, CLOSE),
+    about=(MEAN_SQUARE,),
+    stated="2026-11-24",
 )
 def self_stabilisation_is_critical(*, quick: bool) -> Measurement:
     rows = closest_rows(quick)
@@ -111,6 +116,10 @@ def self_stabilising_gap(noise: float, sharpening: float, n_steps: int, seed: in
     method=DYNAMICS,
     tolerance=CLOSE,
     over=[{"gap": gap} for gap in GAPS],
+    formula=r"\frac{2}{\eta}-S=\frac{\eta\beta\sigma_u^2}{4\alpha}",
+    accepts=around(1, CLOSE),
+    about=("sharpness",),
+    stated="2026-11-24",
 )
 def self_stabilisation_holds_the_gap(*, gap: str, quick: bool) -> Measurement:
     rows: list[Row] = []
@@ -148,6 +157,11 @@ def self_stabilisation_holds_the_gap(*, gap: str, quick: bool) -> Measurement:
     source_predicts=f"equality with the first term ({LIAO})",
     we_predict=Predicted.holds("holds"),
     method=DYNAMICS,
+    formula=r"\frac{2}{\eta}-S=\frac{\eta\beta\sigma_u^2}{4\alpha}+\frac{1}{2\eta}\left(\mathbb{E}[\delta^2"
+    r"\xi^2]+\kappa\,\mathbb{E}(\xi^2-1)^2\right)",
+    accepts=at_least(1),
+    about=("sharpness",),
+    stated="2026-11-24",
 )
 def self_stabilisation_has_a_lower_bound(*, quick: bool) -> Measurement:
     rows: list[Row] = []

@@ -7,7 +7,7 @@ import numpy as np
 from esssim import data
 from esssim._validate import FloatArray
 from esssim.claims.declare import claim
-from esssim.claims.model import Measurement, Outcome, Predicted, Row
+from esssim.claims.model import Measurement, Outcome, Predicted, Row, around, at_most
 from esssim.papers import ANDREYEV_V1, ANDREYEV_V3, MULAYOFF, OURS
 from esssim.problems import LinearRegression, Problem
 from esssim.sampling import Sampling, WithoutReplacement
@@ -79,6 +79,9 @@ def regression(seed: int, n: int = 12, d: int = 3) -> LinearRegression:
     source_predicts="edge at ηQ_b = 2",
     we_predict=Predicted.holds("edge at ηQ_b = 2"),
     method="growth rates of an ensemble at ηQ_b/2 = 0.8 and 1.2, and the exact second-moment operator at ∓0.1 %",
+    formula=r"\sup_t\,\mathbb{E}\|\theta_t\|^2<\infty\quad\Longleftrightarrow\quad\eta\,Q_b<2",
+    about=("mean_square_sharpness",),
+    stated="2026-11-24",
 )
 def mean_square_edge(*, quick: bool) -> Measurement:
     rows: list[Row] = []
@@ -119,6 +122,13 @@ def mean_square_edge(*, quick: bool) -> Measurement:
     ),
     method="spectral radius of the exact second-moment operator at η = 2/√(MiniBS·Q_b)",
     over=[{"condition": condition} for condition in ("necessary", "sufficient")],
+    formula=lambda condition: (
+        r"\rho(\mathcal{T})<1\ \not\Rightarrow\ \eta M_b\le 2"
+        if condition == "necessary"
+        else r"\eta M_b\le 2\ \not\Rightarrow\ \rho(\mathcal{T})<1"
+    ),
+    about=("minibatch_sharpness",),
+    stated="2026-11-24",
 )
 def minibs_does_not_decide(*, condition: str, quick: bool) -> Measurement:
     """Instances: stable although MiniBS > 2/η (not necessary), or unstable although MiniBS < 2/η (not sufficient)."""
@@ -165,6 +175,11 @@ def minibs_does_not_decide(*, condition: str, quick: bool) -> Measurement:
     source_predicts="larger",
     we_predict=Predicted.holds("larger"),
     method="Lyapunov exponent of the random product 2 % above 2/Q_b, whose 95 % interval must lie below 0",
+    formula=r"\lim_{t\to\infty}\frac{1}{t}\log\left\|\prod_{s\le t}(I-\eta H_{B_s})\right\|<0\quad\mathrm{at}"
+    r"\quad\eta=1.02\cdot\frac{2}{Q_b}",
+    accepts=at_most(0),
+    about=("mean_square_sharpness",),
+    stated="2026-11-24",
 )
 def almost_sure_edge_is_larger(*, quick: bool) -> Measurement:
     rows: list[Row] = []
@@ -201,6 +216,10 @@ def almost_sure_edge_is_larger(*, quick: bool) -> Measurement:
     source_predicts=f"silent ({ANDREYEV_V3})",
     we_predict=Predicted.holds("none of the three moves while η crosses the edge"),
     method="a ramp along which (η/2)·λ_max, (η/2)·MiniBS and (η/2)·Q_b pass 1, all three recorded",
+    formula=r"\nabla_\theta\,\lambda_{\max}(H)=\nabla_\theta\,M_b=\nabla_\theta\,Q_b=0",
+    accepts=at_most(1e-12),
+    about=("sharpness", "minibatch_sharpness", "mean_square_sharpness"),
+    stated="2026-11-24",
 )
 def nothing_settles_on_a_quadratic(*, quick: bool) -> Measurement:
     rows: list[Row] = []
@@ -241,6 +260,10 @@ def nothing_settles_on_a_quadratic(*, quick: bool) -> Measurement:
     method="regression with noisy targets at 0.1 to 0.9 of the critical step size, the stationary covariance by "
     "enumeration of every batch",
     tolerance=1e-10,
+    formula=r"\frac{\mathbb{E}[g_B^{\top}Hg_B]}{\mathbb{E}\|g\|^2}=\frac{2}{\eta}",
+    accepts=around(1, 1e-10),
+    about=("gradient_noise_interaction",),
+    stated="2026-11-24",
 )
 def energy_balance_of_stationary_sgd(*, quick: bool) -> Measurement:
     """GNI of stationary SGD, exact: every batch enumerated, no moment identity."""

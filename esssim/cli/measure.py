@@ -105,7 +105,7 @@ def measure(
     if out is not None:
         prepare_folder(out)
     from esssim import measure as measuring
-    from esssim.report.environment import environment
+    from esssim._environment import environment
     from esssim.report.terminal import show_measurement, step_progress
 
     with step_progress() as progress:

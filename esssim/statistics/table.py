@@ -38,7 +38,7 @@ class Statistic:
 
     compute: (problem, theta, sampling) -> float, or where `sampled` (problem, theta, sampling, *, n_batches, seed) ->
     Estimate. defined: where it has a value; elsewhere compute raises `esssim.Undefined`, and a record is NaN.
-    refuses: why a problem cannot have it anywhere, "" for one that can.
+    refuses: why a problem cannot have it anywhere, "" for one that can. latex: the symbol as LaTeX, for pages.
     """
 
     key: str
@@ -50,6 +50,7 @@ class Statistic:
     defined: str
     source: Source | Paper
     refuses: Callable[[Problem], str] = _everywhere
+    latex: str = ""
 
     @property
     def heading(self) -> str:
@@ -104,12 +105,13 @@ def _eigenvalues(j: int, ordinal: str) -> tuple[Statistic, Statistic]:
         Statistic(
             key=f"eigenvalue_{j}", title=f"{ordinal} largest eigenvalue", symbol=f"λ_{j}(H)", short=f"λ_{j}",
             compute=_pointwise(lambda problem, theta: top_eigenvalues(problem, theta, j)[-1]),
-            sampled=False, defined="always", source=COHEN, refuses=refuses,
+            sampled=False, defined="always", source=COHEN, refuses=refuses, latex=rf"\lambda_{{{j}}}(H)",
         ),
         Statistic(
             key=f"minibatch_eigenvalue_{j}", title=f"mini-batch {ordinal} largest eigenvalue",
             symbol=f"E_B λ_{j}(H_B)", short=f"mini-batch λ_{j}",
             compute=of_batches, sampled=True, defined="always", source=OURS, refuses=refuses,
+            latex=rf"\mathbb{{E}}_B\,\lambda_{{{j}}}(H_B)",
         ),
     )  # fmt: skip
 
@@ -119,60 +121,72 @@ _ALL = (
         key="loss", title="loss", symbol="L", short="loss",
         compute=_pointwise(lambda problem, theta: problem.loss(theta)),
         sampled=False, defined="always", source=OURS,
+        latex=r"L",
     ),
     Statistic(
         key="gradient_norm", title="norm of the full gradient", symbol="‖g‖", short="gradient norm",
         compute=_pointwise(lambda problem, theta: _norm(problem.gradient(theta))),
         sampled=False, defined="always", source=OURS,
+        latex=r"\|g\|",
     ),
     Statistic(
         key="sharpness", title="sharpness", symbol="λ_max(H)", short="sharpness",
         compute=_pointwise(sharpness), sampled=False, defined="always", source=COHEN,
+        latex=r"\lambda_{\max}(H)",
     ),
     Statistic(
         key="minibatch_sharpness", title="mini-batch sharpness", symbol="E_B λ_max(H_B)", short="MiniBS",
         compute=partial(minibatch_sharpness, draws="uniform"),
         sampled=True, defined="always", source=ANDREYEV_V1,
+        latex=r"\mathbb{E}_B\,\lambda_{\max}(H_B)",
     ),
     Statistic(
         key="batch_sharpness", title="batch sharpness", symbol="E[g_BᵀH_Bg_B/‖g_B‖²]", short="batch sharpness",
         compute=partial(batch_sharpness, draws="uniform"),
         sampled=True, defined="where no batch gradient is zero", source=ANDREYEV_V3,
+        latex=r"\mathbb{E}\left[\frac{g_B^{\top}H_Bg_B}{\|g_B\|^2}\right]",
     ),
     Statistic(
         key="batch_sharpness_parts", title="batch sharpness, ratio of means", symbol="E[g_BᵀH_Bg_B]/E‖g_B‖²",
         short="ratio of means", compute=partial(batch_sharpness, average="parts", draws="uniform"),
         sampled=True, defined="where some batch gradient is not zero", source=ANDREYEV_V3,
+        latex=r"\frac{\mathbb{E}[g_B^{\top}H_Bg_B]}{\mathbb{E}\|g_B\|^2}",
     ),
     Statistic(
         key="gradient_noise_interaction", title="gradient–noise interaction", symbol="E_B[g_BᵀHg_B]/‖g‖²", short="GNI",
         compute=gradient_noise_interaction, sampled=False, defined="where the full gradient is not zero",
         source=ANDREYEV_V3,
+        latex=r"\frac{\mathbb{E}_B[g_B^{\top}Hg_B]}{\|g\|^2}",
     ),
     Statistic(
         key="interaction_aware_sharpness", title="interaction-aware sharpness", symbol="tr(HG_b)/tr G_b", short="IAS",
         compute=interaction_aware_sharpness, sampled=False, defined="where some batch gradient is not zero",
         source=LEE_JANG,
+        latex=r"\frac{\mathrm{tr}(HG_b)}{\mathrm{tr}\,G_b}",
     ),
     Statistic(
         key="mean_square_sharpness", title="mean-square sharpness of the full Hessians", symbol="Q_b",
         short="mean-square sharpness", compute=mean_square_sharpness, sampled=False,
         defined="where H has a positive eigenvalue", source=OURS,
+        latex=r"Q_b",
     ),
     Statistic(
         key=MEAN_SQUARE, title="mean-square sharpness", symbol="Q_b (Gauss–Newton)",
         short="mean-square sharpness (Gauss–Newton)", compute=partial(mean_square_sharpness, hessian="gauss_newton"),
         sampled=False, defined="always", source=OURS, refuses=_needs_residuals,
+        latex=r"Q_b",
     ),
     Statistic(
         key="critical_sharpness", title="critical sharpness", symbol="λ_c = 2/η_c", short="critical sharpness",
         compute=_pointwise(critical_sharpness), sampled=False, defined="where the full gradient is not zero",
         source=KALRA,
+        latex=r"\lambda_c=\frac{2}{\eta_c}",
     ),
     Statistic(
         key="minibatch_critical_sharpness", title="mini-batch critical sharpness", symbol="E_B 2/η_c(B)",
         short="mini-batch critical sharpness", compute=minibatch_critical_sharpness, sampled=True,
         defined="where no batch gradient is zero", source=ours("after Kalra et al., arXiv 2601.16979", KALRA),
+        latex=r"\mathbb{E}_B\,\frac{2}{\eta_c(B)}",
     ),
     *_eigenvalues(2, "second"),
     *_eigenvalues(3, "third"),
