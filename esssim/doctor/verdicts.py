@@ -148,7 +148,6 @@ WRONG = (
     Recursion("label noise left out", label_noise=0.0),
     Recursion("label noise not divided by b", label_noise=3.0),
     Recursion("drift of half the step", drift=0.5),
-    Recursion("mean of one and a half steps", mean=1.5),
     Recursion("mean of half the step", mean=0.5),
 )
 
