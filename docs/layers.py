@@ -1,6 +1,6 @@
 """Which layers and functions of torch the bridge takes: python docs/layers.py. Needs the extra `bridge`.
 
-It tries each in a small network (esssim/bridge/layers.py) and writes docs/layers.json and .md; `--check` only compares the
+It tries each in a small network (esssim/bridge/layer_cases.py) and writes docs/layers.json and .md; `--check` only compares the
 page with the numbers in the JSON file.
 """
 
@@ -12,9 +12,9 @@ from pathlib import Path
 
 from esssim import store
 from esssim._threads import one_blas_thread
-from esssim.bridge.layers import CASES, row, version
+from esssim.bridge.layer_cases import CASES, row, version
+from esssim.claims.claim import Row
 from esssim.claims.gap_tables import as_json
-from esssim.claims.model import Row
 from esssim.report.pages import keep_page
 
 HEAD = """# Layers and functions of torch

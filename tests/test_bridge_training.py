@@ -20,8 +20,8 @@ from tests.conftest import Run
 torch = pytest.importorskip("torch", reason="the bridge needs PyTorch")
 
 from esssim.bridge import Piecewise, TorchProblem, data, mlp, train  # noqa: E402
-from esssim.bridge.connected import Layer, layers_of  # noqa: E402
-from esssim.bridge.curvature import perceptron_at  # noqa: E402
+from esssim.bridge.curvature import fully_connected_at  # noqa: E402
+from esssim.bridge.layers import Layer, layers_of  # noqa: E402
 from esssim.bridge.leading import leading_mean_square_sharpness  # noqa: E402
 from esssim.bridge.recording import OF_GRADIENTS, sampled_ratios  # noqa: E402
 
@@ -230,7 +230,7 @@ class TestRecords:
         theta = problem.theta0
         found = sampled_ratios(problem, theta, scheme, 300, seed)
         assert tuple(found) == OF_GRADIENTS
-        for name, average in zip(OF_GRADIENTS, ("ratios", "parts"), strict=False):
+        for name, average in zip(OF_GRADIENTS, ("mean_of_ratios", "ratio_of_means"), strict=False):
             core = es.batch_sharpness(
                 problem, theta, scheme, average=average, n_batches=300, seed=seed, draws="uniform"
             )
@@ -282,7 +282,10 @@ class TestSubspace:
 
         problem = network_problem("gelu", (6, 4), loss)
         other = TorchProblem(Wrapped(problem.module), problem.inputs, problem.targets, loss)
-        assert (perceptron_at(problem, problem.theta0) is None, perceptron_at(other, other.theta0)) == (False, None)
+        assert (fully_connected_at(problem, problem.theta0) is None, fully_connected_at(other, other.theta0)) == (
+            False,
+            None,
+        )
         for rank in (3, 40):
             values = [
                 leading_mean_square_sharpness(q, problem.theta0, es.WithoutReplacement(4), rank=rank)

@@ -224,7 +224,7 @@ def test_wrong_verdicts_and_formulas_that_pass_are_seen(monkeypatch):
 
 
 def test_a_wrong_product_of_a_layer_is_seen(monkeypatch):
-    layers = pytest.importorskip("esssim.bridge.layers", reason="the bridge needs PyTorch")
+    layers = pytest.importorskip("esssim.bridge.layer_cases", reason="the bridge needs PyTorch")
     assert layers.product_error("nn.Tanh") < 1e-8
     right = layers.TorchProblem.hessian_products
     monkeypatch.setattr(layers.TorchProblem, "hessian_products", lambda self, *at: right(self, *at) * (1 + 1e-5))

@@ -13,8 +13,8 @@ from scipy.integrate import quad
 import esssim as es
 from esssim import flow
 from esssim.claims import flow_bursts
+from esssim.claims.claim import Measurement
 from esssim.claims.flow import name_of
-from esssim.claims.model import Measurement
 from esssim.experiments.flow import FlowExperiment, run_flow
 from esssim.experiments.flow_settings import AT_THE_WALL, GRID, SLOWER, STEEPER
 from esssim.flow import bursts
@@ -323,7 +323,7 @@ class TestCorrection:
         problem, theta = solution(("difference", 3), (12, 30))
         sampling = es.WithoutReplacement(3)
         full = fast_motion(problem, theta, sampling, 0.9, 3e-3)
-        some = FastMotion.at(problem, theta, sampling, full.source, full.step_size, leading=9)
+        some = FastMotion.at(problem, theta, sampling, full.source, full.step_size, rank=9)
         expected = bursts.burst_correction(problem, theta, full, sampling)
         assert 1e-4 < expected < 1.0
         assert bursts.burst_correction(problem, theta, some, sampling) == pytest.approx(expected, rel=0.1)

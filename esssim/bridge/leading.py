@@ -12,7 +12,7 @@ from torch import Tensor
 from esssim import _validate
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
-from esssim.bridge.curvature import perceptron_at
+from esssim.bridge.curvature import fully_connected_at
 from esssim.bridge.functional import Map
 from esssim.bridge.problem import TorchProblem
 from esssim.curvature import BlockCurvature
@@ -66,12 +66,12 @@ def leading_blocks(problem: TorchProblem, theta: FloatArray, rank: int) -> tuple
 
 def products(problem: TorchProblem, theta: FloatArray) -> tuple[Map, Map, float]:
     """(V (p, r) ↦ RᵢᵀJᵢV (n, c, r), and its transpose), both in a unit that keeps squares of them in range, and the unit."""
-    perceptron = perceptron_at(problem, theta)
-    if perceptron is None:
+    network = fully_connected_at(problem, theta)
+    if network is None:
         problem.check_derivatives_at(torch.tensor(theta, dtype=problem._kind), torch.arange(problem.n_samples))
         outputs, along, back = problem._functional.linearised(torch.tensor(theta, dtype=problem._kind), problem._x)
     else:
-        outputs, along, back = perceptron.outputs, perceptron.along, perceptron.back
+        outputs, along, back = network.outputs, network.along, network.back
     roots = problem._root(outputs, problem._y)
 
     def forward(basis: Tensor) -> Tensor:

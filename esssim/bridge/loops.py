@@ -13,7 +13,7 @@ from esssim._kernels import multilayer
 from esssim._kernels import sampling as kernels
 from esssim._kernels.sgd import DIVERGENCE_LIMIT, update
 from esssim._validate import FloatArray, IntArray
-from esssim.bridge.connected import Layer, is_own, layers_of
+from esssim.bridge.layers import Layer, is_own, layers_of
 from esssim.bridge.problem import TorchProblem
 from esssim.bridge.schedule import Piecewise
 from esssim.sampling import Sampling

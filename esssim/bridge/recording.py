@@ -9,8 +9,8 @@ import numpy as np
 
 from esssim._errors import Undefined
 from esssim._validate import FloatArray, IntArray
-from esssim.bridge.connected import is_own
 from esssim.bridge.curvature import TorchCurvature
+from esssim.bridge.layers import is_own
 from esssim.bridge.leading import RANK, leading_mean_square_sharpness
 from esssim.bridge.problem import DENSE_PARAMS, TorchProblem
 from esssim.sampling import Sampling

@@ -79,7 +79,7 @@ def push_from_edge(problem: LeastSquaresProblem, theta: FloatArray, fast: FastMo
         return 0.0
     length = 1e-4 * float(np.linalg.norm(theta)) / float(np.linalg.norm(driven))
     ahead, behind = (
-        sharpness(problem, theta + sign * length * driven, fast.perron.c, fast.leading) for sign in (1.0, -1.0)
+        sharpness(problem, theta + sign * length * driven, fast.perron.c, fast.rank) for sign in (1.0, -1.0)
     )
     return -fast.step_size / 2 * (ahead - behind) / (2 * length)
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from esssim._validate import FloatArray, IntArray
 from esssim.curvature import Curvature
 from esssim.curvature.scale import CHUNK_NUMBERS
-from esssim.gap.model import Prediction
+from esssim.gap.results import Prediction
 from esssim.problems import Problem, check_problem
 from esssim.sampling import Sampling, WithReplacement, check_sampling
 from esssim.spectra import largest_eigenvalues
