@@ -32,6 +32,7 @@ from esssim.statistics import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 MODELS = ("regression", "network", "mlp")
@@ -167,7 +168,11 @@ def measure_table(
 
 def write_measurement(folder: Path, measured: TableMeasurement, environment: dict[str, object]) -> list[Path]:
     """Write measure.json, measure.csv and the picture as measure.png and measure.svg; the paths written."""
-    pictures = picture(measured)
+    from esssim import plots
+    from esssim.plots.files import rendered
+
+    with plots.style():
+        pictures = rendered(picture(measured))
     text = json.dumps({**measured.as_dict(), "environment": environment}, indent=2, ensure_ascii=False, allow_nan=False)
     store.write_text(folder / "measure.json", text + "\n")
     store.write_text(folder / "measure.csv", measured.as_csv())
@@ -177,21 +182,21 @@ def write_measurement(folder: Path, measured: TableMeasurement, environment: dic
     return [folder / name for name in ("measure.json", "measure.csv", *(f"measure.{suffix}" for suffix in pictures))]
 
 
-def picture(measured: TableMeasurement) -> dict[str, bytes]:
-    """Each statistic against the batch size with its 95 % interval, as {"png": …, "svg": …}."""
+def picture(measured: TableMeasurement) -> Figure:
+    """Each statistic against the batch size with its 95 % interval. Call within `plots.style`."""
     from matplotlib.figure import Figure
 
     from esssim import plots
-    from esssim.plots.files import rendered
 
-    with plots.style():
-        figure = Figure(figsize=(4.6, 3.2))
-        axes = figure.add_subplot()
-        _draw(axes, measured.rows)
-        axes.set(ylabel="sharpness", title=f"{measured.table}: {measured.model}")
-        plots.batch_axis(axes, [row.batch_size for row in measured.rows], measured.n_samples)
-        axes.legend()
-        return rendered(figure)
+    figure = Figure(figsize=(4.6, 3.2))
+    axes = figure.add_subplot()
+    _draw(axes, measured.rows)
+    # A dollar in the name of a file begins no formula.
+    title = f"{measured.table}: {measured.model}".replace("$", r"\$")
+    axes.set(ylabel="sharpness", title=title)
+    plots.batch_axis(axes, [row.batch_size for row in measured.rows], measured.n_samples)
+    axes.legend()
+    return figure
 
 
 def _draw(axes: Axes, rows: Sequence[BatchSizeRow]) -> None:

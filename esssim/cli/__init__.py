@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from esssim._errors import in_one_line, tracebacks_are_wanted
-from esssim.cli import cite, experiment, figure, interrupts, measure, verify
+from esssim.cli import cite, experiment, figure, interrupts, measure, report, verify
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -40,6 +40,7 @@ def entry(
 app.command(help=verify.HELP)(verify.verify)
 app.command(help=measure.HELP)(measure.measure)
 app.command(name="run", help=experiment.HELP)(experiment.run)
+app.command(help=report.HELP)(report.report)
 app.command(help=cite.HELP)(cite.cite)
 app.command(help=figure.HELP)(figure.figure)
 
