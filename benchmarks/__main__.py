@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from esssim import _validate
-from esssim.report.environment import environment
+from esssim._environment import environment
 
 from . import ROWS, measure, table
 

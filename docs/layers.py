@@ -23,8 +23,8 @@ from esssim import store
 from esssim._threads import one_blas_thread
 from esssim.bridge import TorchProblem
 from esssim.bridge.samplewise import Samplewise
+from esssim.claims.claim import Row
 from esssim.claims.gap_tables import as_json
-from esssim.claims.model import Row
 from esssim.report.pages import keep_page
 
 # Differences are right to some 1e-8; what is below this bound is agreement, the same on every machine.

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 # They draw and print; no number is computed there.
-NOT_COMPUTING = {"plots", "report", "figures", "cli", "_scripts.py", "__main__.py"}
+NOT_COMPUTING = {"plots", "report", "figures", "cli", "_environment.py", "_scripts.py", "__main__.py"}
 PACKAGES = ("arviz-stats", "numba", "numpy", "scikit-learn", "scipy", "torch")
 
 

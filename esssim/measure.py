@@ -106,7 +106,7 @@ class TableMeasurement:
             mini = row.minibatch_sharpness
             cells: list[object] = [row.batch_size, mini.n_batches, mini.exact, row.sharpness]
             for estimate in (mini, row.gap, row.batch_sharpness):
-                cells += ["", "", ""] if estimate is None else [estimate.value, *estimate.interval()]
+                cells += ["", "", ""] if estimate is None else [estimate.value, *estimate.interval]
             ias = row.interaction_aware_sharpness
             writer.writerow([*cells, "" if ias is None else ias, row.mean_square_sharpness, row.critical_step_size])
         return text.getvalue()
@@ -297,7 +297,7 @@ def _estimate_dict(estimate: Estimate | None) -> dict[str, object] | None:
         return None
     return {
         "value": _finite(estimate.value),
-        "interval": [_finite(end) for end in estimate.interval()],
+        "interval": [_finite(end) for end in estimate.interval],
         "standard_error": _finite(estimate.standard_error),
         "n_batches": estimate.n_batches,
         "exact": estimate.exact,

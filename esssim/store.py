@@ -49,6 +49,23 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def write_verified(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file whole, with its SHA-256 in hexadecimal as the last line."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content + b"\n" + hashlib.sha256(content).hexdigest().encode() + b"\n")
+
+
+def read_verified(path: str | os.PathLike[str], largest: int) -> bytes:
+    """What `write_verified` wrote. Raises ValueError for a damaged file and for one of more than `largest` bytes."""
+    target = _validate.path("path", path)
+    if target.stat().st_size > largest:
+        raise ValueError(f"it has {target.stat().st_size} bytes, at most {largest} are read")
+    content, _, digest = target.read_bytes().removesuffix(b"\n").rpartition(b"\n")
+    if hashlib.sha256(content).hexdigest().encode() != digest:
+        raise ValueError("its checksum does not match")
+    return content
+
+
 def save(trace: xarray.Dataset, path: str | os.PathLike[str]) -> None:
     """Save a Dataset as NetCDF 4 with the SHA-256 of the file behind its end, where other readers do not look.
 

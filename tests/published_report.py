@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from esssim.claims import Measurement, Verdict, registry
-from esssim.claims.model import Row
+from esssim.claims.claim import Row
 
 DOCS = Path(__file__).parents[1] / "docs"
 RECORDS = 61

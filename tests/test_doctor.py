@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import subprocess
+import sys
 
 import pytest
 
 import esssim as es
 import esssim.doctor.check as protocol
-from esssim.doctor import bounds, divergence, spectra
+from esssim import cli
+from esssim.doctor import bounds, divergence, numbers, spectra
 from esssim.doctor.cases import case
 from esssim.doctor.check import Finding, Unavailable, at_least, at_most, between, check, exactly, heard_by, steps
 from esssim.doctor.run import checks, run
 from esssim.settling import level
 from esssim.spectra import largest_eigenvalues
+from tests.pages import check_is_kept, copied
 
 
 @pytest.fixture
@@ -147,3 +152,67 @@ def test_a_run_that_is_not_marked_or_is_averaged_is_seen(monkeypatch):
     assert divergence.level_is_of_survivors(trace)
     monkeypatch.setattr(es.settling, "level", lambda trace, name: dataclasses.replace(level(trace, name), value=1e3))
     assert not divergence.level_is_of_survivors(trace)
+
+
+# The command
+
+
+def esssim(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "esssim", "doctor", *words], capture_output=True, text=True, timeout=300
+    )
+
+
+def test_an_installation_is_checked_number_by_number():
+    found = esssim("--json")
+    assert found.returncode == 0, found.stderr
+    content = json.loads(found.stdout)
+    assert {"numbers", "blas", "compiler_cache", "extras", "packages"} <= set(content)
+    assert len(content["numbers"]) >= 14
+    assert all(number["passed"] for number in content["numbers"])
+
+
+@pytest.mark.parametrize("name", [name for name in numbers.NUMBERS if not name.startswith("torch")])
+def test_a_wrong_number_is_seen(name, monkeypatch):
+    """Each reference is independent of what it checks: a wrong value differs from it."""
+    value, reference, allowed = numbers.NUMBERS[name]()
+    monkeypatch.setattr(numbers, "NUMBERS", {name: lambda: (value * (1 + 2 * allowed + 1e-9), reference, allowed)})
+    (wrong,) = numbers.measure()
+    monkeypatch.setattr(numbers, "NUMBERS", {name: lambda: (value, reference, allowed)})
+    (right,) = numbers.measure()
+    assert (right.passed, wrong.passed) == (True, False)
+
+
+def test_figures_go_to_a_folder_beside_those_of_other_keys(tmp_path, registry, monkeypatch):
+    check(key="a", title="passes")(lambda quick: Finding({"size": 1.0}, {"size": at_least(1)}))
+    check(key="b", title="fails")(lambda quick: Finding({"size": math.inf}, {"size": at_most(1)}, [], ["the case x|y"]))
+    assert cli.run(["doctor", "--full", "a", "--out", str(tmp_path)]) == 0
+    assert cli.run(["doctor", "--quick", "b", "--out", str(tmp_path)]) == 1
+    content = json.loads((tmp_path / "reliability.json").read_text())
+    assert [(entry["key"], entry["passed"], entry["measured"]["quick"]) for entry in content["checks"]] == [
+        ("a", True, False), ("b", False, True),
+    ]  # fmt: skip
+    page = (tmp_path / "reliability.md").read_text()
+    assert "| [b](#b-fails) | fails | size: **not finite** (wanted: ≤ 1) | **no** |" in page
+    assert "* the case x\\|y" in page
+    (tmp_path / "reliability.json").write_text("[]")
+    assert cli.run(["doctor", "--full", "a", "--out", str(tmp_path)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["a"], "KEY needs --full or --quick"),
+        (["--out", "x"], "--out needs --full or --quick"),
+        (["--full", "--quick"], "--full and --quick exclude each other"),
+        (["--full", "zz"], "key must be one of a, "),
+    ],
+)
+def test_bad_input_is_named(words, message, capsys):
+    assert cli.run(["doctor", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_page_says_what_the_numbers_say(tmp_path, monkeypatch, capsys):
+    run = copied("reliability", ("reliability.py", "reliability.json", "reliability.md"), tmp_path, monkeypatch)
+    check_is_kept("reliability", run, tmp_path, ("wanted", "wished"), capsys)

@@ -400,7 +400,7 @@ class TestSolve:
         fast = FastMotion.at(problem, theta, sampling, np.full(5, noise**2 / 15), eta)
         draws = stationary(fast, np.zeros(5), noise, sampling, (2000, 1), np.random.SeedSequence(5))[:, 0]
         points = theta + draws @ fast.parameter_factors.T
-        for average, name in (("ratios", "batch_sharpness"), ("parts", "batch_sharpness_parts")):
+        for average, name in (("mean_of_ratios", "batch_sharpness"), ("ratio_of_means", "batch_sharpness_parts")):
             values = [
                 es.batch_sharpness(problem, point, sampling, average=average).value
                 for point in points  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from scipy.integrate import BDF
 
 import esssim as es
 from esssim import flow
-from esssim.flow import modes as module
+from esssim.flow import rank as module
 from esssim.flow import rows
 from esssim.flow.fast import FastMotion
 from esssim.flow.integrate import integrate
@@ -69,7 +69,7 @@ class TestLeadingModes:
 
     @pytest.mark.parametrize("modes", [0, 12])
     def test_their_number_is_checked(self, modes: int) -> None:
-        with pytest.raises(ValueError, match=f"modes must be at least 1 and fewer than the 12 rows, got {modes}"):
+        with pytest.raises(ValueError, match=f"rank must be at least 1 and fewer than the 12 rows, got {modes}"):
             PerronMatrix.leading(np.ones((12, 3)), 0.3, modes)
 
 
@@ -278,17 +278,17 @@ class TestSolve:
     @pytest.mark.parametrize("momentum", [0.0, 0.5])
     def test_levels_of_leading_modes_are_those_of_all(self, momentum: float) -> None:
         problem, theta = network()
-        full, found = (self.run(problem, theta, n_modes=modes, momentum=momentum) for modes in (None, 16))
+        full, found = (self.run(problem, theta, rank=modes, momentum=momentum) for modes in (None, 16))
         for name in ("loss", "sharpness", "mean_square_sharpness_gauss_newton", "minibatch_sharpness"):
             np.testing.assert_allclose(found[name].values, full[name].values, rtol=5e-3, err_msg=name)
         np.testing.assert_allclose(found["distance_to_edge"].values, full["distance_to_edge"].values, atol=5e-3)
-        assert (full.attrs["n_modes"], full.attrs["error_of_modes"]) == (0, 0.0)
-        assert found.attrs["n_modes"] == 16
-        assert 0 < found.attrs["error_of_modes"] < 0.05
+        assert (full.attrs["rank"], full.attrs["error_of_rank"]) == (0, 0.0)
+        assert found.attrs["rank"] == 16
+        assert 0 < found.attrs["error_of_rank"] < 0.05
 
     def test_several_outputs(self) -> None:
         problem, theta = fitted(n=10, d=3, c=2, width=8)
-        full, found = (self.run(problem, theta, n_modes=modes) for modes in (None, 10))
+        full, found = (self.run(problem, theta, rank=modes) for modes in (None, 10))
         for name in ("loss", "sharpness", "mean_square_sharpness_gauss_newton", "minibatch_sharpness"):
             np.testing.assert_allclose(found[name].values, full[name].values, rtol=1e-2, err_msg=name)
 
@@ -298,7 +298,7 @@ class TestSolve:
         record = ("batch_sharpness", "batch_sharpness_parts", "minibatch_sharpness")
         full, found = (
             self.run(
-                problem, theta, n_modes=modes, record=record, n_records=2, n_steps=10, sampling=es.WithoutReplacement(b)
+                problem, theta, rank=modes, record=record, n_records=2, n_steps=10, sampling=es.WithoutReplacement(b)
             )
             for modes in (None, 4)
         )
@@ -363,17 +363,17 @@ class TestSolve:
 
     def test_a_single_mode_has_no_error_to_tell(self) -> None:
         problem, theta = network()
-        assert np.isinf(self.run(problem, theta, n_modes=1, n_steps=10, n_records=2).attrs["error_of_modes"])
+        assert np.isinf(self.run(problem, theta, rank=1, n_steps=10, n_records=2).attrs["error_of_rank"])
 
     def test_doubles_the_modes_of_a_large_network_until_they_are_enough(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "LARGEST_DENSE", 10)
         monkeypatch.setattr(module, "FEWEST", 2)
         problem, theta = network(80, 25)
         found = self.run(problem, theta, n_steps=100, n_records=2)
-        assert found.attrs["n_modes"] in (4, 8, 16, 32)
+        assert found.attrs["rank"] in (4, 8, 16, 32)
         law, start = MeanLaw.of(problem, theta, SAMPLING, es.Ramp.of(0.8 * edge(problem, theta, SAMPLING)), 100, 0.05)
-        enough = replace(law, leading=found.attrs["n_modes"]).error_of_modes(0.0, start)
-        too_few = replace(law, leading=found.attrs["n_modes"] // 2).error_of_modes(0.0, start)
+        enough = replace(law, rank=found.attrs["rank"]).error_of_rank(0.0, start)
+        too_few = replace(law, rank=found.attrs["rank"] // 2).error_of_rank(0.0, start)
         assert enough <= module.ENOUGH < too_few
 
     def test_takes_all_where_no_number_is_enough(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,7 +384,7 @@ class TestSolve:
         found = flow.solve(
             problem, theta, step_size=eta, sampling=SAMPLING, n_steps=10, label_noise=0.1, n_records=2, record=("loss",)
         )
-        assert found.attrs["n_modes"] == 0
+        assert found.attrs["rank"] == 0
 
     def test_silence_needs_modes_for_the_edge(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "LARGEST_DENSE", 10)
@@ -393,17 +393,17 @@ class TestSolve:
         found = self.run(
             problem, theta, label_noise=0.0, n_steps=100, n_records=2, step_size=edge(*network(), SAMPLING) / 2
         )
-        assert found.attrs["n_modes"] > 2
+        assert found.attrs["rank"] > 2
 
     def test_more_modes_than_there_are_is_all(self) -> None:
         problem, theta = network(8, 3)
-        assert self.run(problem, theta, n_modes=100, n_steps=10, n_records=2).attrs["n_modes"] == 0
+        assert self.run(problem, theta, rank=100, n_steps=10, n_records=2).attrs["rank"] == 0
 
     @pytest.mark.parametrize("modes", [0, -1, 1.5, "3", True])
     def test_refuses_a_number_of_modes_that_is_none(self, modes: Any) -> None:
         problem, theta = network(8, 3)
-        with pytest.raises(ValueError, match="n_modes must be"):
-            self.run(problem, theta, n_modes=modes)
+        with pytest.raises(ValueError, match="rank must be"):
+            self.run(problem, theta, rank=modes)
 
     def test_tells_how_far_it_is(self) -> None:
         problem, theta = network(8, 3)

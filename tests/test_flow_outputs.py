@@ -367,7 +367,7 @@ class TestSolve:
         fast = FastMotion.at(problem, theta, sampling, noise**2 / 15 * rows.units(5, 2), eta)
         draws = stationary(fast, np.zeros(10), noise, sampling, (1000, 1), np.random.SeedSequence(5))[:, 0]
         points = theta + draws @ fast.parameter_factors.T
-        for average, name in (("ratios", "batch_sharpness"), ("parts", "batch_sharpness_parts")):
+        for average, name in (("mean_of_ratios", "batch_sharpness"), ("ratio_of_means", "batch_sharpness_parts")):
             values = [es.batch_sharpness(problem, point, sampling, average=average).value for point in points]
             error = np.hypot(np.std(values) / np.sqrt(len(values)), float(found[f"{name}_standard_error"][0]))
             assert abs(np.mean(values) - float(found[name][0])) <= 4 * error + 1e-3 * np.mean(values)

@@ -87,6 +87,47 @@ def test_lightning(whole: bool, tmp_path: Path) -> None:
     np.testing.assert_allclose([float(value) for value in logged], found["sharpness"].values[0], rtol=1e-5)
 
 
+def test_hugging_face(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    from esssim.bridge.monitor.hugging_face import MonitorCallback
+
+    tokens = torch.tensor(RNG.integers(1, 11, (16, 5)))
+    tokens[:6, 4] = 0  # what a tokenizer pads with, and masks
+    mask = (tokens > 0).long()
+    rows = [{"input_ids": row, "attention_mask": own, "labels": label}
+            for row, own, label in zip(tokens, mask, LABELS, strict=False)]  # fmt: skip
+
+    def fitted(callbacks: list[Any]) -> nn.Module:
+        transformers.set_seed(0)
+        model = transformers.BertForSequenceClassification(transformers.BertConfig(
+            vocab_size=11, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
+            max_position_embeddings=8, num_labels=2,
+        ))  # fmt: skip
+        args = transformers.TrainingArguments(
+            str(tmp_path), per_device_train_batch_size=4, max_steps=6, learning_rate=1e-3, report_to=[], use_cpu=True,
+            disable_tqdm=True, save_strategy="no", weight_decay=0.01,
+        )  # fmt: skip
+        transformers.Trainer(model, args, train_dataset=rows, callbacks=callbacks).train()
+        return model
+
+    watch = MonitorCallback(
+        every=3, n_batches=3, rank=2, record=("loss", "sharpness", "minibatch_sharpness"), quiet=True
+    )
+    model = fitted([watch])
+    assert watch.monitor is not None
+    found = watch.monitor.dataset
+    assert found["step"].values.tolist() == [1, 3, 6]
+    assert found.attrs["optimizer"] == "AdamW"
+    assert found.attrs["n_samples"] == 16
+    assert any("Dropout" in note for note in watch.monitor.notes)
+    assert np.isfinite(found["preconditioned_sharpness"]).all()
+    model.eval()
+    with torch.no_grad():
+        own = model(input_ids=tokens, attention_mask=mask, labels=LABELS[:16]).loss
+    assert float(watch.monitor.measure(7)["loss"]) == pytest.approx(float(own), rel=1e-5)
+    assert torch.equal(weights(model), weights(fitted([])))
+
+
 def test_tensorboard_and_csv(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     net = nn.Linear(3, 2)

@@ -16,12 +16,12 @@ from urllib.parse import unquote
 import pytest
 
 from esssim import report
+from esssim._environment import environment
 from esssim.claims import Cell, Claim, Measurement, Predicted, Verdict
 from esssim.experiments import RampExperiment
 from esssim.papers import COHEN, Paper
 from esssim.report.__main__ import main
 from esssim.report.answer import answer, settled
-from esssim.report.environment import environment
 from esssim.report.forecast import Forecast, announcement
 from esssim.report.mathml import mathml
 from esssim.report.scale import scale

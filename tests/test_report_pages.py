@@ -12,9 +12,9 @@ import pytest
 
 import esssim as es
 from esssim import cli, report
+from esssim._environment import environment
 from esssim.claims import Cell, Measurement, Predicted
 from esssim.report.answer import contradicted
-from esssim.report.environment import environment
 from esssim.report.words import tone
 from tests import published_report
 from tests.browser import Visit, scrolls_sideways, visit

@@ -14,7 +14,9 @@ from esssim.bridge.checkpoint import Checkpoint, load_checkpoint, save_checkpoin
 from esssim.bridge.monitor import Monitor
 from esssim.bridge.networks import mlp
 from esssim.bridge.problem import TorchProblem
+from esssim.bridge.saved import load_state, measure
 from esssim.bridge.schedule import Piecewise
+from esssim.bridge.stability_map import stability_map
 from esssim.bridge.subspace import SubspaceSharpness, mean_square_sharpness_in_subspace
 from esssim.bridge.train import train
 
@@ -26,9 +28,12 @@ __all__ = [
     "TorchProblem",
     "data",
     "load_checkpoint",
+    "load_state",
     "mean_square_sharpness_in_subspace",
+    "measure",
     "mlp",
     "networks",
     "save_checkpoint",
+    "stability_map",
     "train",
 ]

@@ -12,7 +12,7 @@ from torch import Tensor
 from esssim import _validate
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
-from esssim.bridge.curvature import perceptron_at
+from esssim.bridge.curvature import fully_connected_at
 from esssim.bridge.functional import Map
 from esssim.bridge.problem import TorchProblem
 from esssim.curvature import BlockCurvature
@@ -41,8 +41,17 @@ def leading_mean_square_sharpness(
     samples, whatever p. theta: (p,); rank: r, at most p. The same theta gives the same bits.
     """
     check_sampling(sampling, problem.n_samples)
-    r = min(_validate.integer("rank", rank, 1), problem.n_params)
-    forward, backward, unit = products(problem, problem.check_point(theta))
+    blocks, unit = leading_blocks(problem, problem.check_point(theta), _validate.integer("rank", rank, 1))
+    pencil = Pencil.of_diagonal_mean(blocks)
+    c = sampling.variance_coefficient(problem.n_samples)
+    top = pencil.rough_top(c, TOLERANCE) if c > 0.0 else float(pencil.eigenvalues.max())
+    return top * unit**2
+
+
+def leading_blocks(problem: TorchProblem, theta: FloatArray, rank: int) -> tuple[BlockCurvature, float]:
+    """The blocks AᵢV (n, c, r) of the leading directions, in units of the number that comes with them."""
+    r = min(rank, problem.n_params)
+    forward, backward, unit = products(problem, theta)
     generator = torch.Generator().manual_seed(0)
     size = min(r + OVERSAMPLING, problem.n_params)
     basis = torch.linalg.qr(torch.randn(problem.n_params, size, generator=generator, dtype=problem._kind))[0]
@@ -52,20 +61,17 @@ def leading_mean_square_sharpness(
     rows = compressed.reshape(-1, size)
     _, vectors = torch.linalg.eigh(rows.T @ rows)
     blocks = (compressed @ vectors[:, -r:]).numpy().astype(np.float64)
-    pencil = Pencil.of_diagonal_mean(BlockCurvature(np.ascontiguousarray(blocks)))
-    c = sampling.variance_coefficient(problem.n_samples)
-    top = pencil.rough_top(c, TOLERANCE) if c > 0.0 else float(pencil.eigenvalues.max())
-    return top * unit**2
+    return BlockCurvature(np.ascontiguousarray(blocks)), unit
 
 
 def products(problem: TorchProblem, theta: FloatArray) -> tuple[Map, Map, float]:
     """(V (p, r) ↦ RᵢᵀJᵢV (n, c, r), and its transpose), both in a unit that keeps squares of them in range, and the unit."""
-    perceptron = perceptron_at(problem, theta)
-    if perceptron is None:
+    network = fully_connected_at(problem, theta)
+    if network is None:
         problem.check_derivatives_at(torch.tensor(theta, dtype=problem._kind), torch.arange(problem.n_samples))
         outputs, along, back = problem._functional.linearised(torch.tensor(theta, dtype=problem._kind), problem._x)
     else:
-        outputs, along, back = perceptron.outputs, perceptron.along, perceptron.back
+        outputs, along, back = network.outputs, network.along, network.back
     roots = problem._root(outputs, problem._y)
 
     def forward(basis: Tensor) -> Tensor:

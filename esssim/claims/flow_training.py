@@ -10,8 +10,8 @@ import numpy as np
 
 from esssim import flow
 from esssim._validate import FloatArray
+from esssim.claims.claim import Measurement, Predicted, Row, around
 from esssim.claims.declare import claim
-from esssim.claims.model import Measurement, Predicted, Row, around
 from esssim.claims.ratios import ratio_of, verdict_of
 from esssim.papers import OURS
 from esssim.problems import Perceptron

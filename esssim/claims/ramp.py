@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from esssim._intervals import half_width
+from esssim.claims.claim import Cell, Measurement, Outcome, Predicted, Row, around, at_least, at_most
 from esssim.claims.declare import claim
 from esssim.claims.levels import decide_level, settles
-from esssim.claims.model import Cell, Measurement, Outcome, Predicted, Row, around, at_least, at_most
 from esssim.experiments import FOLLOWED, LEVELS, RISE, Experiment, RampExperiment, ramp_level, run_ramp
 from esssim.experiments.ramp import BATCH_SIZES, QUICK, SAMPLES, TOLERANCE, ramp_experiments
 from esssim.experiments.ramp import ramp_experiment as experiment

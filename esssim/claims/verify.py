@@ -9,7 +9,7 @@ from typing import Protocol
 
 from esssim._errors import in_one_line, tracebacks_are_wanted
 from esssim._progress import shown
-from esssim.claims.model import Claim, Measurement, Registry, Verdict
+from esssim.claims.claim import Claim, Measurement, Registry, Verdict
 
 
 class Progress(Protocol):

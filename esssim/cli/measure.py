@@ -107,7 +107,7 @@ def measure(
         prepare_folder(out)
     from esssim import measure as measuring
     from esssim import store
-    from esssim.report.environment import environment
+    from esssim._environment import environment
     from esssim.report.terminal import show_measurement, step_progress
 
     with step_progress() as progress:

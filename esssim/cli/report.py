@@ -46,8 +46,8 @@ def report(
         raise ValueError(f"after must be at most {last:g}, the last step of the run, got {since:g}")
     folder = run.parent if out is None else out
     prepare_folder(folder)
+    from esssim._environment import environment
     from esssim.experiments.base import levels_of
-    from esssim.report.environment import environment
     from esssim.report.run_page import render_run
 
     levels = levels_of(trace, since, alike=bool(trace.attrs.get("alike", True)))

@@ -14,7 +14,7 @@ from esssim.cli.common import AsJson, OutFolder, prepare_folder, print_json
 
 if TYPE_CHECKING:
     from esssim.claims import Verdict
-    from esssim.claims.model import Claim
+    from esssim.claims.claim import Claim
     from esssim.report.journal import Journal
 
 HELP = """Measure claims: which hold, which are refuted, is it what we predict?
@@ -94,7 +94,7 @@ def verify(
 def _tell(verdicts: list[Verdict], quick: bool, as_json: bool, out: Path | None) -> None:
     """The files and the table. The numbers are safe before anything is drawn."""
     from esssim import report
-    from esssim.report.environment import environment
+    from esssim._environment import environment
     from esssim.report.terminal import show_verdicts
 
     where = environment(_seed())
@@ -187,7 +187,7 @@ def _save(out: Path | None, selected: list[Claim], verdicts: list[Verdict], quic
     if out is None or not verdicts:
         return
     from esssim import report
-    from esssim.report.environment import environment
+    from esssim._environment import environment
 
     order = {claim.id: place for place, claim in enumerate(selected)}
     verdicts.sort(key=lambda verdict: order[verdict.claim.id])

@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.util import find_spec
 
 from esssim._errors import in_one_line, tracebacks_are_wanted
 from esssim._threads import one_blas_thread
 from esssim.doctor.check import REGISTRY, Check, Entry, Listener, Unavailable, heard_by
+from esssim.doctor.installation import extras
 
 # The modules with checks, in any order; keys sort them.
-MODULES: tuple[str, ...] = ("spectra", "bounds", "divergence")
-# What an extra brings, by the name that is imported.
-EXTRAS = {"bridge": "torch", "sweep": "zarr", "test": "hypothesis"}
+MODULES: tuple[str, ...] = ("spectra", "intervals", "levels", "bounds", "divergence")
 
 # Told (entry, None) before and (entry, check) after each check.
 Told = Callable[[Entry, Check | None], None]
@@ -57,8 +55,7 @@ def run(
 
 def measured(entry: Entry, quick: bool) -> Check:
     """One check."""
-    package = EXTRAS[entry.extra] if entry.extra else None
-    if package is not None and find_spec(package) is None:
+    if entry.extra is not None and not extras()[entry.extra]:
         return _unavailable(entry, f"not installed: pip install 'esssim[{entry.extra}]'")
     started = time.perf_counter()
     try:

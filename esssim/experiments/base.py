@@ -107,6 +107,8 @@ def from_toml(path_or_text: str | os.PathLike[str], changes: Sequence[str] = ())
         except ValueError as error:
             raise ConfigurationError(("kind",), str(error).removeprefix("kind ")) from None
         source.given.pop("kind", None)
+        if "grid" in source.given:
+            raise ConfigurationError(("grid",), "is for a sweep of many runs: `esssim sweep` takes this file")
         return kind.from_source(source)
     except ConfigurationError as error:
         raise source.error(error) from None

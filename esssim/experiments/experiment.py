@@ -189,18 +189,23 @@ class Experiment(Section, Configuration):
         found._folder = self._folder
         return found
 
+    def start_from(self, other: Experiment) -> None:
+        """Use table, model and θ₀ as far as `other`, with the same problem, data and start, has computed them."""
+        vars(self).update({name: vars(other)[name] for name in ("table", "model", "theta0") if name in vars(other)})
+
     def run(self, progress: Progress = False) -> xarray.Dataset:
         """The Dataset of `simulate` (of `bridge.train` for a torch network), with this configuration in its attributes.
 
         progress: True for a bar on a terminal, or a function of what is done and how much there is.
         """
-        return store.kept("experiment", self.decides, lambda: self._measured(progress))
+        return store.kept("experiment", self.decides, lambda: self.computed(progress))
 
     def level(self, statistic: str, *, tolerance: float = 0.05) -> settling.Level:
         """Where (η/2)·statistic settles from step `after` on."""
         return settling.level(self.run(), statistic, after=self.after, tolerance=tolerance)
 
-    def _measured(self, progress: Progress) -> xarray.Dataset:
+    def computed(self, progress: Progress = False, n_workers: int | None = None) -> xarray.Dataset:
+        """What `run` gives, computed here and now; n_workers: processes, by default one for each core."""
         dynamics, records = self.dynamics, self.records
         options: dict[str, Any] = {
             "step_size": self.step_size,
@@ -212,7 +217,7 @@ class Experiment(Section, Configuration):
             "record": records.statistics,
             "n_records": records.n_records,
             "n_batches": records.n_batches,
-            "n_workers": os.cpu_count() or 1,
+            "n_workers": n_workers or os.cpu_count() or 1,
             "progress": progress,
             "seed": dynamics.seed,
         }

@@ -14,7 +14,7 @@ from esssim._validate import FloatArray
 from esssim.experiments.base import Configuration
 from esssim.experiments.errors import check_batch, in_plain_words
 from esssim.experiments.experiment import Experiment
-from esssim.experiments.sections import STRICT, Count, Natural, NotNegative, Positive, Seed
+from esssim.experiments.sections import STRICT, Count, Natural, NotNegative, Positive, Scheme, Seed
 from esssim.problems import DiagonalLinearNetwork
 from esssim.sampling import Sampling
 from esssim.settling import Level, level
@@ -61,7 +61,7 @@ class RampExperiment(Configuration):
     Gradient flow from u = α·1, v = 0 leads to a sharp, unbalanced solution; η₀ = 2/Q_b there; then η rises linearly
     from 0.8η₀ to 2.5η₀ (n ≥ d: at most to 90 % of 2/Q_b of the flattest solution |u| = |v|, past which no stable
     solution is left to settle at). Levels are averages of (η/2)·statistic over η > 1.15η₀. `own_targets` keeps a
-    table's noisy targets instead of their least-squares fit. n_replicas: 0 stands for the setting's own number.
+    table's noisy targets instead of their least-squares fit. scheme, kurtosis: as in a TOML file. n_replicas: 0 stands for the setting's own number.
     """
 
     kind: ClassVar[str] = "ramp"
@@ -70,6 +70,8 @@ class RampExperiment(Configuration):
     batch_size: Count
     label_noise: NotNegative = 1e-3
     own_targets: bool = False
+    scheme: Scheme = "without_replacement"
+    kurtosis: Positive | None = None
     initial_scale: Positive = 2.0
     n_steps: Count = 400_000
     n_replicas: Natural = 0
@@ -94,7 +96,8 @@ class RampExperiment(Configuration):
             problem={"kind": "diagonal_linear_network", "form": "product"},
             data=SETTINGS[self.setting] | {"targets": "own" if self.own_targets else "interpolating"},
             start={"kind": "solution", "scale": self.initial_scale},
-            sampling={"scheme": "without_replacement", "batch_size": self.batch_size},
+            sampling={"scheme": self.scheme, "batch_size": self.batch_size}
+            | ({} if self.kurtosis is None else {"kurtosis": self.kurtosis}),
             dynamics={
                 "step_size": {"from": 0.8, "to": RISE, "unit": "first edge"},
                 "n_steps": self.n_steps,

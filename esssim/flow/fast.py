@@ -63,16 +63,16 @@ class FastMotion:
         step_size: float,
         guess: FloatArray | None = None,
         momentum: float = 0.0,
-        leading: int | None = None,
+        rank: int | None = None,
         with_tail: bool = False,
     ) -> FastMotion:
         """At theta (p,): in all modes of K that are no rounding, or in so many leading ones; and in a tail of the others."""
         jacobians = rows.jacobians(problem, theta)
         coefficient = sampling.variance_coefficient(problem.n_samples)
-        perron = rows.perron(jacobians, rows.n_outputs(problem), coefficient, leading)
-        if leading is not None or (with_tail and len(perron.eigenvalues) < len(jacobians)):
+        perron = rows.perron(jacobians, rows.n_outputs(problem), coefficient, rank)
+        if rank is not None or (with_tail and len(perron.eigenvalues) < len(jacobians)):
             perron = perron.with_tail(jacobians)
-        return cls(perron, jacobians, source, step_size, guess, momentum, leading is not None)
+        return cls(perron, jacobians, source, step_size, guess, momentum, rank is not None)
 
     @property
     def n_outputs(self) -> int:
@@ -80,7 +80,7 @@ class FastMotion:
         return len(self.jacobians) // self.perron.n_samples
 
     @property
-    def leading(self) -> int | None:
+    def rank(self) -> int | None:
         """How many modes are followed where K is too large for all; None for all."""
         return len(self.perron.eigenvalues) if self.by_products else None
 

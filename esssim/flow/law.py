@@ -28,7 +28,7 @@ ROUNDING = 1e-12
 class Law:
     """dθ/dt on the solutions of a problem under a scheme and a ramp of n_steps, with noise of source κ₂ r*∘r* + ε²/(bn).
 
-    frozen_residuals: r* (n·c,), sample by sample. leading: of how many eigenvectors of K, and of a tail to first order;
+    frozen_residuals: r* (n·c,), sample by sample. rank: of how many eigenvectors of K, and of a tail to first order;
     None for all of them.
     """
 
@@ -39,7 +39,7 @@ class Law:
     momentum: float
     fresh: float
     frozen_residuals: FloatArray
-    leading: int | None = None
+    rank: int | None = None
     last_noise: list[FloatArray] = field(default_factory=list, repr=False)
     # Whether modes of K may die, which then have to fade: on the solutions their number is what it is.
     leaves_solutions: ClassVar[bool] = False
@@ -54,16 +54,16 @@ class Law:
         n_steps: int,
         label_noise: float,
         momentum: float = 0.0,
-        leading: int | None = None,
+        rank: int | None = None,
     ) -> tuple[Law, FloatArray]:
         """The law, and the solution next to theta0. Raises ValueError where theta0 is no solution."""
-        theta = nearest_solution(problem, theta0, by_products=leading is not None)
+        theta = nearest_solution(problem, theta0, by_products=rank is not None)
         if theta is None or np.linalg.norm(theta - theta0) > NEAR * np.linalg.norm(theta0):
             raise ValueError("theta0 must be a minimum of the loss, it is not; `esssim.gradient_flow` leads to one")
-        frozen = _unreachable_part(problem, theta, by_products=leading is not None)
+        frozen = _unreachable_part(problem, theta, by_products=rank is not None)
         _refuse_other_hessian(problem, theta, frozen)
         fresh = label_noise**2 / (sampling.batch_size * problem.n_samples)
-        return cls(problem, sampling, ramp, n_steps, momentum, fresh, frozen, leading), theta
+        return cls(problem, sampling, ramp, n_steps, momentum, fresh, frozen, rank), theta
 
     def mean_residuals(self, theta: FloatArray) -> FloatArray:
         """The mean of the residuals of SGD (n·c,): here r*, whatever theta."""
@@ -85,7 +85,7 @@ class Law:
             step_size,
             guess,
             self.momentum,
-            self.leading,
+            self.rank,
             self.leaves_solutions,
         )
         if fast.noise is not None:
@@ -94,7 +94,7 @@ class Law:
 
     def settle(self, theta: FloatArray) -> FloatArray | None:
         """The point next to theta where the flow really is: a solution; None if there is none."""
-        return nearest_solution(self.problem, theta, by_products=self.leading is not None)
+        return nearest_solution(self.problem, theta, by_products=self.rank is not None)
 
     def velocity(self, step: float, theta: FloatArray) -> FloatArray:
         """dθ/dt (p,); NaN at and beyond the mean-square edge, which makes a solver take a shorter step."""
@@ -114,15 +114,15 @@ class Law:
         driven = velocity(self.problem, theta, fast)  # it is proportional to the power of the noise
         return StiffJacobian(np.zeros((0, len(theta))), driven, stiffness(self.problem, theta, fast))
 
-    def error_of_modes(self, step: float, theta: FloatArray) -> float:
+    def error_of_rank(self, step: float, theta: FloatArray) -> float:
         """The relative change of what the noise pushes with when the number of leading modes is halved; 0 for all modes."""
-        if self.leading is None:
+        if self.rank is None:
             return 0.0
-        if self.leading == 1:
+        if self.rank == 1:
             return np.inf
         silent = rows.units(self.problem.n_samples, rows.n_outputs(self.problem))
         pushes = []
-        for law in (self, replace(self, leading=self.leading // 2, last_noise=[])):
+        for law in (self, replace(self, rank=self.rank // 2, last_noise=[])):
             fast = law.fast(step, theta)
             fast = fast if fast.source.any() else replace(fast, source=silent)
             if fast.noise is None:

@@ -38,11 +38,11 @@ class MeanLaw(Law):
         n_steps: int,
         label_noise: float,
         momentum: float = 0.0,
-        leading: int | None = None,
+        rank: int | None = None,
     ) -> tuple[MeanLaw, FloatArray]:
         """The law, and theta0: any point will do."""
         fresh = label_noise**2 / (sampling.batch_size * problem.n_samples)
-        return cls(problem, sampling, ramp, n_steps, momentum, fresh, np.empty(0), leading), theta0
+        return cls(problem, sampling, ramp, n_steps, momentum, fresh, np.empty(0), rank), theta0
 
     def mean_residuals(self, theta: FloatArray) -> FloatArray:
         return rows.residuals(self.problem, theta)

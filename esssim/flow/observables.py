@@ -54,7 +54,7 @@ def observe(
         row["distance_to_edge"] = 1.0 - fast.step_size / critical_step_size(followed, top, c, fast.momentum)
     estimates: dict[str, Estimate] = {}
     if "minibatch_sharpness" in names:
-        count = None if sampling.count(n) <= n_batches else n_batches
+        count = None if sampling.has_at_most(n, n_batches) else n_batches
         estimates["minibatch_sharpness"] = expectation(
             lambda batches: largest_eigenvalues(curvature, batches), n, sampling, count, seed
         )
@@ -90,7 +90,7 @@ def batch_sharpness(
     n_batches: int,
     seed: np.random.SeedSequence,
 ) -> dict[str, Estimate]:
-    """Mean of g_BᵀH_Bg_B over ‖g_B‖² or over E_B‖g_B‖² ("parts"), for batches that meet residuals r* + r of the fast motion.
+    """Mean of g_BᵀH_Bg_B over ‖g_B‖² or over E_B‖g_B‖² (the ratio of means), for batches that meet residuals r* + r of the fast motion.
 
     Each batch meets a residual of its own, several of them from each of `N_CHAINS` chains, so that n_batches is rounded
     up to a multiple of that. The standard error is that of the means of the chains, which are independent.

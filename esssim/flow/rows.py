@@ -47,13 +47,13 @@ def hessian_products(problem: LeastSquaresProblem, theta: FloatArray, vectors: F
     return found.reshape(-1, problem.n_params)
 
 
-def perron(jacobians: FloatArray, c: int, coefficient: float, leading: int | None = None) -> PerronMatrix:
-    """η ↦ Ψ(η) of J (n·c, p), for a scheme of that variance coefficient; leading: of so many eigenvectors only."""
+def perron(jacobians: FloatArray, c: int, coefficient: float, rank: int | None = None) -> PerronMatrix:
+    """η ↦ Ψ(η) of J (n·c, p), for a scheme of that variance coefficient; rank: of so many eigenvectors only."""
     blocks = jacobians.reshape(-1, c, jacobians.shape[1])
-    if leading is not None:
+    if rank is not None:
         if c == 1:
-            return PerronMatrix.leading(jacobians, coefficient, leading)
-        return BlockPerron.leading_blocks(blocks, coefficient, leading)
+            return PerronMatrix.leading(jacobians, coefficient, rank)
+        return BlockPerron.leading_blocks(blocks, coefficient, rank)
     return PerronMatrix.of(jacobians, coefficient) if c == 1 else BlockPerron.of_blocks(blocks, coefficient)
 
 

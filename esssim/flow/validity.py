@@ -25,12 +25,12 @@ def spread_correction(problem: LeastSquaresProblem, theta: FloatArray, fast: Fas
     basis = fast.perron.eigenvectors
     normal = np.random.default_rng(0).standard_normal((N_PAIRS, len(fast.perron.eigenvalues)))
     steps = fast.draw(normal) @ basis @ fast.parameter_factors.T
-    leading = fast.leading
+    rank = fast.rank
     if fast.by_products:
         steps = steps + _spread_of_tail(fast)
 
     def value(point: FloatArray) -> float:
-        return sharpness(problem, point, fast.perron.c, leading)
+        return sharpness(problem, point, fast.perron.c, rank)
 
     around = np.mean([value(theta + sign * step) for step in steps for sign in (1.0, -1.0)])
     return float(around) / value(theta) - 1.0
@@ -47,16 +47,16 @@ def _spread_of_tail(fast: FastMotion, seed: int = 1) -> FloatArray:
     return np.asarray(np.sqrt(n * fast.slow_step * power / 2) * (reached - reached @ right.T @ right))
 
 
-def sharpness(problem: LeastSquaresProblem, theta: FloatArray, c: float, leading: int | None = None) -> float:
+def sharpness(problem: LeastSquaresProblem, theta: FloatArray, c: float, rank: int | None = None) -> float:
     """Q_b of the Gauss–Newton Hessians at theta (p,), or of leading modes of K and a tail; infinite where they overflow."""
     with np.errstate(over="ignore", invalid="ignore"), divergence_is_expected():
         jacobians = rows.jacobians(problem, theta)
     if not np.isfinite(jacobians).all():
         return np.inf
     n_outputs = rows.n_outputs(problem)
-    if leading is None:
+    if rank is None:
         return top_of_pencil(rows.curvature(jacobians, n_outputs), c).value
-    return leading_sharpness(rows.perron(jacobians, n_outputs, c, leading).with_tail(jacobians))
+    return leading_sharpness(rows.perron(jacobians, n_outputs, c, rank).with_tail(jacobians))
 
 
 def leading_sharpness(perron: PerronMatrix) -> float:

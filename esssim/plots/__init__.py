@@ -45,6 +45,7 @@ from esssim.plots.style import (
     statistics_legend,
     style,
 )
+from esssim.plots.sweep import sweep_figure
 from esssim.plots.trajectory import trajectory, trajectory_figure, trajectory_rows
 from esssim.statistics.table import MEAN_SQUARE
 
@@ -93,6 +94,7 @@ __all__ = [
     "statistics_legend",
     "style",
     "svg_text",
+    "sweep_figure",
     "thin_labels",
     "trajectory",
     "trajectory_figure",

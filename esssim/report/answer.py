@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from esssim.claims.model import Verdict
+from esssim.claims.claim import Verdict
 from esssim.report.words import grouped, spoken_verdict, tone
 
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from html import escape
 
-from esssim.claims.model import Claim, Row, Verdict
+from esssim.claims.claim import Claim, Row, Verdict
 from esssim.report.mathml import mathml
 from esssim.report.page import address, facts, reproduce, source_links
 from esssim.report.scale import scale

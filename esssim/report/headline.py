@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from esssim.claims.model import Verdict
+from esssim.claims.claim import Verdict
 from esssim.report.answer import levels, settled
 from esssim.report.page import address
 from esssim.report.scale import place, ticks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from esssim.claims.model import Verdict
+from esssim.claims.claim import Verdict
 from esssim.report.answer import answer, contradicted
 from esssim.report.cards import Cards
 from esssim.report.headline import headline

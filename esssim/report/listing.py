@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from esssim.claims.model import Claim, Verdict
+from esssim.claims.claim import Claim, Verdict
 from esssim.report.page import address
 from esssim.report.words import EXPECTED, TONES, interval_text, number, spoken_verdict, tone
 from esssim.statistics.table import STATISTICS

@@ -82,7 +82,7 @@ def _row(row: BatchSizeRow) -> str:
 
 def _cell(value: Estimate | float | None) -> str:
     if isinstance(value, Estimate):
-        lower, upper = value.interval()
+        lower, upper = value.interval
         below = "" if value.exact else f'<br><span class="soft">{number(lower)} … {number(upper)}</span>'
         return f'<td class="n">{number(value.value)}{below}</td>'
     words = "∞" if value is not None and math.isinf(value) else number(value)

@@ -18,9 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from esssim import plots, store
+from esssim._environment import environment
 from esssim.experiments import Configuration
 from esssim.plots.files import rendered
-from esssim.report.environment import environment
 from esssim.report.forecast import spoken
 from esssim.report.run_page import render_run
 from esssim.report.terminal import output

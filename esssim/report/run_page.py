@@ -10,7 +10,7 @@ import numpy as np
 import xarray
 
 from esssim import plots
-from esssim.claims.model import around
+from esssim.claims.claim import around
 from esssim.report.mathml import mathml
 from esssim.report.page import document, facts, figure, made_with, reproduce, source_links
 from esssim.report.scale import scale

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from html import escape
 
-from esssim.claims.model import Accepted
+from esssim.claims.claim import Accepted
 
 WIDTH, HEIGHT, MARGIN = 420, 46, 12
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from esssim.claims.model import Accepted, Row
+from esssim.claims.claim import Accepted, Row
 from esssim.report.scale import place, ticks
 
 WIDTH, HEIGHT = 420, 120

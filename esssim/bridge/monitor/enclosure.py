@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,19 +40,19 @@ def mean_square_enclosure(problem: TorchProblem, theta: FloatArray, sampling: Sa
     c = sampling.variance_coefficient(problem.n_samples)
     if problem.n_samples * problem.n_outputs * problem.n_params > MOST:
         return Enclosure(lower, lower, math.inf)
-    tops, top = _tops(problem, theta)
-    return Enclosure(lower, lower, max(lower, (1 - c) * top * (1 + SHORT) + c * float(tops.max())))
+    return Enclosure(lower, lower, max(lower, float(upper_bound(problem, theta)(c))))
 
 
-def _tops(problem: TorchProblem, theta: FloatArray) -> tuple[FloatArray, float]:
-    """λ_max(Hᵢ) of every sample, (n,), and λ_max(H)."""
+def upper_bound(problem: TorchProblem, theta: FloatArray) -> Callable[[Any], Any]:
+    """c ↦ (1 − c)λ_max(H) + c·maxᵢ λ_max(AᵢAᵢᵀ), at least Q_b of a scheme with that c."""
     n, size = problem.n_samples, problem.n_samples * problem.n_outputs * problem.n_params
     parts = (problem.gauss_newton_rows(theta, some) for some in np.array_split(np.arange(n), math.ceil(size / HELD)))
     grams = np.concatenate([rows @ np.swapaxes(rows, 1, 2) for rows in parts])
+    largest = float(np.linalg.eigvalsh(grams)[:, -1].max())
     forward, backward, unit = products(problem, theta)
 
     def apply(vector: FloatArray) -> FloatArray:
         return backward(forward(torch.as_tensor(vector[:, None], dtype=problem._kind)))[:, 0].double().numpy() / n
 
-    value, _ = lanczos_largest_eigenvalue(apply, problem.n_params, tolerance=problem.tolerance)
-    return np.linalg.eigvalsh(grams)[:, -1], value * unit**2
+    top = lanczos_largest_eigenvalue(apply, problem.n_params, tolerance=problem.tolerance)[0] * unit**2
+    return lambda c: (1 - c) * top * (1 + SHORT) + c * largest

@@ -28,6 +28,7 @@ from esssim.bridge.monitor.subject import Subject
 from esssim.bridge.monitor.untouched import untouched
 from esssim.bridge.problem import DENSE_PARAMS, Dtype, TorchProblem
 from esssim.bridge.recording import OF_GRADIENTS, measure
+from esssim.bridge.stability_map import stability_map
 from esssim.sampling import WithoutReplacement
 from esssim.simulation.recorder import check_names
 from esssim.statistics.table import MEAN_SQUARE
@@ -35,6 +36,8 @@ from esssim.statistics.table import MEAN_SQUARE
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
+
+    from esssim.stability.map import StabilityMap
 
 RECORD = (
     "loss", "gradient_norm", "sharpness", "minibatch_sharpness", "batch_sharpness", "batch_sharpness_parts",
@@ -141,6 +144,7 @@ class Monitor:
             self._note(optimiser.notes)
             row = self._measured(step, optimiser, level)
         self.clock.spent += time.perf_counter() - began
+        self.clock.measured += 1
         row |= {
             "step_size": optimiser.step_size, "momentum": optimiser.momentum,
             "edge": optimiser.edge, "small_batch_edge": optimiser.small_batch_edge,
@@ -268,6 +272,24 @@ class Monitor:
             "notes": list(self.notes),
             "versions": json.dumps({name: version(name) for name in packages} | {"python": platform.python_version()}),
         }
+
+    def stability_map(self, **options: Any) -> StabilityMap:
+        """`esssim.bridge.stability_map` of the network as it is now, for the optimiser as it is now, with this run on it.
+
+        The probe set stands for all training samples, from which batches of any size are drawn. options: those of
+        `stability_map`, such as batch_sizes, rank and tolerance. Raises ValueError where the optimiser is not known.
+        """
+        with untouched(), one_blas_thread():
+            optimiser = dynamics(self._optimizer, self._subject.parameters)
+            if not optimiser.known:
+                raise ValueError(f"optimizer must have an edge that is known for a stability map: {optimiser.notes[0]}")
+            problem, point = self._subject.as_seen_by(optimiser, self._subject.look())
+            settings = {
+                "momentum": optimiser.momentum, "nesterov": optimiser.nesterov, "gain": optimiser.gain,
+                "n_train": self.samples.n_train, "batch_size": self.batch_size, "rank": self.rank,
+                "step_size": optimiser.step_size or None,
+            }  # fmt: skip
+            return stability_map(problem, point, **settings | options)
 
     def summary(self) -> DataFrame:
         """A row per statistic at the last record: value, standard error or bounds, and the value over the edge."""

@@ -1,0 +1,70 @@
+"""`stability_map`: which step size is stable at which batch size, for a network at a point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray
+
+from esssim import _validate
+from esssim._threads import one_blas_thread
+from esssim.bridge.leading import RANK, leading_blocks
+from esssim.bridge.monitor.enclosure import upper_bound
+from esssim.bridge.problem import TorchProblem
+from esssim.bridge.recording import EXACT_ROWS
+from esssim.stability.map import MOST_DIRECTIONS, StabilityMap, map_of_curvature
+
+
+@one_blas_thread()
+def stability_map(
+    problem: TorchProblem,
+    theta: Any = None,
+    *,
+    batch_sizes: Sequence[int] | None = None,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    gain: float = 1.0,
+    n_train: int | None = None,
+    rank: int = RANK,
+    tolerance: float = 0.01,
+    batch_size: int | None = None,
+    step_size: float | None = None,
+) -> StabilityMap:
+    """The critical step size for each batch size from 1 to n, the critical batch size, linear scaling, and a run.
+
+    η_c(b) is where SGD linearised at theta, with Gauss–Newton blocks Hᵢ, stops contracting in the mean square: 2/Q_b
+    without momentum. One factorisation serves all b; between the batch sizes that are solved the value is enclosed
+    (`esssim.stability.map`). With more than 600 outputs of all samples, or with momentum and more than 80 directions,
+    it is that of the `rank` leading directions, an upper bound, and `…_lower` is rigorous without momentum only.
+
+    theta: as a vector, module or state dict, by default the module's own. batch_size, step_size: a run to place on it.
+    n_train: the samples that batches are drawn from, where the problem holds some of them. Raises ValueError.
+    Source: Mulayoff & Michaeli, COLT 2024, arXiv 2306.07850.
+    """
+    _validate.instance("problem", problem, TorchProblem, "TorchProblem(module, inputs, targets)")
+    if step_size is not None and batch_size is None:
+        raise ValueError(f"batch_size must be given with a step_size, got step_size={step_size!r} alone")
+    point = problem.theta0 if theta is None else problem.check_point(theta)
+    run = None
+    if batch_size is not None:
+        eta = None if step_size is None else _validate.real("step_size", step_size, above=0.0)
+        run = (_validate.integer("batch_size", batch_size, 1), eta)
+    options: dict[str, Any] = {
+        "n_train": n_train, "batch_sizes": batch_sizes, "momentum": momentum, "nesterov": nesterov, "gain": gain,
+        "tolerance": tolerance, "run": run,
+    }  # fmt: skip
+    rows = problem.n_samples * problem.n_outputs
+    if rows <= (EXACT_ROWS if momentum == 0.0 else MOST_DIRECTIONS):
+        return map_of_curvature(problem.gauss_newton_curvature(point), **options)
+    r = min(_validate.integer("rank", rank, 1), problem.n_params, rows)
+    blocks, unit = leading_blocks(problem, point, r)
+    found = map_of_curvature(blocks.scaled(1 / unit**2), **options)
+    dataset = found.dataset.assign_attrs(rank=r)
+    if momentum == 0.0:
+        lowest = 2 / gain / upper_bound(problem, point)(dataset["variance_coefficient"])
+    else:
+        lowest = xarray.full_like(dataset["critical_step_size_lower"], 0.0 if r < rows else np.inf)
+    lower = np.minimum(dataset["critical_step_size_lower"], lowest)
+    return StabilityMap(dataset.assign(critical_step_size_lower=lower), found.batch_size, found.step_size)

@@ -1,0 +1,75 @@
+"""Every block of code on the pages of docs/ runs: Python, and the commands of esssim, in the order of the page."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import warnings
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run
+
+DOCS = Path(__file__).parents[1] / "docs"
+# What the site is made from by scripts has no code of its own.
+MADE = ("reference", "theory", "gallery")
+BLOCK = re.compile(r"^```(python|sh|console)\n(.*?)^```$", re.M | re.S)
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    return BLOCK.findall(page.read_text(encoding="utf-8"))
+
+
+PAGES = [
+    page for page in sorted(DOCS.rglob("*.md")) if not set(MADE) & set(page.relative_to(DOCS).parts) and blocks(page)
+]
+
+
+def commands(text: str) -> list[list[str]]:
+    """The lines of a block that call esssim."""
+    lines = [shlex.split(line, comments=True) for line in text.replace("\\\n", " ").splitlines()]
+    return [line[1:] for line in lines if line[:1] == ["esssim"]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
+def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("examples", "docs"):
+        (tmp_path / name).symlink_to(DOCS.parent / name)
+    scope: dict[str, object] = {"__name__": "page"}
+    for kind, text in blocks(page):
+        if kind == "python":
+            with warnings.catch_warnings():
+                exec(compile(text, str(page), "exec"), scope)
+        elif kind == "sh":
+            for arguments in commands(text):
+                code, out, err = run(*arguments)
+                assert code == 0, f"esssim {shlex.join(arguments)}\n{out}{err}"
+        else:
+            for arguments in commands(text):
+                check_command(arguments)
+
+
+def check_command(arguments: list[str]) -> None:
+    """A command that takes too long to run here: its name and its options exist."""
+    from typer.main import get_command
+
+    from esssim.cli import app
+
+    group = get_command(app)
+    command = group.commands[arguments[0]]  # type: ignore[attr-defined]
+    command.make_context(arguments[0], list(arguments[1:]))
+
+
+def test_there_are_pages_with_code() -> None:
+    assert len(PAGES) > 20
+
+
+def test_a_command_that_does_not_exist_is_noticed() -> None:
+    check_command(["verify", "--quick"])
+    with pytest.raises(KeyError):
+        check_command(["verifi"])
+    with pytest.raises(Exception, match="No such option"):
+        check_command(["verify", "--fast"])

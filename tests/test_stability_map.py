@@ -1,0 +1,145 @@
+"""The stability map of a network: every batch size against its own solution, and against matrices by another hand."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+import esssim as es
+
+torch = pytest.importorskip("torch", reason="the bridge needs PyTorch")
+
+from torch import nn  # noqa: E402
+
+from esssim.bridge import Monitor, TorchProblem, data, mlp, stability_map  # noqa: E402
+
+
+def wine(n: int = 24, hidden: int = 6) -> TorchProblem:
+    table = data.classes("wine", n)
+    return TorchProblem(mlp(table.n_inputs, (hidden,), table.n_outputs, seed=1), table.inputs, table.targets)
+
+
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.9}, {"momentum": 0.5, "nesterov": True}])
+def test_every_batch_size_is_enclosed(options: dict[str, Any]) -> None:
+    problem = wine()
+    found = stability_map(problem, **options).dataset
+    exact = [
+        es.stability.critical_step_size(
+            problem, problem.theta0, es.WithoutReplacement(b), hessian="gauss_newton", **options
+        )
+        for b in range(1, 25)
+    ]
+    np.testing.assert_array_equal(found["batch_size"], np.arange(1, 25))
+    assert (found["critical_step_size_lower"] <= np.multiply(exact, 1 + 1e-7)).all()
+    assert (found["critical_step_size_upper"] >= np.multiply(exact, 1 - 1e-7)).all()
+    np.testing.assert_allclose(found["critical_step_size"], exact, rtol=0.01)
+    solved = found["solved"].values
+    np.testing.assert_allclose(found["critical_step_size"].values[solved], np.array(exact)[solved], rtol=1e-7)
+    assert solved.sum() < 24 or options.get("momentum") == 0.9
+
+
+def test_the_edge_is_where_the_dense_second_moment_crosses_one() -> None:
+    table = data.teacher(5, 2, seed=1)
+    problem = TorchProblem(mlp(2, (3,), 1, seed=0), table.inputs, table.targets)
+    rows = problem.sample_jacobians(problem.theta0, np.arange(5))
+    basis = scipy.linalg.orth(rows.T)
+    hessians = [np.outer(basis.T @ row, basis.T @ row) for row in rows]
+    found = stability_map(problem, tolerance=1e-9).dataset["critical_step_size"]
+    mean = np.mean(hessians, axis=0)
+    for b in (1, 2, 4):
+        c = (5 - b) / (b * 4)
+        eta = float(found.sel(batch_size=b))
+        for factor, grows in ((0.999, False), (1.001, True)):
+            step = eta * factor
+            noise = c * np.mean([np.kron(h - mean, h - mean) for h in hessians], axis=0)
+            contraction = np.eye(len(mean)) - step * mean
+            radius = np.abs(np.linalg.eigvals(np.kron(contraction, contraction) + step**2 * noise)).max()
+            assert bool(radius > 1) == grows
+
+
+def test_leading_directions_bound_the_step_from_above_and_samples_from_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = wine(60, 8)
+    whole = stability_map(problem).dataset
+    monkeypatch.setattr(sys.modules["esssim.bridge.stability_map"], "EXACT_ROWS", 0)
+    restricted = stability_map(problem, rank=6).dataset
+    assert (restricted["critical_step_size_upper"] >= whole["critical_step_size_lower"] * (1 - 1e-7)).all()
+    assert (restricted["critical_step_size_lower"] <= whole["critical_step_size_upper"]).all()
+    assert restricted.attrs["rank"] == 6
+    # At b = n only the leading direction counts.
+    last = float(whole["critical_step_size"][-1])
+    assert float(restricted["critical_step_size"][-1]) == pytest.approx(last, rel=1e-6)
+
+
+def test_a_run_stands_where_it_stands() -> None:
+    problem = wine()
+    found = stability_map(problem, batch_size=4, step_size=0.2)
+    critical = es.stability.critical_step_size(
+        problem, problem.theta0, es.WithoutReplacement(4), hessian="gauss_newton"
+    )
+    assert found.over_critical == pytest.approx(0.2 / critical, rel=0.01)
+    steps = found.dataset["critical_step_size"]
+    np.testing.assert_allclose(found.dataset["linear_scaling"], steps.sel(batch_size=4) * steps["batch_size"] / 4)
+    assert float(steps.sel(batch_size=found.critical_batch_size)) >= 0.95 * float(steps[-1])
+    assert float(steps.sel(batch_size=found.critical_batch_size - 1)) < 0.95 * float(steps[-1])
+    assert found.table().index.tolist() == [1, 2, 4, 8, 16, 24]
+    labels = [line.get_label() for line in found.plot().axes[0].lines]
+    assert {"critical step size", "linear scaling", "critical batch size", "this run"} <= set(labels)
+
+
+def test_more_training_samples_than_known_ones_raise_the_noise() -> None:
+    problem = wine()
+    few, many = stability_map(problem).dataset, stability_map(problem, n_train=1000, batch_sizes=[8, 24]).dataset
+    assert many["batch_size"].values.tolist() == [1, 8, 24, 1000]
+    assert float(many["critical_step_size"].sel(batch_size=24)) < float(few["critical_step_size"].sel(batch_size=24))
+    np.testing.assert_allclose(many["variance_coefficient"].sel(batch_size=8), (1000 - 8) / (8 * 999))
+
+
+def test_a_monitor_maps_with_the_optimisers_own_settings() -> None:
+    table = data.classes("wine", 24)
+    net = mlp(table.n_inputs, (4,), table.n_outputs, seed=1)
+    opt = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.6, dampening=0.2)
+    x, y = torch.tensor(table.inputs), torch.tensor(table.targets)
+    monitor = Monitor(net, x, y, loss="squared", optimizer=opt, batch_size=4, quiet=True)
+    found = monitor.stability_map(batch_sizes=[4, 12])
+    problem = TorchProblem(net, table.inputs, table.targets)
+    critical = es.stability.critical_step_size(
+        problem, problem.theta0, es.WithoutReplacement(4), momentum=0.6, hessian="gauss_newton"
+    )
+    assert float(found.dataset["critical_step_size"].sel(batch_size=4)) == pytest.approx(critical / 0.8, rel=1e-6)
+    assert found.over_critical == pytest.approx(0.1 * 0.8 / critical, rel=1e-6)
+    opt = torch.optim.Adam(net.parameters())
+    nn.MSELoss()(net(x), y).backward()
+    opt.step()
+    monitor = Monitor(net, x, y, loss="squared", optimizer=opt, batch_size=4, quiet=True)
+    full = monitor.stability_map(batch_sizes=[4]).dataset["critical_step_size"].sel(batch_size=24)
+    row = monitor.measure(0)
+    gauss_newton = monitor._subject.as_seen_by(*_seen(monitor))[0].gauss_newton_curvature(np.zeros(problem.n_params))
+    top = np.linalg.eigvalsh(gauss_newton.mean())[-1]
+    assert float(full) == pytest.approx(2 * 1.9 / (0.1 * top), rel=1e-6)
+    assert row["edge"] == pytest.approx(2 * 1.9 / (0.1 * 1e-3))
+
+
+def _seen(monitor: Monitor) -> tuple[Any, Any]:
+    from esssim.bridge.monitor.optimiser import dynamics
+
+    return dynamics(monitor._optimizer, monitor._subject.parameters), monitor._subject.look()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"batch_sizes": [0]}, "batch_sizes must be"),
+        ({"batch_sizes": [25]}, "batch_sizes must be"),
+        ({"momentum": 1.0}, "momentum must be"),
+        ({"step_size": 0.1}, "batch_size must be given"),
+        ({"n_train": 3}, "n_train must be"),
+        ({"batch_size": 99, "step_size": 0.1}, "batch_size must be"),
+    ],
+)
+def test_bad_input(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        stability_map(wine(), **options)
