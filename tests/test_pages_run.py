@@ -14,7 +14,8 @@ from tests.conftest import Run
 DOCS = Path(__file__).parents[1] / "docs"
 # What the site is made from by scripts has no code of its own.
 MADE = ("reference", "theory", "gallery")
-BLOCK = re.compile(r"^```(python|sh|console)\n(.*?)^```$", re.M | re.S)
+# Cells, whose results the site shows, run as well.
+BLOCK = re.compile(r"^```(?:\{code-cell\} )?(python|sh|console)\n(.*?)^```$", re.M | re.S)
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
