@@ -14,6 +14,7 @@ from esssim.cli import (
     cite,
     doctor,
     experiment,
+    explore,
     figure,
     interrupts,
     measure,
@@ -58,6 +59,7 @@ app.command(help=sweep.HELP)(sweep.sweep)
 app.add_typer(store.app, name="store")
 app.command(help=cite.HELP)(cite.cite)
 app.command(help=figure.HELP)(figure.figure)
+app.command(help=explore.HELP)(explore.explore)
 app.command(help=doctor.HELP)(doctor.doctor)
 
 

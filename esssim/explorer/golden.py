@@ -12,6 +12,7 @@ import numpy as np
 
 import esssim as es
 from esssim import store
+from esssim._phases import random_phases
 from esssim.data import interpolating_targets
 from esssim.flow.law import Law
 from esssim.flow.mean import MeanLaw
@@ -76,6 +77,10 @@ def _streams() -> Iterator[Vector]:
         normal = np.random.default_rng(sequence).standard_normal(NUMBERS)
         expected = {"uniform": uniform.tolist(), "normal": normal.tolist()}
         yield _vector("random", f"seed {seed}, key {key}", expected, seed=seed, key=key, count=NUMBERS)
+    for n_steps, count, seed in ((60_000, 301, 0), (3000, 301, 5), (1000, 301, 7), (900, 302, 1)):
+        steps = random_phases(n_steps, count, 2, seed)
+        name = f"{count} of {n_steps} steps, seed {seed}"
+        yield _vector("records", name, {"steps": steps.tolist()}, n_steps=n_steps, count=count, seed=seed)
     for kind, draw in ENSEMBLES.items():
         for n, d, noise in ((12, 5, 0.0), (6, 9, 0.3)):
             table = draw(n, d, seed=n, noise=noise)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from esssim import _validate, data, stability
+from esssim import _validate, data
 from esssim._errors import Undefined
 from esssim._progress import spoken
 from esssim._validate import FloatArray
@@ -98,5 +99,5 @@ def _row(problem: Problem, theta: FloatArray, b: int, n_batches: int, seed: int,
             notes.append(f"b = {b}: {undefined} (—).")
     # At an interpolant both Hessians are the same; only the Gauss–Newton one is positive semidefinite to the last bit.
     mean_square = mean_square_sharpness(problem, theta, sampling, hessian="gauss_newton")
-    critical = stability.critical_step_size(problem, theta, sampling, hessian="gauss_newton")
+    critical = 2 / mean_square if mean_square > 0 else math.inf
     return BatchSizeRow(b, full, mini, gap, batch, ias, mean_square, critical)
