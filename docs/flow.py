@@ -49,6 +49,8 @@ the bursts too much weight, and is right only for full batches.
 | `next_order_correction` | relative change of Q_b to its mean over the spread of SGD about the mean flow |
 | `error_estimate` | its absolute value, infinite where the mean flow ends before |
 | `burst_correction` | relative change of Q_b to where SGD typically is between bursts; 0 for b = n and without noise, NaN with momentum |
+| `tail_index` | exponent 2(1 + κδ) of the law of ‖r‖, 2 at the mean-square edge; infinite for b = n and without noise |
+| `almost_sure_excess` | relative change of Q_b to the almost-sure edge, where the tail index is 0 |
 | `diverged_at` | the step from which on no stable solution is in reach; −1 for none |
 
 The mean of SGD off the solutions, `follow="mean"`, solves dθ/dt = −(η/n) [Jᵀr + Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ]], r = f(θ) − y. It is

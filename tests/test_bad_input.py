@@ -40,6 +40,7 @@ PAIRS = es.WithoutReplacement(2)
 TABLE = es.data.gaussian(5, 2, seed=0)
 ENSEMBLES = (es.data.gaussian, es.data.orthogonal, es.data.power_law, es.data.spiked, es.data.two_clusters)
 SCHEMES = (es.WithoutReplacement, es.WithReplacement, es.Reshuffled)
+LAWS = (es.GaussianWeights, es.TwoPointWeights, es.ThreePointWeights, es.FullOrSingle)
 STATISTICS = (
     es.batch_sharpness, es.gradient_noise_interaction, es.interaction_aware_sharpness, es.mean_square_sharpness,
     es.minibatch_critical_sharpness, es.minibatch_sharpness,
@@ -164,7 +165,7 @@ BAD_CALLS = [
     # Sampling
     *[
         Bad(f"{scheme.__name__}: b = {b!r}", lambda scheme=scheme, b=b: scheme(b), f"batch_size must be an integer of at least 1, got {b!r}")
-        for scheme in SCHEMES for b in (0, -1, 2.5, 2.0, NAN, "8", True, None, 8 + 0j, np.array([2, 3]))
+        for scheme in (*SCHEMES, *LAWS) for b in (0, -1, 2.5, 2.0, NAN, "8", True, None, 8 + 0j, np.array([2, 3]))
     ],
     *[
         Bad(f"{scheme.__name__}: b > n", lambda scheme=scheme: scheme(6).check(5), "batch_size must be between 1 and n_samples = 5, got 6")
@@ -184,6 +185,16 @@ BAD_CALLS = [
     *[
         Bad(f"{scheme.__name__}: a seed for a generator", lambda scheme=scheme: scheme(2).draw(5, 3, 0), "rng must be a Generator such as numpy.random.default_rng(seed), got 0")
         for scheme in SCHEMES
+    ],
+    *[
+        Bad(f"{law.__name__}: {what}", lambda law=law, n=n, m=m, rng=rng: law(2).draw_weights(n, m, rng), message)
+        for law in LAWS
+        for what, n, m, rng, message in (
+            ("b > n", 1, 3, np.random.default_rng(0), "batch_size must be between 1 and n_samples = 1, got 2"),
+            ("n = 0", 0, 3, np.random.default_rng(0), "n_samples must be an integer of at least 1, got 0"),
+            ("m = −1", 5, -1, np.random.default_rng(0), "n_draws must be an integer of at least 0, got -1"),
+            ("a seed for a generator", 5, 3, 0, "rng must be a Generator such as numpy.random.default_rng(seed), got 0"),
+        )
     ],
     # Statistics
     Bad("sharpness: an array for a problem", lambda: es.sharpness(np.eye(2), THETA), A_PROBLEM + "array([[1., 0.], [0., 1.]])"),
@@ -451,13 +462,14 @@ def test_every_public_function_is_in_the_table() -> None:
         name
         for module in (es, es.data, es.stability, measure)
         for name, item in ((name, getattr(module, name)) for name in getattr(module, "__all__", dir(module)))
-        if callable(item) and (module is not measure or inspect.getmodule(item) is measure)
+        if callable(item) and (module is not measure or item.__module__.startswith(measure.__name__))
         if not name.startswith("_")
     }
     # Bases that cannot be made, results that only the package makes, and what takes nothing but such a result.
     results = {
         "Problem",
         "Sampling",
+        "RandomWeights",
         "Threshold",
         "HeavyBallEnds",
         "SelfStabilisation",

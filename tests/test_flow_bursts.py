@@ -9,6 +9,7 @@ import mpmath
 import numpy as np
 import pytest
 from scipy.integrate import quad
+from scipy.optimize import brentq
 
 import esssim as es
 from esssim import flow
@@ -254,6 +255,25 @@ class TestCorrection:
         expected = bursts.excess(0.05 * kappa, kappa * push / growth) / kappa / 0.95
         assert 1e-4 < expected < 1.0
         assert bursts.burst_correction(problem, theta, fast, sampling, 7) == pytest.approx(expected, rel=1e-3)
+
+    @pytest.mark.parametrize("law", [es.WithoutReplacement(2), es.WithReplacement(2), es.FullOrSingle(2)], ids=str)
+    def test_tail_index_solves_the_moment_equation(self, law: es.Sampling) -> None:
+        """One parameter: the law of |r| has the exponent α of E|1 − ηh|^α = 1, to second order in α − 2."""
+        inputs = np.sqrt([0.3, 1.0, 2.0, 0.5, 0.2])[:, None]
+        problem, theta = es.LinearRegression(inputs, np.zeros(5)), np.zeros(1)
+        fast = fast_motion(problem, theta, law, 0.98)
+        if isinstance(law, es.FullOrSingle):
+            weights, chances = law.every(5)
+            h = weights @ inputs[:, 0] ** 2
+        else:
+            batches, chances = oracles.all_batches(5, law)
+            h = (inputs[batches, 0] ** 2).mean(axis=1)
+        exact = brentq(lambda a: np.log(chances @ np.abs(1 - fast.step_size * h) ** a), 1.5, 6.0)
+        found = np.mean([bursts.bursts(problem, theta, fast, law, seed).tail_index for seed in range(20)])
+        assert found - 2 == pytest.approx(exact - 2, rel=0.1)
+        known = bursts.bursts(problem, theta, fast, law)
+        kappa = (known.tail_index / 2 - 1) / 0.02
+        assert known.almost_sure_excess == pytest.approx((1 + 1 / kappa) / 0.98 - 1, rel=1e-9)
 
     def test_does_not_depend_on_the_units_of_the_targets(self) -> None:
         """θ → sθ, y → s²y and η → η/s² leave a product network's flow as it is, with noise s²ε."""

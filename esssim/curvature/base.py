@@ -56,6 +56,11 @@ class Curvature(ABC):
     def batch_matrices(self, batches: IntArray) -> FloatArray:
         """H_B for each batch, (m, p, p)."""
 
+    def weighted(self, weights: FloatArray) -> FloatArray:
+        """Σᵢ wᵢHᵢ for weights (n,), (p, p); by default column by column."""
+        columns = np.stack([weights @ self.images(unit) for unit in np.eye(self.n_params)])
+        return np.asarray((columns + columns.T) / 2)
+
     @abstractmethod
     def compressed(self, basis: FloatArray) -> FloatArray:
         """VᵀHᵢV for V = `basis` (p, r), (n, r, r)."""

@@ -54,7 +54,7 @@ def observe(
         row["distance_to_edge"] = 1.0 - fast.step_size / critical_step_size(followed, top, c, fast.momentum)
     estimates: dict[str, Estimate] = {}
     if "minibatch_sharpness" in names:
-        count = None if sampling.count(n) <= n_batches else n_batches
+        count = None if sampling.has_at_most(n, n_batches) else n_batches
         estimates["minibatch_sharpness"] = expectation(
             lambda batches: largest_eigenvalues(curvature, batches), n, sampling, count, seed
         )

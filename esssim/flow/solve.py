@@ -18,7 +18,7 @@ from esssim._progress import Progress, shown
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray, IntArray
 from esssim.flow import rows
-from esssim.flow.bursts import burst_correction
+from esssim.flow.bursts import bursts
 from esssim.flow.integrate import integrate
 from esssim.flow.law import Law
 from esssim.flow.mean import MeanLaw
@@ -33,7 +33,11 @@ from esssim.simulation.schedule import Ramp
 from esssim.stability.edges import check_momentum
 from esssim.statistics.table import MEAN_SQUARE
 
-RECORDS = (*MEASURED, "next_order_correction", "error_estimate", "burst_correction")
+# Record -> field of the bursts at a point.
+OF_BURSTS = {
+    "burst_correction": "correction", "tail_index": "tail_index", "almost_sure_excess": "almost_sure_excess"
+}  # fmt: skip
+RECORDS = (*MEASURED, "next_order_correction", "error_estimate", *OF_BURSTS)
 
 
 @one_blas_thread()
@@ -65,8 +69,8 @@ def solve(
     sampled statistics. rank: leading modes of K for large problems; None chooses.
 
     Returns a Dataset with dim record and coords step and step_size: theta, loss, statistics with Gauss–Newton Hessians,
-    distance_to_edge, next_order_correction, error_estimate, burst_correction and `diverged_at`, −1 for never; NaN from
-    there on. docs/flow.md says what each means and when not to believe the flow. Raises ValueError for bad arguments and
+    distance_to_edge, next_order_correction, error_estimate, burst_correction, tail_index, almost_sure_excess and
+    `diverged_at`, −1 for never; NaN from there on. docs/flow.md says what each means and when not to believe the flow. Raises ValueError for bad arguments and
     for a theta0 that is no minimum or beyond the edge. Source: theory/stochastic_central_flow.py; after Damian, Ma & Lee,
     NeurIPS 2021 and Cohen et al., ICLR 2025.
     """
@@ -107,8 +111,9 @@ def solve(
             key = np.random.SeedSequence(seed, spawn_key=(int(step),))
             fast = law.fast(float(step), thetas[k])
             row = observe(fast, law.mean_residuals(thetas[k]), noise, sampling, names, n_batches, key)
-            if "burst_correction" in names:
-                row["burst_correction"] = burst_correction(law.problem, thetas[k], fast, sampling, seed)
+            if set(OF_BURSTS) & set(names):
+                found = bursts(law.problem, thetas[k], fast, sampling, seed)
+                row |= {name: getattr(found, field) for name, field in OF_BURSTS.items() if name in names}
             for name, value in row.items():
                 columns.setdefault(name, np.full(len(steps), np.nan))[k] = value
     data: dict[str, Any] = {name: ("record", column) for name, column in columns.items()}

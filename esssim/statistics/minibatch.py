@@ -18,6 +18,7 @@ from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray, IntArray
 from esssim.curvature import Curvature
 from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem, check_problem
+from esssim.random_weights import RandomWeights
 from esssim.sampling import Sampling
 from esssim.spectra import largest_eigenvalues, mean_costs_little, mean_largest_eigenvalue, prepare
 from esssim.statistics.estimate import (
@@ -29,6 +30,7 @@ from esssim.statistics.estimate import (
 )
 from esssim.statistics.pointwise import ratio_of_means
 from esssim.statistics.uncertainty import Estimate
+from esssim.statistics.weighted import weighted_batch_sharpness, weighted_sharpness
 from esssim.statistics.weights import sample_weights
 
 # Numbers in the gradients that are held at a time: 256 MB.
@@ -61,6 +63,8 @@ def minibatch_sharpness(
     Source: Andreyev & Beneventano, arXiv 2412.20553 v1.
     """
     check_problem(problem)
+    if isinstance(sampling, RandomWeights):
+        return weighted_sharpness(problem, problem.check_point(theta), sampling, n_batches, seed)
     curvature = problem.curvature(problem.check_point(theta))
     plan = _Plan.of(curvature, sampling, n_batches, draws)
     prepared = prepare(curvature, sampling.batch_size, plan.count)
@@ -89,6 +93,8 @@ def batch_sharpness(
     _validate.choice("average", average, ("mean_of_ratios", "ratio_of_means"))
     check_problem(problem)
     point = problem.check_point(theta)
+    if isinstance(sampling, RandomWeights):
+        return weighted_batch_sharpness(problem, point, sampling, n_batches, seed, average=average)
     parts = _compiled_forms(problem, point, average) or _plain_forms(problem, point, average)
 
     def forms(batches: IntArray) -> FloatArray:

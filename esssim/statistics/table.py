@@ -68,7 +68,7 @@ class Statistic:
         """Its value at theta, (p,): from n_batches batches where sampled, from all where there are no more."""
         if not self.sampled:
             return float(self.compute(problem, theta, sampling))
-        count = None if sampling.count(problem.n_samples) <= n_batches else n_batches
+        count = None if sampling.has_at_most(problem.n_samples, n_batches) else n_batches
         estimate: Estimate = self.compute(problem, theta, sampling, n_batches=count, seed=seed)
         return estimate
 
