@@ -96,12 +96,12 @@ def descent(problem: Problem, theta: FloatArray, step_size: float, momentum: flo
 def level_is_of_survivors(trace: xarray.Dataset) -> bool:
     """Whether the level is the mean over the runs that were not marked, and is refused where they are the fewer."""
     marked = trace["diverged_at"].values >= 0
-    found = es.settling.level(trace, "loss")
+    # With η = 2 the level is that of the loss itself, which no step size can make infinite.
+    found = es.settling.level(trace.assign_coords(step_size=("record", np.full(trace.sizes["record"], 2.0))), "loss")
     if marked.sum() > (~marked).sum() or marked.all():
         return found.n_replicas == 0 and bool(np.isnan(found.value)) and found.verdict == "inconclusive"
-    scaled = trace["loss"].values[~marked] * trace["step_size"].values / 2
     # Equal replicas count once.
-    wanted = float(np.unique(scaled, axis=0).mean())
+    wanted = float(np.unique(trace["loss"].values[~marked], axis=0).mean())
     return found.n_diverged == marked.sum() and bool(np.isclose(found.value, wanted, rtol=1e-9))
 
 
