@@ -14,9 +14,6 @@ from esssim.doctor.installation import extras
 # The modules with checks, in any order; keys sort them.
 MODULES: tuple[str, ...] = (
     "corruption",
-    "determinism",
-    "kills",
-    "obstacles",
     "spectra",
     "intervals",
     "levels",
