@@ -60,6 +60,7 @@ lint: $(TEST)/.installed ## style (ruff) and types (mypy, strict)
 	$(TEST)/bin/python docs/intervals.py --check
 	$(TEST)/bin/python docs/flow.py --check
 	$(TEST)/bin/python docs/layers.py --check
+	$(TEST)/bin/python docs/noise.py --check
 	$(TEST)/bin/python docs/reliability.py --check
 
 format: $(TEST)/.installed ## rewrite the sources in the style that lint asks for

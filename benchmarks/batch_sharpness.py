@@ -16,7 +16,7 @@ from .timing import Side
 
 BATCHES = {100: 100_000, 1000: 20_000, 2000: 2_000}
 RIVAL_BATCHES = {100: 5_000, 1000: 5_000, 2000: 1_000}
-AVERAGES: tuple[Literal["ratios", "parts"], ...] = ("ratios", "parts")
+AVERAGES: tuple[Literal["mean_of_ratios", "ratio_of_means"], ...] = ("mean_of_ratios", "ratio_of_means")
 
 
 def rows(quick: bool) -> Iterator[Row]:
@@ -37,7 +37,9 @@ def rows(quick: bool) -> Iterator[Row]:
             )
 
 
-def ours(instance: Instance, count: int, average: Literal["ratios", "parts"], seed: int) -> es.Estimate:
+def ours(
+    instance: Instance, count: int, average: Literal["mean_of_ratios", "ratio_of_means"], seed: int
+) -> es.Estimate:
     return es.batch_sharpness(
         instance.network,
         instance.theta,
@@ -68,12 +70,12 @@ def numpy_loop(instance: Instance, batches: Iterator[Array], average: str, numbe
         projections = rows @ (v * along_u + u * along_v)
         quadratic.append(projections @ projections / b + 2 * (s @ (along_u * along_v)))
         squared_norms.append(along_u @ along_u + along_v @ along_v)
-    if average == "ratios":
+    if average == "mean_of_ratios":
         return np.mean(np.array(quadratic) / np.array(squared_norms))  # type: ignore[no-any-return]
     return np.mean(quadratic) / np.mean(squared_norms)  # type: ignore[no-any-return]
 
 
-def accuracy(instance: Instance, average: Literal["ratios", "parts"]) -> tuple[float, float]:
+def accuracy(instance: Instance, average: Literal["mean_of_ratios", "ratio_of_means"]) -> tuple[float, float]:
     """Ours and the loop on the same 50 batches, against the loop in 80-bit arithmetic."""
     batches = instance.sampling.draw(instance.n, 50, np.random.default_rng(7))
     exact = np.array([numpy_loop(instance, iter(batches), average, np.longdouble)])

@@ -9,7 +9,7 @@ import numpy as np
 import esssim as es
 from esssim import flow
 from esssim.flow.mean import MeanLaw
-from esssim.flow.modes import FEWEST, with_enough_modes
+from esssim.flow.rank import FEWEST, with_enough_modes
 
 from .instances import Array
 from .table import Goal, Row, compare
@@ -32,7 +32,7 @@ def rows(quick: bool) -> Iterator[Row]:
             against="the same with all modes of K",
             goal=None,
             errors=(float(np.linalg.norm(found - exact) / np.linalg.norm(exact)), None),
-            note=f"{few.leading} modes and a tail",
+            note=f"{few.rank} modes and a tail",
         )
     d = 30 if quick else 300
     yield compare(

@@ -74,7 +74,7 @@ def lines(quick: bool) -> list[Line]:
             lambda r: minibs.minibs(i.regression, np.zeros(i.d), i, 20_000, r), 20_000
         ),
         "MiniBS, network": lambda i: Side(lambda r: minibs.minibs(i.network, i.theta, i, 200, r), 200),
-        "batch sharpness": lambda i: Side(lambda r: batch_sharpness.ours(i, 20_000, "ratios", r), 20_000),
+        "batch sharpness": lambda i: Side(lambda r: batch_sharpness.ours(i, 20_000, "mean_of_ratios", r), 20_000),
         "mean-square sharpness": lambda i: Side(
             lambda _: es.mean_square_sharpness(i.regression, np.zeros(i.d), i.sampling)
         ),

@@ -23,8 +23,8 @@ import esssim as es
 from esssim import store
 from esssim._threads import one_blas_thread
 from esssim.bridge.curvature import TorchCurvature
+from esssim.claims.claim import Row
 from esssim.claims.gap_tables import as_json
-from esssim.claims.model import Row
 from esssim.report.pages import keep_page
 
 SAMPLES, BATCH_SIZE, STEP_SIZE, STEPS = 512, 32, 0.5, 3000
@@ -101,7 +101,7 @@ def adaptive(problem: es.bridge.TorchProblem, theta: np.ndarray, rng: np.random.
         slope = np.array([1 / mean_y, -mean_x / mean_y**2])
         if np.sqrt(slope @ covariance @ slope / i) < 0.005 * abs(mean_x / mean_y):
             break
-    return float(np.mean(np.array(x) / np.array(y)) if average == "ratios" else np.mean(x) / np.mean(y))
+    return float(np.mean(np.array(x) / np.array(y)) if average == "mean_of_ratios" else np.mean(x) / np.mean(y))
 
 
 def gni(problem: es.bridge.TorchProblem, theta: np.ndarray, rng: np.random.Generator) -> float:
@@ -185,11 +185,11 @@ RULES = (
     Rule("batch sharpness", "esssim, 20,000 batches", "mean of ratios", sampled("batch_sharpness"), True),
     Rule(
         "batch sharpness", EOSS, "mean of ratios, H of the batch, ≤ 500 batches, stops by the error of the ratio of means",
-        lambda p, t, rng: adaptive(p, t, rng, "ratios"),
+        lambda p, t, rng: adaptive(p, t, rng, "mean_of_ratios"),
     ),
-    Rule("ratio of means", "esssim, 20,000 batches", "ratio of means", sampled("batch_sharpness", average="parts"), True),
+    Rule("ratio of means", "esssim, 20,000 batches", "ratio of means", sampled("batch_sharpness", average="ratio_of_means"), True),
     Rule(
-        "ratio of means", EOSS, "the same with `expectation_inside=True`", lambda p, t, rng: adaptive(p, t, rng, "parts")
+        "ratio of means", EOSS, "the same with `expectation_inside=True`", lambda p, t, rng: adaptive(p, t, rng, "ratio_of_means")
     ),
     Rule("ratio of means", POST, "`compute_ias`: H of the batch, ratio of sums, ≤ 32 batches of an epoch", named_after_ias),
     Rule(

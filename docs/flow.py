@@ -30,7 +30,7 @@ it is proved: [theory](../theory/stochastic_central_flow.py).
 | where each statistic settles | `es.flow.levels(...)`, the same arguments and `after` | |
 | the mean of SGD off the solutions, from any start | `follow="mean"` | [next order](../theory/mean_flow.py) |
 | heavy ball | `momentum=β` | [momentum](../theory/momentum_flow.py) |
-| a large K, by products with J alone | above 1000 residuals and parameters by itself, or `n_modes=r` | [leading modes](../theory/leading_modes.py) |
+| a large K, by products with J alone | above 1000 residuals and parameters by itself, or `rank=r` | [leading modes](../theory/leading_modes.py) |
 | several outputs, torch networks too | `MultiOutputLeastSquares`, `esssim.bridge.TorchProblem` | [several outputs](../theory/several_outputs.py) |
 | a model of your own | three methods: [one output](examples/quadratic_network.py), [several](examples/several_outputs.py) | |
 
@@ -49,6 +49,8 @@ the bursts too much weight, and is right only for full batches.
 | `next_order_correction` | relative change of Q_b to its mean over the spread of SGD about the mean flow |
 | `error_estimate` | its absolute value, infinite where the mean flow ends before |
 | `burst_correction` | relative change of Q_b to where SGD typically is between bursts; 0 for b = n and without noise, NaN with momentum |
+| `tail_index` | exponent 2(1 + κδ) of the law of ‖r‖, 2 at the mean-square edge; infinite for b = n and without noise |
+| `almost_sure_excess` | relative change of Q_b to the almost-sure edge, where the tail index is 0 |
 | `diverged_at` | the step from which on no stable solution is in reach; −1 for none |
 
 The mean of SGD off the solutions, `follow="mean"`, solves dθ/dt = −(η/n) [Jᵀr + Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ]], r = f(θ) − y. It is
@@ -57,9 +59,9 @@ also the course of training from an initialisation, as far as the noise is quasi
 ## What it costs
 
 A right-hand side takes O(n³ + np). Where n·c (c outputs) and p are both above 1000 it takes O(npr), by products with J alone: R in the r leading
-modes of K, and the part of all others to first order in their eigenvalues, for noise of equal power in all samples. `n_modes=None`
+modes of K, and the part of all others to first order in their eigenvalues, for noise of equal power in all samples. `rank=None`
 doubles r from 64 until what the noise pushes with at the start changes by less than 0.5 %, and takes all modes where a quarter of
-them is not enough. The attributes have `n_modes` (0 for all) and `error_of_modes`, that change at the last record. Batch sharpness
+them is not enough. The attributes have `rank` (0 for all) and `error_of_rank`, that change at the last record. Batch sharpness
 comes from 128 independent chains, so that `n_batches` is rounded up to a multiple of 128.
 
 ## When not to believe it

@@ -17,8 +17,8 @@ import numpy as np
 import esssim as es
 from esssim import store
 from esssim._threads import one_blas_thread
+from esssim.claims.claim import Row
 from esssim.claims.gap_tables import as_json
-from esssim.claims.model import Row
 from esssim.report.pages import keep_page
 from esssim.spectra import largest_eigenvalues
 
@@ -78,7 +78,7 @@ def repeat(
         warned += len(told)
         if found[-1].exact:
             break
-    inside = [low <= true <= high for low, high in (estimate.interval() for estimate in found)]
+    inside = [low <= true <= high for low, high in (estimate.interval for estimate in found)]
     # An enumerated value is the truth up to the order of summation.
     exact = found[0].exact
     distances = np.array([estimate.value for estimate in found]) / true - 1

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from esssim import store
 from esssim.claims import published, self_stabilisation
+from esssim.claims.claim import Row
 from esssim.claims.gap_tables import as_json
-from esssim.claims.model import Row
 from esssim.report.pages import keep_page
 
 HEAD = """# Published edges against the exact mean-square edge

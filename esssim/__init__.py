@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from esssim._errors import Undefined
     from esssim.problems import DiagonalLinearNetwork, LinearRegression, Perceptron, Problem, Quadratic
+    from esssim.random_weights import FullOrSingle, GaussianWeights, RandomWeights, ThreePointWeights, TwoPointWeights
     from esssim.sampling import Reshuffled, Sampling, WithoutReplacement, WithReplacement
     from esssim.simulation import Ramp, gradient_flow, simulate
     from esssim.statistics import (
@@ -55,6 +56,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "_errors": ("Undefined",),
     "problems": ("DiagonalLinearNetwork", "LinearRegression", "Perceptron", "Problem", "Quadratic"),
+    "random_weights": ("FullOrSingle", "GaussianWeights", "RandomWeights", "ThreePointWeights", "TwoPointWeights"),
     "sampling": ("Reshuffled", "Sampling", "WithReplacement", "WithoutReplacement"),
     "statistics": (
         "Estimate",
@@ -99,15 +101,20 @@ _SUBMODULES = (
 __all__ = [
     "DiagonalLinearNetwork",
     "Estimate",
+    "FullOrSingle",
+    "GaussianWeights",
     "HeavyTailWarning",
     "LinearRegression",
     "Perceptron",
     "Problem",
     "Quadratic",
     "Ramp",
+    "RandomWeights",
     "Reshuffled",
     "Sampling",
     "Statistic",
+    "ThreePointWeights",
+    "TwoPointWeights",
     "Undefined",
     "WithReplacement",
     "WithoutReplacement",

@@ -46,6 +46,10 @@ class Sampling(ABC):
     def count(self, n_samples: int) -> int:
         """How many batches `enumerate` yields: distinct sets, or multisets."""
 
+    def has_at_most(self, n_samples: int, count: int) -> bool:
+        """Whether there are no more than `count` batches, so that all of them cost no more than so many drawn ones."""
+        return self.count(n_samples) <= count
+
     @abstractmethod
     def enumerate(self, n_samples: int, chunk_size: int = CHUNK) -> Iterator[tuple[IntArray, FloatArray]]:
         """Every batch with its probability, in chunks (m, b) and (m,), m ≤ chunk_size; never all in memory."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from esssim.claims import Cell, Claim, Measurement, Predicted, Registry, Verdict
-from esssim.claims.model import Expectation, Measure, Outcome, Row
+from esssim.claims.claim import Expectation, Measure, Outcome, Row
 from esssim.papers import COHEN
 
 HOSTILE = '<script>alert("x")</script> |a| & [b] *c* `d`'

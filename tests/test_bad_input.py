@@ -40,6 +40,7 @@ PAIRS = es.WithoutReplacement(2)
 TABLE = es.data.gaussian(5, 2, seed=0)
 ENSEMBLES = (es.data.gaussian, es.data.orthogonal, es.data.power_law, es.data.spiked, es.data.two_clusters)
 SCHEMES = (es.WithoutReplacement, es.WithReplacement, es.Reshuffled)
+LAWS = (es.GaussianWeights, es.TwoPointWeights, es.ThreePointWeights, es.FullOrSingle)
 STATISTICS = (
     es.batch_sharpness, es.gradient_noise_interaction, es.interaction_aware_sharpness, es.mean_square_sharpness,
     es.minibatch_critical_sharpness, es.minibatch_sharpness,
@@ -124,8 +125,8 @@ BAD_CALLS = [
     Bad("LinearRegression: beyond double precision", lambda: es.LinearRegression(np.full((1, 1), np.longdouble("1e4000")), [1.0]), "inputs must be finite, got 1 NaN or infinite entries"),
     Bad("LinearRegression: squares overflow", lambda: es.LinearRegression([[1e155]], [1.0]), "inputs must have a largest entry between 1e-152 and 1e+152, where squares are doubles (rescale them), got 1e+155"),
     Bad("LinearRegression: squares underflow", lambda: es.LinearRegression([[1e-170]], [1.0]), "inputs must have a largest entry between 1e-152 and 1e+152, where squares are doubles (rescale them), got 1e-170"),
-    Bad("batch_sharpness: parts at a full-batch minimum", lambda: es.batch_sharpness(es.LinearRegression([[1.0], [1.0]], [1.0, -1.0]), [0.0], es.WithoutReplacement(2), average="parts"), "batch_sharpness is 0/0 at theta: the gradient of every batch is zero", es.Undefined),
-    Bad("batch_sharpness: parts at a full-batch minimum, drawn", lambda: es.batch_sharpness(es.LinearRegression([[1.0], [1.0]], [1.0, -1.0]), [0.0], es.WithoutReplacement(2), average="parts", n_batches=3, seed=0), "batch_sharpness is 0/0 at theta: the gradient of every batch is zero", es.Undefined),
+    Bad("batch_sharpness: parts at a full-batch minimum", lambda: es.batch_sharpness(es.LinearRegression([[1.0], [1.0]], [1.0, -1.0]), [0.0], es.WithoutReplacement(2), average="ratio_of_means"), "batch_sharpness is 0/0 at theta: the gradient of every batch is zero", es.Undefined),
+    Bad("batch_sharpness: parts at a full-batch minimum, drawn", lambda: es.batch_sharpness(es.LinearRegression([[1.0], [1.0]], [1.0, -1.0]), [0.0], es.WithoutReplacement(2), average="ratio_of_means", n_batches=3, seed=0), "batch_sharpness is 0/0 at theta: the gradient of every batch is zero", es.Undefined),
     Bad("LinearRegression: no sample", lambda: es.LinearRegression(np.empty((0, 2)), []), "inputs must not be empty, got shape (0, 2)"),
     Bad("LinearRegression: no column", lambda: es.LinearRegression(np.empty((3, 0)), np.ones(3)), "inputs must not be empty, got shape (3, 0)"),
     Bad("LinearRegression: one axis", lambda: es.LinearRegression([1.0, 2.0], [1.0, 2.0]), "inputs must have shape (n, d), got (2,)"),
@@ -164,7 +165,7 @@ BAD_CALLS = [
     # Sampling
     *[
         Bad(f"{scheme.__name__}: b = {b!r}", lambda scheme=scheme, b=b: scheme(b), f"batch_size must be an integer of at least 1, got {b!r}")
-        for scheme in SCHEMES for b in (0, -1, 2.5, 2.0, NAN, "8", True, None, 8 + 0j, np.array([2, 3]))
+        for scheme in (*SCHEMES, *LAWS) for b in (0, -1, 2.5, 2.0, NAN, "8", True, None, 8 + 0j, np.array([2, 3]))
     ],
     *[
         Bad(f"{scheme.__name__}: b > n", lambda scheme=scheme: scheme(6).check(5), "batch_size must be between 1 and n_samples = 5, got 6")
@@ -184,6 +185,16 @@ BAD_CALLS = [
     *[
         Bad(f"{scheme.__name__}: a seed for a generator", lambda scheme=scheme: scheme(2).draw(5, 3, 0), "rng must be a Generator such as numpy.random.default_rng(seed), got 0")
         for scheme in SCHEMES
+    ],
+    *[
+        Bad(f"{law.__name__}: {what}", lambda law=law, n=n, m=m, rng=rng: law(2).draw_weights(n, m, rng), message)
+        for law in LAWS
+        for what, n, m, rng, message in (
+            ("b > n", 1, 3, np.random.default_rng(0), "batch_size must be between 1 and n_samples = 1, got 2"),
+            ("n = 0", 0, 3, np.random.default_rng(0), "n_samples must be an integer of at least 1, got 0"),
+            ("m = −1", 5, -1, np.random.default_rng(0), "n_draws must be an integer of at least 0, got -1"),
+            ("a seed for a generator", 5, 3, 0, "rng must be a Generator such as numpy.random.default_rng(seed), got 0"),
+        )
     ],
     # Statistics
     Bad("sharpness: an array for a problem", lambda: es.sharpness(np.eye(2), THETA), A_PROBLEM + "array([[1., 0.], [0., 1.]])"),
@@ -205,11 +216,11 @@ BAD_CALLS = [
     Bad("minibatch_sharpness: seed -1", lambda: es.minibatch_sharpness(REGRESSION, THETA, PAIRS, n_batches=4, seed=-1), "seed must be an integer of at least 0, got -1"),
     Bad("minibatch_sharpness: seed as text", lambda: es.minibatch_sharpness(REGRESSION, THETA, PAIRS, seed="0"), "seed must be an integer of at least 0, got '0'"),
     Bad("batch_sharpness: draws", lambda: es.batch_sharpness(REGRESSION, THETA, PAIRS, n_batches=4, draws="share"), "draws must be one of 'shares', 'uniform', got 'share'; did you mean 'shares'?"),
-    Bad("batch_sharpness: seed of moments", lambda: es.batch_sharpness(REGRESSION, THETA, PAIRS, average="parts", n_batches=4, seed=-1), "seed must be an integer of at least 0, got -1"),
+    Bad("batch_sharpness: seed of moments", lambda: es.batch_sharpness(REGRESSION, THETA, PAIRS, average="ratio_of_means", n_batches=4, seed=-1), "seed must be an integer of at least 0, got -1"),
     Bad("Estimate: divisor", lambda: 1 / es.Estimate(0.0, 0.1, 30, False), "the divisor of a quotient must differ from 0: its 95 % interval is [-0.204523, 0.204523]"),
     Bad("batch_sharpness: 0/0", lambda: es.batch_sharpness(QUADRATIC, [0.0, 0.0], PAIRS), "batch_sharpness is 0/0 at theta: the gradient of every sample is zero", es.Undefined),
     Bad("batch_sharpness: one sample fitted", lambda: es.batch_sharpness(REGRESSION, [0.0, 0.0], es.WithoutReplacement(1)), "batch_sharpness is 0/0 at theta: the gradient of batch [3] is zero", es.Undefined),
-    Bad("batch_sharpness: average", lambda: es.batch_sharpness(REGRESSION, THETA, PAIRS, average="ratio"), "average must be one of 'ratios', 'parts', got 'ratio'; did you mean 'ratios'?"),
+    Bad("batch_sharpness: average", lambda: es.batch_sharpness(REGRESSION, THETA, PAIRS, average="ratio_of_mean"), "average must be one of 'mean_of_ratios', 'ratio_of_means', got 'ratio_of_mean'; did you mean 'ratio_of_means'?"),
     Bad("gradient_noise_interaction: 0/0", lambda: es.gradient_noise_interaction(QUADRATIC, [0.0, 0.0], PAIRS), "gradient_noise_interaction is 0/0 at theta: the full gradient is zero", es.Undefined),
     Bad("interaction_aware_sharpness: 0/0", lambda: es.interaction_aware_sharpness(QUADRATIC, [0.0, 0.0], PAIRS), "interaction_aware_sharpness is 0/0 at theta: every batch gradient is zero", es.Undefined),
     Bad("mean_square_sharpness: a maximum", lambda: es.mean_square_sharpness(HILL, THETA, PAIRS), "mean_square_sharpness needs a Hessian with a positive eigenvalue at theta, it has none", es.Undefined),
@@ -222,7 +233,7 @@ BAD_CALLS = [
     Bad("top_eigenvalues: k = 0", lambda: es.top_eigenvalues(REGRESSION, THETA, 0), "k must be an integer of at least 1, got 0"),
     Bad("minibatch_top_eigenvalues: no scheme", lambda: es.minibatch_top_eigenvalues(REGRESSION, THETA, 8, 1), A_SCHEME + "8"),
     Bad("minibatch_top_eigenvalues: b > n", lambda: es.minibatch_top_eigenvalues(REGRESSION, THETA, es.WithoutReplacement(6), 1), "batch_size must be between 1 and n_samples = 5, got 6"),
-    Bad("Estimate: confidence", lambda: es.Estimate(1.0, 0.1, 3, False).interval(95), "confidence must be a finite number above 0 and below 1, got 95"),
+    Bad("Estimate: confidence", lambda: es.Estimate(1.0, 0.1, 3, False).confidence_interval(95), "confidence must be a finite number above 0 and below 1, got 95"),
     # Stability
     *[
         Bad(f"{function.__name__}: step size {eta!r}", lambda function=function, eta=eta: function(eta), A_POSITIVE_NUMBER + repr(eta))
@@ -451,13 +462,14 @@ def test_every_public_function_is_in_the_table() -> None:
         name
         for module in (es, es.data, es.stability, measure)
         for name, item in ((name, getattr(module, name)) for name in getattr(module, "__all__", dir(module)))
-        if callable(item) and (module is not measure or inspect.getmodule(item) is measure)
+        if callable(item) and (module is not measure or item.__module__.startswith(measure.__name__))
         if not name.startswith("_")
     }
     # Bases that cannot be made, results that only the package makes, and what takes nothing but such a result.
     results = {
         "Problem",
         "Sampling",
+        "RandomWeights",
         "Threshold",
         "HeavyBallEnds",
         "SelfStabilisation",

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from esssim.curvature import OperatorCurvature
-from esssim.spectra import batched, lanczos_top_pairs, largest_eigenvalues
-from esssim.spectra import batches as batches_module
-from esssim.spectra.batches import prepare
+from esssim.spectra import batched_lanczos as batched
+from esssim.spectra import lanczos_top_pairs, largest_eigenvalues
+from esssim.spectra import largest as batches_module
+from esssim.spectra.largest import prepare
 
 
 class Known(OperatorCurvature):

@@ -20,7 +20,7 @@ from torch import nn
 import esssim as es
 from esssim.bridge import TorchProblem, mean_square_sharpness_in_subspace, train
 from esssim.bridge import problem as bridge_problem
-from esssim.bridge.curvature import TorchCurvature, perceptron_at
+from esssim.bridge.curvature import TorchCurvature, fully_connected_at
 from esssim.curvature import BlockCurvature, LowRankCurvature
 from esssim.problems import MultiOutputLeastSquares
 from esssim.spectra import lanczos_top_pairs, largest_eigenvalues
@@ -53,7 +53,7 @@ def statistics_of(problem: es.Problem, theta: np.ndarray, sampling: es.Sampling)
         "sharpness": es.sharpness(problem, theta),
         "MiniBS": es.minibatch_sharpness(problem, theta, sampling).value,
         "batch sharpness": es.batch_sharpness(problem, theta, sampling).value,
-        "ratio of means": es.batch_sharpness(problem, theta, sampling, average="parts").value,
+        "ratio of means": es.batch_sharpness(problem, theta, sampling, average="ratio_of_means").value,
         "GNI": es.gradient_noise_interaction(problem, theta, sampling),
         "IAS": es.interaction_aware_sharpness(problem, theta, sampling),
         "mean-square, Gauss–Newton": es.mean_square_sharpness(problem, theta, sampling, hessian="gauss_newton"),
@@ -209,7 +209,7 @@ class TestAgainstDenseDifferentiation:
     @each_network
     def test_jacobian_products_and_gradients_by_hand(self, problem: TorchProblem) -> None:
         theta = moved(problem)
-        curvature, perceptron = TorchCurvature(problem, theta), perceptron_at(problem, theta)
+        curvature, perceptron = TorchCurvature(problem, theta), fully_connected_at(problem, theta)
         np.testing.assert_allclose(curvature.gradients(BATCHES), problem.gradient(theta, BATCHES), atol=1e-12)
         if perceptron is None:
             return
@@ -223,7 +223,7 @@ class TestAgainstDenseDifferentiation:
 
     def test_by_hand_is_used_where_it_can_be(self) -> None:
         by_hand = {
-            name: TorchCurvature(problem, problem.theta0)._perceptron is not None for name, problem in NETWORKS.items()
+            name: TorchCurvature(problem, problem.theta0)._network is not None for name, problem in NETWORKS.items()
         }
         assert [name for name, found in by_hand.items() if not found] == [
             "convolution, cross-entropy",

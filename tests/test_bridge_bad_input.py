@@ -168,7 +168,7 @@ def test_message(call: Callable[[], object], message: str) -> None:
 
 
 def test_lanczos_that_does_not_converge_names_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("esssim.spectra.batched.MAX_PRODUCTS", 9)
+    monkeypatch.setattr("esssim.spectra.batched_lanczos.MAX_PRODUCTS", 9)
     monkeypatch.setattr(bridge_problem, "DENSE_PARAMS", 0)
     problem = TorchProblem(perceptron(3, 20, 2), INPUTS, TARGETS, tolerance=1e-12)
     with pytest.raises(RuntimeError, match=r"Lanczos left a residual of .* of batch \[\d, \d\]… after 9 products"):

@@ -16,8 +16,8 @@ from torch import nn  # noqa: E402
 import esssim as es  # noqa: E402
 from esssim import bridge  # noqa: E402
 from esssim.bridge import TorchProblem  # noqa: E402
-from esssim.bridge.connected import Layer, layers_of  # noqa: E402
 from esssim.bridge.curvature import TorchCurvature  # noqa: E402
+from esssim.bridge.layers import Layer, layers_of  # noqa: E402
 from esssim.bridge.leading import leading_mean_square_sharpness  # noqa: E402
 
 N, D = 6, 3

@@ -12,8 +12,8 @@ from torch import nn  # noqa: E402
 import esssim as es  # noqa: E402
 from esssim import bridge  # noqa: E402
 from esssim.bridge import TorchProblem, mean_square_sharpness_in_subspace  # noqa: E402
-from esssim.bridge.connected import layers_of  # noqa: E402
 from esssim.bridge.curvature import TorchCurvature  # noqa: E402
+from esssim.bridge.layers import layers_of  # noqa: E402
 from esssim.bridge.leading import leading_mean_square_sharpness  # noqa: E402
 from esssim.bridge.recording import measure, sampled_ratios  # noqa: E402
 from esssim.curvature.scale import unit_of_products  # noqa: E402
@@ -54,7 +54,7 @@ def statistics(p: TorchProblem) -> dict[str, float]:
         "sampled": es.minibatch_sharpness(p, theta, SAMPLING, n_batches=20, seed=0).value,
         "error": es.minibatch_sharpness(p, theta, SAMPLING, n_batches=20, seed=0).standard_error,
         "ratios": es.batch_sharpness(p, theta, SAMPLING).value,
-        "parts": es.batch_sharpness(p, theta, SAMPLING, average="parts").value,
+        "parts": es.batch_sharpness(p, theta, SAMPLING, average="ratio_of_means").value,
         "gni": es.gradient_noise_interaction(p, theta, SAMPLING),
         "ias": es.interaction_aware_sharpness(p, theta, SAMPLING),
         "mean square": es.mean_square_sharpness(p, theta, SAMPLING, hessian="gauss_newton"),

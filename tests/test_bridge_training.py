@@ -20,8 +20,8 @@ from tests.conftest import Run
 torch = pytest.importorskip("torch", reason="the bridge needs PyTorch")
 
 from esssim.bridge import Piecewise, TorchProblem, data, mlp, train  # noqa: E402
-from esssim.bridge.connected import Layer, layers_of  # noqa: E402
-from esssim.bridge.curvature import perceptron_at  # noqa: E402
+from esssim.bridge.curvature import fully_connected_at  # noqa: E402
+from esssim.bridge.layers import Layer, layers_of  # noqa: E402
 from esssim.bridge.leading import leading_mean_square_sharpness  # noqa: E402
 from esssim.bridge.recording import OF_GRADIENTS, sampled_ratios  # noqa: E402
 
@@ -230,7 +230,7 @@ class TestRecords:
         theta = problem.theta0
         found = sampled_ratios(problem, theta, scheme, 300, seed)
         assert tuple(found) == OF_GRADIENTS
-        for name, average in zip(OF_GRADIENTS, ("ratios", "parts"), strict=False):
+        for name, average in zip(OF_GRADIENTS, ("mean_of_ratios", "ratio_of_means"), strict=False):
             core = es.batch_sharpness(
                 problem, theta, scheme, average=average, n_batches=300, seed=seed, draws="uniform"
             )
@@ -282,7 +282,10 @@ class TestSubspace:
 
         problem = network_problem("gelu", (6, 4), loss)
         other = TorchProblem(Wrapped(problem.module), problem.inputs, problem.targets, loss)
-        assert (perceptron_at(problem, problem.theta0) is None, perceptron_at(other, other.theta0)) == (False, None)
+        assert (fully_connected_at(problem, problem.theta0) is None, fully_connected_at(other, other.theta0)) == (
+            False,
+            None,
+        )
         for rank in (3, 40):
             values = [
                 leading_mean_square_sharpness(q, problem.theta0, es.WithoutReplacement(4), rank=rank)
@@ -418,3 +421,32 @@ BAD: list[tuple[str, Callable[[], object], str]] = [
 def test_bad_input_is_named(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         call()
+
+
+@pytest.mark.parametrize(("loss", "label_noise"), [("squared", 0.0), ("squared", 0.1), ("cross_entropy", 0.0)])
+def test_random_weights_against_autograd(loss: str, label_noise: float) -> None:
+    """Steps θ − ηΣᵢwᵢ∇ℓᵢ with the weights drawn again and the loss Σᵢwᵢℓᵢ written out."""
+    problem, law, eta, steps = network_problem(loss=loss), es.GaussianWeights(3), 0.05, 6
+    trace = train(
+        problem, problem.theta0, step_size=eta, sampling=law, n_steps=steps, momentum=0.5, label_noise=label_noise,
+        record=("theta", "minibatch_sharpness"), record_steps=[steps], n_batches=4, seed=2,
+    )  # fmt: skip
+    rng = np.random.default_rng(np.random.SeedSequence(2, spawn_key=(0,)))
+    module = mlp(*_widths(problem), activation="tanh")
+    torch.nn.utils.vector_to_parameters(torch.tensor(problem.theta0), module.parameters())
+    optimiser = torch.optim.SGD(module.parameters(), lr=eta, momentum=0.5)
+    inputs, targets = torch.tensor(problem.inputs), torch.tensor(problem.targets)
+    for _ in range(steps):
+        weights = torch.tensor(law.draw_weights(problem.n_samples, 1, rng)[0])
+        optimiser.zero_grad()
+        outputs = module(inputs)
+        if loss == "cross_entropy":
+            losses = torch.nn.functional.cross_entropy(outputs, targets, reduction="none")
+        else:
+            noise = torch.tensor(rng.standard_normal(outputs.numel())).view(outputs.shape) if label_noise else 0.0
+            losses = ((outputs - targets - label_noise * noise) ** 2).sum(dim=1) / 2
+        (weights * losses).sum().backward()
+        optimiser.step()
+    wanted = torch.nn.utils.parameters_to_vector(module.parameters()).detach().numpy()
+    assert np.allclose(trace["theta"].values[0, 0], wanted, rtol=1e-10, atol=1e-12)
+    assert trace["minibatch_sharpness_standard_error"].values[0, 0] > 0

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from esssim.claims import Registry, claim, registry
-from esssim.claims.model import Measurement, Predicted, around, at_least, at_most
+from esssim.claims.claim import Measurement, Predicted, around, at_least, at_most
 from esssim.papers import OURS, PAPERS
 from esssim.report.mathml import mathml
 from esssim.statistics.table import STATISTICS

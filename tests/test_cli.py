@@ -20,7 +20,7 @@ from rich.console import Console
 import esssim as es
 from esssim import claims
 from esssim.claims import Claim, Measurement, index
-from esssim.claims.model import Expectation
+from esssim.claims.claim import Expectation
 from esssim.claims.names import SYNONYMS, matching
 from esssim.cli.measure import SIZES
 from esssim.data.tables import BUNDLED

@@ -341,7 +341,7 @@ class TestEstimates:
         for seed in range(200):
             low, high = es.minibatch_critical_sharpness(
                 self.case.problem, self.case.theta, sampling, n_batches=100, seed=seed
-            ).interval()
+            ).interval
             inside += low <= exact <= high
         assert 177 <= inside <= 199
 

@@ -17,8 +17,8 @@ from torch import nn  # noqa: E402
 import esssim as es  # noqa: E402
 from esssim import bridge  # noqa: E402
 from esssim.bridge import TorchProblem, losses  # noqa: E402
-from esssim.bridge.connected import layers_of  # noqa: E402
 from esssim.bridge.curvature import TorchCurvature  # noqa: E402
+from esssim.bridge.layers import layers_of  # noqa: E402
 from esssim.bridge.leading import leading_mean_square_sharpness  # noqa: E402
 
 MARGINS = (0, 1, 10, 20, 30, 38, 100, 400, 700)

@@ -65,12 +65,12 @@ class TestNumbers:
 
     def test_bounds_follow(self) -> None:
         bounded = replace(X, value=1.1, lower=1.0)
-        assert bounded.interval()[0] == 1.0
-        assert (bounded + 1).interval()[0] == 2.0
-        assert (2 * bounded).interval()[0] == 2.0
-        assert (-bounded).interval()[1] == -1.0
-        assert (bounded / 2).interval()[0] == 0.5
-        assert (bounded - 1.0).interval()[0] == 0.0
+        assert bounded.interval[0] == 1.0
+        assert (bounded + 1).interval[0] == 2.0
+        assert (2 * bounded).interval[0] == 2.0
+        assert (-bounded).interval[1] == -1.0
+        assert (bounded / 2).interval[0] == 0.5
+        assert (bounded - 1.0).interval[0] == 0.0
         assert (bounded * X).lower == -math.inf
 
 
@@ -79,7 +79,7 @@ class TestExact:
         for found in (EXACT + 1, EXACT * EXACT, EXACT / 4, 1 / EXACT, EXACT - EXACT, EXACT + EXACT, -EXACT):
             assert found.exact
             assert found.standard_error == 0.0
-            assert found.interval() == (found.value, found.value)
+            assert found.interval == (found.value, found.value)
             assert found.n_batches == 10
         assert (EXACT + EXACT).value == 6.0
 
@@ -146,7 +146,7 @@ class TestIndependent:
         inside = 0
         for _ in range(2000):
             ratio = mean_of(5 + rng.standard_normal(12)) / mean_of(2 + 0.3 * rng.standard_normal(30))
-            low, high = ratio.interval()
+            low, high = ratio.interval
             inside += low <= 2.5 <= high
         assert 0.935 <= inside / 2000 <= 0.965
 
@@ -215,7 +215,7 @@ class TestSameDraws:
         found = self.minibs(70)
         gap = found - es.sharpness(self.problem, np.zeros(6))
         assert gap.standard_error == found.standard_error
-        assert gap.interval()[0] >= 0.0
+        assert gap.interval[0] >= 0.0
 
 
 class TestQuotients:
@@ -241,13 +241,13 @@ class TestShown:
 
     def test_degrees_of_its_own(self) -> None:
         found = es.Estimate(0.0, 1.0, 1000, False, degrees=2.5)
-        assert found.interval(0.9) == pytest.approx((-t.ppf(0.95, 2.5), t.ppf(0.95, 2.5)), rel=1e-10)
+        assert found.confidence_interval(0.9) == pytest.approx((-t.ppf(0.95, 2.5), t.ppf(0.95, 2.5)), rel=1e-10)
         assert es.Estimate(0.0, 1.0, 10**9, False).half_width() == pytest.approx(norm.ppf(0.975), rel=1e-6)
 
     def test_cut_interval_keeps_the_value(self) -> None:
         found = es.Estimate(1.0, 0.5, 100, False).within(1.2, 9.0)
         assert found.value == 1.2
-        assert found.interval() == (1.2, pytest.approx(1.2 + found.half_width()))
+        assert found.interval == (1.2, pytest.approx(1.2 + found.half_width()))
 
 
 @pytest.mark.parametrize("factor", [math.inf, -math.inf, math.nan])

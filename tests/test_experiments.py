@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import esssim as es
 from esssim import cli, plots
-from esssim.claims.model import Claim, Measurement, Predicted, Verdict
+from esssim.claims.claim import Claim, Measurement, Predicted, Verdict
 from esssim.experiments import (
     Configuration,
     ConfigurationError,

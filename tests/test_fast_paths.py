@@ -277,7 +277,7 @@ def test_a_prepared_curvature_gives_the_same_bits_in_any_pieces() -> None:
 
 class TestGradientForms:
     @every_kind
-    @pytest.mark.parametrize("average", ["ratios", "parts"])
+    @pytest.mark.parametrize("average", ["mean_of_ratios", "ratio_of_means"])
     @pytest.mark.parametrize("b", [1, 2, 4, 7])
     def test_against_gradients_and_curvature(self, kind: str, average: str, b: int) -> None:
         problem, theta = problem_of(kind, 6)
@@ -290,7 +290,7 @@ class TestGradientForms:
         )
         np.testing.assert_allclose(quadratic / squared, slow_quadratic / slow_squared, rtol=1e-12)
         # The two may scale a batch, or all of them, differently, and by one factor.
-        if average == "parts":
+        if average == "ratio_of_means":
             np.testing.assert_allclose(squared / squared[0], slow_squared / slow_squared[0], rtol=1e-12)
 
     def test_a_subclass_takes_the_plain_path(self) -> None:

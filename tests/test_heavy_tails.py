@@ -179,7 +179,7 @@ def test_coverage_at_two_samples(design: str, name: str) -> None:
     inside, errors = 0, []
     for seed in range(100):
         found = STATISTICS[name](problem, np.zeros(D), es.WithoutReplacement(2), n_batches=2000, seed=seed)
-        low, high = found.interval()
+        low, high = found.interval
         inside += low <= truth <= high
         errors.append(found.value / truth - 1)
         assert not found.exact
@@ -198,7 +198,7 @@ def test_single_samples_are_enumerated(scheme: type[es.Sampling], name: str, n_b
     found = STATISTICS[name](problem, np.zeros(D), scheme(1), n_batches=n_batches)
     assert found.exact
     assert found.n_batches == N
-    assert found.interval() == (found.value, found.value)
+    assert found.interval == (found.value, found.value)
     assert found.value == pytest.approx((problem.inputs**2).sum() / N, rel=1e-12)
 
 
@@ -252,7 +252,7 @@ def test_every_structure(scheme: type[es.Sampling], kind: str, name: str) -> Non
     theta, sampling = rng.standard_normal(problem.n_params), scheme(2 if scheme is es.WithReplacement else 3)
     exact = STATISTICS[name](problem, theta, sampling).value
     found = [STATISTICS[name](problem, theta, sampling, n_batches=400, seed=seed) for seed in range(200)]
-    assert sum(low <= exact <= high for low, high in (estimate.interval() for estimate in found)) >= 180
+    assert sum(low <= exact <= high for low, high in (estimate.interval for estimate in found)) >= 180
     spread = np.std([estimate.value for estimate in found])
     assert abs(np.mean([estimate.value for estimate in found]) - exact) < 4.5 * spread / math.sqrt(200)
 
@@ -279,8 +279,8 @@ def test_never_below_sharpness() -> None:
     top, crossed = es.sharpness(problem, theta), 0
     for seed in range(40):
         found = es.minibatch_sharpness(problem, theta, es.WithoutReplacement(56), n_batches=20, seed=seed)
-        assert min(found.value, *found.interval()) >= top
-        assert found.interval()[0] <= found.value <= found.interval()[1]
+        assert min(found.value, *found.interval) >= top
+        assert found.interval[0] <= found.value <= found.interval[1]
         crossed += found.value - found.half_width() < top
     assert crossed > 0
 
@@ -311,7 +311,7 @@ def test_ratio_of_means_needs_no_batches(scheme: type[es.Sampling], b: int, kind
         matrices = rng.standard_normal((6, 3, 3))
         problem = es.Quadratic(matrices + matrices.transpose(0, 2, 1), rng.standard_normal((6, 3)))
     theta, sampling = rng.standard_normal(problem.n_params), scheme(b)
-    found = es.batch_sharpness(problem, theta, sampling, average="parts", n_batches=2)
+    found = es.batch_sharpness(problem, theta, sampling, average="ratio_of_means", n_batches=2)
     assert found.exact
     assert found.value == pytest.approx(_ratio_of_means_by_enumeration(problem, theta, sampling), rel=1e-10)
 
@@ -372,6 +372,6 @@ def test_draws_are_named() -> None:
 def test_values_are_plain_numbers() -> None:
     """numpy's own float, a subclass, draws a DeprecationWarning from float(estimate)."""
     found = es.minibatch_sharpness(heavy("normal"), np.zeros(D), es.WithoutReplacement(4), n_batches=40)
-    for number in (found.value, found.standard_error, found.degrees, found.n_effective, *found.interval()):
+    for number in (found.value, found.standard_error, found.degrees, found.n_effective, *found.interval):
         assert type(number) is float
     assert type(found.n_batches) is int

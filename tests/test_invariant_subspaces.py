@@ -271,7 +271,7 @@ def test_flow_in_leading_modes_of_separate_blocks() -> None:
     exact = es.mean_square_sharpness(network, theta, sampling, hessian="gauss_newton")
     found = flow.solve(
         network, theta, step_size=1.0 / exact, sampling=sampling, n_steps=4, label_noise=0.01, n_records=2,
-        n_modes=15, record=("sharpness", "mean_square_sharpness_gauss_newton"),
+        rank=15, record=("sharpness", "mean_square_sharpness_gauss_newton"),
     )  # fmt: skip
     assert found["sharpness"].values[0] == pytest.approx(es.sharpness(network, theta), rel=1e-10)
     assert found["mean_square_sharpness_gauss_newton"].values[0] == pytest.approx(exact, rel=1e-4)

@@ -14,7 +14,7 @@ import pytest
 import esssim as es
 from esssim import claims
 from esssim.claims import moments, published, self_stabilisation
-from esssim.claims.model import Measurement
+from esssim.claims.claim import Measurement
 from tests.pages import DOCS, check_is_kept, copied
 
 FAMILIES = (

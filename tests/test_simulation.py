@@ -356,7 +356,7 @@ def test_records_hold_the_statistics_at_their_theta() -> None:
             "sharpness": es.sharpness(network, theta),
             "minibatch_sharpness": es.minibatch_sharpness(network, theta, sampling).value,
             "batch_sharpness": es.batch_sharpness(network, theta, sampling).value,
-            "batch_sharpness_parts": es.batch_sharpness(network, theta, sampling, average="parts").value,
+            "batch_sharpness_parts": es.batch_sharpness(network, theta, sampling, average="ratio_of_means").value,
             "gradient_noise_interaction": es.gradient_noise_interaction(network, theta, sampling),
             "interaction_aware_sharpness": es.interaction_aware_sharpness(network, theta, sampling),
             "mean_square_sharpness": es.mean_square_sharpness(network, theta, sampling),

@@ -10,7 +10,7 @@ import pytest
 
 import esssim as es
 from esssim.problems import Problem
-from esssim.simulation import flow
+from esssim.simulation import descent
 
 SAMPLING = es.WithoutReplacement(3)
 
@@ -110,7 +110,7 @@ def test_an_asymmetry_beyond_the_precision_is_refused(dtype: type, skew: float) 
 
 
 def test_gradient_flow_asks_for_more_digits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flow, "MOST_GRADIENTS", 2000)
+    monkeypatch.setattr(descent, "MOST_GRADIENTS", 2000)
     with pytest.raises(
         RuntimeError, match="in 2,000 gradients: they must be smooth to ten digits, which float32 is not"
     ):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import ModuleType
 
 import mpmath
 import numpy as np
@@ -20,11 +21,12 @@ from hypothesis import strategies as st
 
 import esssim as es
 from esssim import spectra
+from esssim._kernels import certified as certified_kernel
 from esssim._kernels import secular as secular_kernel
 from esssim.curvature import BlockCurvature, Curvature, DenseCurvature, LowRankCurvature
-from esssim.spectra import batches as batches_module
 from esssim.spectra import gram as gram_module
 from esssim.spectra import lanczos as lanczos_module
+from esssim.spectra import largest as batches_module
 from esssim.testing import strategies
 from tests import oracles
 
@@ -193,13 +195,41 @@ def test_secular_equation_against_bisection(batch_size: int) -> None:
         assert abs(value - expected) <= 1e-13 * max(abs(expected), 1.0)
 
 
-def test_every_batch_of_ordinary_size_converges_by_newton() -> None:
+def test_every_batch_of_ordinary_size_is_certified_and_converges_by_newton() -> None:
     """The dense fallback is for what is not known to exist: ordinary batches certify their root themselves."""
     rng = np.random.default_rng(4)
     factors, diagonals = rng.standard_normal((20, 12)), rng.standard_normal((20, 12))
     for batch_size in (1, 3, 8):
         batches, values = random_batches(20, batch_size, count=50), np.empty(50)
         assert secular_kernel.largest_eigenvalues(diagonals, factors, batches, np.ones(50), values).all()
+        again = np.empty(50)
+        assert certified_kernel.largest_eigenvalues(diagonals, factors, batches, np.ones(50), again).all()
+        np.testing.assert_allclose(again, values, rtol=1e-13)
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 20])
+def test_what_is_certified_is_the_largest_eigenvalue(batch_size: int, size: float) -> None:
+    """Random rows, nearly equal rows, repeated and orthogonal ones: tops far apart, close, and equal."""
+    rng = np.random.default_rng(6)
+    random, basis = rng.standard_normal((40, 24)), np.linalg.qr(rng.standard_normal((24, 24)))[0]
+    cases = (
+        random,
+        random[:1] + 1e-5 * random,
+        np.tile(random[:4], (10, 1)),
+        np.vstack((basis, basis[:16] * (1 + 1e-9))),
+        np.kron(np.eye(2), random[:20, :12]),
+    )
+    for factors in cases:
+        diagonals = size * rng.standard_normal((40, 24))
+        batches, values = random_batches(40, batch_size, count=30), np.empty(30)
+        certain = certified_kernel.largest_eigenvalues(diagonals, factors, batches, np.ones(30), values)
+        assert certain.mean() > 0.9
+        for value, batch, sure in zip(values, batches, certain, strict=True):
+            diagonal, rows = diagonals[batch].mean(axis=0), factors[batch] / np.sqrt(batch_size)
+            expected = np.linalg.eigvalsh(np.diag(diagonal) + rows.T @ rows)[-1]
+            scale = max(np.abs(diagonal).max(), (rows**2).sum())
+            assert not sure or abs(value - expected) <= 2e-13 * scale
 
 
 def test_newton_converges_in_a_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,15 +277,21 @@ def test_batches_that_do_not_converge_are_solved_densely(monkeypatch: pytest.Mon
     curvature = LowRankCurvature(rng.standard_normal((6, 5)) * 1e100, rng.standard_normal((6, 5)) * 1e200)
     batches = corner_batches(6, 3)
     expected = spectra.largest_eigenvalues(curvature, batches)
-    newton = secular_kernel.largest_eigenvalues
 
-    def failing(*arguments: np.ndarray) -> np.ndarray:
-        converged = newton(*arguments)
-        arguments[-1][1:] = np.nan
-        converged[1:] = False
-        return converged
+    def failing(kernel: ModuleType) -> Callable[..., np.ndarray]:
+        solved = kernel.largest_eigenvalues
 
-    monkeypatch.setattr(secular_kernel, "largest_eigenvalues", failing)
+        def solve(*arguments: np.ndarray) -> np.ndarray:
+            converged = solved(*arguments)
+            arguments[-1][1:] = np.nan
+            converged[1:] = False
+            return converged
+
+        return solve
+
+    monkeypatch.setattr(certified_kernel, "largest_eigenvalues", failing(certified_kernel))
+    np.testing.assert_allclose(spectra.largest_eigenvalues(curvature, batches), expected, rtol=1e-13)
+    monkeypatch.setattr(secular_kernel, "largest_eigenvalues", failing(secular_kernel))
     np.testing.assert_allclose(spectra.largest_eigenvalues(curvature, batches), expected, rtol=1e-13)
 
 

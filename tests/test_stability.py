@@ -395,7 +395,7 @@ def test_lyapunov_interval_covers_the_exact_exponent() -> None:
     exact = exponent_of_one_dimension(curvatures, 1.2, sampling)
     inside = 0
     for seed in range(200):
-        low, high = lyapunov_exponent(problem, np.zeros(1), sampling, 1.2, n_steps=50, seed=seed).interval()
+        low, high = lyapunov_exponent(problem, np.zeros(1), sampling, 1.2, n_steps=50, seed=seed).interval
         inside += low <= exact <= high
     assert 179 <= inside <= 198  # 1 % bounds of a binomial of 200 at 95 %
 

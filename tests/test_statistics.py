@@ -66,7 +66,7 @@ class TestByHand:
 
     def test_batch_sharpness(self) -> None:
         assert es.batch_sharpness(self.problem, [1.0], self.one).value == pytest.approx((1 + 4) / 2, rel=1e-15)
-        parts = es.batch_sharpness(self.problem, [1.0], self.one, average="parts").value
+        parts = es.batch_sharpness(self.problem, [1.0], self.one, average="ratio_of_means").value
         assert parts == pytest.approx((1 * 1 + 16 * 4) / (1 + 16), rel=1e-15)
 
     def test_gradient_noise_interaction_and_interaction_aware_sharpness(self) -> None:
@@ -135,7 +135,7 @@ class TestAgainstEveryBatch:
         found = es.minibatch_sharpness(case.problem, case.theta, sampling)
         assert found.value == pytest.approx(probabilities @ oracles.top_eigenvalues(hessians), rel=1e-13)
         assert (found.standard_error, found.n_batches, found.exact) == (0.0, len(probabilities), True)
-        assert found.interval() == (found.value, found.value)
+        assert found.interval == (found.value, found.value)
 
     def test_batch_sharpness(self, kind: str, sampling: es.Sampling) -> None:
         case = some_problem(kind)
@@ -143,12 +143,12 @@ class TestAgainstEveryBatch:
         forms, norms = np.einsum("mi,mij,mj->m", g, h, g), (g**2).sum(axis=1)
         scale = case.hessian_scale
         ratios = es.batch_sharpness(case.problem, case.theta, sampling)
-        parts = es.batch_sharpness(case.problem, case.theta, sampling, average="parts")
+        parts = es.batch_sharpness(case.problem, case.theta, sampling, average="ratio_of_means")
         assert abs(ratios.value - probabilities @ (forms / norms)) <= 1e-12 * scale
         assert abs(parts.value - (probabilities @ forms) / (probabilities @ norms)) <= 1e-12 * scale
         assert ratios.exact
         assert parts.exact
-        assert ratios == es.batch_sharpness(case.problem, case.theta, sampling, average="ratios")
+        assert ratios == es.batch_sharpness(case.problem, case.theta, sampling, average="mean_of_ratios")
 
     @pytest.mark.parametrize("d", [2, 7], ids=["n > p", "n < p"])
     def test_gradient_noise_interaction_and_interaction_aware_sharpness(
@@ -368,8 +368,8 @@ def test_every_statistic_scales_with_the_loss(kind: str, scale: float, sampling:
         lambda *at: es.minibatch_sharpness(*at, n_batches=50, seed=3).standard_error,
         lambda *at: es.batch_sharpness(*at).value,
         lambda *at: es.batch_sharpness(*at, n_batches=50, seed=3).standard_error,
-        lambda *at: es.batch_sharpness(*at, average="parts").value,
-        lambda *at: es.batch_sharpness(*at, average="parts", n_batches=50, seed=3).standard_error,
+        lambda *at: es.batch_sharpness(*at, average="ratio_of_means").value,
+        lambda *at: es.batch_sharpness(*at, average="ratio_of_means", n_batches=50, seed=3).standard_error,
         es.gradient_noise_interaction,
         es.interaction_aware_sharpness,
         es.mean_square_sharpness,
@@ -404,7 +404,7 @@ def test_gradients_in_stretches_share_one_scale(monkeypatch: pytest.MonkeyPatch)
     minimizers = np.array([[1e100], [1.0], [1e-100]])
     problem = es.Quadratic(np.ones((3, 1, 1)), minimizers)
     monkeypatch.setattr(minibatch, "GRADIENT_NUMBERS", 1)
-    for average in ("ratios", "parts"):
+    for average in ("mean_of_ratios", "ratio_of_means"):
         found = es.batch_sharpness(problem, np.zeros(1), es.WithoutReplacement(1), average=average)
         assert found.value == pytest.approx(1.0, rel=1e-14)
     flat = es.Quadratic(np.ones((3, 1, 1)), np.array([[1.0], [-1.0], [1.0]]))
@@ -428,7 +428,7 @@ Function = Callable[..., es.Estimate]
 SAMPLED: dict[str, Function] = {
     "minibatch_sharpness": es.minibatch_sharpness,
     "batch_sharpness, ratios": es.batch_sharpness,
-    "batch_sharpness, parts": lambda *at, **how: es.batch_sharpness(*at, average="parts", **how),
+    "batch_sharpness, parts": lambda *at, **how: es.batch_sharpness(*at, average="ratio_of_means", **how),
 }
 every_sampled = pytest.mark.parametrize("function", SAMPLED.values(), ids=SAMPLED)
 
@@ -443,9 +443,7 @@ class TestIntervals:
         exact = function(case.problem, case.theta, sampling).value
         inside = 0
         for seed in range(200):
-            low, high = function(
-                case.problem, case.theta, sampling, n_batches=300, seed=seed, draws="uniform"
-            ).interval()
+            low, high = function(case.problem, case.theta, sampling, n_batches=300, seed=seed, draws="uniform").interval
             inside += low <= exact <= high
         assert 179 <= inside <= 198
 
@@ -540,7 +538,7 @@ class TestZeroGradients:
     one_fitted = es.LinearRegression([[1.0, 0.0], [0.0, 2.0]], [1.0, 0.0]), [1.0, 2.0]
     balanced = es.Quadratic([[[1.0]], [[1.0]]], [[-1.0], [1.0]]), [0.0]
 
-    @pytest.mark.parametrize("average", ["ratios", "parts"])
+    @pytest.mark.parametrize("average", ["mean_of_ratios", "ratio_of_means"])
     @pytest.mark.parametrize("how", [{}, {"n_batches": 20, "seed": 0}])
     def test_every_sample_is_fitted(self, average: str, how: dict[str, int]) -> None:
         with pytest.raises(ValueError, match="batch_sharpness is 0/0 at theta: the gradient of every sample is zero"):
@@ -550,7 +548,7 @@ class TestZeroGradients:
         with pytest.raises(ValueError, match=r"batch_sharpness is 0/0 at theta: the gradient of batch \[0\] is zero"):
             es.batch_sharpness(*self.one_fitted, es.WithoutReplacement(1))
         # The ratio of means exists: only the other sample has a gradient, along its own row.
-        parts = es.batch_sharpness(*self.one_fitted, es.WithoutReplacement(1), average="parts").value
+        parts = es.batch_sharpness(*self.one_fitted, es.WithoutReplacement(1), average="ratio_of_means").value
         assert parts == pytest.approx(4.0, rel=1e-15)
 
     def test_opposite_gradients_cancel_in_the_full_batch(self) -> None:
@@ -577,7 +575,7 @@ class TestZeroGradients:
         """Their squares underflow, their directions do not."""
         problem = es.LinearRegression([[1.0, 0.0], [0.0, 2.0]], [1e-200, 1e-200])
         assert es.batch_sharpness(problem, [0.0, 0.0], es.WithoutReplacement(1)).value == pytest.approx(2.5, rel=1e-15)
-        parts = es.batch_sharpness(problem, [0.0, 0.0], es.WithoutReplacement(1), average="parts").value
+        parts = es.batch_sharpness(problem, [0.0, 0.0], es.WithoutReplacement(1), average="ratio_of_means").value
         assert parts == pytest.approx((1 + 4 * 4) / (1 + 4), rel=1e-15)
         assert es.interaction_aware_sharpness(problem, [0.0, 0.0], es.WithoutReplacement(1)) == pytest.approx(
             (0.5 * 1 + 2 * 4) / 5, rel=1e-15
@@ -589,7 +587,7 @@ def test_ratio_of_means_can_exceed_minibatch_sharpness() -> None:
     problem = es.LinearRegression([[1.0], [10.0]], [0.0, 0.0])
     sampling = es.WithoutReplacement(1)
     minibatch = es.minibatch_sharpness(problem, [1.0], sampling).value
-    assert es.batch_sharpness(problem, [1.0], sampling, average="parts").value > 1.9 * minibatch
+    assert es.batch_sharpness(problem, [1.0], sampling, average="ratio_of_means").value > 1.9 * minibatch
     assert es.batch_sharpness(problem, [1.0], sampling).value <= minibatch * (1 + 1e-14)
 
 
@@ -618,17 +616,19 @@ class TestEstimate:
 
     def test_interval(self) -> None:
         """Student with 99 degrees of freedom: 1.984217 in printed tables."""
-        low, high = self.sampled.interval()
+        low, high = self.sampled.interval
         assert low == pytest.approx(2 - 1.984217 * 0.5, rel=1e-6)
         assert high == pytest.approx(2 + 1.984217 * 0.5, rel=1e-6)
         few = es.Estimate(0.0, 1.0, 2, False)
-        assert few.interval() == pytest.approx((-12.706205, 12.706205), rel=1e-6)
-        assert es.Estimate(0.0, 1.0, 10**9, False).interval(0.6826894921370859) == pytest.approx((-1, 1), rel=1e-6)
+        assert few.interval == pytest.approx((-12.706205, 12.706205), rel=1e-6)
+        assert es.Estimate(0.0, 1.0, 10**9, False).confidence_interval(0.6826894921370859) == pytest.approx(
+            (-1, 1), rel=1e-6
+        )
 
     @pytest.mark.parametrize("confidence", [0.0, 1.0, -0.5, 95, np.nan, "high"])
     def test_bad_confidence(self, confidence: object) -> None:
         with pytest.raises(ValueError, match="confidence must be a finite number above 0 and below 1, got"):
-            self.sampled.interval(confidence)
+            self.sampled.confidence_interval(confidence)
 
     def test_as_a_number_and_as_text(self) -> None:
         assert float(self.sampled) == 2.0
@@ -673,9 +673,10 @@ def test_batches_larger_than_the_data(function: Callable[..., object]) -> None:
 def test_unknown_options_suggest_the_nearest() -> None:
     case, sampling = some_problem("regression"), es.WithoutReplacement(2)
     with pytest.raises(
-        ValueError, match="average must be one of 'ratios', 'parts', got 'ratio'; did you mean 'ratios'"
+        ValueError,
+        match="average must be one of 'mean_of_ratios', 'ratio_of_means', got 'ratio_of_mean'; did you mean 'ratio_of_means'",
     ):
-        es.batch_sharpness(case.problem, case.theta, sampling, average="ratio")
+        es.batch_sharpness(case.problem, case.theta, sampling, average="ratio_of_mean")
     with pytest.raises(
         ValueError,
         match="hessian must be one of 'full', 'gauss_newton', got 'gauss-newton'; did you mean 'gauss_newton'",

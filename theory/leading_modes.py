@@ -23,7 +23,7 @@ from theory._exact import same
 from theory.momentum_flow import inverse_response, kappa_1, n
 from theory.momentum_kernel import beta, eta, first, second
 
-COMPUTED_BY = ("esssim.flow.modes.with_enough_modes", "esssim.statistics.perron.PerronMatrix")
+COMPUTED_BY = ("esssim.flow.rank.with_enough_modes", "esssim.statistics.perron.PerronMatrix")
 
 small, root = sympy.symbols("s q", positive=True)
 # An orthogonal matrix of rationals, and weights ρ.

@@ -20,6 +20,7 @@ FOLDER = DOCS / "reference"
 MODULES = {
     "esssim": "What `import esssim as es` gives",
     "esssim.problems": "Problems, and what one of your own derives from",
+    "esssim.curvature": "Structures of Hessians",
     "esssim.data": "Data: seeded ensembles, bundled tables, files",
     "esssim.statistics": "The table of statistics",
     "esssim.stability": "Edges and critical step sizes",

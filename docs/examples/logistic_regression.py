@@ -84,7 +84,7 @@ def main() -> None:
     print("Where the first run ended, times η/2 (1 is the edge of stability):")
     print(f"  sharpness              {step_size / 2 * es.sharpness(problem, theta):.4f}")
     for name, estimate in (("mini-batch sharpness", minibatch), ("batch sharpness", batch)):
-        low, high = (step_size / 2 * end for end in estimate.interval())
+        low, high = (step_size / 2 * end for end in estimate.interval)
         print(f"  {name:<22} {step_size / 2 * estimate.value:.4f}   95 % interval {low:.4f} to {high:.4f}")
     print(f"  mean-square sharpness  {step_size / 2 * es.mean_square_sharpness(problem, theta, sampling):.4f}")
 

@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from esssim._validate import FloatArray, IntArray
-from esssim.bridge.connected import layers_of
-from esssim.bridge.perceptron import Perceptron
+from esssim.bridge.differentiable import Differentiable
+from esssim.bridge.fully_connected import FullyConnected
+from esssim.bridge.layers import layers_of
 from esssim.curvature import OperatorCurvature
-
-if TYPE_CHECKING:
-    from esssim.bridge.problem import TorchProblem
 
 
 class TorchCurvature(OperatorCurvature):
     """H_Bv for all batches at once: by hand for fully connected networks, otherwise by reverse over reverse mode."""
 
-    def __init__(self, problem: TorchProblem, theta: FloatArray) -> None:
+    def __init__(self, problem: Differentiable, theta: FloatArray) -> None:
         self.n_samples, self.n_params = problem.n_samples, problem.n_params
         self.tolerance = problem.tolerance
         self._problem, self._theta = problem, theta
-        self._perceptron = perceptron_at(problem, theta)
+        self._network = fully_connected_at(problem, theta)
 
     def bound(self, batches: IntArray) -> Callable[[FloatArray], FloatArray]:
-        if self._perceptron is None:
+        if self._network is None:
             return lambda vectors: self._problem.hessian_products(self._theta, batches, vectors)
         with torch.no_grad():
-            product = self._perceptron.bound(torch.tensor(batches))
+            product = self._network.bound(torch.tensor(batches))
         kind = self._problem.tensors[0].dtype
 
         def apply(vectors: FloatArray) -> FloatArray:
@@ -42,21 +39,21 @@ class TorchCurvature(OperatorCurvature):
 
     def gradients(self, batches: IntArray) -> FloatArray:
         """g_B of each batch (m, b): (m, p)."""
-        if self._perceptron is None:
+        if self._network is None:
             return self._problem.gradient(self._theta, batches)
         with torch.no_grad():
-            return self._perceptron.gradients(torch.tensor(batches)).numpy().astype(np.float64, copy=False)
+            return self._network.gradients(torch.tensor(batches)).numpy().astype(np.float64, copy=False)
 
     def images(self, vectors: FloatArray) -> FloatArray:
         alone = np.arange(self.n_samples)[:, None]
         return self.bound(alone)(np.broadcast_to(vectors, (self.n_samples, self.n_params)))
 
 
-def perceptron_at(problem: TorchProblem, theta: FloatArray) -> Perceptron | None:
+def fully_connected_at(problem: Differentiable, theta: FloatArray) -> FullyConnected | None:
     """The network at a point where it is fully connected and its loss is known, None elsewhere."""
     layers = layers_of(problem)
     if layers is None:
         return None
     x, y = problem.tensors
     with torch.no_grad():
-        return Perceptron(layers, torch.tensor(theta, dtype=x.dtype), x, y, problem.loss_name)
+        return FullyConnected(layers, torch.tensor(theta, dtype=x.dtype), x, y, problem.loss_name)

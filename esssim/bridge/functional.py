@@ -101,6 +101,11 @@ class Functional:
         found: Tensor = grad(self.mean_loss)(theta, x, y)
         return found
 
+    def weighted_gradient(self, theta: Tensor, x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
+        """The gradient of Σᵢwᵢℓᵢ, weights (n,): (p,)."""
+        found: Tensor = grad(lambda t: torch.dot(weights, self.losses(t, x, y)))(theta)
+        return found
+
     def sample_loss(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """ℓ of one sample."""
         return self.loss(self.output(theta, x), y)

@@ -13,11 +13,13 @@ from esssim._kernels import multilayer
 from esssim._kernels import sampling as kernels
 from esssim._kernels.sgd import DIVERGENCE_LIMIT, update
 from esssim._validate import FloatArray, IntArray
-from esssim.bridge.connected import Layer, is_own, layers_of
+from esssim.bridge.layers import Layer, is_own, layers_of
 from esssim.bridge.problem import TorchProblem
 from esssim.bridge.schedule import Piecewise
+from esssim.random_weights import RandomWeights
 from esssim.sampling import Sampling
-from esssim.simulation.runner import DRAWN_AHEAD, scheme_code
+from esssim.simulation.runner import DRAWN_AHEAD, Drawn, scheme_code
+from esssim.simulation.weighted import draw_steps, noise_gradient
 
 KINDS = {"tanh": multilayer.TANH, "gelu": multilayer.GELU, "relu": multilayer.RELU}
 LOSSES = {"squared": multilayer.SQUARED, "cross_entropy": multilayer.CROSS_ENTROPY}
@@ -44,7 +46,7 @@ class Run:
         self.theta, self.velocity = theta0.copy(), np.zeros_like(theta0)
         self.order = np.arange(problem.n_samples)
         self.step, self.diverged_at = 0, -1
-        self._loop = loop_for(problem)
+        self._problem, self._loop = problem, loop_for(problem)
 
     def advance(self, step: int) -> None:
         """Run up to `step`, or up to the step that diverges; a diverged run stays where it is."""
@@ -54,18 +56,24 @@ class Run:
             since = (0, *o.sampling.changes)[piece]
             until = (*o.sampling.changes, step)[piece] if piece < len(o.sampling.changes) else step
             scheme = o.sampling.values[piece]
-            last = min(step, until, self.step + max(1, DRAWN_AHEAD // scheme.batch_size))
-            batches, noise = self._draw(scheme, since, last)
+            weighted = isinstance(scheme, RandomWeights)
+            numbers = self.n_samples if weighted else scheme.batch_size
+            last = min(step, until, self.step + max(1, DRAWN_AHEAD // numbers))
             etas = o.step_size(np.arange(self.step, last))
-            self.diverged_at = int(self._loop(batches, noise, self.theta, self.velocity, self.step, etas, o.momentum))
+            loop = weighted_loop(self._problem) if weighted else self._loop
+            drawn, noise = self._draw(scheme, since, last)
+            self.diverged_at = int(loop(drawn, noise, self.theta, self.velocity, self.step, etas, o.momentum))
             self.step = last
 
-    def _draw(self, scheme: Sampling, since: int, last: int) -> tuple[IntArray, FloatArray]:
+    def _draw(self, scheme: Sampling, since: int, last: int) -> tuple[Drawn, FloatArray]:
         """Batches (m, b) of the steps up to `last` and what their targets are off, (m, b·c), or (0, 0) without noise.
 
         The stream is that of `simulate`: each step takes its uniform numbers, then its normal ones. Epochs of a
-        reshuffled piece begin where it begins.
+        reshuffled piece begin where it begins. Random weights (m, n) take the place of batches.
         """
+        if isinstance(scheme, RandomWeights):
+            noisy = (self.n_outputs, last - self.step, self.optimiser.label_noise)
+            return draw_steps(scheme, self.n_samples, *noisy, self.rng)
         first, b, code = self.step - since, scheme.batch_size, scheme_code(scheme)
         count = last - self.step
         counts = kernels.counts_of_numbers(code, self.n_samples, b, first, first + count)
@@ -79,7 +87,7 @@ class Run:
         return batches, self.optimiser.label_noise * normals
 
 
-Loop = Callable[[IntArray, FloatArray, FloatArray, FloatArray, int, FloatArray, float], int]
+Loop = Callable[[Drawn, FloatArray, FloatArray, FloatArray, int, FloatArray, float], int]
 
 
 def loop_for(problem: TorchProblem) -> Loop:
@@ -92,7 +100,7 @@ def loop_for(problem: TorchProblem) -> Loop:
 
 def is_compiled(problem: TorchProblem, layers: list[Layer]) -> bool:
     """Whether the compiled loop has a network: θ = (W₁, c₁, W₂, c₂, …), and one activation between all layers."""
-    module, start = problem._functional.module, 0
+    module, start = problem.functional.module, 0
     for layer in layers:
         if (layer.weight, layer.offset) != (start, start + layer.d_in * layer.d_out):
             return False
@@ -121,7 +129,7 @@ def _compiled(problem: TorchProblem, layers: list[Layer]) -> Loop:
 
 def _general(problem: TorchProblem) -> Loop:
     """Step by step with any module."""
-    gradient, kind = _reverse_mode(problem) if is_own(problem) else _own_gradient(problem), problem._kind
+    gradient, kind = _reverse_mode(problem) if is_own(problem) else _own_gradient(problem), problem.kind
 
     def run(
         batches: IntArray, noise: FloatArray, theta: FloatArray, velocity: FloatArray, first: int, etas: FloatArray,
@@ -144,14 +152,14 @@ Gradient = Callable[[FloatArray, IntArray, FloatArray | None], FloatArray]
 def _reverse_mode(problem: TorchProblem) -> Gradient:
     """(θ, batch, noise (b·c,) or None) ↦ g_B with noisy targets, through the module as a function of θ."""
     inputs, labels = problem.tensors
-    kind = problem._kind
+    kind = problem.kind
 
     def gradient(theta: FloatArray, batch: IntArray, noise: FloatArray | None) -> FloatArray:
         rows = torch.as_tensor(batch)
         targets = labels[rows]
         if noise is not None:
             targets = targets + torch.as_tensor(noise.reshape(targets.shape), dtype=kind)
-        found = problem._functional.gradient(torch.as_tensor(theta, dtype=kind), inputs[rows], targets)
+        found = problem.functional.gradient(torch.as_tensor(theta, dtype=kind), inputs[rows], targets)
         return np.asarray(found.numpy().astype(np.float64))
 
     return gradient
@@ -167,3 +175,35 @@ def _own_gradient(problem: TorchProblem) -> Gradient:
         return found
 
     return gradient
+
+
+def weighted_loop(problem: TorchProblem) -> Loop:
+    """Step by step with weights of all samples, by the gradient of Σᵢwᵢℓᵢ."""
+
+    def run(
+        drawn: Drawn, noise: FloatArray, theta: FloatArray, velocity: FloatArray, first: int, etas: FloatArray,
+        momentum: float,
+    ) -> int:  # fmt: skip
+        for m, weights in enumerate(drawn):
+            some = np.flatnonzero(weights)
+            found = _weighted_gradient(problem, theta, some, weights[some])
+            if len(noise):
+                found = found - noise_gradient(problem, theta, some, weights, noise[m])
+            if not np.abs(found).max() <= DIVERGENCE_LIMIT:
+                problem.check_derivatives_at(torch.as_tensor(theta, dtype=problem.kind), torch.as_tensor(some))
+                return first + m
+            update(theta, velocity, found, float(etas[m]), momentum, False)
+        return -1
+
+    return run
+
+
+def _weighted_gradient(problem: TorchProblem, theta: FloatArray, some: IntArray, weights: FloatArray) -> FloatArray:
+    if not is_own(problem):
+        return np.asarray(weights @ problem.sample_gradients(theta, some))
+    inputs, labels = problem.tensors
+    rows, kind = torch.as_tensor(some), problem.kind
+    found = problem.functional.weighted_gradient(
+        torch.as_tensor(theta, dtype=kind), inputs[rows], labels[rows], torch.as_tensor(weights, dtype=kind)
+    )
+    return np.asarray(found.numpy().astype(np.float64))

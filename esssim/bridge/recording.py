@@ -9,10 +9,11 @@ import numpy as np
 
 from esssim._errors import Undefined
 from esssim._validate import FloatArray, IntArray
-from esssim.bridge.connected import is_own
 from esssim.bridge.curvature import TorchCurvature
+from esssim.bridge.layers import is_own
 from esssim.bridge.leading import RANK, leading_mean_square_sharpness
 from esssim.bridge.problem import DENSE_PARAMS, TorchProblem
+from esssim.random_weights import RandomWeights
 from esssim.sampling import Sampling
 from esssim.simulation import recorder
 from esssim.statistics import Estimate
@@ -46,7 +47,8 @@ def measure(
     each, and with more than 600 outputs of all samples the Gauss–Newton mean-square sharpness is that of the `rank`
     leading directions.
     """
-    own = {*OF_GRADIENTS} if problem.n_params > DENSE_PARAMS else set()
+    of_batches = not isinstance(sampling, RandomWeights)
+    own = {*OF_GRADIENTS} if problem.n_params > DENSE_PARAMS and of_batches else set()
     if problem.n_samples * problem.n_outputs > EXACT_ROWS and is_own(problem):
         own.add(MEAN_SQUARE)
     row = recorder.measure(problem, theta, sampling, [name for name in record if name not in own], n_batches, seed)
@@ -93,7 +95,7 @@ def sampled_ratios(
             raise Undefined("0/0")
         return np.asarray(quadratic / squared_norm)
 
-    full = sampling.count(problem.n_samples) <= n_batches
+    full = sampling.has_at_most(problem.n_samples, n_batches)
 
     def estimate(per_batch: Callable[[IntArray], FloatArray], ratio: bool) -> Estimate:
         count, stream = (None, None) if full else (n_batches, seed)

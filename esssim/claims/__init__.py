@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from esssim.claims.claim import REGISTRY, Cell, Claim, Measurement, Predicted, Registry, Verdict
 from esssim.claims.declare import claim
-from esssim.claims.model import REGISTRY, Cell, Claim, Measurement, Predicted, Registry, Verdict
 from esssim.claims.verify import EXTRAS, Progress, exit_code, missing, verify_claims
 
 # In the order in which their claims are measured and shown.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from esssim.claims.model import REGISTRY, Accepted, Cell, Claim, Measurement, Predicted, Registry
+from esssim.claims.claim import REGISTRY, Accepted, Cell, Claim, Measurement, Predicted, Registry
 from esssim.papers import Paper, Source
 
 if TYPE_CHECKING:

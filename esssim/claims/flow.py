@@ -9,8 +9,8 @@ import numpy as np
 from esssim import flow
 from esssim._intervals import student_quantile
 from esssim._validate import FloatArray
+from esssim.claims.claim import Measurement, Predicted, Row, around, at_most
 from esssim.claims.declare import claim
-from esssim.claims.model import Measurement, Predicted, Row, around, at_most
 from esssim.claims.ratios import all_of, ratio_key, ratio_of, verdict_of
 from esssim.experiments.flow import FlowExperiment, run_batch_sharpness, run_flow, run_sgd
 from esssim.experiments.flow_settings import (

@@ -7,9 +7,9 @@ from functools import cache
 
 import numpy as np
 
+from esssim.claims.claim import Measurement, Outcome, Predicted, Row, around
 from esssim.claims.declare import claim
 from esssim.claims.flow import levels_of, name_of, shortened
-from esssim.claims.model import Measurement, Outcome, Predicted, Row, around
 from esssim.claims.ratios import ratio_of, verdict_of
 from esssim.experiments.flow import FlowExperiment, run_flow, run_sgd
 from esssim.experiments.flow_settings import (

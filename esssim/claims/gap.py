@@ -10,10 +10,10 @@ import numpy as np
 
 from esssim import data
 from esssim._validate import FloatArray
+from esssim.claims.claim import Measurement, Predicted, Row, around, at_least, at_most
 from esssim.claims.declare import claim
 from esssim.claims.gap_cases import UNSEEN, outcomes
 from esssim.claims.identities import N, zoo
-from esssim.claims.model import Measurement, Predicted, Row, around, at_least, at_most
 from esssim.gap import Bounds, additive_noise, bounds, crossover, mean_square_bounds, second_order, third_order
 from esssim.papers import GRANZIOL, MULAYOFF, OURS
 from esssim.problems import LinearRegression, Problem, Quadratic

@@ -8,8 +8,8 @@ import numpy as np
 
 from esssim import data
 from esssim._validate import FloatArray
+from esssim.claims.claim import Measurement, Outcome, Predicted, Row, at_least, at_most
 from esssim.claims.declare import claim
-from esssim.claims.model import Measurement, Outcome, Predicted, Row, at_least, at_most
 from esssim.papers import ANDREYEV_V1, ANDREYEV_V3, OURS
 from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem, Quadratic
 from esssim.sampling import WithoutReplacement, WithReplacement
@@ -224,7 +224,7 @@ def ratio_of_means_can_exceed_minibs(*, quick: bool) -> Measurement:
     problem = LinearRegression([[1.0], [3.0]], [0.0, 0.0])
     theta, sampling = np.ones(1), WithoutReplacement(1)
     mini = minibatch_sharpness(problem, theta, sampling).value
-    parts = batch_sharpness(problem, theta, sampling, average="parts").value
+    parts = batch_sharpness(problem, theta, sampling, average="ratio_of_means").value
     ratios = batch_sharpness(problem, theta, sampling).value
     row: Row = {"minibs": mini, "mean_of_ratios": ratios, "ratio_of_means": parts}
     excess = parts / mini

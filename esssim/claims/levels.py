@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from esssim.claims.model import Measurement, Outcome, Row
+from esssim.claims.claim import Measurement, Outcome, Row
 from esssim.settling import MINIMUM_ESS, Level
 from esssim.statistics.table import STATISTICS
 

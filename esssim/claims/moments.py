@@ -10,8 +10,8 @@ from scipy.special import ndtri
 
 from esssim import data
 from esssim._validate import FloatArray
+from esssim.claims.claim import Measurement, Predicted, Row, at_most
 from esssim.claims.declare import claim
-from esssim.claims.model import Measurement, Predicted, Row, at_most
 from esssim.claims.thresholds import second_moment_radius
 from esssim.moments import evolve, stationary_covariance
 from esssim.papers import MOMENTUM, OURS

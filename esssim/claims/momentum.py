@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from esssim import data
+from esssim.claims.claim import Measurement, Predicted, Row, around, at_most
 from esssim.claims.declare import claim
-from esssim.claims.model import Measurement, Predicted, Row, around, at_most
 from esssim.claims.thresholds import regression, second_moment_radius
 from esssim.papers import COHEN, MOMENTUM, OURS
 from esssim.problems import LinearRegression, Quadratic

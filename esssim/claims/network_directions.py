@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from esssim._validate import FloatArray
+from esssim.claims.claim import Measurement, Outcome, Predicted, Row, at_least
 from esssim.claims.declare import claim
-from esssim.claims.model import Measurement, Outcome, Predicted, Row, at_least
 from esssim.claims.networks import EXTRA, MAIN, experiment
 from esssim.experiments.networks import NetworkExperiment
 from esssim.papers import OURS

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from esssim.claims.claim import Measurement, Predicted, Row, around
 from esssim.claims.declare import claim
 from esssim.claims.flow import NAMES as LEVEL_NAMES
-from esssim.claims.model import Measurement, Predicted, Row, around
 from esssim.claims.ratios import all_of, ratio_key, ratio_of
 from esssim.experiments.flow import RECORDED
 from esssim.experiments.network_flow import NetworkFlow, run_both

@@ -9,8 +9,8 @@ import numpy as np
 
 from esssim import gap
 from esssim._validate import FloatArray
+from esssim.claims.claim import Expectation, Measurement, Outcome, Predicted, Row, around
 from esssim.claims.declare import claim
-from esssim.claims.model import Expectation, Measurement, Outcome, Predicted, Row, around
 from esssim.claims.networks import EXTRA, NEVER_MEASURED, TOLERANCE, network_level
 from esssim.claims.ratios import ratio_of, verdict_of
 from esssim.experiments.networks import RECORDED, NetworkExperiment, described, run_network

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from esssim.claims.claim import Cell, Expectation, Measurement, Outcome, Predicted, Row, around
 from esssim.claims.declare import claim
 from esssim.claims.levels import decide_level, settles
-from esssim.claims.model import Cell, Expectation, Measurement, Outcome, Predicted, Row, around
 from esssim.claims.ramp import FAR, from_prototype
 from esssim.experiments.networks import RECORDED, NetworkExperiment, described, run_network
 from esssim.experiments.trajectories import mean_trajectory

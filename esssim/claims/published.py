@@ -9,8 +9,8 @@ import numpy as np
 
 from esssim import data
 from esssim._validate import FloatArray
+from esssim.claims.claim import Measurement, Predicted, Row, around, at_least, at_most
 from esssim.claims.declare import claim
-from esssim.claims.model import Measurement, Predicted, Row, around, at_least, at_most
 from esssim.papers import (
     AGARWALA,
     ANDREYEV_V1,
@@ -105,7 +105,7 @@ def published_step_sizes(problem: Problem, sampling: Sampling, seed: int) -> dic
 
     def parts(point: FloatArray) -> float:
         return batch_sharpness(
-            problem, point, sampling, average="parts", n_batches=n_batches, seed=seed, draws="uniform"
+            problem, point, sampling, average="ratio_of_means", n_batches=n_batches, seed=seed, draws="uniform"
         ).value
 
     return {

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from esssim._intervals import half_width
 from esssim._validate import FloatArray
-from esssim.claims.model import Outcome
+from esssim.claims.claim import Outcome
 from esssim.statistics.table import MEAN_SQUARE
 
 

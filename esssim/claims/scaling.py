@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 
 from esssim import data
+from esssim.claims.claim import Measurement, Predicted, Row, around, at_least, at_most
 from esssim.claims.declare import claim
-from esssim.claims.model import Measurement, Predicted, Row, around, at_least, at_most
 from esssim.claims.published import ensembles, interpolating
 from esssim.claims.self_stabilisation import rising_point
 from esssim.papers import GRANZIOL, LEE_JANG, LIAO, ours

@@ -6,8 +6,8 @@ import numpy as np
 
 from esssim import data
 from esssim._validate import FloatArray
+from esssim.claims.claim import Measurement, Outcome, Predicted, Row, around, at_least
 from esssim.claims.declare import claim
-from esssim.claims.model import Measurement, Outcome, Predicted, Row, around, at_least
 from esssim.papers import LIAO, OURS
 from esssim.problems import DiagonalLinearNetwork
 from esssim.sampling import WithoutReplacement

@@ -6,8 +6,8 @@ import numpy as np
 
 from esssim import data
 from esssim._validate import FloatArray
+from esssim.claims.claim import Measurement, Outcome, Predicted, Row, around, at_most
 from esssim.claims.declare import claim
-from esssim.claims.model import Measurement, Outcome, Predicted, Row, around, at_most
 from esssim.papers import ANDREYEV_V1, ANDREYEV_V3, MULAYOFF, OURS
 from esssim.problems import LinearRegression, Problem
 from esssim.sampling import Sampling, WithoutReplacement
@@ -190,7 +190,7 @@ def almost_sure_edge_is_larger(*, quick: bool) -> Measurement:
         sure = almost_sure_threshold(problem, theta, sampling, seed=seed)
         # Decided by the exponent itself just above the mean-square edge: the threshold is never put below that edge.
         exponent = lyapunov_exponent(problem, theta, sampling, 1.02 * mean_square, seed=seed)
-        lower, upper = exponent.interval()
+        lower, upper = exponent.interval
         rows.append(
             {"b": b, "mean_square": mean_square, "almost_sure": sure.value, "lower": sure.lower, "upper": sure.upper,
              "exponent_2_percent_above": exponent.value, "exponent_lower": lower, "exponent_upper": upper}

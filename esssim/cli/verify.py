@@ -14,7 +14,7 @@ from esssim.cli.common import AsJson, OutFolder, prepare_folder, print_json
 
 if TYPE_CHECKING:
     from esssim.claims import Verdict
-    from esssim.claims.model import Claim
+    from esssim.claims.claim import Claim
     from esssim.report.journal import Journal
 
 HELP = """Measure claims: which hold, which are refuted, is it what we predict?

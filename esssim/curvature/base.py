@@ -24,7 +24,7 @@ class Curvature(ABC):
     Eigenvalues do not depend on the basis; `to_basis` takes vectors of parameter space there. H is the mean of the Hᵢ,
     H_B the mean over a batch. Shapes: batches (m, b) of indices; vectors (n, p), one for each sample, or (p,) for all.
 
-    To add a structure, subclass and write the abstract methods; register its algorithm in `esssim.spectra.batches`.
+    To add a structure, subclass and write the abstract methods; register its algorithm in `esssim.spectra.largest`.
     """
 
     # Whether every Hᵢ is at hand, formed or in factors; otherwise only products with a whole batch cost little.
@@ -55,6 +55,11 @@ class Curvature(ABC):
     @abstractmethod
     def batch_matrices(self, batches: IntArray) -> FloatArray:
         """H_B for each batch, (m, p, p)."""
+
+    def weighted(self, weights: FloatArray) -> FloatArray:
+        """Σᵢ wᵢHᵢ for weights (n,), (p, p); by default column by column."""
+        columns = np.stack([weights @ self.images(unit) for unit in np.eye(self.n_params)])
+        return np.asarray((columns + columns.T) / 2)
 
     @abstractmethod
     def compressed(self, basis: FloatArray) -> FloatArray:

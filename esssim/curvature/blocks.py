@@ -52,6 +52,9 @@ class BlockCurvature(Curvature):
         rows = self.factors[batches].reshape(len(batches), -1, self.n_params)
         return np.asarray(rows.transpose(0, 2, 1) @ (rows / batches.shape[1]))
 
+    def weighted(self, weights: FloatArray) -> FloatArray:
+        return np.asarray(self.rows().T @ (np.repeat(weights, self.n_rows)[:, None] * self.rows()))
+
     def compressed(self, basis: FloatArray) -> FloatArray:
         projected = self.in_basis(basis).factors
         return np.asarray(projected.transpose(0, 2, 1) @ projected)

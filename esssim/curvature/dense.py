@@ -36,6 +36,9 @@ class DenseCurvature(Curvature):
     def batch_matrices(self, batches: IntArray) -> FloatArray:
         return np.asarray(self.hessians[batches].mean(axis=1))
 
+    def weighted(self, weights: FloatArray) -> FloatArray:
+        return np.asarray(np.tensordot(weights, self.hessians, 1))
+
     def compressed(self, basis: FloatArray) -> FloatArray:
         return np.asarray(basis.T @ self.hessians @ basis)
 

@@ -60,6 +60,12 @@ class LowRankCurvature(Curvature):
             hessians[:, index, index] += self.diagonals[batches].mean(axis=1)
         return np.asarray(hessians)
 
+    def weighted(self, weights: FloatArray) -> FloatArray:
+        hessian = self.factors.T @ (weights[:, None] * self.factors)
+        if self.diagonals is not None:
+            hessian[np.diag_indices_from(hessian)] += weights @ self.diagonals
+        return np.asarray(hessian)
+
     def compressed(self, basis: FloatArray) -> FloatArray:
         projected = self.factors @ basis
         compressed = projected[:, :, None] * projected[:, None, :]

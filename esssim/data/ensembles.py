@@ -47,7 +47,7 @@ class _Draw:
         return Data(inputs, targets, name)
 
 
-def gaussian(n_samples: int, n_features: int, *, seed: int, noise: float = 0.0) -> Data:
+def gaussian(n_samples: int, n_features: int, *, seed: int = 0, noise: float = 0.0) -> Data:
     """Independent standard normal entries: E[xxᵀ] = I.
 
     noise: standard deviation of the target noise, ≥ 0. Returns inputs (n_samples, n_features), targets (n_samples,).
@@ -57,7 +57,7 @@ def gaussian(n_samples: int, n_features: int, *, seed: int, noise: float = 0.0) 
     return draw.data("gaussian", draw.normal_rows())
 
 
-def spiked(n_samples: int, n_features: int, *, seed: int, spike: float = 10.0, noise: float = 0.0) -> Data:
+def spiked(n_samples: int, n_features: int, *, seed: int = 0, spike: float = 10.0, noise: float = 0.0) -> Data:
     """Normal rows with one outstanding direction: E[xxᵀ] = I + spike·wwᵀ, w a random unit vector.
 
     spike: excess variance along w, > −1. Shapes, noise and errors as for `gaussian`.
@@ -69,7 +69,7 @@ def spiked(n_samples: int, n_features: int, *, seed: int, spike: float = 10.0, n
     return draw.data("spiked", rows + stretch * np.outer(rows @ direction, direction))
 
 
-def orthogonal(n_samples: int, n_features: int, *, seed: int, noise: float = 0.0) -> Data:
+def orthogonal(n_samples: int, n_features: int, *, seed: int = 0, noise: float = 0.0) -> Data:
     """Orthogonal rows xᵢᵀxⱼ = ℓᵢ²δᵢⱼ of random direction, lengths ℓᵢ = √d·Uᵢ with Uᵢ uniform on [½, 3/2].
 
     A mini-batch Hessian of the regression on them has the eigenvalues ℓᵢ²/b, i ∈ B, and no others but 0.
@@ -80,7 +80,9 @@ def orthogonal(n_samples: int, n_features: int, *, seed: int, noise: float = 0.0
     return draw.data("orthogonal", draw.lengths()[:, None] * draw.orthonormal_columns(draw.n_samples).T)
 
 
-def two_clusters(n_samples: int, n_features: int, *, seed: int, separation: float = 4.0, noise: float = 0.0) -> Data:
+def two_clusters(
+    n_samples: int, n_features: int, *, seed: int = 0, separation: float = 4.0, noise: float = 0.0
+) -> Data:
     """Two normal clouds around ±(separation/2)·w, w a random unit vector; the samples take turns.
 
     separation: distance of the centres in standard deviations of a cloud, ≥ 0. E[xxᵀ] = I + (separation/2)²wwᵀ.
@@ -92,7 +94,7 @@ def two_clusters(n_samples: int, n_features: int, *, seed: int, separation: floa
     return draw.data("two_clusters", draw.normal_rows() + np.outer(sides, draw.direction()))
 
 
-def power_law(n_samples: int, n_features: int, *, seed: int, exponent: float = 1.0, noise: float = 0.0) -> Data:
+def power_law(n_samples: int, n_features: int, *, seed: int = 0, exponent: float = 1.0, noise: float = 0.0) -> Data:
     """Normal rows whose covariance has the eigenvalues k^−exponent, k = 1 … d, in a uniformly random basis.
 
     exponent: rate of decay, ≥ 0; 0 gives the distribution of `gaussian`. Shapes, noise and errors as for `gaussian`.

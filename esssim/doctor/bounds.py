@@ -11,7 +11,7 @@ from esssim._errors import Undefined
 from esssim._rows import Row
 from esssim.doctor.cases import Case, case, sampling
 from esssim.doctor.check import Finding, check, exactly, steps
-from esssim.gap.model import Bounds
+from esssim.gap.results import Bounds
 from esssim.sampling import Sampling
 
 SETTINGS = 10_000

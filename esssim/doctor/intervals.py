@@ -44,7 +44,7 @@ def exact_inside(quick: bool) -> Finding:
             warnings.simplefilter("ignore", es.HeavyTailWarning)
             true = statistic(each.problem, each.theta, sampling).value
             found = statistic(each.problem, each.theta, sampling, n_batches=300, seed=seed)
-        low, high = found.interval()
+        low, high = found.interval
         rounding = 1e-12 * abs(true)
         count += 1
         inside += (holds := low - rounding <= true <= high + rounding)
@@ -180,7 +180,7 @@ def _estimate(function: Callable[..., es.Estimate], problem: es.LinearRegression
 
 def _drawn(found: es.Estimate, warned: bool) -> Draw:
     degrees = found.n_batches - 1 if found.degrees is None else found.degrees
-    return Draw(found.value, found.standard_error, degrees, found.interval(), warned)
+    return Draw(found.value, found.standard_error, degrees, found.interval, warned)
 
 
 def quotients(quick: bool) -> Iterator[Cell]:

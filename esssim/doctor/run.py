@@ -18,7 +18,9 @@ MODULES: tuple[str, ...] = (
     "intervals",
     "levels",
     "bounds",
+    "verdicts",
     "divergence",
+    "derivatives",
 )
 
 # Told (entry, None) before and (entry, check) after each check.

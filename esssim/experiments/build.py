@@ -22,6 +22,7 @@ from esssim.experiments.sections import (
     TableSection,
 )
 from esssim.problems import DiagonalLinearNetwork, LinearRegression, Perceptron, Problem
+from esssim.random_weights import FullOrSingle, GaussianWeights, ThreePointWeights, TwoPointWeights
 from esssim.sampling import Reshuffled, Sampling, WithoutReplacement, WithReplacement
 from esssim.simulation import gradient_flow
 
@@ -29,6 +30,10 @@ SCHEMES: dict[str, type[Sampling]] = {
     "without_replacement": WithoutReplacement,
     "with_replacement": WithReplacement,
     "reshuffled": Reshuffled,
+    "gaussian_weights": GaussianWeights,
+    "two_point_weights": TwoPointWeights,
+    "three_point_weights": ThreePointWeights,
+    "full_or_single": FullOrSingle,
 }
 
 
@@ -75,7 +80,9 @@ def problem_of(section: ProblemSection, table: data.Data, start: StartSection) -
 
 
 def sampling_of(section: SamplingSection) -> Sampling:
-    """How batches are drawn."""
+    """How batches, or weights, are drawn."""
+    if section.kurtosis is not None:
+        return ThreePointWeights(section.batch_size, section.kurtosis)
     return SCHEMES[section.scheme](section.batch_size)
 
 

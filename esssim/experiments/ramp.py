@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, ClassVar, Literal, cast
 
 import xarray
@@ -12,9 +12,10 @@ from pydantic.dataclasses import dataclass
 from esssim._progress import Progress
 from esssim._validate import FloatArray
 from esssim.experiments.base import Configuration
+from esssim.experiments.beside import Once, Task
 from esssim.experiments.errors import check_batch, in_plain_words
 from esssim.experiments.experiment import Experiment
-from esssim.experiments.sections import STRICT, Count, Natural, NotNegative, Positive, Seed
+from esssim.experiments.sections import STRICT, Count, Natural, NotNegative, Positive, Scheme, Seed
 from esssim.problems import DiagonalLinearNetwork
 from esssim.sampling import Sampling
 from esssim.settling import Level, level
@@ -61,7 +62,7 @@ class RampExperiment(Configuration):
     Gradient flow from u = α·1, v = 0 leads to a sharp, unbalanced solution; η₀ = 2/Q_b there; then η rises linearly
     from 0.8η₀ to 2.5η₀ (n ≥ d: at most to 90 % of 2/Q_b of the flattest solution |u| = |v|, past which no stable
     solution is left to settle at). Levels are averages of (η/2)·statistic over η > 1.15η₀. `own_targets` keeps a
-    table's noisy targets instead of their least-squares fit. n_replicas: 0 stands for the setting's own number.
+    table's noisy targets instead of their least-squares fit. scheme, kurtosis: as in a TOML file. n_replicas: 0 stands for the setting's own number.
     """
 
     kind: ClassVar[str] = "ramp"
@@ -70,6 +71,8 @@ class RampExperiment(Configuration):
     batch_size: Count
     label_noise: NotNegative = 1e-3
     own_targets: bool = False
+    scheme: Scheme = "without_replacement"
+    kurtosis: Positive | None = None
     initial_scale: Positive = 2.0
     n_steps: Count = 400_000
     n_replicas: Natural = 0
@@ -94,7 +97,8 @@ class RampExperiment(Configuration):
             problem={"kind": "diagonal_linear_network", "form": "product"},
             data=SETTINGS[self.setting] | {"targets": "own" if self.own_targets else "interpolating"},
             start={"kind": "solution", "scale": self.initial_scale},
-            sampling={"scheme": "without_replacement", "batch_size": self.batch_size},
+            sampling={"scheme": self.scheme, "batch_size": self.batch_size}
+            | ({} if self.kurtosis is None else {"kurtosis": self.kurtosis}),
             dynamics={
                 "step_size": {"from": 0.8, "to": RISE, "unit": "first edge"},
                 "n_steps": self.n_steps,
@@ -142,12 +146,16 @@ class RampExperiment(Configuration):
         """The step at which η passes 1.15η₀."""
         return self.experiment.after
 
+    @property
+    def tasks(self) -> list[Task]:
+        return [(run_ramp, self)]
+
     def run(self, progress: Progress = False) -> xarray.Dataset:
         """The records of the run, as `Experiment.run` gives them."""
         return self.experiment.run(progress)
 
 
-@cache
+@Once[RampExperiment]
 def run_ramp(experiment: RampExperiment) -> xarray.Dataset:
     """The run of an experiment; computed once a process, and kept on disk where ESSSIM_CACHE names a folder."""
     return experiment.run()

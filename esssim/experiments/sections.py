@@ -212,11 +212,30 @@ class StartSection(Section):
         return 1.0 if self.scale is None else self.scale
 
 
-class SamplingSection(Section):
-    """How batches are drawn."""
+Scheme = Literal[
+    "without_replacement", "with_replacement", "reshuffled",
+    "gaussian_weights", "two_point_weights", "three_point_weights", "full_or_single",
+]  # fmt: skip
 
-    scheme: Literal["without_replacement", "with_replacement", "reshuffled"] = "without_replacement"
+
+class SamplingSection(Section):
+    """How batches are drawn, or weights that have the mean and covariance of those of batches.
+
+    kurtosis: E z⁴ of "three_point_weights", and of no other scheme.
+    """
+
+    scheme: Scheme = "without_replacement"
     batch_size: Count
+    kurtosis: Annotated[float, BeforeValidator(_plain), Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _kurtosis_has_a_law(self) -> SamplingSection:
+        wanted = self.scheme == "three_point_weights"
+        if wanted and self.kurtosis is None:
+            raise refused(("kurtosis",), "is missing; 'three_point_weights' needs it, 1 or more")
+        if not wanted and self.kurtosis is not None:
+            raise refused(("kurtosis",), f"is for 'three_point_weights', got {self.scheme!r}")
+        return self
 
 
 class ScheduleSection(Section):

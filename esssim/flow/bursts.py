@@ -22,7 +22,9 @@ For full batches A is not random, μ = 0 and ν = ∞: no bursts.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy.optimize import brentq
@@ -31,9 +33,9 @@ from scipy.special import logsumexp
 from esssim._validate import FloatArray
 from esssim.flow import rows
 from esssim.flow.fast import FastMotion
-from esssim.flow.rows import LeastSquaresProblem
+from esssim.flow.point import Point
 from esssim.flow.slow import velocity
-from esssim.flow.validity import sharpness
+from esssim.random_weights import RandomWeights
 from esssim.sampling import Sampling
 from esssim.statistics.perron import PerronMatrix
 
@@ -45,41 +47,69 @@ N_NODES = 2048
 NEGLIGIBLE = -100.0
 
 
-def burst_correction(
-    problem: LeastSquaresProblem, theta: FloatArray, fast: FastMotion, sampling: Sampling, seed: int = 0
-) -> float:
+@dataclass(frozen=True)
+class Bursts:
+    """The bursts at one point of the flow, relative to Q_b there: what `flow.solve` records of them.
+
+    correction: of Q_b to where SGD typically is. tail_index: the exponent 2(1 + κδ) of the law of ‖r‖ between bursts, 2 at
+    the mean-square edge. almost_sure_excess: of Q_b to the almost-sure edge δ = −1/κ, which no typical level passes.
+    """
+
+    correction: float
+    tail_index: float
+    almost_sure_excess: float
+
+
+NONE = Bursts(0.0, np.inf, np.inf)
+UNKNOWN = Bursts(np.nan, np.nan, np.nan)
+
+
+def burst_correction(point: Point, fast: FastMotion, sampling: Sampling, seed: int = 0) -> float:
     """The typical Q_b of SGD over that of the flow, minus 1: ((ν−D)/κ)/(1−δ), from the formulas of the module.
 
     The excess of |v| with the sign of v: less of a push towards the edge leaves SGD below. 0 where nothing pushes and for
     full batches, infinite where SGD would be typically past the almost-sure edge D = −1; NaN with momentum, whose bursts
     are others.
     """
+    return bursts(point, fast, sampling, seed).correction
+
+
+def bursts(point: Point, fast: FastMotion, sampling: Sampling, seed: int = 0) -> Bursts:
+    """The bursts at a point of the flow; none for full batches and without noise, unknown with momentum."""
     if fast.momentum > 0.0:
-        return np.nan
+        return UNKNOWN
     if not fast.source.any() or fast.perron.kappa_2 == 0.0:
-        return 0.0
-    distance = 1.0 - fast.step_size * fast.perron.edge()[0] / 2
-    push = push_from_edge(problem, theta, fast)
-    perron = replace(fast.perron, tail=None)  # a tail is too slow for bursts
-    edge, noise = perron.edge()
+        return NONE
+    sharpness, noise = fast.perron.edge()
+    distance = 1.0 - fast.step_size * sharpness / 2
+    push = push_from_edge(point, fast)
+    perron, edge = fast.perron, sharpness
+    if perron.tail is not None:  # it is too slow for bursts
+        perron = replace(perron, tail=None)
+        edge, noise = perron.edge()
     factors, weights = tilted_basis(perron, edge, noise)
     approach = edge_slope(perron, edge, noise)
     growth = burst_growth(factors, weights, 2.0 / edge, sampling, fast.n_outputs, seed)
-    if push == 0.0 or growth == 0.0:
-        return 0.0
+    if growth == 0.0:
+        return NONE
     kappa = approach / (2 * growth)
-    found = excess(kappa * distance, kappa * abs(push) / growth) / kappa / (1.0 - distance)
-    return float(np.copysign(found, push))
+    found = excess(kappa * distance, kappa * abs(push) / growth) / kappa / (1.0 - distance) if push != 0.0 else 0.0
+    return Bursts(
+        float(np.copysign(found, push)) if push != 0.0 else 0.0,
+        2 * (1 + kappa * distance),
+        (1 / kappa + distance) / (1.0 - distance),
+    )
 
 
-def push_from_edge(problem: LeastSquaresProblem, theta: FloatArray, fast: FastMotion) -> float:
+def push_from_edge(point: Point, fast: FastMotion) -> float:
     """v = −(η/2)⟨∇Q_b, dθ/dt⟩ along the solutions, by central differences."""
-    driven = velocity(problem, theta, fast)
+    driven = velocity(point, fast)
     if not driven.any():
         return 0.0
-    length = 1e-4 * float(np.linalg.norm(theta)) / float(np.linalg.norm(driven))
+    length = 1e-4 * float(np.linalg.norm(point.theta)) / float(np.linalg.norm(driven))
     ahead, behind = (
-        sharpness(problem, theta + sign * length * driven, fast.perron.c, fast.leading) for sign in (1.0, -1.0)
+        Point(point.problem, point.theta + sign * length * driven).sharpness(fast.perron.c, fast.rank)
+        for sign in (1.0, -1.0)
     )
     return -fast.step_size / 2 * (ahead - behind) / (2 * length)
 
@@ -116,14 +146,11 @@ def burst_growth(
     of mean 0 at every s, takes most of the spread of g log g away.
     """
     rng = np.random.default_rng(seed)
-    n, b = len(factors) // n_outputs, sampling.batch_size
+    n = len(factors) // n_outputs
     states = rng.standard_normal((N_PARTICLES, len(weights))) * np.sqrt(weights)
     total = 0.0
-    batches = rows.of_batches(sampling.draw(n, N_STEPS * N_PARTICLES, rng), n_outputs)
-    for step, drawn in enumerate(batches.reshape(N_STEPS, N_PARTICLES, -1)):
-        met = factors[drawn]
-        gradients = np.einsum("mbr,mb->mr", met, np.einsum("mbr,mr->mb", met, states)) / b
-        moved = states - step_size * gradients
+    for step, gradients in enumerate(_gradients(factors, n, sampling, n_outputs, rng)):
+        moved = states - step_size * gradients(states)
         growth = (moved**2 @ weights) / (states**2 @ weights)
         if step >= BURN_IN:
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -133,6 +160,29 @@ def burst_growth(
         chosen = moved[np.minimum(np.searchsorted(np.cumsum(growth / growth.sum()), places), N_PARTICLES - 1)]
         states = chosen / np.linalg.norm(chosen, axis=1)[:, None]
     return total / (N_STEPS - BURN_IN)
+
+
+def _gradients(
+    factors: FloatArray, n: int, sampling: Sampling, n_outputs: int, rng: np.random.Generator
+) -> Iterator[Callable[[FloatArray], FloatArray]]:
+    """For each step the map of states (m, r) to H_B s, each with a batch, or with weights, of its own."""
+    count = N_STEPS * N_PARTICLES
+    if isinstance(sampling, RandomWeights):
+        drawn = np.repeat(sampling.draw_weights(n, count, rng), n_outputs, axis=1)
+        for weights in drawn.reshape(N_STEPS, N_PARTICLES, -1):
+            yield partial(_of_weights, factors, weights)
+    else:
+        batches = rows.of_batches(sampling.draw(n, count, rng), n_outputs)
+        for members in batches.reshape(N_STEPS, N_PARTICLES, -1):
+            yield partial(_of_rows, factors[members], sampling.batch_size)
+
+
+def _of_rows(rows: FloatArray, b: int, states: FloatArray) -> FloatArray:
+    return np.asarray(np.einsum("mbr,mb->mr", rows, np.einsum("mbr,mr->mb", rows, states)) / b)
+
+
+def _of_weights(factors: FloatArray, weights: FloatArray, states: FloatArray) -> FloatArray:
+    return np.asarray((weights * (states @ factors.T)) @ factors)
 
 
 def excess(nu: float, speed: float) -> float:

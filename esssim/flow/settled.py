@@ -33,7 +33,7 @@ def levels(
 ) -> dict[str, Level]:
     """Where (η/2)·statistic settles on the stochastic central flow: its average over the records with step ≥ after.
 
-    Arguments as for `solve`, `options` among its momentum, follow, n_records, n_batches, n_modes, progress and seed. Returns
+    Arguments as for `solve`, `options` among its momentum, follow, n_records, n_batches, rank, progress and seed. Returns
     a `settling.Level` for each statistic: the interval is the flow's own error estimate on either side, its burst correction
     on the side of its sign (none is known with momentum), and twice the standard error of a sampled statistic; `ess` is
     infinite, nothing is random. Verdict: "settles" if interval and the means of three consecutive windows lie within target

@@ -4,10 +4,10 @@ from esssim.gap.bounds import bounds, mean_square_bounds, top_eigenvalue_varianc
 from esssim.gap.cluster import crossover, degenerate
 from esssim.gap.curve import curve
 from esssim.gap.exact import exact
-from esssim.gap.model import Bound, Bounds, Prediction
 from esssim.gap.perturbation import second_order, third_order
 from esssim.gap.predict import predict, predictions, scaling_exponents
 from esssim.gap.random_matrix import additive_noise, marchenko_pastur, outlier, spectral_edge, spike
+from esssim.gap.results import Bound, Bounds, Prediction
 from esssim.gap.tracy_widom import tracy_widom_density
 
 __all__ = [

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from esssim._threads import one_blas_thread
 from esssim.gap import concentration, elementary, ritz
 from esssim.gap.mean_square import MEAN_SQUARE_RULES
-from esssim.gap.model import Bounds
+from esssim.gap.results import Bounds
 from esssim.gap.rules import Rule
 from esssim.gap.setting import Setting
 from esssim.problems import Problem

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from esssim._threads import one_blas_thread
 from esssim.gap.elementary import FEW_ENOUGH, FEW_PAIRS, LARGEST_N_OF_PAIRS
-from esssim.gap.model import Prediction
+from esssim.gap.results import Prediction
 from esssim.gap.setting import Setting
 from esssim.problems import Problem
 from esssim.sampling import Sampling

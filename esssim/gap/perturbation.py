@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
-from esssim.gap.model import Prediction
+from esssim.gap.results import Prediction
 from esssim.gap.setting import Setting
 from esssim.problems import Problem
 from esssim.sampling import Sampling

@@ -15,9 +15,9 @@ from esssim._validate import FloatArray
 from esssim.gap.bounds import bounds_at
 from esssim.gap.cluster import crossover_at
 from esssim.gap.exact import exact_at
-from esssim.gap.model import Prediction
 from esssim.gap.perturbation import second_order_at, third_order_at
 from esssim.gap.random_matrix import additive_noise_at, marchenko_pastur_at, spike_at
+from esssim.gap.results import Prediction
 from esssim.gap.setting import Setting
 from esssim.problems import Problem
 from esssim.sampling import Sampling, WithoutReplacement

@@ -17,7 +17,7 @@ from scipy.optimize import brentq
 from esssim import _validate
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
-from esssim.gap.model import Prediction
+from esssim.gap.results import Prediction
 from esssim.gap.setting import Setting
 from esssim.problems import Problem
 from esssim.sampling import Sampling

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from esssim.gap.model import Bound, Side
+from esssim.gap.results import Bound, Side
 from esssim.gap.setting import Setting
 
 

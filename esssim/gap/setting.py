@@ -12,8 +12,9 @@ import numpy.typing as npt
 from esssim._validate import FloatArray, IntArray
 from esssim.curvature import Curvature
 from esssim.curvature.scale import CHUNK_NUMBERS
-from esssim.gap.model import Prediction
+from esssim.gap.results import Prediction
 from esssim.problems import Problem, check_problem
+from esssim.random_weights import RandomWeights
 from esssim.sampling import Sampling, WithReplacement, check_sampling
 from esssim.spectra import largest_eigenvalues
 
@@ -37,6 +38,8 @@ class Setting:
         check_problem(problem)
         point = problem.check_point(theta)
         check_sampling(sampling, problem.n_samples)
+        if isinstance(sampling, RandomWeights):
+            raise ValueError(f"sampling must draw batches for a gap, got {sampling!r}, which draws weights")
         curvature = problem.curvature(point)
         unit = curvature.scale()
         return cls(curvature.scaled(unit).without_rounded_zeros().without_null_space(), sampling, unit)

@@ -41,7 +41,7 @@ class Perceptron(NonlinearLeastSquares):
         self.activation = _validate.choice("activation", activation, ("tanh", "gelu"))
         super().__init__(n, (d + 2) * self.width)
 
-    def random_start(self, seed: int, scale: float = 1.0) -> FloatArray:
+    def random_start(self, seed: int = 0, scale: float = 1.0) -> FloatArray:
         """θ of independent normal weights of standard deviation scale/√fan-in, and scale/10 for the offsets: (p,)."""
         rng = np.random.default_rng(_validate.integer("seed", seed, 0))
         d, width = self.inputs.shape[1], self.width

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from esssim.claims.model import Claim
+from esssim.claims.claim import Claim
 from esssim.claims.verify import missing
 
 # Of a claim that was never timed.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from esssim.claims.model import Claim, Row, Verdict
+from esssim.claims.claim import Claim, Row, Verdict
 from esssim.report import svg
 from esssim.report.words import (
     TONES,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from esssim import _source
-from esssim.claims.model import Claim, Measurement, Verdict
+from esssim.claims.claim import Claim, Measurement, Verdict
 
 NAME = "verdicts.jsonl"
 # What an optional claim is computed with, beside what the digest of the code knows.

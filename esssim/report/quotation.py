@@ -6,7 +6,7 @@ import re
 import textwrap
 from typing import Any
 
-from esssim.claims.model import Claim
+from esssim.claims.claim import Claim
 from esssim.report import published
 from esssim.report.latex import latex
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from esssim import store
-from esssim.claims.model import Row, Verdict
+from esssim.claims.claim import Row, Verdict
 from esssim.report.html import render_report
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from esssim.claims.model import Row, Verdict
+from esssim.claims.claim import Row, Verdict
 
 STRIP = (420, 46)
 CHART = (420, 120)

@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from esssim.claims.model import Claim, Verdict
+from esssim.claims.claim import Claim, Verdict
 from esssim.claims.verify import Progress, missing
 from esssim.measure import TableMeasurement
 from esssim.report.forecast import Forecast, spoken

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Literal, TypeVar
 
-from esssim.claims.model import Expectation, Measurement, Outcome, Predicted, Verdict
+from esssim.claims.claim import Expectation, Measurement, Outcome, Predicted, Verdict
 
 Item = TypeVar("Item")
 Tone = Literal["confirmed", "refuted", "unpredicted", "contradiction", "undecided", "skipped"]

@@ -24,10 +24,12 @@ from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray, IntArray
 from esssim.problems import MultiOutputLeastSquares, NonlinearLeastSquares, Problem, check_problem
 from esssim.problems.derivatives import mark_checked
+from esssim.random_weights import RandomWeights
 from esssim.sampling import Sampling, check_sampling
 from esssim.simulation.recorder import check_names, measure, variables
 from esssim.simulation.runner import Optimiser, Replica
 from esssim.simulation.schedule import Phases, Ramp, steps_of_names
+from esssim.simulation.weighted import WeightedReplica
 from esssim.stability.edges import check_momentum
 
 # What one replica gives: a column per variable, its thetas, and the step at which it diverged or −1.
@@ -90,7 +92,7 @@ def simulate(
     )
     results: list[Result] = []
     with shown(progress, n_replicas, "replicas") as tell:
-        with _workers_without_interrupts():
+        with workers_without_interrupts():
             stretches_done = joblib.Parallel(n_jobs=workers, return_as="generator")(jobs)
         for finished in stretches_done:
             results.extend(finished)
@@ -126,7 +128,7 @@ def stacked(results: Sequence[Result], scalars: Sequence[str], with_theta: bool)
 
 
 @contextlib.contextmanager
-def _workers_without_interrupts() -> Iterator[None]:
+def workers_without_interrupts() -> Iterator[None]:
     """Processes that start here ignore Ctrl-C, which a terminal sends to all: this one ends them, without noise."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -175,7 +177,8 @@ def _run_replica(
 ) -> Result:
     """Replica `index`: its streams depend on the seed and on its own index only."""
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
-    replica = Replica(problem, theta0, optimiser, rng)
+    kind = WeightedReplica if isinstance(optimiser.sampling, RandomWeights) else Replica
+    replica = kind(problem, theta0, optimiser, rng)
     columns = {name: np.full(len(steps), np.nan) for name in variables(names)}
     thetas = np.full((len(steps), problem.n_params) if "theta" in names else (0, 0), np.nan)
     for k, step in enumerate(steps):

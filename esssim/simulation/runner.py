@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
+import numpy.typing as npt
 
 from esssim._kernels import perceptron, sgd
 from esssim._kernels import sampling as kernels
@@ -23,6 +25,8 @@ from esssim.problems.boundary import divergence_is_expected
 from esssim.sampling import Reshuffled, Sampling, WithoutReplacement, WithReplacement
 from esssim.simulation.schedule import Ramp
 
+# Batches (m, b) of consecutive steps, or weights (m, n).
+Drawn = npt.NDArray[Any]
 # Indices that are drawn in one go: they stay in the cache until they are used.
 DRAWN_AHEAD = 2**13
 # A full batch with a residual beyond this goes by its samples, whose own residuals decide whether it has diverged.
@@ -41,13 +45,25 @@ class Optimiser:
     label_noise: float
 
 
+class Loop(Protocol):
+    """The steps of one problem; `theta` is where they have led."""
+
+    @property
+    def theta(self) -> FloatArray: ...
+
+    def is_surely_in_range(self) -> bool: ...
+
+    def run(self, drawn: Drawn, noise: FloatArray, first: int, o: Optimiser) -> int:
+        """A step for each row of what was drawn; the step that diverged, or −1."""
+
+
 class Replica:
     """The state of one run; `advance` moves it to a later step."""
 
     def __init__(self, problem: Problem, theta0: FloatArray, optimiser: Optimiser, rng: np.random.Generator) -> None:
         self.problem, self.optimiser, self.rng = problem, optimiser, rng
         self.n_outputs = problem.n_outputs if isinstance(problem, MultiOutputLeastSquares) else 1
-        self._loop = _loop_for(problem, theta0, optimiser.sampling)
+        self._loop = self._loop_for(theta0)
         self.order = np.arange(problem.n_samples)
         self.step = 0
         self.diverged_at = -1
@@ -58,12 +74,11 @@ class Replica:
 
     def advance(self, step: int) -> None:
         """Run up to `step`, or up to the step that diverges; a diverged replica stays where it is."""
-        loop, b = self._loop, self.optimiser.sampling.batch_size
-        stretch = max(1, DRAWN_AHEAD // (loop.n_rows if isinstance(loop, _FullBatchLoop) else b))
+        stretch = max(1, DRAWN_AHEAD // self._numbers_of_a_step)
         while self.step < step and self.diverged_at < 0:
             last = min(step, self.step + stretch)
-            batches, noise = self._draw(self.step, last)
-            self.diverged_at = int(self._loop.run(batches, noise, self.step, self.optimiser))
+            drawn, noise = self._draw(self.step, last)
+            self.diverged_at = int(self._loop.run(drawn, noise, self.step, self.optimiser))
             self.step = last
 
     def is_out_of_range(self) -> bool:
@@ -76,7 +91,15 @@ class Replica:
             gradients = np.abs(self.problem.sample_gradients(self.theta, everyone)).max()
         return not (gradients <= sgd.DIVERGENCE_LIMIT and losses <= sgd.DIVERGENCE_LIMIT**2 / 2)
 
-    def _draw(self, first: int, last: int) -> tuple[IntArray, FloatArray]:
+    @property
+    def _numbers_of_a_step(self) -> int:
+        loop = self._loop
+        return loop.n_rows if isinstance(loop, _FullBatchLoop) else self.optimiser.sampling.batch_size
+
+    def _loop_for(self, theta0: FloatArray) -> Loop:
+        return loop_for(self.problem, theta0, self.optimiser.sampling)
+
+    def _draw(self, first: int, last: int) -> tuple[Drawn, FloatArray]:
         """Batches (m, b) of the steps first … last−1 and what their targets are off, (m, b·c), or (0, 0) without noise.
 
         The stream does not depend on where stretches begin: each step takes its uniform numbers, then its normal ones.
@@ -96,7 +119,7 @@ class Replica:
         return batches, o.label_noise * normals
 
 
-class _LeastSquaresLoop:
+class LeastSquaresLoop:
     """θ in two rows (or one), padded with zeros that stay zero."""
 
     def __init__(self, problem: LinearRegression | DiagonalLinearNetwork, theta0: FloatArray) -> None:
@@ -124,13 +147,13 @@ class _LeastSquaresLoop:
             residual = self._n_inputs * self._largest_input * 2 * slope + self._largest_target
             return bool(residual * max(self._largest_input * slope, 1.0) <= sgd.DIVERGENCE_LIMIT)
 
-    def run(self, batches: IntArray, noise: FloatArray, first: int, o: Optimiser) -> int:
+    def run(self, drawn: Drawn, noise: FloatArray, first: int, o: Optimiser) -> int:
         data = (self._inputs, self._targets, self._link, self._depth, self._theta, self._velocity)
         ramp = o.ramp.for_kernel(o.n_steps)
-        return int(sgd.run_least_squares(batches, noise, *data, first, ramp, o.momentum, o.nesterov, self._limit))
+        return int(sgd.run_least_squares(drawn, noise, *data, first, ramp, o.momentum, o.nesterov, self._limit))
 
 
-class _FullBatchLoop(_LeastSquaresLoop):
+class _FullBatchLoop(LeastSquaresLoop):
     """Every sample in every step. With X = QR, n > d, it has d rows in place of n, and Qᵀz is as normal as z:
 
     Xᵀ(Xβ − y − εz)/n = R̃ᵀ(R̃β − ỹ − εz̃)/d,   R̃ = √(d/n)·R,   ỹ = √(d/n)·Qᵀy,   z̃ = √(d/n)·Qᵀz.
@@ -151,18 +174,18 @@ class _FullBatchLoop(_LeastSquaresLoop):
         noise = label_noise * rng.standard_normal((n_steps, self.n_rows) if label_noise > 0 else (0, 0))
         return _everyone(n_steps, self.n_rows), noise
 
-    def run(self, batches: IntArray, noise: FloatArray, first: int, o: Optimiser) -> int:
+    def run(self, drawn: Drawn, noise: FloatArray, first: int, o: Optimiser) -> int:
         done = 0
         if self._limit == DOUBTFUL:
-            stopped = super().run(batches, self._scale * noise, first, o)
+            stopped = super().run(drawn, self._scale * noise, first, o)
             if stopped < 0:
                 return stopped
             done, self._limit = stopped - first, sgd.DIVERGENCE_LIMIT
             self._inputs, self._targets = self._samples
         if len(self._basis):
-            batches = _everyone(len(batches) - done, len(self._targets))
+            drawn = _everyone(len(drawn) - done, len(self._targets))
             noise = noise[done:] @ self._basis.T if len(noise) else noise
-        return super().run(batches, noise, first + done, o)
+        return super().run(drawn, noise, first + done, o)
 
 
 class _QuadraticLoop:
@@ -172,9 +195,9 @@ class _QuadraticLoop:
     def is_surely_in_range(self) -> bool:
         return False
 
-    def run(self, batches: IntArray, noise: FloatArray, first: int, o: Optimiser) -> int:
+    def run(self, drawn: Drawn, noise: FloatArray, first: int, o: Optimiser) -> int:
         data = (self._problem.hessians, self._problem.minimizers, self.theta, self._velocity)
-        return sgd.run_quadratic(batches, *data, first, o.ramp.for_kernel(o.n_steps), o.momentum, o.nesterov)
+        return sgd.run_quadratic(drawn, *data, first, o.ramp.for_kernel(o.n_steps), o.momentum, o.nesterov)
 
 
 class _PerceptronLoop:
@@ -185,13 +208,13 @@ class _PerceptronLoop:
     def is_surely_in_range(self) -> bool:
         return False
 
-    def run(self, batches: IntArray, noise: FloatArray, first: int, o: Optimiser) -> int:
+    def run(self, drawn: Drawn, noise: FloatArray, first: int, o: Optimiser) -> int:
         data = (self._problem.inputs, self._problem.targets, self._activation, self.theta, self._velocity)
         ramp = o.ramp.for_kernel(o.n_steps)
-        return perceptron.run_perceptron(batches, noise, *data, first, ramp, o.momentum, o.nesterov)
+        return perceptron.run_perceptron(drawn, noise, *data, first, ramp, o.momentum, o.nesterov)
 
 
-class _PlainLoop:
+class PlainLoop:
     """For a problem that only has gradients."""
 
     def __init__(self, problem: Problem, theta0: FloatArray) -> None:
@@ -200,8 +223,8 @@ class _PlainLoop:
     def is_surely_in_range(self) -> bool:
         return False
 
-    def run(self, batches: IntArray, noise: FloatArray, first: int, o: Optimiser) -> int:
-        for m, batch in enumerate(batches):
+    def run(self, drawn: Drawn, noise: FloatArray, first: int, o: Optimiser) -> int:
+        for m, batch in enumerate(drawn):
             with np.errstate(all="ignore"), divergence_is_expected():  # what overflows is caught below
                 gradient = np.array(self._problem.sample_gradients(self.theta, batch).mean(axis=0))
                 if len(noise) and isinstance(self._problem, NonlinearLeastSquares):
@@ -220,18 +243,21 @@ def _everyone(n_steps: int, n_rows: int) -> IntArray:
     return np.tile(np.arange(n_rows), (n_steps, 1))
 
 
-def _loop_for(
-    problem: Problem, theta0: FloatArray, sampling: Sampling
-) -> _LeastSquaresLoop | _QuadraticLoop | _PerceptronLoop | _PlainLoop:
+def loop_for(problem: Problem, theta0: FloatArray, sampling: Sampling) -> Loop:
     # A subclass may have changed what the compiled loops assume.
     if type(problem) is Quadratic:
         return _QuadraticLoop(problem, theta0)
     if type(problem) is Perceptron:
         return _PerceptronLoop(problem, theta0)
-    if type(problem) in (LinearRegression, DiagonalLinearNetwork):
+    if is_compiled_least_squares(problem):
         full = isinstance(sampling, (WithoutReplacement, Reshuffled)) and sampling.batch_size == problem.n_samples
-        return (_FullBatchLoop if full else _LeastSquaresLoop)(problem, theta0)  # type: ignore[arg-type]
-    return _PlainLoop(problem, theta0)
+        return (_FullBatchLoop if full else LeastSquaresLoop)(problem, theta0)
+    return PlainLoop(problem, theta0)
+
+
+def is_compiled_least_squares(problem: Problem) -> TypeGuard[LinearRegression | DiagonalLinearNetwork]:
+    """Whether the compiled loop of least squares has this problem; a subclass may have changed what it assumes."""
+    return type(problem) in (LinearRegression, DiagonalLinearNetwork)
 
 
 def scheme_code(sampling: Sampling) -> int:

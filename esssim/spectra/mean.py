@@ -7,9 +7,9 @@ from functools import singledispatch
 import numpy as np
 
 from esssim.curvature import BlockCurvature, Curvature, LowRankCurvature, OperatorCurvature
-from esssim.spectra.batches import largest_eigenvalues
 from esssim.spectra.dense import largest_eigenvalue
 from esssim.spectra.lanczos import lanczos_largest_eigenvalue
+from esssim.spectra.largest import largest_eigenvalues
 
 # Above this many parameters, forming and decomposing a p×p matrix loses to Lanczos on the structured form.
 DENSE_LIMIT = 1500

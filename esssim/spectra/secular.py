@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from esssim._kernels import certified
 from esssim._kernels import secular as kernels
 from esssim._validate import FloatArray, IntArray
 from esssim.spectra.dense import stacked_largest_eigenvalues
@@ -50,16 +51,26 @@ def diagonal_plus_low_rank_largest_eigenvalues(
 
 
 def secular_largest_eigenvalues(rows: SecularRows, batches: IntArray) -> FloatArray:
-    """λ_max for each batch, from rows whose exponents are known."""
+    """λ_max for each batch, from rows whose exponents are known; Newton's method where the certified way gives up."""
     # Each batch has its own power of two: one of tiny samples loses nothing next to a huge sample elsewhere.
     shifts = rows.exponents[batches].max(axis=1)
+    values = np.empty(len(batches))
+    weights = np.ldexp(1.0, -shifts)
+    certain = certified.largest_eigenvalues(rows.diagonals, rows.factors, batches, weights, values)
+    if not certain.all():
+        values[~certain] = _by_newton(rows, batches[~certain], shifts[~certain])
+    return np.ldexp(values, 2 * shifts)
+
+
+def _by_newton(rows: SecularRows, batches: IntArray, shifts: IntArray) -> FloatArray:
+    """The same in units of 4^shift by Newton's method on the secular equation, and densely where that does not converge."""
     values = np.empty(len(batches))
     converged = kernels.largest_eigenvalues(rows.diagonals, rows.factors, batches, np.ldexp(1.0, -shifts), values)
     for m in np.flatnonzero(~converged):
         factors = np.ldexp(rows.factors[batches[m]], -shifts[m])
         diagonal = np.ldexp(rows.diagonals[batches[m]], -2 * shifts[m]).mean(axis=0)
         values[m] = stacked_largest_eigenvalues((np.diag(diagonal) + factors.T @ factors / batches.shape[1])[None])[0]
-    return np.ldexp(values, 2 * shifts)
+    return values
 
 
 def _exponents(rows: FloatArray) -> IntArray:

@@ -75,7 +75,7 @@ def diagram(
             drawn = None if sampling.count(problem.n_samples) <= enumerate_up_to else n_batches
             minibs = minibatch_sharpness(problem, theta, sampling, n_batches=drawn, seed=seed, draws=draws)
             mean_square = critical_step_size(problem, theta, sampling, **options)
-            low, high = minibs.interval()
+            low, high = minibs.interval
             found = (
                 (unit, unit, unit),
                 almost_sure_threshold(problem, theta, sampling, **options, **counts),

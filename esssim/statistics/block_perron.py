@@ -38,10 +38,10 @@ class BlockPerron(PerronMatrix):
         return cls(flat.eigenvalues, flat.eigenvectors, c, n_rows=rows)
 
     @classmethod
-    def leading_blocks(cls, factors: FloatArray, c: float, modes: int) -> BlockPerron:
+    def leading_blocks(cls, factors: FloatArray, c: float, rank: int) -> BlockPerron:
         """From the Aᵢ, (n, rows, p), by products with them alone: so many leading eigenvectors; no tail yet."""
         n, rows, p = factors.shape
-        return cls(*leading_eigenvectors(factors.reshape(n * rows, p), modes), c, n_rows=rows)
+        return cls(*leading_eigenvectors(factors.reshape(n * rows, p), rank), c, n_rows=rows)
 
     def with_tail(self, factors: FloatArray) -> BlockPerron:
         """The same with what these eigenvectors leave of the blocks of K = AAᵀ, A (n·c, p)."""

@@ -75,14 +75,22 @@ def expectation(
     values = np.empty((count, 2) if ratio else count)
     for start in range(0, count, chunk):
         values[start : start + chunk] = per_batch(independent.draw(n_samples, min(chunk, count - start), rng))
-    if not ratio:
-        return _sampled(float(values.mean()), values, 1.0, seed)
+    return sampled_ratio(values, seed) if ratio else sampled(values, seed)
+
+
+def sampled(values: FloatArray, seed: int | np.random.SeedSequence | None) -> Estimate:
+    """The mean of independent values (m,), which are overwritten, with its standard error."""
+    return _sampled(float(values.mean()), values, 1.0, seed)
+
+
+def sampled_ratio(values: FloatArray, seed: int | np.random.SeedSequence | None) -> Estimate:
+    """E[f]/E[g] of independent rows (f, g), (m, 2), which are overwritten, with its standard error by the delta method."""
     numerator, denominator = values.T
     if not denominator.any():
         raise Undefined(ZERO_GRADIENTS)
     mean = float(denominator.mean())
     value = float(numerator.mean()) / mean
-    # Delta method: the first-order error of a ratio of means is the mean of f − value·g over E[g].
+    # The first-order error of a ratio of means is the mean of f − value·g over E[g].
     denominator *= value
     numerator -= denominator
     return _sampled(value, numerator, abs(mean), seed)

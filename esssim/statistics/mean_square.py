@@ -25,6 +25,8 @@ from esssim.statistics.uncertainty import EPS
 
 # Relative error of the Perron vector: the value has its square, the bounds have it itself.
 FOR_VALUE, FOR_BOUNDS = 1e-8, 1e-14
+# The same of the top eigenmatrix of the pencil of rank-one samples.
+FOR_RANK_ONE = 1e-9
 
 
 class Enclosure(NamedTuple):
@@ -98,7 +100,9 @@ def top_of_pencil(curvature: Curvature, c: float, *, certify: bool = False) -> E
 
 def _top_near_one(curvature: Curvature, c: float, certify: bool) -> Enclosure:
     """The route: the pencil of full batches in closed form, Perron's map of square roots, or the pencil itself."""
-    perron = perron_of(curvature, c) if c > 0.0 else None
+    # A rank is at most p: where there are more than p² samples, the map of square roots would not be the shorter one.
+    long = curvature.is_rank_one and curvature.n_samples > curvature.n_params**2 and not certify
+    perron = perron_of(curvature, c) if c > 0.0 and not long else None
     if perron is not None and perron.is_shorter:
         return _of_perron(perron, certify)
     pencil = Pencil.of(curvature)
@@ -106,13 +110,14 @@ def _top_near_one(curvature: Curvature, c: float, certify: bool) -> Enclosure:
         return Enclosure(0.0, 0.0, 0.0)
     if c == 0.0:  # D = H⊗H: the ratio 2λⱼλ_k/(λⱼ+λ_k) is largest at the sharpness
         return Enclosure(*[float(pencil.eigenvalues[-1])] * 3)
-    value, top_matrix = pencil.top(c)
-    if not certify:
-        return Enclosure(value, -np.inf, np.inf)
-    lower, upper = (
-        pencil.enclosure(top_matrix, c, curvature.n_params) if perron is None else _of_perron(perron, True)[1:]
-    )
-    return Enclosure(value, min(lower, value), max(upper, value))
+    bounds = _of_perron(perron, True)[1:] if certify and perron is not None else (-np.inf, np.inf)
+    if curvature.is_rank_one:
+        value = pencil.rough_top(c, FOR_RANK_ONE)
+    else:
+        value, top_matrix = pencil.top(c)
+        if certify and perron is None:
+            bounds = pencil.enclosure(top_matrix, c, curvature.n_params)
+    return Enclosure(value, min(bounds[0], value), max(bounds[1], value))
 
 
 def _of_perron(perron: PerronMatrix, certify: bool) -> Enclosure:

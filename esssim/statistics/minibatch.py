@@ -18,6 +18,7 @@ from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray, IntArray
 from esssim.curvature import Curvature
 from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem, check_problem
+from esssim.random_weights import RandomWeights
 from esssim.sampling import Sampling
 from esssim.spectra import largest_eigenvalues, mean_costs_little, mean_largest_eigenvalue, prepare
 from esssim.statistics.estimate import (
@@ -29,6 +30,7 @@ from esssim.statistics.estimate import (
 )
 from esssim.statistics.pointwise import ratio_of_means
 from esssim.statistics.uncertainty import Estimate
+from esssim.statistics.weighted import weighted_batch_sharpness, weighted_sharpness
 from esssim.statistics.weights import sample_weights
 
 # Numbers in the gradients that are held at a time: 256 MB.
@@ -61,6 +63,8 @@ def minibatch_sharpness(
     Source: Andreyev & Beneventano, arXiv 2412.20553 v1.
     """
     check_problem(problem)
+    if isinstance(sampling, RandomWeights):
+        return weighted_sharpness(problem, problem.check_point(theta), sampling, n_batches, seed)
     curvature = problem.curvature(problem.check_point(theta))
     plan = _Plan.of(curvature, sampling, n_batches, draws)
     prepared = prepare(curvature, sampling.batch_size, plan.count)
@@ -74,26 +78,28 @@ def batch_sharpness(
     theta: npt.ArrayLike,
     sampling: Sampling,
     *,
-    average: Literal["ratios", "parts"] = "ratios",
+    average: Literal["mean_of_ratios", "ratio_of_means"] = "mean_of_ratios",
     n_batches: int | None = None,
     seed: Seed = 0,
     chunk_size: int | None = None,
     draws: Draws = "shares",
 ) -> Estimate:
-    """Batch sharpness: E_B[g_BᵀH_Bg_B/‖g_B‖²] ("ratios"), or E_B[g_BᵀH_Bg_B]/E_B‖g_B‖² ("parts").
+    """Batch sharpness: E_B[g_BᵀH_Bg_B/‖g_B‖²] ("mean_of_ratios"), or E_B[g_BᵀH_Bg_B]/E_B‖g_B‖² ("ratio_of_means").
 
     theta: (p,). The mean of ratios never exceeds MiniBS, the ratio of means can. n_batches, seed, chunk_size, draws: as
     in `minibatch_sharpness`. Raises Undefined where a gradient vanishes and the ratio is 0/0.
     Source: Andreyev & Beneventano, arXiv 2412.20553 v3.
     """
-    _validate.choice("average", average, ("ratios", "parts"))
+    _validate.choice("average", average, ("mean_of_ratios", "ratio_of_means"))
     check_problem(problem)
     point = problem.check_point(theta)
+    if isinstance(sampling, RandomWeights):
+        return weighted_batch_sharpness(problem, point, sampling, n_batches, seed, average=average)
     parts = _compiled_forms(problem, point, average) or _plain_forms(problem, point, average)
 
     def forms(batches: IntArray) -> FloatArray:
         quadratic, squared_norm = parts(batches)
-        if average == "parts":
+        if average == "ratio_of_means":
             return np.stack((quadratic, squared_norm), axis=1)
         if not squared_norm.all():
             batch = batches[int(np.argmin(squared_norm))].tolist()
@@ -101,7 +107,7 @@ def batch_sharpness(
         return quadratic / squared_norm
 
     plan = _Plan.of(problem.curvature(point), sampling, n_batches, draws)
-    if average == "ratios":
+    if average == "mean_of_ratios":
         found = plan.average(forms, seed, chunk_size)
     elif draws == "shares" and plan.n_batches is not None and plan.curvature.is_formed:
         check_seed(seed)
@@ -169,7 +175,7 @@ def _compiled_forms(problem: Problem, theta: FloatArray, average: str) -> Forms 
     norms, bends = in_cache_lines(np.stack(problem.separable_link(theta)))
     residuals = problem.residuals(theta, np.arange(problem.n_samples))
     largest = _checked_scale(float((np.abs(residuals) * np.abs(inputs * norms).max(axis=1)).max()))
-    scale = largest if average == "parts" else 0.0
+    scale = largest if average == "ratio_of_means" else 0.0
 
     def forms(batches: IntArray) -> tuple[FloatArray, FloatArray]:
         quadratic, squared_norm = np.empty(len(batches)), np.empty(len(batches))
@@ -188,7 +194,7 @@ def _plain_forms(problem: Problem, theta: FloatArray, average: str) -> Forms:
 
     def forms(batches: IntArray) -> tuple[FloatArray, FloatArray]:
         gradients = np.asarray(curvature.to_basis(problem.gradient(theta, batches))) / largest
-        if average == "ratios":
+        if average == "mean_of_ratios":
             own = np.abs(gradients).max(axis=1, keepdims=True)
             gradients = gradients / np.where(own > 0, own, 1.0)
         return curvature.batch_quadratic_forms(batches, gradients), np.asarray((gradients**2).sum(axis=1))

@@ -54,9 +54,9 @@ class PerronMatrix:
         return cls(np.ascontiguousarray(eigenvalues[keep]), np.ascontiguousarray(eigenvectors[:, keep]), c)
 
     @classmethod
-    def leading(cls, factors: FloatArray, c: float, modes: int) -> PerronMatrix:
+    def leading(cls, factors: FloatArray, c: float, rank: int) -> PerronMatrix:
         """From the rows aᵢ, (n, p), by products with them alone: so many leading eigenvectors, fewer than n; no tail yet."""
-        return cls(*leading_eigenvectors(factors, modes), c)
+        return cls(*leading_eigenvectors(factors, rank), c)
 
     def with_tail(self, factors: FloatArray) -> PerronMatrix:
         """The same with what these eigenvectors leave of K = AAᵀ, A (n, p)."""
@@ -207,11 +207,11 @@ class PerronMatrix:
         return value
 
 
-def leading_eigenvectors(factors: FloatArray, modes: int) -> tuple[FloatArray, FloatArray]:
-    """The largest eigenvalues of AAᵀ that are no rounding, ascending, and their eigenvectors (n, r), r ≤ modes."""
+def leading_eigenvectors(factors: FloatArray, rank: int) -> tuple[FloatArray, FloatArray]:
+    """The largest eigenvalues of AAᵀ that are no rounding, ascending, and their eigenvectors (n, r), r ≤ rank."""
     n = len(factors)
-    if not 1 <= modes < n:
-        raise ValueError(f"modes must be at least 1 and fewer than the {n} rows, got {modes}")
-    values, vectors = leading_pairs(factors, modes)
+    if not 1 <= rank < n:
+        raise ValueError(f"rank must be at least 1 and fewer than the {n} rows, got {rank}")
+    values, vectors = leading_pairs(factors, rank)
     keep = values > RANK_TOLERANCE * values[-1]
     return values[keep], np.ascontiguousarray(vectors[:, keep])

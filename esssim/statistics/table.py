@@ -68,7 +68,7 @@ class Statistic:
         """Its value at theta, (p,): from n_batches batches where sampled, from all where there are no more."""
         if not self.sampled:
             return float(self.compute(problem, theta, sampling))
-        count = None if sampling.count(problem.n_samples) <= n_batches else n_batches
+        count = None if sampling.has_at_most(problem.n_samples, n_batches) else n_batches
         estimate: Estimate = self.compute(problem, theta, sampling, n_batches=count, seed=seed)
         return estimate
 
@@ -148,7 +148,7 @@ _ALL = (
     ),
     Statistic(
         key="batch_sharpness_parts", title="batch sharpness, ratio of means", symbol="E[g_BᵀH_Bg_B]/E‖g_B‖²",
-        short="ratio of means", compute=partial(batch_sharpness, average="parts", draws="uniform"),
+        short="ratio of means", compute=partial(batch_sharpness, average="ratio_of_means", draws="uniform"),
         sampled=True, defined="where some batch gradient is not zero", source=ANDREYEV_V3,
         latex=r"\frac{\mathbb{E}[g_B^{\top}H_Bg_B]}{\mathbb{E}\|g_B\|^2}",
     ),

@@ -91,8 +91,13 @@ class Estimate:
         level = _validate.real("confidence", confidence, above=0.0, below=1.0)
         return 0.0 if self.exact else student_quantile(self._degrees, level) * self.standard_error
 
-    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Student's confidence interval value ± t·standard_error, cut at `lower` and `upper`; a point when exact."""
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Student's 95 % interval value ± t·standard_error, cut at `lower` and `upper`; a point when exact."""
+        return self.confidence_interval()
+
+    def confidence_interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """The same at another level of confidence."""
         half = self.half_width(confidence)
         if self.exact or half == 0.0 or not math.isfinite(self.value):
             return self.value - half, self.value + half
@@ -153,7 +158,7 @@ class Estimate:
             return _combined(self.value / number, [(self, 1.0 / number)], (min(ends), max(ends)))
         if not isinstance(other, Estimate):
             return NotImplemented
-        low, high = other.interval()
+        low, high = other.interval
         if low <= 0.0 <= high:
             raise ValueError(
                 f"the divisor of a quotient must differ from 0: its 95 % interval is [{low:.6g}, {high:.6g}]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import esssim as es
-from esssim.gap.model import Bounds
+from esssim.gap.results import Bounds
 from esssim.sampling import Sampling
 from esssim.testing.case import Case, require
 

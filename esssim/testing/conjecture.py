@@ -13,7 +13,7 @@ import numpy as np
 import esssim as es
 from esssim import _validate
 from esssim._errors import Undefined
-from esssim.gap.model import Bounds, Side
+from esssim.gap.results import Bounds, Side
 from esssim.gap.setting import Setting
 from esssim.problems import Problem
 from esssim.sampling import Sampling

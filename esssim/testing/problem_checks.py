@@ -172,6 +172,8 @@ def check_curvature_is_that_of_the_sample_hessians(case: Case) -> None:
     assert_close(curvature.mean(), dense.mean(axis=0) * scale, unit * scale, name="curvature.mean")
     assert_close(curvature.batch_matrices(batches), means * scale, unit * scale, name="curvature.batch_matrices")
     assert_close(scaled.mean(), dense.mean(axis=0), unit)
+    weights = vectors[:, 0]
+    assert_close(scaled.weighted(weights), np.tensordot(weights, dense, 1), unit * n * size(weights))
     assert_close(
         scaled.quadratic_forms(vectors),
         np.einsum("ni,nij,nj->n", vectors, dense, vectors),

@@ -96,14 +96,14 @@ def check_batch_sharpness_lies_where_theory_says(case: Case, sampling: Sampling)
     hessians = oracles.batch_hessians(case.problem, case.theta, batches)
     scale = case.hessian_scale
     if not case.problem.sample_gradients(case.theta, case.everyone).any():
-        for average in ("ratios", "parts"):
+        for average in ("mean_of_ratios", "ratio_of_means"):
             undefined = functools.partial(es.batch_sharpness, case.problem, case.theta, sampling, average=average)
             assert_refuses(undefined, "0/0")
     if not gradients.any():
         return
     forms = np.einsum("mi,mij,mj->m", gradients, hessians / (scale or 1.0), gradients)
     norms = (gradients**2).sum(axis=1)
-    parts = es.batch_sharpness(case.problem, case.theta, sampling, average="parts").value
+    parts = es.batch_sharpness(case.problem, case.theta, sampling, average="ratio_of_means").value
     # A mean gradient near zero is rounding against the samples' own, and so is the ratio.
     if probabilities @ norms > 1e-10:
         assert_close(parts, (probabilities @ forms) / (probabilities @ norms) * scale, scale / (probabilities @ norms))
@@ -216,7 +216,7 @@ def assert_same_statistics(case: Case, other: Case, sampling: Sampling, factor: 
     if clear:
         functions.append(lambda c: es.batch_sharpness(c.problem, c.theta, sampling).value)
     if probabilities @ (gradients**2).sum(axis=1) > 1e-3:
-        functions.append(lambda c: es.batch_sharpness(c.problem, c.theta, sampling, average="parts").value)
+        functions.append(lambda c: es.batch_sharpness(c.problem, c.theta, sampling, average="ratio_of_means").value)
         functions.append(lambda c: es.interaction_aware_sharpness(c.problem, c.theta, sampling))
     if np.sum((gradients.T @ probabilities) ** 2) > 1e-3:
         functions.append(lambda c: es.gradient_noise_interaction(c.problem, c.theta, sampling))
@@ -250,7 +250,7 @@ def check_enumeration_agrees_with_sampling(case: Case, sampling: Sampling) -> No
     if clear:
         estimators.append(lambda **how: es.batch_sharpness(problem, theta, sampling, **how))
     if probabilities @ (gradients**2).sum(axis=1) > 1e-3:
-        estimators.append(lambda **how: es.batch_sharpness(problem, theta, sampling, average="parts", **how))
+        estimators.append(lambda **how: es.batch_sharpness(problem, theta, sampling, average="ratio_of_means", **how))
     for estimate in estimators:
         exact, sampled = estimate(), estimate(n_batches=1000, seed=1, draws="uniform")
         require(exact.exact and not sampled.exact and sampled.n_batches == 1000, f"{exact} is exact, {sampled} sampled")

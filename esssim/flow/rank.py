@@ -15,20 +15,20 @@ LARGEST_DENSE = 1000
 FEWEST, ENOUGH = 64, 5e-3
 
 
-def first_leading(problem: LeastSquaresProblem, n_modes: int | None) -> int | None:
+def first_rank(problem: LeastSquaresProblem, rank: int | None) -> int | None:
     """The number of leading modes to begin with; None for all."""
     size = _largest_rank(problem)
-    if n_modes is None:
+    if rank is None:
         return FEWEST if size > LARGEST_DENSE else None
-    n_modes = _validate.integer("n_modes", n_modes, 1)
-    return n_modes if n_modes < size else None
+    rank = _validate.integer("rank", rank, 1)
+    return rank if rank < size else None
 
 
 def with_enough_modes(law: Law, start: FloatArray) -> Law:
     """The law with twice as many leading modes as long as that changes what the noise pushes with; then with all."""
-    while law.leading is not None and law.error_of_modes(0.0, start) > ENOUGH:
-        more = 2 * law.leading
-        law = replace(law, leading=more if more < _largest_rank(law.problem) / 2 else None)
+    while law.rank is not None and law.error_of_rank(0.0, law.at(start)) > ENOUGH:
+        more = 2 * law.rank
+        law = replace(law, rank=more if more < _largest_rank(law.problem) / 2 else None)
     return law
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from esssim._validate import FloatArray, IntArray
 from esssim.curvature import BlockCurvature, Curvature, DenseCurvature, LowRankCurvature, OperatorCurvature
 from esssim.curvature.scale import CHUNK_NUMBERS
-from esssim.spectra.batched import LARGEST_BASIS, lanczos_top_pairs, pilot
+from esssim.spectra.batched_lanczos import LARGEST_BASIS, lanczos_top_pairs, pilot
 from esssim.spectra.dense import stacked_largest_eigenvalues
 from esssim.spectra.gram import GramSlices, product_largest_eigenvalues, slice_largest_eigenvalues, slices_pay
 from esssim.spectra.secular import SecularRows, secular_largest_eigenvalues

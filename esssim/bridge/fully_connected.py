@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from esssim.bridge.connected import Layer
+from esssim.bridge.layers import Layer
 
 Derivatives = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 
@@ -45,7 +45,7 @@ def _gelu(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 DERIVATIVES: dict[str, Derivatives] = {"tanh": _tanh, "sigmoid": _sigmoid, "relu": _relu, "gelu": _gelu}
 
 
-class Perceptron:
+class FullyConnected:
     """The network at one θ on all n samples: what every product of every batch shares.
 
     x: (n, ...), y: targets (n, c) of the loss "squared", or labels (n,) of "cross_entropy".
