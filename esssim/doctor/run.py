@@ -13,7 +13,7 @@ from esssim.doctor.installation import extras
 
 # The modules with checks, in any order; keys sort them.
 MODULES: tuple[str, ...] = (
-    "corruption",
+MODULES: tuple[str, ...] = ("corruption")
     "spectra",
     "intervals",
     "levels",
@@ -21,6 +21,7 @@ MODULES: tuple[str, ...] = (
     "verdicts",
     "divergence",
     "derivatives",
+MODULES: tuple[str, ...] = ("mutation")
 )
 
 # Told (entry, None) before and (entry, check) after each check.
