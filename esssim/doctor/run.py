@@ -13,7 +13,6 @@ from esssim.doctor.installation import extras
 
 # The modules with checks, in any order; keys sort them.
 MODULES: tuple[str, ...] = (
-MODULES: tuple[str, ...] = ("corruption")
     "spectra",
     "intervals",
     "levels",
@@ -21,7 +20,8 @@ MODULES: tuple[str, ...] = ("corruption")
     "verdicts",
     "divergence",
     "derivatives",
-MODULES: tuple[str, ...] = ("mutation")
+    "mutation",
+    "corruption",
 )
 
 # Told (entry, None) before and (entry, check) after each check.
