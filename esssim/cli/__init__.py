@@ -10,7 +10,19 @@ from typing import Annotated
 import typer
 
 from esssim._errors import in_one_line, tracebacks_are_wanted
-from esssim.cli import cite, doctor, experiment, figure, interrupts, measure, measure_network, store, sweep, verify
+from esssim.cli import (
+    cite,
+    doctor,
+    experiment,
+    explore,
+    figure,
+    interrupts,
+    measure,
+    measure_network,
+    store,
+    sweep,
+    verify,
+)
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -45,6 +57,7 @@ app.command(help=sweep.HELP)(sweep.sweep)
 app.add_typer(store.app, name="store")
 app.command(help=cite.HELP)(cite.cite)
 app.command(help=figure.HELP)(figure.figure)
+app.command(help=explore.HELP)(explore.explore)
 app.command(help=doctor.HELP)(doctor.doctor)
 
 

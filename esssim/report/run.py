@@ -61,7 +61,7 @@ def _plain_progress() -> Callable[[int, int], None]:
             return
         spoken_at = now
         left = (now - started) / max(done, 1) * (total - done)
-        rest = f"; about {spoken(left)} left" if left >= EVERY else ""
+        rest = f"; {spoken(left)} left" if left >= EVERY else ""
         print(f"    {done} of {total}{rest}", file=sys.stderr, flush=True)
 
     return tell
