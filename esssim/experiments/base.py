@@ -15,6 +15,7 @@ import xarray
 from esssim import _validate
 from esssim._progress import Progress
 from esssim.experiments import toml
+from esssim.experiments.beside import Task
 from esssim.experiments.errors import ConfigurationError
 from esssim.settling import Level, level
 from esssim.statistics.table import STATISTICS
@@ -23,6 +24,20 @@ from esssim.statistics.table import STATISTICS
 WITHOUT_AN_EDGE = ("loss", "gradient_norm", *(name for name in STATISTICS if "eigenvalue_" in name))
 # What a TOML file names by its key "kind"; without one it is an `Experiment`, in sections.
 KINDS: dict[str, type[Configuration]] = {}
+
+
+def levels_of(
+    trace: xarray.Dataset, after: float, *, tolerance: float = 0.05, alike: bool = True
+) -> dict[str, Level | str]:
+    """Where (η/2)·statistic settles from step `after` on, of each statistic recorded, or why that cannot be said."""
+    found: dict[str, Level | str] = {}
+    for name in STATISTICS:
+        if name in trace and name not in WITHOUT_AN_EDGE:
+            try:
+                found[name] = level(trace, name, after=after, tolerance=tolerance, alike=alike)
+            except ValueError as error:
+                found[name] = str(error)
+    return found
 
 
 class Configuration:
@@ -42,20 +57,18 @@ class Configuration:
         """The records of the run: kept on disk where ESSSIM_CACHE names a folder."""
 
     @property
+    def tasks(self) -> Sequence[Task]:
+        """What claims about this experiment compute once a process, and can have computed ahead."""
+        return ()
+
+    @property
     @abstractmethod
     def after(self) -> float:
         """The step from which on levels are averaged."""
 
     def levels(self, trace: xarray.Dataset, *, tolerance: float = 0.05) -> dict[str, Level | str]:
         """Where (η/2)·statistic settles, of each statistic recorded in a run, or why that cannot be said."""
-        found: dict[str, Level | str] = {}
-        for name in STATISTICS:
-            if name in trace and name not in WITHOUT_AN_EDGE:
-                try:
-                    found[name] = level(trace, name, after=self.after, tolerance=tolerance, alike=self.alike)
-                except ValueError as error:
-                    found[name] = str(error)
-        return found
+        return levels_of(trace, self.after, tolerance=tolerance, alike=self.alike)
 
     def plain(self) -> dict[str, Any]:
         """Every key and its value, as in TOML."""

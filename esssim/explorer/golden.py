@@ -12,6 +12,7 @@ import numpy as np
 
 import esssim as es
 from esssim import store
+from esssim._phases import random_phases
 from esssim.data import interpolating_targets
 from esssim.flow.law import Law
 from esssim.flow.mean import MeanLaw
@@ -76,6 +77,10 @@ def _streams() -> Iterator[Vector]:
         normal = np.random.default_rng(sequence).standard_normal(NUMBERS)
         expected = {"uniform": uniform.tolist(), "normal": normal.tolist()}
         yield _vector("random", f"seed {seed}, key {key}", expected, seed=seed, key=key, count=NUMBERS)
+    for n_steps, count, seed in ((60_000, 301, 0), (3000, 301, 5), (1000, 301, 7), (900, 302, 1)):
+        steps = random_phases(n_steps, count, 2, seed)
+        name = f"{count} of {n_steps} steps, seed {seed}"
+        yield _vector("records", name, {"steps": steps.tolist()}, n_steps=n_steps, count=count, seed=seed)
     for kind, draw in ENSEMBLES.items():
         for n, d, noise in ((12, 5, 0.0), (6, 9, 0.3)):
             table = draw(n, d, seed=n, noise=noise)
@@ -168,10 +173,10 @@ def _of_flow(
             edge = es.stability.critical_step_size(problem, point, sampling, momentum=momentum, hessian="gauss_newton")
             for noise, share in ((0.03, 0.5), (0.1, 0.97)):
                 law, start = of.of(problem, point, sampling, Ramp.of(share * edge), 1, noise, momentum)
-                fast = law.fast(0.0, start)
+                fast = law.fast(0.0, law.at(start))
                 assert fast.noise is not None
                 expected = {"velocity": law.velocity(0.0, start).tolist(), "noise": fast.noise.tolist()}
-                frozen = law.mean_residuals(start).tolist() if follow == "solutions" else None
+                frozen = law.mean_residuals(law.at(start)).tolist() if follow == "solutions" else None
                 # Near the edge the solution of (I − κ₂Ψ)ρ = source amplifies rounding by 1/(1 − share).
                 yield _vector("flow", f"{label} β={momentum} {follow} ε={noise} η={share}·edge", expected,
                               1e-10, **{**here, "theta": start.tolist()}, momentum=momentum,

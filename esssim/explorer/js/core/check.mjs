@@ -5,6 +5,7 @@ import { fastMotion, flowLaw, motion } from "./flow.mjs";
 import { Model } from "./models.mjs";
 import { edge, perronMatrix } from "./perron.mjs";
 import { Generator } from "./random.mjs";
+import { recordSteps } from "./records.mjs";
 import { covarianceCoefficient, drawBatches, enumerate } from "./sampling.mjs";
 import { Sgd } from "./sgd.mjs";
 import { initialisation, solution } from "./start.mjs";
@@ -48,6 +49,7 @@ const COMPUTE = {
     const { batches, probabilities } = enumerate(scheme, b, n);
     return { batches: batches.map((batch) => Array.from(batch)), probabilities };
   },
+  records: ({ n_steps, count, seed }) => ({ steps: recordSteps(n_steps, count, seed, true) }),
   start: ({ model, scale, second_scale }) => {
     return { theta: solution(model, initialisation(model, scale, second_scale)) };
   },

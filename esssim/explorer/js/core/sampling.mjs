@@ -38,7 +38,8 @@ export function enumerate(scheme, b, n) {
     }
     let equal = 0;
     for (let i = place - 1; i >= 0 && batch[i] === batch[place - 1]; i--) equal++;
-    for (let i = from; i < n; i++) {
+    // Without repeats, room is left for the indices that follow.
+    for (let i = from; i < (repeated ? n : n - b + place + 1); i++) {
       batch[place] = i;
       // b!/(n^b Π multiplicity!), factor by factor.
       const same = repeated && place && i === batch[place - 1] ? equal + 1 : 1;

@@ -36,6 +36,23 @@ export function largestEigenvalues({ model, link, residuals }, batches) {
     : largestOfWeights(model, link, residuals, batches);
 }
 
+/** λ_max of the Gauss–Newton part of each batch, which is that of K_BB/b. */
+export function gaussNewtonEigenvalues({ model, link, residuals }, batches) {
+  if (!(batches[0] instanceof Int32Array)) return largestEigenvalues({ model, link, residuals: residuals.map(() => 0) }, batches);
+  const { d } = model, A = model.factors(link);
+  return Float64Array.from(batches, (batch) => {
+    const b = batch.length, K = new Float64Array(b * b);
+    if (b > d) {
+      const rows = new Float64Array(b * d);
+      batch.forEach((i, a) => rows.set(A.subarray(i * d, (i + 1) * d), a * d));
+      return eigenvaluesInPlace(gram(rows, b, d), d).at(-1) / b;
+    }
+    for (let i = 0; i < b; i++)
+      for (let j = 0; j <= i; j++) for (let k = 0; k < d; k++) K[i * b + j] += A[batch[i] * d + k] * A[batch[j] * d + k];
+    return eigenvaluesInPlace(K, b).at(-1) / b;
+  });
+}
+
 /** g_BᵀH_Bg_B and ‖g_B‖² of each batch. */
 export function gradientForms(point, batches) {
   const forms = new Float64Array(batches.length), norms = new Float64Array(batches.length);
