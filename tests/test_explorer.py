@@ -87,7 +87,7 @@ def test_the_browser_computes_the_golden_vectors(browser: Browser, explorer: Pat
 @pytest.mark.parametrize(
     "fragment",
     [
-        SMALL, f"{SMALL}&scheme=with_replacement", f"{SMALL}&b=12", f"{SMALL}&model=depth3&alpha=1.3", f"{SMALL}&model=two",
+        SMALL, f"{SMALL}&scheme=with_replacement", f"{SMALL}&scheme=gaussian_weights", f"{SMALL}&b=12", f"{SMALL}&model=depth3&alpha=1.3", f"{SMALL}&model=two",
         f"{SMALL}&model=regression&schedule=constant&from=0.9", f"{SMALL}&momentum=0.5", f"{SMALL}&data=power_law&d=16",
         f"{SMALL}&start=initialisation&schedule=constant&from=0.1&alpha=0.5",
     ],
@@ -117,6 +117,7 @@ def presets(opened: Page) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_every_preset_gives_its_golden_number(browser: Browser, explorer: Path) -> None:
     with visit(browser, explorer, fragment=SMALL) as opened:
         faster(opened.page)

@@ -6,10 +6,10 @@ import { Model } from "./models.mjs";
 import { edge, perronMatrix } from "./perron.mjs";
 import { Generator } from "./random.mjs";
 import { recordSteps } from "./records.mjs";
-import { covarianceCoefficient, drawBatches, enumerate } from "./sampling.mjs";
+import { covarianceCoefficient, drawBatches, drawWeights, enumerate } from "./sampling.mjs";
 import { Sgd } from "./sgd.mjs";
 import { initialisation, solution } from "./start.mjs";
-import { at, kernel, largestEigenvalues, measure, ratioOfMeans } from "./statistics.mjs";
+import { at, gradientForms, kernel, largestEigenvalues, measure, ratioOfMeans } from "./statistics.mjs";
 
 /** [{name, error, tolerance}] of every vector, error relative to the largest entry of what Python computed. */
 export function check(golden) {
@@ -53,9 +53,13 @@ const COMPUTE = {
   start: ({ model, scale, second_scale }) => {
     return { theta: solution(model, initialisation(model, scale, second_scale)) };
   },
-  eigenvalues: ({ model, theta, batches }) => ({
-    eigenvalues: largestEigenvalues(at(model, Float64Array.from(theta)), batches.map((x) => Int32Array.from(x))),
-  }),
+  eigenvalues: ({ model, theta, batches, weights }) => {
+    const drawn = weights ? weights.map((x) => Float64Array.from(x)) : batches.map((x) => Int32Array.from(x));
+    const { forms, norms } = gradientForms(at(model, Float64Array.from(theta)), drawn);
+    const eigenvalues = largestEigenvalues(at(model, Float64Array.from(theta)), drawn);
+    return { eigenvalues, ...(weights && { forms, norms }) };
+  },
+  weights: ({ seed, b, n, count }) => ({ weights: drawWeights(new Generator(seed), b, n, count).map((w) => Array.from(w)) }),
   statistics: ({ model, theta, scheme, b, batches, probabilities }) => {
     const point = at(model, Float64Array.from(theta));
     const drawn = { batches: batches.map((x) => Int32Array.from(x)), probabilities };

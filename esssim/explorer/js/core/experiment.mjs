@@ -22,7 +22,7 @@ export const MODELS = {
   depth4: { form: "difference", depth: 4, second: 6 / 13 },
   regression: { form: "linear", depth: 1, second: 0 },
 };
-export const N_RECORDS = 301, N_BATCHES = 64, BELOW_THE_LAST_EDGE = 0.9, FOLLOWED = 1.15, RAISE = 1.25;
+export const N_RECORDS = 301, N_BATCHES = 64, BELOW_THE_LAST_EDGE = 0.9, FOLLOWED = 1.15;
 // Batches of a histogram that is refined while the run rests.
 const MOST_BATCHES = 4096;
 // Iterates that the picture of the plane shows.
@@ -139,17 +139,12 @@ export class Experiment {
     this.restartFlow = true;
   }
 
-  /** The last change that is in force. */
-  get factor() {
-    return this.changes.at(-1)?.factor ?? 1;
-  }
-
   // The flow beside the run.
 
   startFlow(theta, step) {
     const { model, settings, b } = this, { scheme, noise, momentum, start } = settings;
     this.flow = null;
-    if (model.form === "linear" || scheme === "reshuffled") return;
+    if (model.form === "linear") return;
     const follow = start === "solution" ? "solutions" : "mean";
     const frozen = follow === "solutions" ? unreachable(model) : null;
     const law = flowLaw({ model, scheme, b, noise, momentum, follow, frozen });
@@ -239,7 +234,7 @@ function modelOf(settings, table) {
 }
 
 /** step ↦ η: constant or rising linearly, in units of the first edge, as `Experiment.step_size` of Python. */
-function scheduleOf({ settings, model, theta0, firstEdge, ...rest }) {
+function scheduleOf({ settings, model, theta0, firstEdge }) {
   const start = settings.from * firstEdge;
   if (settings.schedule === "constant") return () => start;
   let stop = settings.to * firstEdge;

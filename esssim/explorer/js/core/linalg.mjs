@@ -1,6 +1,8 @@
 // Dense linear algebra of small matrices: Float64Array, row after row.
 
 const EPS = 2 ** -52;
+// After so many products Lanczos looks whether it is done: looking costs as much as a few of them.
+const CHECKED = [1, 2, 4, 6, 8, 10, 13, 16, 20, 24];
 
 export const dot = (x, y) => {
   let total = 0;
@@ -285,7 +287,13 @@ export function lanczos(apply, start, tolerance) {
         for (let i = 0; i < n; i++) image[i] -= inner * q[i];
       }
     size = Math.sqrt(dot(image, image));
-    const count = m + 1, T = new Float64Array(count * count);
+    const count = m + 1, looks = count === n || count > 24 || CHECKED.includes(count) || size <= EPS * Math.abs(alpha[m]);
+    if (!looks) {
+      beta.push(size);
+      vector = image;
+      continue;
+    }
+    const T = new Float64Array(count * count);
     for (let i = 0; i < count; i++) {
       T[i * count + i] = alpha[i];
       if (i) T[i * count + i - 1] = T[(i - 1) * count + i] = beta[i - 1];

@@ -165,6 +165,3 @@ export function ratioOfMeans(point, scheme, b) {
   const second = 2 * (cross - full) + (spread - full), third = own - 2 * cross - spread + 2 * full;
   return (full + c * second + c3 * third) / ((1 - c) * squaredNorm(link, s) + c * norms);
 }
-
-/** The Gram matrix of the inputs over n: the Hessian of a regression. */
-export const secondMoment = (model) => gram(model.inputs, model.n, model.d).map((x) => x / model.n);

@@ -45,7 +45,7 @@ function valueOf(control, input) {
   if (control.kind !== "log") return number;
   if (number < 0) return 0;
   const value = control.low * (control.high / control.low) ** (number / 100);
-  return control.round ? roundTo(value, 2) : roundTo(value, 2);
+  return roundTo(value, 2);
 }
 
 const roundTo = (value, digits) => Number(value.toPrecision(digits));

@@ -27,7 +27,6 @@ export function toToml(settings, { eta, second, table }, changes = []) {
   const statistics = ["loss", ...STATISTICS].map(text).join(", ");
   const notes = ["# A run of the explorer. `esssim run FILE.toml` repeats it, number by number."];
   if (table) notes.push(`# The table ${table.name} has to lie beside this file.`);
-  if (settings.scheme === "gaussian_weights") notes.push("# Gaussian weights: the same law as in the page, and other random numbers.");
   for (const { step, factor, b } of changes)
     notes.push(`# Not repeated: from step ${step} on, the step size was ${Number(factor.toPrecision(6))} times that of the schedule, and b = ${b}.`);
   const sections = {

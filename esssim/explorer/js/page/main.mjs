@@ -249,6 +249,7 @@ export function startPage(source) {
     const begun = performance.now();
     for (const [name, draw] of Object.entries(pictures)) draw(surfaces[name]);
     showNumbers();
+    if (run.records.length) frames.first ??= performance.now();
     frames.times.push(performance.now() - begun);
     if (frames.times.length % 30 === 0) showFrames();
   }
@@ -262,6 +263,7 @@ export function startPage(source) {
 
   function planeTitle() {
     const form = settings.model === "two" ? "two" : settings.model === "regression" ? "linear" : "many";
+    find("plane").closest("section").style.order = form === "two" ? -1 : 0;
     find("plane-title").textContent = { two: "Loss surface and walls", linear: "Weights", many: "The coordinates" }[form];
     find("plane-words").textContent = {
       two: "Black: the solutions uv = β*. A circle is the wall of one batch size, where (η/2)Q_b = 1.",
