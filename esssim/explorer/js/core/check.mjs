@@ -15,14 +15,16 @@ import { at, gradientForms, kernel, largestEigenvalues, measure, ratioOfMeans } 
 export function check(golden) {
   const models = golden.problems.map(modelOf);
   return golden.vectors.map((vector) => {
-    const found = COMPUTE[vector.kind]({ ...vector, model: models[vector.problem] }), errors = [];
+    const found = COMPUTE[vector.kind]({ ...vector, model: models[vector.problem] }),
+      errors = [];
     for (const [key, wanted] of Object.entries(vector.expected)) errors.push(difference(found[key], wanted));
     return { name: vector.name, error: Math.max(...errors), tolerance: vector.tolerance };
   });
 }
 
 function difference(found, wanted) {
-  const a = [found].flat(2).flatMap((x) => (ArrayBuffer.isView(x) ? Array.from(x) : [x])), b = [wanted].flat(2);
+  const a = [found].flat(2).flatMap((x) => (ArrayBuffer.isView(x) ? Array.from(x) : [x])),
+    b = [wanted].flat(2);
   if (a.length !== b.length || !a.every(Number.isFinite)) return Infinity;
   const scale = Math.max(...b.map(Math.abs)) || 1;
   return Math.max(...b.map((x, i) => Math.abs(x - a[i]) / scale));
@@ -30,12 +32,20 @@ function difference(found, wanted) {
 
 function modelOf({ form, depth, inputs, targets }) {
   const [n, d] = [inputs.length, inputs[0].length];
-  return new Model({ form, depth, n, d, inputs: Float64Array.from(inputs.flat()), targets: Float64Array.from(targets) });
+  return new Model({
+    form,
+    depth,
+    n,
+    d,
+    inputs: Float64Array.from(inputs.flat()),
+    targets: Float64Array.from(targets),
+  });
 }
 
 const COMPUTE = {
   random: ({ seed, key, count }) => {
-    const first = new Generator(seed, key), second = new Generator(seed, key);
+    const first = new Generator(seed, key),
+      second = new Generator(seed, key);
     return { uniform: Array.from({ length: count }, () => first.uniform()), normal: second.normals(count) };
   },
   ensemble: ({ data, n, d, seed, options }) => {
@@ -59,7 +69,9 @@ const COMPUTE = {
     const eigenvalues = largestEigenvalues(at(model, Float64Array.from(theta)), drawn);
     return { eigenvalues, ...(weights && { forms, norms }) };
   },
-  weights: ({ seed, b, n, count }) => ({ weights: drawWeights(new Generator(seed), b, n, count).map((w) => Array.from(w)) }),
+  weights: ({ seed, b, n, count }) => ({
+    weights: drawWeights(new Generator(seed), b, n, count).map((w) => Array.from(w)),
+  }),
   statistics: ({ model, theta, scheme, b, batches, probabilities }) => {
     const point = at(model, Float64Array.from(theta));
     const drawn = { batches: batches.map((x) => Int32Array.from(x)), probabilities };
