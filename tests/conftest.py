@@ -24,6 +24,9 @@ settings.register_profile(
 settings.register_profile("explore", deadline=None, max_examples=400, suppress_health_check=slow)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
+# What is compiled in a test is not announced, in it and in the programs that it starts: their output is compared.
+os.environ["ESSSIM_SILENT"] = "1"
+
 # A shell that starts the tests in the background lets them, and every program they start, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):

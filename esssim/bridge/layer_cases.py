@@ -184,7 +184,7 @@ def row(name: str) -> Row:
         return {"name": name, "verdict": "refused", "message": str(error).replace(torch.__version__, version())}
     largest = largest_error(problem)
     verdict = "agrees" if largest <= BOUND else "differs"
-    route = "one by one" if isinstance(problem._functional, Samplewise) else "all at once"
+    route = "one by one" if isinstance(problem.functional, Samplewise) else "all at once"
     return {"name": name, "verdict": verdict, "route": route, "error": max(BOUND, 10.0 ** np.ceil(np.log10(largest)))}
 
 

@@ -195,10 +195,10 @@ def _of_flow(
             edge = es.stability.critical_step_size(problem, point, sampling, momentum=momentum, hessian="gauss_newton")
             for noise, share in ((0.03, 0.5), (0.1, 0.97)):
                 law, start = of.of(problem, point, sampling, Ramp.of(share * edge), 1, noise, momentum)
-                fast = law.fast(0.0, start)
+                fast = law.fast(0.0, law.at(start))
                 assert fast.noise is not None
                 expected = {"velocity": law.velocity(0.0, start).tolist(), "noise": fast.noise.tolist()}
-                frozen = law.mean_residuals(start).tolist() if follow == "solutions" else None
+                frozen = law.mean_residuals(law.at(start)).tolist() if follow == "solutions" else None
                 # Near the edge the solution of (I − κ₂Ψ)ρ = source amplifies rounding by 1/(1 − share).
                 yield _vector("flow", f"{label} β={momentum} {follow} ε={noise} η={share}·edge", expected,
                               1e-10, **{**here, "theta": start.tolist()}, momentum=momentum,

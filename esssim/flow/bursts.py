@@ -33,9 +33,8 @@ from scipy.special import logsumexp
 from esssim._validate import FloatArray
 from esssim.flow import rows
 from esssim.flow.fast import FastMotion
-from esssim.flow.rows import LeastSquaresProblem
+from esssim.flow.point import Point
 from esssim.flow.slow import velocity
-from esssim.flow.validity import sharpness
 from esssim.random_weights import RandomWeights
 from esssim.sampling import Sampling
 from esssim.statistics.perron import PerronMatrix
@@ -65,30 +64,29 @@ NONE = Bursts(0.0, np.inf, np.inf)
 UNKNOWN = Bursts(np.nan, np.nan, np.nan)
 
 
-def burst_correction(
-    problem: LeastSquaresProblem, theta: FloatArray, fast: FastMotion, sampling: Sampling, seed: int = 0
-) -> float:
+def burst_correction(point: Point, fast: FastMotion, sampling: Sampling, seed: int = 0) -> float:
     """The typical Q_b of SGD over that of the flow, minus 1: ((ν−D)/κ)/(1−δ), from the formulas of the module.
 
     The excess of |v| with the sign of v: less of a push towards the edge leaves SGD below. 0 where nothing pushes and for
     full batches, infinite where SGD would be typically past the almost-sure edge D = −1; NaN with momentum, whose bursts
     are others.
     """
-    return bursts(problem, theta, fast, sampling, seed).correction
+    return bursts(point, fast, sampling, seed).correction
 
 
-def bursts(
-    problem: LeastSquaresProblem, theta: FloatArray, fast: FastMotion, sampling: Sampling, seed: int = 0
-) -> Bursts:
+def bursts(point: Point, fast: FastMotion, sampling: Sampling, seed: int = 0) -> Bursts:
     """The bursts at a point of the flow; none for full batches and without noise, unknown with momentum."""
     if fast.momentum > 0.0:
         return UNKNOWN
     if not fast.source.any() or fast.perron.kappa_2 == 0.0:
         return NONE
-    distance = 1.0 - fast.step_size * fast.perron.edge()[0] / 2
-    push = push_from_edge(problem, theta, fast)
-    perron = replace(fast.perron, tail=None)  # a tail is too slow for bursts
-    edge, noise = perron.edge()
+    sharpness, noise = fast.perron.edge()
+    distance = 1.0 - fast.step_size * sharpness / 2
+    push = push_from_edge(point, fast)
+    perron, edge = fast.perron, sharpness
+    if perron.tail is not None:  # it is too slow for bursts
+        perron = replace(perron, tail=None)
+        edge, noise = perron.edge()
     factors, weights = tilted_basis(perron, edge, noise)
     approach = edge_slope(perron, edge, noise)
     growth = burst_growth(factors, weights, 2.0 / edge, sampling, fast.n_outputs, seed)
@@ -103,14 +101,15 @@ def bursts(
     )
 
 
-def push_from_edge(problem: LeastSquaresProblem, theta: FloatArray, fast: FastMotion) -> float:
+def push_from_edge(point: Point, fast: FastMotion) -> float:
     """v = −(η/2)⟨∇Q_b, dθ/dt⟩ along the solutions, by central differences."""
-    driven = velocity(problem, theta, fast)
+    driven = velocity(point, fast)
     if not driven.any():
         return 0.0
-    length = 1e-4 * float(np.linalg.norm(theta)) / float(np.linalg.norm(driven))
+    length = 1e-4 * float(np.linalg.norm(point.theta)) / float(np.linalg.norm(driven))
     ahead, behind = (
-        sharpness(problem, theta + sign * length * driven, fast.perron.c, fast.rank) for sign in (1.0, -1.0)
+        Point(point.problem, point.theta + sign * length * driven).sharpness(fast.perron.c, fast.rank)
+        for sign in (1.0, -1.0)
     )
     return -fast.step_size / 2 * (ahead - behind) / (2 * length)
 

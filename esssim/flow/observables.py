@@ -11,14 +11,14 @@ from esssim.curvature import BlockCurvature, LowRankCurvature
 from esssim.flow import rows
 from esssim.flow.chains import stationary
 from esssim.flow.fast import FastMotion
-from esssim.flow.validity import leading_sharpness
+from esssim.flow.point import Point
 from esssim.sampling import Sampling
 from esssim.spectra import largest_eigenvalues
 from esssim.stability.linearised import Linearised
 from esssim.stability.mean_square import mean_square_threshold
 from esssim.statistics import Estimate
 from esssim.statistics.estimate import expectation
-from esssim.statistics.mean_square import Pencil, top_of_pencil
+from esssim.statistics.mean_square import Pencil
 from esssim.statistics.table import MEAN_SQUARE
 
 QUOTIENTS = ("batch_sharpness", "batch_sharpness_parts")
@@ -28,6 +28,7 @@ N_CHAINS = 128
 
 
 def observe(
+    point: Point,
     fast: FastMotion,
     frozen: FloatArray,
     label_noise: float,
@@ -38,18 +39,17 @@ def observe(
 ) -> dict[str, float]:
     """The named statistics, sampled ones with their standard error, at one point of the flow."""
     row: dict[str, float] = {}
-    curvature = rows.curvature(fast.jacobians, fast.n_outputs)
+    curvature = point.curvature
     n, c = fast.perron.n_samples, fast.perron.c
     if "loss" in names:
         row["loss"] = (fast.total_variance + float(frozen @ frozen)) / (2 * n)
     if "sharpness" in names:
         row["sharpness"] = float(fast.perron.eigenvalues[-1]) / n
     if {MEAN_SQUARE, "distance_to_edge"} & set(names):
-        if not fast.by_products:
-            top, followed = top_of_pencil(curvature, c).value, curvature
-        else:
+        top, followed = point.sharpness(c, fast.rank), curvature
+        if fast.by_products:
             root = fast.perron.eigenvectors * np.sqrt(fast.perron.eigenvalues)
-            top, followed = leading_sharpness(fast.perron), rows.curvature(root, fast.n_outputs)
+            followed = rows.curvature(root, fast.n_outputs)
         row[MEAN_SQUARE] = top
         row["distance_to_edge"] = 1.0 - fast.step_size / critical_step_size(followed, top, c, fast.momentum)
     estimates: dict[str, Estimate] = {}

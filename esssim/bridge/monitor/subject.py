@@ -71,8 +71,8 @@ class Subject:
         """The problem and the point in coordinates in which the optimiser's preconditioner is the identity."""
         if dynamics.scale is None:
             return self.problem, theta
-        problem, functional = copy.copy(self.problem), copy.copy(self.problem._functional)
-        functional.origin = torch.as_tensor(theta, dtype=problem._kind)
-        functional.scale = dynamics.scale.to(problem._kind)
-        problem._functional = functional
+        problem, functional = copy.copy(self.problem), copy.copy(self.problem.functional)
+        functional.origin = torch.as_tensor(theta, dtype=problem.kind)
+        functional.scale = dynamics.scale.to(problem.kind)
+        problem.functional = functional
         return problem, 0.0 * theta
