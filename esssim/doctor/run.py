@@ -21,6 +21,7 @@ MODULES: tuple[str, ...] = (
     "divergence",
     "derivatives",
     "mutation",
+    "corruption",
 )
 
 # Told (entry, None) before and (entry, check) after each check.
