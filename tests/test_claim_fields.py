@@ -59,7 +59,7 @@ def test_statistics_are_those_of_the_table() -> None:
 
 
 def test_what_is_accepted_agrees_with_every_published_verdict(published: list[dict[str, object]]) -> None:
-    """The interval lies inside where the claim holds, and does not where it is refuted: decided by two pieces of code."""
+    """The interval lies inside where the claim holds, and does not where it is refuted."""
     compared = 0
     # Refuted for another of its numbers than the one that is shown.
     others = {"gap-crossover", "network-below-the-edge", "flow-bursts"}

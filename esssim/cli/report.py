@@ -13,8 +13,8 @@ from esssim.cli.common import OutFolder, prepare_folder
 
 HELP = """Make the page of a saved run: where each statistic settles, its course, its configuration.
 
-RUN.nc is what `esssim run` or `es.save` wrote. The page, one file that asks nobody for anything, goes to RUN.html beside
-it or in the folder of --out.
+RUN.nc is what `esssim run` or `es.save` wrote. The page, one file that asks nobody for anything, goes to
+RUN.html beside it or in the folder of --out.
 
 Exit code: 0 the page is written, 2 bad input.
 

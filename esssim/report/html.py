@@ -39,7 +39,8 @@ def render_report(
     found = f'<p class="answer">{escape(" ".join(answer(shown)))}</p>{figure(*headline(shown))}' if shown else ""
     body = "".join(
         [
-            f'<header><h1>esssim: what settles at 2/η?</h1>{found}{_contradicted(shown)}<p class="soft">{escape(summary(list(verdicts)))}.</p>',
+            f"<header><h1>esssim: what settles at 2/η?</h1>{found}{_contradicted(shown)}"
+            f'<p class="soft">{escape(summary(list(verdicts)))}.</p>',
             *(f"<p>{escape(line)}</p>" for line in skipped(verdicts)),
             f'<p class="soft">{LEGEND}</p></header><main>',
             *(figure(svg, title, paper=True) for title, svg in (pictures or {}).items()),

@@ -36,7 +36,8 @@ def _filters(verdicts: Sequence[Verdict]) -> str:
     settings = dict.fromkeys(filter(None, (setting_of(each.claim) for each in verdicts)))
     tones = {_tone(each) for each in verdicts}
     return (
-        '<form class="filters" hidden><input type="search" aria-label="words to look for" placeholder="words, all of them">'
+        '<form class="filters" hidden>'
+        '<input type="search" aria-label="words to look for" placeholder="words, all of them">'
         + _select("statistic", statistics.items())
         + _select("setting", ((name, name) for name in settings))
         + _select("verdict", ((name, words) for name, words in TONES.items() if name in tones))
