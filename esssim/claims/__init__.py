@@ -14,6 +14,7 @@ MODULES = (
     "identities",
     "gap",
     "ramp",
+    "noise",
     "thresholds",
     "momentum",
     "moments",
