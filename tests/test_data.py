@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from esssim import data
+from esssim.data import text
 from esssim.data.dataset import standardised
 
 ENSEMBLES = [data.gaussian, data.spiked, data.orthogonal, data.two_clusters, data.power_law]
@@ -331,3 +332,36 @@ class TestBadTables:
         with pytest.raises(ValueError, match=f"^{message}$") as caught:
             data.read_table(tmp_path / file, "y")
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("names", ["ab", 7, None])
+def test_feature_names_that_are_no_sequence_are_refused(names: Any) -> None:
+    with pytest.raises(ValueError, match="feature_names must be a sequence of names"):
+        data.Data([[1.0, 2.0]], [1.0], feature_names=names)
+
+
+@pytest.mark.parametrize("make", [data.gaussian, data.orthogonal, data.two_clusters, data.power_law])
+def test_targets_have_no_noise_by_default(make: Callable[..., data.Data]) -> None:
+    found = make(4, 4, seed=3) if make is data.orthogonal else make(20, 4, seed=3)
+    weights, *_ = np.linalg.lstsq(found.inputs, found.targets, rcond=None)
+    assert np.abs(found.inputs @ weights - found.targets).max() < 1e-12
+
+
+@pytest.mark.parametrize(("n_cells", "shown"), [(3, "(1, 2, 3)"), (40, ", …)")])
+def test_a_line_of_numbers_that_should_be_names_is_shown(n_cells: int, shown: str, tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    line = ",".join(str(k + 1) for k in range(n_cells))
+    path.write_text(f"{line}\n{line}\n")
+    with pytest.raises(ValueError, match="got numbers alone") as error:
+        data.read_table(path, target="x0")
+    assert shown in str(error.value)
+    assert (", …)" in str(error.value)) == (n_cells > text.CELLS_SHOWN)
+
+
+def test_as_many_cells_as_are_shown_leave_nothing_out(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    line = ",".join(str(k + 1) for k in range(text.CELLS_SHOWN))
+    path.write_text(f"{line}\n{line}\n")
+    with pytest.raises(ValueError, match="got numbers alone") as error:
+        data.read_table(path, target="x0")
+    assert ", …)" not in str(error.value)

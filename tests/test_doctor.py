@@ -8,12 +8,14 @@ import math
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import esssim as es
 import esssim.doctor.check as protocol
-from esssim import cli
-from esssim.doctor import bounds, divergence, numbers, spectra
+from esssim import cli, settling
+from esssim._intervals import half_width
+from esssim.doctor import bounds, divergence, intervals, levels, numbers, spectra, verdicts
 from esssim.doctor.cases import case
 from esssim.doctor.check import Finding, Unavailable, at_least, at_most, between, check, exactly, heard_by, steps
 from esssim.doctor.run import checks, run
@@ -152,6 +154,84 @@ def test_a_run_that_is_not_marked_or_is_averaged_is_seen(monkeypatch):
     assert divergence.level_is_of_survivors(trace)
     monkeypatch.setattr(es.settling, "level", lambda trace, name: dataclasses.replace(level(trace, name), value=1e3))
     assert not divergence.level_is_of_survivors(trace)
+
+
+def test_intervals_that_are_too_short_are_seen(monkeypatch):
+    """Half as wide, the 95 % interval of Student covers 67 %."""
+    cell = next(each for each in intervals.ratios() if each.design == "normal")
+    right = intervals.measured(cell, 300)
+    monkeypatch.setattr("esssim.claims.ratios.half_width", lambda runs: half_width(runs) / 2)
+    wrong = intervals.measured(cell, 300)
+    assert 0.92 < right["covered"] <= 0.98
+    assert wrong["covered"] < 0.75
+
+
+def test_ranks_that_are_not_uniform_are_seen():
+    def draw(seed):
+        value, error = np.random.default_rng(seed).standard_normal(), 0.7
+        return intervals.Draw(value, error, math.inf, (value - 2 * error, value + 2 * error), False)
+
+    assert intervals.measured(intervals.Cell("any", "any", 0.0, draw), 1000)["p_of_uniform_ranks"] < 1e-6
+
+
+@pytest.mark.parametrize("cell", [c for c in intervals.cells(True) if c.kind in ("growth rate", "almost-sure threshold")],
+                         ids=lambda c: f"{c.kind}, {c.design}")  # fmt: skip
+def test_the_truth_of_a_closed_form_is_where_many_draws_meet(cell):
+    values = [cell.draw(seed).value for seed in range(40)]
+    assert abs(np.mean(values) - cell.true) < 5 * np.std(values) / math.sqrt(40) + 0.02 * abs(cell.true)
+
+
+def test_a_level_that_misleads_is_seen():
+    def stuck(seed):
+        return dataclasses.replace(level_of_a_series, interval=(1.1, 1.3), verdict="above")
+
+    level_of_a_series = settling.summarise(1 + 0.01 * np.random.default_rng(0).standard_normal((1, 400)), 0.05, 1.0)
+    row = levels.measured(levels.Series("stuck", stuck, 1.0, honest=False), 5)
+    assert (row["misled"], row["covered"], row["refused"]) == (1.0, 0.0, 0.0)
+    row = levels.measured(levels.Series("right", lambda seed: level_of_a_series, 1.0), 5)
+    assert (row["misled"], row["covered"], row["refused"]) == (0.0, 1.0, 0.0)
+
+
+@pytest.mark.parametrize("name", levels.regressions())
+def test_the_truth_of_a_real_trace_is_where_long_runs_meet(name):
+    true, options = levels.regressions()[name]
+    found = levels._sgd(options | {"n_steps": 30_000, "record_steps": range(500, 30_001, 5)}, 3)
+    half = (found.interval[1] - found.interval[0]) / 2
+    assert abs(found.value - true) < 2 * half < 0.1 * true
+
+
+def test_the_recursion_of_the_verdicts_is_the_exact_one_and_its_wrong_versions_are_not():
+    off = np.zeros(len(verdicts.WRONG))
+    for seed in range(5):
+        s = verdicts.regression(seed)
+        course = es.moments.evolve(
+            s.problem, s.theta0, step_size=s.step_size, sampling=es.WithoutReplacement(s.batch_size),
+            n_steps=verdicts.N_STEPS, label_noise=s.label_noise, record_steps=[verdicts.N_STEPS],
+        )  # fmt: skip
+        exact = float(course["loss"][0])
+        assert verdicts.Recursion().loss(s) == pytest.approx(exact, rel=1e-12)
+        off = np.maximum(off, [abs(wrong.loss(s) / exact - 1) for wrong in verdicts.WRONG])
+    assert (off > 0.01).all()
+
+
+def test_wrong_verdicts_and_formulas_that_pass_are_seen(monkeypatch):
+    monkeypatch.setattr(verdicts, "plant", lambda count: [(seed, verdicts.Recursion("right")) for seed in range(count)])
+    monkeypatch.setattr(verdicts, "level_problem", lambda seed: ("settles", False))
+    (found,) = run(["f"], quick=True)
+    assert found.passed is False
+    assert found.figure["wrong_formulas_not_refuted"] >= 18
+    assert found.figure["wrong_on_levels"] == 50
+
+
+def test_a_wrong_product_of_a_layer_is_seen(monkeypatch):
+    layers = pytest.importorskip("esssim.bridge.layer_cases", reason="the bridge needs PyTorch")
+    assert layers.product_error("nn.Tanh") < 1e-8
+    right = layers.TorchProblem.hessian_products
+    monkeypatch.setattr(layers.TorchProblem, "hessian_products", lambda self, *at: right(self, *at) * (1 + 1e-5))
+    assert layers.product_error("nn.Tanh") == pytest.approx(1e-5, rel=1e-2)
+    # Nobody checks a problem that says check=False: its products are as torch gives them.
+    assert layers.product_error("weight_norm") is None
+    assert layers.unchecked_product_error("weight_norm") > 0.1
 
 
 # The command

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -570,3 +571,33 @@ def test_moments_agree_with_ten_thousand_replicas() -> None:
     )
     # Ten numbers at once: 99.9 % by Bonferroni.
     assert np.abs(scores).max() < norm.isf(0.001 / 2 / len(scores))
+
+
+class OwnQuadratic(es.Quadratic):
+    """A subclass whose gradients may be anything."""
+
+    added: Callable[[np.ndarray], np.ndarray] = staticmethod(lambda x: 0.0 * x)
+
+    def sample_gradients(self, theta: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        gradients = np.array(super().sample_gradients(theta, indices))
+        gradients[..., 2] += np.where(indices == 1, self.added(theta[..., 2:]), 0.0)
+        return gradients
+
+
+def test_a_subclass_has_moments_as_long_as_it_is_quadratic() -> None:
+    """One sample and one coordinate that bend, by a size that no other entry hides, are enough to be refused."""
+    rng = np.random.default_rng(0)
+    matrices = rng.standard_normal((4, 3, 3))
+    options = dict(step_size=0.05, sampling=es.WithoutReplacement(2), n_steps=5)
+    arguments = (matrices @ matrices.transpose(0, 2, 1), rng.standard_normal((4, 3)))
+    expected = es.moments.evolve(es.Quadratic(*arguments), np.ones(3), **options)
+    own = OwnQuadratic(*arguments)
+    assert_allclose(es.moments.evolve(own, np.ones(3), **options)["loss"], expected["loss"], rtol=1e-14)
+    bend = float(np.random.default_rng(0).standard_normal(3)[2]) ** 2
+    for size, refused in ((1.0, True), (1e-6 / bend, True), (1e-13 / bend, False)):
+        own.added = lambda x, size=size: size * x[..., 0] ** 2
+        if not refused:
+            es.moments.evolve(own, np.ones(3), **options)
+            continue
+        with pytest.raises(ValueError, match="sample_gradients is not affine in theta for sample 1"):
+            es.moments.evolve(own, np.ones(3), **options)

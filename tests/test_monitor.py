@@ -21,7 +21,7 @@ import torch.nn.functional as F  # noqa: E402
 from torch import nn  # noqa: E402
 
 from esssim.bridge import Monitor, TorchProblem, data, mlp, train  # noqa: E402
-from esssim.bridge.monitor import enclosure  # noqa: E402
+from esssim.bridge.monitor import budget, enclosure  # noqa: E402
 from esssim.bridge.monitor.loss import sample_loss  # noqa: E402
 from esssim.bridge.monitor.optimiser import dynamics  # noqa: E402
 from esssim.statistics.table import MEAN_SQUARE  # noqa: E402
@@ -394,3 +394,47 @@ def test_what_is_saved_is_loaded_and_drawn(tmp_path: Path, capsys: pytest.Captur
     figure = monitor.plot()
     assert [axes.get_ylabel() for axes in figure.axes] == ["statistic / edge", "loss"]
     assert len([line for line in figure.axes[0].lines if line.get_label()[0] != "_"]) == 7
+
+
+@pytest.mark.parametrize("seconds", [0.015, 0.5, 30.0])
+def test_a_budget_is_kept_at_every_moment(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(budget.time, "perf_counter", lambda: now)
+    clock = budget.Clock(0.05, fixed=seconds / 4, scaled=seconds * 3 / 4)
+    levels, taken = budget.efforts(32, 64), []
+    for due in range(1, 2001):
+        now += 0.1
+        effort = clock.affordable(levels, 4 * clock.trained / due)
+        if effort is not None:
+            taken.append(effort.fraction)
+            now += clock.seconds(effort)
+            clock.spent += clock.seconds(effort)
+            clock.measured += 1
+        assert clock.spent <= 0.05 * clock.trained
+    assert clock.skipped + len(taken) == 2000
+    # 200 s of training pay for 10 s: full measurements, smaller ones, or none at all.
+    assert {0.015: taken[-1:] == [1.0], 0.5: len(taken) > 20, 30.0: not taken}[seconds]
+
+
+def test_a_monitor_with_a_budget_takes_fewer_batches_and_says_so() -> None:
+    net = nn.Linear(3, 2)
+    opt = torch.optim.SGD(net.parameters(), lr=0.1)
+    monitor = Monitor(
+        net, OUTPUTS.float(), REALS[:, :2].float(), loss=nn.MSELoss(), optimizer=opt, batch_size=4, quiet=True,
+        budget=0.5, n_batches=16, record=("loss", "minibatch_sharpness"),
+    )  # fmt: skip
+    assert monitor(0) is None  # nothing is paid for yet
+    monitor.clock.started -= 1000.0
+    monitor.clock.scaled, monitor.clock.fixed = 1600.0, 0.0
+    row = monitor(1)
+    assert row is None
+    monitor.clock.scaled = 0.001
+    row = monitor(2)
+    assert row is not None
+    assert row["n_batches"] == 16
+    monitor.clock.scaled = 8000.0
+    monitor.clock.started -= 10000.0
+    row = monitor(3)
+    assert row is not None
+    assert row["n_batches"] < 16
+    assert monitor.dataset["n_batches"].values.tolist() == [16, row["n_batches"]]

@@ -136,7 +136,7 @@ class TestStatistics:
         found = {
             "minibatch": es.minibatch_sharpness(problem, theta, law, **options),
             "mean_of_ratios": es.batch_sharpness(problem, theta, law, **options),
-            "ratio_of_means": es.batch_sharpness(problem, theta, law, average="parts", **options),
+            "ratio_of_means": es.batch_sharpness(problem, theta, law, average="ratio_of_means", **options),
         }
         for name, estimate in found.items():
             assert not estimate.exact

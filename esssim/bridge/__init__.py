@@ -14,6 +14,7 @@ from esssim.bridge.checkpoint import Checkpoint, load_checkpoint, save_checkpoin
 from esssim.bridge.monitor import Monitor
 from esssim.bridge.networks import mlp
 from esssim.bridge.problem import TorchProblem
+from esssim.bridge.saved import load_state, measure
 from esssim.bridge.schedule import Piecewise
 from esssim.bridge.stability_map import stability_map
 from esssim.bridge.subspace import SubspaceSharpness, mean_square_sharpness_in_subspace
@@ -27,7 +28,9 @@ __all__ = [
     "TorchProblem",
     "data",
     "load_checkpoint",
+    "load_state",
     "mean_square_sharpness_in_subspace",
+    "measure",
     "mlp",
     "networks",
     "save_checkpoint",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import joblib
@@ -13,6 +12,7 @@ from esssim._validate import FloatArray
 from esssim.claims.claim import Measurement, Predicted, Row, around
 from esssim.claims.declare import claim
 from esssim.claims.ratios import ratio_of, verdict_of
+from esssim.experiments.beside import free_cores
 from esssim.papers import OURS
 from esssim.problems import Perceptron
 from esssim.sampling import WithoutReplacement
@@ -58,7 +58,7 @@ def training_takes_the_course_of_the_flow(*, quick: bool) -> Measurement:
         n_records=41,
         n_replicas=16,
         record=(name,),
-        n_workers=os.cpu_count() or 1,
+        n_workers=free_cores(),
         seed=20261124,
     )
     predicted = flow.solve(
@@ -107,7 +107,7 @@ LATER_STATES = (
 def flow_from_the_state_of_each_run(*, quick: bool) -> Measurement:
     problem, theta, setting = _training_setting()
     name, n_runs = MEAN_SQUARE, 16
-    workers = os.cpu_count() or 1
+    workers = free_cores()
     trace = simulate(
         problem, theta, **setting, n_steps=20_000, record_steps=(2000, 20_000), n_replicas=n_runs,
         record=(name, "theta"), n_workers=workers, seed=20261129,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from esssim.claims.claim import Cell, Measurement, Outcome, Predicted, Row, arou
 from esssim.claims.declare import claim
 from esssim.claims.levels import decide_level, settles
 from esssim.experiments import FOLLOWED, LEVELS, RISE, Experiment, RampExperiment, ramp_level, run_ramp
+from esssim.experiments.beside import free_cores
 from esssim.experiments.ramp import BATCH_SIZES, QUICK, SAMPLES, TOLERANCE, ramp_experiments
 from esssim.experiments.ramp import ramp_experiment as experiment
 from esssim.experiments.trajectories import mean_trajectory
@@ -326,7 +326,7 @@ def start_above_the_edge(*, quick: bool) -> Measurement:
     for factor in (1.2, 1.4, 1.6):
         trace = simulate(
             base.problem, starts, step_size=factor * base.first_edge, sampling=base.sampling, n_steps=n_steps,
-            n_replicas=n_replicas, record=("sharpness", MEAN_SQUARE), n_records=2, n_workers=os.cpu_count() or 1,
+            n_replicas=n_replicas, record=("sharpness", MEAN_SQUARE), n_records=2, n_workers=free_cores(),
             seed=11,
         )  # fmt: skip
         level = (trace[MEAN_SQUARE] * trace["step_size"] / 2).values[:, -1]

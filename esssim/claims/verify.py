@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from esssim._errors import in_one_line, tracebacks_are_wanted
 from esssim._progress import shown
 from esssim.claims.claim import Claim, Measurement, Registry, Verdict
+
+if TYPE_CHECKING:
+    from esssim.experiments import Configuration
 
 
 class Progress(Protocol):
@@ -28,6 +32,27 @@ def missing(extra: str) -> str | None:
     return None if find_spec(module) else f"{name} is not installed: pip install 'esssim[{extra}]'"
 
 
+# Decided first: what takes no time, and then the answer to the question of the project at one batch size.
+FIRST = (
+    "minibs-at-least-sharpness/all-b",
+    "minibs-at-least-sharpness/b=n",
+    "minibs-at-least-sharpness/b=1",
+    "minibs-falls-with-b/both-schemes",
+    "batch-sharpness-at-most-minibs/ratios",
+    "batch-sharpness-at-most-minibs/parts-can-exceed",
+    "imbalance/product-form",
+    "gap-exponent/clear-eigengap",
+    "minibs-settles/gaussian-100x50/b=8",
+    "mean-square-settles/gaussian-100x50/b=8",
+)
+
+
+def in_order_of_measuring(claims: Sequence[Claim]) -> list[Claim]:
+    """Those of `FIRST` before all others, which keep their order."""
+    places = {name: place for place, name in enumerate(FIRST)}
+    return sorted(claims, key=lambda claim: places.get(claim.id, len(FIRST)))
+
+
 def verify_claims(
     registry: Registry,
     names: list[str] | None = None,
@@ -44,20 +69,32 @@ def verify_claims(
     `error`, and the others go on; one whose extra is not installed is "skipped". extra: only the claims of this optional
     part of the package. known: verdicts by id that are taken as they are. Raises ValueError for an unknown name.
     """
-    verdicts, claims = [], registry.select(names, quick, extra)
+    from esssim.experiments import beside
+
+    claims = registry.select(names, quick, extra)
+    verdicts = dict(known or {})
+    left = in_order_of_measuring([claim for claim in claims if claim.id not in verdicts])
     tell, bar = (progress, False) if callable(progress) else (None, progress)
-    with shown(bar, len(claims), "claims") as advance:
-        for claim in claims:
-            if known and claim.id in known:
-                verdicts.append(known[claim.id])
-            else:
-                if tell is not None:
-                    tell(claim, None)
-                verdicts.append(_measured(claim, quick))
-                if tell is not None:
-                    tell(claim, verdicts[-1])
+    tasks = [task for claim in left for experiment in _experiments(claim, quick) for task in experiment.tasks]
+    with shown(bar, len(claims), "claims") as advance, beside.ahead(tasks):
+        advance(len(claims) - len(left))
+        for claim in left:
+            if tell is not None:
+                tell(claim, None)
+            verdicts[claim.id] = _measured(claim, quick)
+            if tell is not None:
+                tell(claim, verdicts[claim.id])
             advance(1)
-    return verdicts
+    return [verdicts[claim.id] for claim in claims]
+
+
+def _experiments(claim: Claim, quick: bool) -> Sequence[Configuration]:
+    """The runs that decide a claim; none where that cannot be said, which its measurement will say."""
+    if claim.extra and missing(claim.extra):
+        return ()
+    with contextlib.suppress(Exception):
+        return claim.experiments(quick and claim.in_quick)
+    return ()
 
 
 def _measured(claim: Claim, quick: bool) -> Verdict:

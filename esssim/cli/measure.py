@@ -33,6 +33,8 @@ Examples:
 
     esssim measure häuser.csv --target preis --sep ";" --decimal , --encoding latin-1
 
+    esssim measure houses.csv --target price --columns area,rooms,town --encode one-hot --drop-missing
+
     esssim measure numbers.txt --no-header --target x3
 
     esssim measure houses.csv --target price --model network --out results
@@ -88,6 +90,17 @@ def measure(
             show_default=False,
         ),
     ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[,NAME…]", help="The input columns to take; default all but the target.", show_default=False
+        ),
+    ] = None,
+    drop_missing: Annotated[bool, typer.Option("--drop-missing", help="Leave out rows with a missing entry.")] = False,
+    encode: Annotated[
+        str | None,
+        typer.Option(metavar="one-hot", help="Make columns of 0 and 1 of an input column of text.", show_default=False),
+    ] = None,
     as_json: AsJson = False,
     out: OutFolder = None,
 ) -> None:
@@ -99,7 +112,10 @@ def measure(
     _check_text(table, text)
     from esssim.data.tables import load_table
 
-    loaded = load_table(table, target, standardize=not no_standardize, **text)
+    names = [name.strip() for each in columns or () for name in each.split(",")] or None
+    loaded = load_table(
+        table, target, standardize=not no_standardize, columns=names, drop_missing=drop_missing, encode=encode, **text
+    )
     for size in sizes or ():
         _validate.integer("batch_size", size, 1, loaded.n_samples, "n_samples")
     if out is not None:

@@ -8,7 +8,7 @@ import re
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 
 from esssim import _validate
-from esssim._validate import FloatArray
+from esssim._validate import FloatArray, IntArray
 from esssim.data.dataset import Data, constant_up_to_rounding, standardised
 from esssim.data.text import LARGEST_EXACT_INTEGER, TextFormat, read_text
 
 BUNDLED = ("diabetes", "breast_cancer", "wine", "digits")
 _SHOWN_COLUMNS = 12
+# Values of a text column that are encoded at most.
+MOST_VALUES = 50
 
 
 def load(name: str, *, standardize: bool = True) -> Data:
@@ -53,13 +55,18 @@ def read_table(
     thousands: str | None = None,
     encoding: str | None = None,
     header: bool | None = None,
+    columns: Sequence[str] | None = None,
+    drop_missing: bool = False,
+    encode: str | None = None,
 ) -> Data:
     """A table of numbers with a named target column; every other column is an input, in the order of the file.
 
     path: .csv, .tsv or .txt with a first line of names; .parquet; or .npz: there each 1-D array is a column, and a 2-D
     array `a` of several columns gives a_0, a_1, …. standardize: as in `load`. True and False count as 1 and 0.
     separator, decimal, thousands, encoding, header: how a text table is written, where the file does not show it;
-    header=False names the columns x0, x1, …. What was found is said in `Data.notes`.
+    header=False names the columns x0, x1, …. columns: the inputs to take, all by default. drop_missing: leave out rows
+    with a missing entry. encode="one-hot": an input column of text becomes a column of 0 and 1 for each of its values.
+    What was found, left out and encoded is said in `Data.notes`.
 
     Raises FileNotFoundError when there is no such file; ValueError for a file that cannot be read as what its
     extension says, an unknown target, unnamed or duplicate columns, no row, no input column, and for text, missing or
@@ -74,25 +81,45 @@ def read_table(
         raise FileNotFoundError(f"path must be an existing file, got {str(file)!r}")
     form.only_for_text(file.name, read is _read_text)
     table = read(file, form)
-    names, columns = table.names, table.columns
+    names = table.names
     _check_names(file, names)
     if target not in names:
         raise ValueError(_unknown_target(file, names, target))
+    if encode is not None:
+        _validate.choice("encode", encode, ("one-hot",))
+    if columns is not None:
+        table = _with_columns(file, table, target, columns)
+    if _validate.flag("drop_missing", drop_missing):
+        table = _without_missing(file, table)
+    if encode is not None:
+        table = _encoded(file, table, target)
+    names = table.names
     if len(names) == 1:
         raise ValueError(f"{file.name} must have an input column beside the target {target!r}, got no other")
-    if len(columns[0]) == 0:
+    if len(table.columns[0]) == 0:
         raise ValueError(f"{file.name} must have at least one row, got only the names of its columns")
-    values = {name: _numbers(file, name, column, table.place) for name, column in zip(names, columns, strict=True)}
+    values = {
+        name: _numbers(file, name, column, table.place) for name, column in zip(names, table.columns, strict=True)
+    }
     targets = values.pop(target)
     inputs = np.column_stack(list(values.values()))
     return _dataset(file.stem, inputs, targets, tuple(values), standardize, target, table.notes)
 
 
-def load_table(table: str, target: str | None, *, standardize: bool = True, **text: Any) -> Data:
+def load_table(
+    table: str,
+    target: str | None,
+    *,
+    standardize: bool = True,
+    columns: Sequence[str] | None = None,
+    drop_missing: bool = False,
+    encode: str | None = None,
+    **text: Any,
+) -> Data:
     """A bundled table by name, or a .csv, .tsv, .txt, .parquet or .npz file.
 
-    target: the column to predict; a bundled table has its own, and may be asked to predict a feature instead. text: how
-    a text table is written, as in `read_table`.
+    target: the column to predict; a bundled table has its own, and may be asked to predict a feature instead. columns,
+    drop_missing, encode and text, how a text table is written: of a file, as in `read_table`.
     Raises ValueError or FileNotFoundError as `load` and `read_table` do.
     """
     if table not in BUNDLED:
@@ -104,8 +131,13 @@ def load_table(table: str, target: str | None, *, standardize: bool = True, **te
                 raise ValueError(f"{error} (or give a .csv, .tsv, .txt, .parquet or .npz file)") from None
         if target is None:
             raise ValueError(f"target must name a column of {path.name}, got none (--target COLUMN)")
-        return read_table(path, target, standardize=standardize, **text)
+        return read_table(
+            path, target, standardize=standardize, columns=columns, drop_missing=drop_missing, encode=encode, **text
+        )
     TextFormat(**text).only_for_text(table, False)
+    given = {"columns": columns is not None, "drop_missing": drop_missing, "encode": encode is not None}
+    if any(given.values()):
+        raise ValueError(f"{next(name for name in given if given[name])} is for files, got the bundled table {table!r}")
     loaded = load(table, standardize=standardize)
     if target in (None, "target"):
         return loaded
@@ -123,10 +155,72 @@ class _Table:
     columns: list[Any]
     notes: tuple[str, ...] = ()
     line_of: Callable[[int], int] | None = None
+    rows: IntArray | None = None
 
     def place(self, row: int) -> str:
-        """Row number `row` (the first is 0) as an error names it."""
+        """Row number `row` (the first is 0) as an error names it, `rows` being those of the file that are left."""
+        row = row if self.rows is None else int(self.rows[row])
         return f"row {row + 1}" + ("" if self.line_of is None else f" (line {self.line_of(row)})")
+
+
+def _with_columns(file: Path, table: _Table, target: str, columns: Sequence[str]) -> _Table:
+    """The named input columns and the target, in the order of the file."""
+    if isinstance(columns, str) or not columns:
+        raise ValueError(f"columns must be names of input columns, got {_validate.shown(columns)}")
+    for name in columns:
+        if name == target:
+            raise ValueError(f"columns must be input columns, got the target {target!r} among them")
+        if name not in table.names:
+            raise ValueError(_unknown_target(file, table.names, name).replace("target", "columns", 1))
+    kept = [k for k, name in enumerate(table.names) if name in {*columns, target}]
+    return replace(table, names=[table.names[k] for k in kept], columns=[table.columns[k] for k in kept])
+
+
+def _without_missing(file: Path, table: _Table) -> _Table:
+    """The rows in which no cell is missing."""
+    missing = np.any([np.asarray(column.isna(), dtype=bool) for column in table.columns], axis=0)
+    if not missing.any():
+        return table
+    if missing.all():
+        raise ValueError(f"{file.name} must have a row without a missing entry, all {len(missing)} have one")
+    rows = np.flatnonzero(~missing)
+    note = f"{file.name}: {int(missing.sum())} of {len(missing)} rows have a missing entry and are left out."
+    columns = [column.iloc[rows].reset_index(drop=True) for column in table.columns]
+    return replace(table, columns=columns, notes=(*table.notes, note), rows=rows)
+
+
+def _encoded(file: Path, table: _Table, target: str) -> _Table:
+    """Each input column that holds text as a column of 0 and 1 for each of its values, named column=value."""
+    import pandas as pd
+
+    names: list[str] = []
+    columns: list[Any] = []
+    encoded = []
+    for name, column in zip(table.names, table.columns, strict=True):
+        numbers = (
+            pd.api.types.is_numeric_dtype(column.dtype)
+            or not np.isnan([_number(cell) for cell in column[~column.isna()]]).any()
+        )
+        if name == target or numbers:
+            names.append(name)
+            columns.append(column)
+            continue
+        if column.isna().any():
+            _numbers(file, name, column.where(column.isna(), 0.0), table.place)
+        values = sorted(map(str, set(column)))
+        if len(values) > MOST_VALUES:
+            raise ValueError(
+                f"column {name!r} of {file.name} must have at most {MOST_VALUES} values to be encoded, got {len(values)}: "
+                "leave it out (--columns names those to take)"
+            )
+        names += [f"{name}={value}" for value in values]
+        columns += [(column.astype(str) == value).astype(np.float64) for value in values]
+        encoded.append(f"{name!r} ({len(values)} values)")
+    if not encoded:
+        return table
+    _check_names(file, names)
+    note = f"{file.name}: one column of 0 and 1 for each value of {', '.join(encoded)}."
+    return replace(table, names=names, columns=columns, notes=(*table.notes, note))
 
 
 def _dataset(
@@ -243,7 +337,10 @@ def _numbers(file: Path, name: str, column: Any, place: Callable[[int], str]) ->
                 f"{where} must hold numbers, got {column.iloc[row]!r} in {place(row)}{_hint(column.iloc[row])}"
             )
     if missing.any():
-        raise ValueError(f"{where} must have no missing entry, got one in {place(int(missing.argmax()))}")
+        raise ValueError(
+            f"{where} must have no missing entry, got one in {place(int(missing.argmax()))}; drop_missing=True "
+            "(--drop-missing) leaves such rows out"
+        )
     if not np.isfinite(values).all():
         raise ValueError(f"{where} must be finite, got an infinite entry in {place(int(np.isinf(values).argmax()))}")
     for row in np.flatnonzero(np.abs(values) >= LARGEST_EXACT_INTEGER).tolist():
@@ -261,7 +358,11 @@ def _hint(cell: Any) -> str:
     """The option that reads digits in groups of three, as in 1 234,5 or 1'234.5."""
     found = re.fullmatch(r"[-+]?\d{1,3}(?:([\s'’])\d{3})+(?:[.,]\d*)?", str(cell))
     if found is None:
-        return ""
+        return (
+            ""
+            if re.search(r"\d|^\s*#", str(cell))
+            else "; encode='one-hot' (--encode one-hot) makes a column of each value"
+        )
     sign, option = (" ", "space") if found[1].isspace() else (found[1], f'"{found[1]}"')
     return f"; thousands={sign!r} (--thousands {option}) reads groups of three digits"
 

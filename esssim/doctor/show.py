@@ -85,6 +85,7 @@ def _plain(total: int, forecast: Forecast) -> tuple[Told, Listener]:
 
     def listener(done: int, total: int) -> None:
         forecast.fraction = done / total
+        last[0] = min(last[0], 5 * done // total)
         if 5 * done // total > last[0] and forecast.left() > 10:
             last[0] = 5 * done // total
             print(f"    {100 * done // total} %, {spoken(forecast.left())} left", file=sys.stderr, flush=True)

@@ -15,6 +15,7 @@ import xarray
 from esssim import _validate
 from esssim._progress import Progress
 from esssim.experiments import toml
+from esssim.experiments.beside import Task
 from esssim.experiments.errors import ConfigurationError
 from esssim.settling import Level, level
 from esssim.statistics.table import STATISTICS
@@ -40,6 +41,11 @@ class Configuration:
     @abstractmethod
     def run(self, progress: Progress = False) -> xarray.Dataset:
         """The records of the run: kept on disk where ESSSIM_CACHE names a folder."""
+
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """What claims about this experiment compute once a process, and can have computed ahead."""
+        return ()
 
     @property
     @abstractmethod

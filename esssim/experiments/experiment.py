@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ from esssim._validate import FloatArray
 from esssim.data import Data
 from esssim.experiments import build, toml
 from esssim.experiments.base import Configuration
+from esssim.experiments.beside import free_cores
 from esssim.experiments.errors import explained, refused
 from esssim.experiments.sections import (
     DataSection,
@@ -217,7 +217,7 @@ class Experiment(Section, Configuration):
             "record": records.statistics,
             "n_records": records.n_records,
             "n_batches": records.n_batches,
-            "n_workers": n_workers or os.cpu_count() or 1,
+            "n_workers": n_workers or free_cores(),
             "progress": progress,
             "seed": dynamics.seed,
         }

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import cache, cached_property
+from functools import cached_property
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -16,6 +15,7 @@ from esssim import data, flow, store
 from esssim._progress import Progress
 from esssim._validate import FloatArray
 from esssim.experiments.base import Configuration
+from esssim.experiments.beside import Once, Task, free_cores
 from esssim.experiments.errors import in_plain_words
 from esssim.experiments.experiment import BELOW_THE_LAST_EDGE, flattest
 from esssim.experiments.sections import STRICT, Count, Momentum, NotNegative, Seed
@@ -131,6 +131,10 @@ class FlowExperiment(Configuration):
         """The records of SGD, with those of the flow at the same steps as `flow_` and their name."""
         return with_flow(run_sgd(self, progress), run_flow(self))
 
+    @property
+    def tasks(self) -> list[Task]:
+        return [(_run_sgd, replace(self, follow="solutions")), (run_flow, self)]
+
     def _edge(self, theta: FloatArray) -> float:
         return critical_step_size(self.problem, theta, self.sampling, momentum=self.momentum, hessian="gauss_newton")
 
@@ -159,15 +163,15 @@ def run_sgd(experiment: FlowExperiment, progress: Progress = False) -> xarray.Da
 
 def run_batch_sharpness(experiment: FlowExperiment) -> xarray.Dataset:
     """The batch sharpness of the same runs, ten times as often: it fluctuates more than the others, and costs little."""
-    return _run_sgd(replace(experiment, follow="solutions"), False)[["batch_sharpness", "diverged_at"]]
+    return _run_sgd(replace(experiment, follow="solutions"))[["batch_sharpness", "diverged_at"]]
 
 
 def _steps(experiment: FlowExperiment, often: int = 1) -> list[int]:
     return steps_to_record(experiment.n_steps, often * (experiment.n_records - 1) + 1, None).tolist()
 
 
-@cache
-def _run_sgd(experiment: FlowExperiment, progress: Progress) -> xarray.Dataset:
+@Once[FlowExperiment]
+def _run_sgd(experiment: FlowExperiment, progress: Progress = False) -> xarray.Dataset:
     return store.kept("flow", experiment.decides, lambda: _measured_sgd(experiment, progress))
 
 
@@ -189,7 +193,7 @@ def _measured_sgd(experiment: FlowExperiment, progress: Progress) -> xarray.Data
         record=tuple(steps),
         record_steps=steps,
         n_batches=experiment.n_batches,
-        n_workers=os.cpu_count() or 1,
+        n_workers=free_cores(),
         progress=progress,
         seed=experiment.seed,
     )
@@ -235,7 +239,7 @@ def _quotient(grams: FloatArray, residuals: FloatArray) -> FloatArray:
         return np.asarray((images**2).sum(axis=1) / (residuals * images).sum(axis=1))
 
 
-@cache
+@Once[FlowExperiment]
 def run_flow(experiment: FlowExperiment) -> xarray.Dataset:
     """The flow of the same run; once a process."""
     return flow.solve(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
@@ -18,6 +17,7 @@ from esssim import flow
 from esssim._progress import Progress
 from esssim._validate import FloatArray
 from esssim.experiments.base import Configuration
+from esssim.experiments.beside import free_cores
 from esssim.experiments.errors import check_batch, in_plain_words
 from esssim.experiments.flow import RECORDED, with_flow
 from esssim.experiments.sections import STRICT, Count, NotNegative, Positive, Seed, Widths
@@ -158,7 +158,7 @@ def _run_sgd(experiment: NetworkFlow, progress: Progress) -> xarray.Dataset:
         record=RECORDED,
         n_records=experiment.n_records,
         n_batches=experiment.n_batches,
-        n_workers=os.cpu_count() or 1,
+        n_workers=free_cores(),
         progress=progress,
         seed=experiment.seed,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache, cached_property
@@ -16,6 +15,7 @@ from esssim import store
 from esssim._progress import Progress
 from esssim._validate import FloatArray
 from esssim.experiments.base import Configuration
+from esssim.experiments.beside import free_cores
 from esssim.experiments.errors import ConfigurationError, check_batch, in_plain_words, refused
 from esssim.experiments.sections import STRICT, Count, Momentum, Natural, NotNegative, Positive, Seed, Widths
 from esssim.sampling import WithoutReplacement
@@ -187,7 +187,7 @@ def _measured(experiment: NetworkExperiment, progress: Progress) -> xarray.Datas
         record_steps=experiment.record_steps,
         n_batches=experiment.n_batches,
         rank=experiment.n_directions,
-        n_workers=min(os.cpu_count() or 1, experiment.n_replicas),
+        n_workers=min(free_cores(), experiment.n_replicas),
         progress=progress,
         seed=experiment.seed,
     )

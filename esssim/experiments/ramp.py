@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, ClassVar, Literal, cast
 
 import xarray
@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from esssim._progress import Progress
 from esssim._validate import FloatArray
 from esssim.experiments.base import Configuration
+from esssim.experiments.beside import Once, Task
 from esssim.experiments.errors import check_batch, in_plain_words
 from esssim.experiments.experiment import Experiment
 from esssim.experiments.sections import STRICT, Count, Natural, NotNegative, Positive, Scheme, Seed
@@ -145,12 +146,16 @@ class RampExperiment(Configuration):
         """The step at which η passes 1.15η₀."""
         return self.experiment.after
 
+    @property
+    def tasks(self) -> list[Task]:
+        return [(run_ramp, self)]
+
     def run(self, progress: Progress = False) -> xarray.Dataset:
         """The records of the run, as `Experiment.run` gives them."""
         return self.experiment.run(progress)
 
 
-@cache
+@Once[RampExperiment]
 def run_ramp(experiment: RampExperiment) -> xarray.Dataset:
     """The run of an experiment; computed once a process, and kept on disk where ESSSIM_CACHE names a folder."""
     return experiment.run()

@@ -14,7 +14,7 @@ from esssim import _source
 from esssim._validate import IntArray
 from esssim.experiments.cells import environment, lost, run_cells
 from esssim.experiments.plan import Plan
-from esssim.simulation.ensemble import _workers_without_interrupts
+from esssim.simulation.ensemble import workers_without_interrupts
 
 # A cell is given up as failed once it has taken its process down so often, the last times alone.
 ATTEMPTS = 3
@@ -68,7 +68,7 @@ class Processes:
                 yield joblib.delayed(run_cells)(plan, group)
 
         try:
-            with _workers_without_interrupts():
+            with workers_without_interrupts():
                 results = joblib.Parallel(n_jobs=self.n_workers, return_as="generator_unordered", batch_size=1)(jobs())
             for result in results:
                 under_way.pop(int(result[0].index[0]))
@@ -83,7 +83,7 @@ class Processes:
                 job = joblib.delayed(run_cells)(plan, _group(index))
                 try:
                     # Two processes, or joblib would take this one.
-                    with _workers_without_interrupts():
+                    with workers_without_interrupts():
                         (result,) = joblib.Parallel(n_jobs=max(2, self.n_workers))([job])
                     yield result
                     break

@@ -92,7 +92,7 @@ def simulate(
     )
     results: list[Result] = []
     with shown(progress, n_replicas, "replicas") as tell:
-        with _workers_without_interrupts():
+        with workers_without_interrupts():
             stretches_done = joblib.Parallel(n_jobs=workers, return_as="generator")(jobs)
         for finished in stretches_done:
             results.extend(finished)
@@ -128,7 +128,7 @@ def stacked(results: Sequence[Result], scalars: Sequence[str], with_theta: bool)
 
 
 @contextlib.contextmanager
-def _workers_without_interrupts() -> Iterator[None]:
+def workers_without_interrupts() -> Iterator[None]:
     """Processes that start here ignore Ctrl-C, which a terminal sends to all: this one ends them, without noise."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -26,6 +26,8 @@ OF_BATCHES, OF_LOSSES = 40.0, 20.0
 # Batches and directions of a smaller measurement, as fractions, and the fewest.
 FRACTIONS = (1.0, 0.5, 0.25, 0.125)
 FEWEST_BATCHES, FEWEST_DIRECTIONS = 4, 8
+# How much longer than forecast a first measurement may take.
+FORECAST_ERROR = 3.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Clock:
     scaled: float = 0.0
     spent: float = 0.0
     skipped: int = 0
-    started: float = field(default_factory=time.perf_counter)
+    measured: int = 0
+    started: float = field(default_factory=lambda: time.perf_counter())
 
     @property
     def trained(self) -> float:
@@ -68,6 +71,10 @@ class Clock:
         """What a measurement of that effort takes, about."""
         return self.fixed + self.scaled * effort.fraction
 
+    def safe_seconds(self, effort: Effort) -> float:
+        """The same, and more before the first measurement, when it is a forecast."""
+        return self.seconds(effort) * (1.0 if self.measured else FORECAST_ERROR)
+
     def affordable(self, levels: list[Effort], interval: float) -> Effort | None:
         """The largest effort that the share of `interval` seconds of training pays for, once it has been saved up.
 
@@ -75,8 +82,8 @@ class Clock:
         """
         if self.share is None:
             return levels[0]
-        wanted = next((level for level in levels if self.seconds(level) <= self.share * interval), levels[-1])
-        if self.spent + self.seconds(wanted) <= self.share * self.trained:
+        wanted = next((level for level in levels if self.safe_seconds(level) <= self.share * interval), levels[-1])
+        if self.spent + self.safe_seconds(wanted) <= self.share * self.trained:
             return wanted
         self.skipped += 1
         return None

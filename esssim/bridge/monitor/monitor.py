@@ -144,6 +144,7 @@ class Monitor:
             self._note(optimiser.notes)
             row = self._measured(step, optimiser, level)
         self.clock.spent += time.perf_counter() - began
+        self.clock.measured += 1
         row |= {
             "step_size": optimiser.step_size, "momentum": optimiser.momentum,
             "edge": optimiser.edge, "small_batch_edge": optimiser.small_batch_edge,

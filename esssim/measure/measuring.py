@@ -1,0 +1,103 @@
+"""All statistics of a model of a table, for each batch size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from esssim import _validate, data
+from esssim._errors import Undefined
+from esssim._progress import spoken
+from esssim._validate import FloatArray
+from esssim.measure.models import MODELS, NETWORK_LIMIT, prepare
+from esssim.measure.results import BatchSizeRow, TableMeasurement
+from esssim.problems import DiagonalLinearNetwork, Problem
+from esssim.sampling import WithoutReplacement
+from esssim.statistics import (
+    batch_sharpness,
+    interaction_aware_sharpness,
+    mean_square_sharpness,
+    minibatch_sharpness,
+    sharpness,
+)
+
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+
+
+def measure_table(
+    table: data.Data,
+    *,
+    batch_sizes: Sequence[int] | None = None,
+    model: str = "regression",
+    n_batches: int = 2000,
+    seed: int = 0,
+    standardized: bool = True,
+    progress: Callable[[str], None] | bool | None = None,
+) -> TableMeasurement:
+    """All statistics of a model of a table for each batch size (default 1, 2, 4, 8, 16, 32 and n, where ≤ n).
+
+    model: "regression", ℓᵢ = ½(xᵢᵀθ − yᵢ)² at θ = 0 (its Hessian is the same everywhere); or "network", the diagonal
+    linear network β = u∘v at the solution that gradient flow reaches from u = α·1, v = 0 on the targets' own
+    least-squares fit, α = 2·max(1, √max|β*|): the start of the step-size ramp of the claims, whatever the units; or "mlp",
+    a torch network of one hidden layer of tanh units (extra: esssim[bridge]) after 5000 steps of full-batch descent.
+    n_batches are drawn from `seed` at each batch size; where no more exist, all are enumerated and the numbers exact.
+    standardized is only reported. progress: a function that is told what is being done, or True for a line on a
+    terminal. Raises ValueError.
+    """
+    _validate.instance("table", table, data.Data, "data.load returns")
+    n = table.n_samples
+    _validate.choice("model", model, MODELS)
+    n_batches = _validate.integer("batches", n_batches, 2)
+    seed = _validate.integer("seed", seed, 0)
+    chosen = sorted({*(b for b in BATCH_SIZES if b <= n), n}) if batch_sizes is None else batch_sizes
+    if not isinstance(chosen, Sequence | np.ndarray) or len(chosen) == 0:
+        raise ValueError(f"batch_sizes must be a sequence of at least one integer, got {_validate.shown(chosen)}")
+    sizes = sorted({_validate.integer("batch_size", b, 1, n, "n_samples") for b in chosen})
+    notes = list(table.notes) + [
+        f"Every {name} is the same in all {n} samples: there is nothing to learn from it."
+        for name, values in (("target", table.targets), ("input", table.inputs))
+        if (values == values[0]).all()
+    ]
+    if model == "network" and table.n_features > NETWORK_LIMIT:
+        raise ValueError(f"model 'network' is for at most {NETWORK_LIMIT} features, got {table.n_features}")
+    with spoken(progress) as tell:
+        if model == "network":
+            tell("gradient flow to an interpolating solution")
+        problem, theta, where = prepare(table, model)
+        if model == "network":
+            notes.append(
+                "Batch sharpness and IAS are ratios of gradients; at an exact interpolant every gradient is zero and they "
+                "are 0/0 (—)."
+            )
+        rows = []
+        for b in sizes:
+            tell(f"batch size {b}")
+            rows.append(_row(problem, theta, b, n_batches, seed, notes))
+    return TableMeasurement(
+        table.name, n, table.n_features, model, where, standardized, tuple(rows), tuple(dict.fromkeys(notes))
+    )
+
+
+def _row(problem: Problem, theta: FloatArray, b: int, n_batches: int, seed: int, notes: list[str]) -> BatchSizeRow:
+    sampling = WithoutReplacement(b)
+    drawn = None if sampling.count(problem.n_samples) <= n_batches else n_batches
+    # A stream for each batch size: its numbers do not depend on which others were asked for.
+    stream = np.random.SeedSequence([seed, b])
+    full = sharpness(problem, theta)
+    mini = minibatch_sharpness(problem, theta, sampling, n_batches=drawn, seed=stream)
+    # One batch of everything: the two are the same number, computed in two ways.
+    gap = mini - (mini if b == problem.n_samples else full)
+    batch, ias = None, None
+    network = isinstance(problem, DiagonalLinearNetwork)
+    if not network:
+        try:
+            ias = interaction_aware_sharpness(problem, theta, sampling)
+            batch = batch_sharpness(problem, theta, sampling, n_batches=drawn, seed=stream)
+        except Undefined as undefined:  # 0/0: a target of exactly 0 has no gradient at θ = 0
+            notes.append(f"b = {b}: {undefined} (—).")
+    # At an interpolant both Hessians are the same; only the Gauss–Newton one is positive semidefinite to the last bit.
+    mean_square = mean_square_sharpness(problem, theta, sampling, hessian="gauss_newton")
+    critical = 2 / mean_square if mean_square > 0 else math.inf
+    return BatchSizeRow(b, full, mini, gap, batch, ias, mean_square, critical)
