@@ -153,9 +153,23 @@ def markdown(content: dict[str, Any]) -> str:
     rows = content["rows"]
     parts = [HEAD.format(replicas=N_REPLICAS, steps=N_STEPS, day=content["predicted_on"])]
     plain = [row for row in rows if row["kurtosis"] is None]
+    parts += [_summary(rows)]
     parts += [TABLE, _table(plain, lambda row: NAMES[row["scheme"]], "weights")]
     parts += [FAMILY_HEAD, _table(rows[len(plain) :], lambda row: f"{row['kurtosis']:g}", "m₄")]
     return "\n".join(parts)
+
+
+def _summary(rows: list[dict[str, Any]]) -> str:
+    """In how many ramps the prediction lies in the interval of the level, by the label noise."""
+    lines = ["| ε | ramps | predicted level inside the interval | flow inside the interval |", "|---:|---:|---:|---:|"]
+    for noise in sorted({row["label_noise"] for row in rows}, reverse=True):
+        some = [row for row in rows if row["label_noise"] == noise and row.get("mean_square") is not None]
+        inside = [
+            sum(abs(row[key] - row["mean_square"]) <= row["mean_square_half_width"] for row in some)
+            for key in ("predicted", "flow")
+        ]
+        lines.append(f"| {noise:g} | {len(some)} | {inside[0]} | {inside[1]} |")
+    return "\n".join(lines) + "\n"
 
 
 def _table(rows: list[dict[str, Any]], name: Any, heading: str) -> str:
