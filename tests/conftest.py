@@ -24,6 +24,9 @@ settings.register_profile(
 settings.register_profile("explore", deadline=None, max_examples=400, suppress_health_check=slow)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
+# What is compiled in a test is not announced, in it and in the programs that it starts: their output is compared.
+os.environ["ESSSIM_SILENT"] = "1"
+
 # A shell that starts the tests in the background lets them, and every program they start, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
@@ -37,7 +40,7 @@ WITHOUT_NUMBERS = {
     "test_bridge_missing", "test_claim_fields", "test_cli",
     "test_data", "test_definitions", "test_figures", "test_fingerprint", "test_bridge_fingerprints", "test_first_run",
     "test_flow_page", "test_intervals_page", "test_layers_page", "test_read_only", "test_readme", "test_report",
-    "test_saved_files", "test_site", "test_text_tables", "test_theory", "test_theory_flow", "test_verify_interrupted",
+    "test_pages_run", "test_saved_files", "test_site", "test_text_tables", "test_theory", "test_theory_flow", "test_verify_interrupted",
 }  # fmt: skip
 
 

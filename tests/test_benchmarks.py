@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import benchmarks
-from benchmarks import growth, table, timing
+from benchmarks import compare_results, growth, table, timing
 from benchmarks.__main__ import main
 from benchmarks.table import Goal, Row
 from benchmarks.timing import Side, Spread
@@ -138,3 +139,59 @@ def test_fitted_exponents_of_a_power_law() -> None:
         for n in (8, 16, 32, 128, 256, 512)
     ]
     assert growth.exponents(rows) == {"w": {"n": 1.5}}
+
+
+class TestComparisonOfResults:
+    """`python -m benchmarks.compare_results OLD.json NEW.json`."""
+
+    @staticmethod
+    def entry(name: str, verdict: str = "holds", measured: float | None = 1.0, **options: Any) -> dict[str, Any]:
+        return {
+            "id": name,
+            "verdict": verdict,
+            "measured": measured,
+            "interval": [0.98, 1.03],
+            "seconds": 2.0,
+        } | options
+
+    def test_the_same_run_agrees(self) -> None:
+        run = [self.entry("a"), self.entry("b", "refuted", None, interval=None), self.entry("c", "skipped")]
+        found = compare_results.compared(run, run)
+        assert (found.compared, found.equal, found.agrees) == (2, 2, True)
+
+    @pytest.mark.parametrize(
+        ("changes", "agrees"),
+        [
+            ({"measured": 1.029}, True),
+            ({"measured": 1.031}, False),
+            ({"measured": 0.979}, False),
+            ({"measured": None}, False),
+            ({"verdict": "refuted"}, False),
+            ({"verdict": "skipped"}, False),
+            ({"verdict": "inconclusive", "measured": 0.99}, False),
+        ],
+    )
+    def test_a_number_stays_in_its_interval_and_a_verdict_stays(self, changes: dict[str, Any], agrees: bool) -> None:
+        old = [self.entry("a"), self.entry("b")]
+        found = compare_results.compared(old, [self.entry("a"), self.entry("b", **changes), self.entry("new")])
+        assert found.agrees is agrees
+        assert found.compared + len(found.missing) == 2
+
+    @pytest.mark.parametrize(("value", "agrees"), [(2.0 + 1e-10, True), (2.0 + 1e-7, False)])
+    def test_an_exact_number_stays_to_rounding(self, value: float, agrees: bool) -> None:
+        for interval in ([2.0, 2.0], None):
+            old = [self.entry("a", measured=2.0, interval=interval)]
+            assert compare_results.compared(old, [self.entry("a", measured=value)]).agrees is agrees
+        zero = [self.entry("a", measured=3e-15, interval=None)]
+        assert compare_results.compared(zero, [self.entry("a", measured=-8e-15)]).agrees
+
+    def test_the_command(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        old, new = tmp_path / "old.json", tmp_path / "new.json"
+        old.write_text(json.dumps({"claims": [self.entry("a"), self.entry("b")]}))
+        new.write_text(json.dumps({"claims": [self.entry("a", measured=1.5), self.entry("b", seconds=1.0)]}))
+        assert compare_results.main([str(old), str(old)]) == 0
+        assert compare_results.main([str(old), str(new)]) == 1
+        assert "a: holds 1.0 [0.98, 1.03] → holds 1.5" in capsys.readouterr().out
+        new.write_text("{}")
+        assert compare_results.main([str(old), str(new)]) == 2
+        assert compare_results.main([str(old)]) == 2

@@ -163,7 +163,7 @@ class TestAccepted:
     @pytest.mark.parametrize(("module", "inputs", "route"), ACCEPTED.values(), ids=ACCEPTED)
     def test_differences(self, module: Callable[[], nn.Module], inputs: np.ndarray, route: type[Functional]) -> None:
         problem = built(module, inputs)
-        assert type(problem._functional) is route
+        assert type(problem.functional) is route
         before = {name: buffer.clone() for name, buffer in problem.module.named_buffers()}
         kept = problem.tensors[0].clone()
         check(problem)

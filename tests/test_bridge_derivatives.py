@@ -161,7 +161,7 @@ class TestWrongDerivativesAreRefused:
     def test_asymmetry_alone(self) -> None:
         """The functional is asked for Hv only: one that adds a rotation to it is found without any difference."""
         problem = TorchProblem(mlp(3, (4,), 1), INPUTS, TARGETS)
-        functional, theta, (x, y) = problem._functional, torch.tensor(problem.theta0), problem.tensors
+        functional, theta, (x, y) = problem.functional, torch.tensor(problem.theta0), problem.tensors
         p = problem.n_params
         rotation = torch.tensor(np.triu(np.ones((p, p)), 1) - np.tril(np.ones((p, p)), -1))
 
@@ -218,11 +218,11 @@ class TestRightDerivativesAreAccepted:
     def test_what_is_measured_is_small(self) -> None:
         problem = TorchProblem(mlp(3, (4,), 1), INPUTS, TARGETS)
         theta = torch.tensor(problem.theta0)
-        assert wrong_derivative(problem._functional, theta, *problem.tensors) is None
-        assert culprit(problem._functional, theta, problem.tensors[0]) == ""
-        unit = behaviour.scales(theta, problem._functional.sizes)
+        assert wrong_derivative(problem.functional, theta, *problem.tensors) is None
+        assert culprit(problem.functional, theta, problem.tensors[0]) == ""
+        unit = behaviour.scales(theta, problem.functional.sizes)
         v, w = torch.linalg.qr(torch.arange(42.0, dtype=torch.float64).reshape(21, 2).sin())[0].T
-        found = compared(problem._functional, theta, unit, *problem.tensors, (v, w))
+        found = compared(problem.functional, theta, unit, *problem.tensors, (v, w))
         assert max(found.gradient, found.product) < TOLERANCE / 10
         assert found.asymmetry < 1e-12
 

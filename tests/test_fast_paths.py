@@ -71,8 +71,8 @@ class TestSteps:
 
         plain = Plain.__new__(Plain)
         plain.__dict__.update(vars(problem))
-        assert not isinstance(runner._loop_for(problem, start, es.WithoutReplacement(b)), runner._PlainLoop)
-        assert isinstance(runner._loop_for(plain, start, es.WithoutReplacement(b)), runner._PlainLoop)
+        assert not isinstance(runner.loop_for(problem, start, es.WithoutReplacement(b)), runner.PlainLoop)
+        assert isinstance(runner.loop_for(plain, start, es.WithoutReplacement(b)), runner.PlainLoop)
         # A full batch draws its noise in d numbers instead of n: see TestFullBatches.
         for noise in (0.0,) if b == N and kind in KINDS else (0.0, 0.1):
             expected = run(plain, 0.3 * start, es.WithoutReplacement(b), noise)
@@ -99,7 +99,7 @@ class TestSteps:
     @pytest.mark.parametrize("scale", [1.0, 1e20, 1e49, 1e60, 1e200, 1e300, np.inf, np.nan])
     def test_the_quick_look_never_overlooks_what_is_out_of_range(self, kind: str, scale: float) -> None:
         problem, start = problem_of(kind, 3)
-        loop = runner._LeastSquaresLoop(problem, start * scale)
+        loop = runner.LeastSquaresLoop(problem, start * scale)
         with np.errstate(all="ignore"):
             gradients = np.abs(problem.sample_gradients(start * scale, np.arange(N)))
             losses = problem.sample_losses(start * scale, np.arange(N))
@@ -123,7 +123,7 @@ class TestFullBatches:
         problem, start = problem_of(kind, d)
         fast = self.replica(problem, 0.3 * start, 0.01, momentum, 0.2)
         slow = self.replica(problem, 0.3 * start, 0.01, momentum, 0.2)
-        slow._loop = runner._LeastSquaresLoop(problem, 0.3 * start)
+        slow._loop = runner.LeastSquaresLoop(problem, 0.3 * start)
         rows = np.linalg.qr(problem.inputs)[0] if d < N else np.eye(N)
         everyone = np.arange(N)[None]
         stream = np.random.default_rng(4)
@@ -141,7 +141,7 @@ class TestFullBatches:
         if kind == "regression" and step_size < 1e40:  # slowly: a residual of all samples at once comes steps too early
             step_size = 2.1 / np.linalg.eigvalsh(problem.hessian(start))[-1]
         fast, slow = (self.replica(problem, start, step_size, 0.0, 0.0) for _ in range(2))
-        slow._loop = runner._LeastSquaresLoop(problem, start)
+        slow._loop = runner.LeastSquaresLoop(problem, start)
         for replica in (fast, slow):
             replica.optimiser = replace(replica.optimiser, n_steps=10_000)
             replica.advance(10_000)
@@ -416,14 +416,27 @@ def test_rows_in_cache_lines(shape: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("terminal", "module", "said"),
-    [(True, "esssim._kernels.sgd", 1), (False, "esssim._kernels.sgd", 0), (True, "other", 0)],
+    ("process", "module", "silent", "said"),
+    [
+        ("MainProcess", "esssim._kernels.sgd", False, 1),
+        ("MainProcess", "esssim._kernels.sgd", True, 0),
+        ("LokyProcess-1", "esssim._kernels.sgd", False, 0),
+        ("MainProcess", "other", False, 0),
+    ],
 )
-def test_compiling_is_announced_once_and_in_a_terminal_only(
-    terminal: bool, module: str, said: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_compiling_is_announced_once_by_the_process_that_people_started(
+    process: str,
+    module: str,
+    silent: bool,
+    said: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """In a terminal, a log or a notebook alike."""
     monkeypatch.setattr(_kernels._Announcement, "said", False)
-    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    monkeypatch.setattr(_kernels, "current_process", lambda: SimpleNamespace(name=process))
+    if not silent:
+        monkeypatch.delenv("ESSSIM_SILENT")
     event = SimpleNamespace(data={"dispatcher": SimpleNamespace(__module__=module)})
     for _ in range(2):
         _kernels._Announcement().on_start(event)

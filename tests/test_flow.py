@@ -18,6 +18,7 @@ from esssim import flow
 from esssim.flow.chains import stationary
 from esssim.flow.fast import FastMotion
 from esssim.flow.law import Law
+from esssim.flow.point import Point
 from esssim.flow.slow import project, push, stiffness, velocity
 from esssim.problems import NonlinearLeastSquares
 from esssim.testing import battery
@@ -123,7 +124,7 @@ class TestCovariance:
         # Frozen residuals are what J cannot reach.
         frozen -= jacobians @ np.linalg.pinv(jacobians) @ frozen
         c = sampling.variance_coefficient(n)
-        found = FastMotion.at(problem, theta, sampling, c / n * frozen**2 + noise**2 / (b * n), eta)
+        found = FastMotion.at(Point(problem, theta), sampling, c / n * frozen**2 + noise**2 / (b * n), eta)
         gram = jacobians @ jacobians.T
         batches, probabilities = oracles.all_batches(n, sampling)
         weights = np.zeros((len(batches), n))
@@ -162,7 +163,7 @@ class TestCovariance:
         right = eta**2 * noise**2 / sampling.batch_size * g @ h @ g
         expected = np.linalg.solve(left, right.ravel()).reshape(d, d)
         source = np.full(n, noise**2 / (sampling.batch_size * n))
-        found = FastMotion.at(problem, theta, sampling, source, eta).residual_covariance
+        found = FastMotion.at(Point(problem, theta), sampling, source, eta).residual_covariance
         np.testing.assert_allclose(found, rows @ expected @ rows.T, rtol=1e-9)
 
     @forms
@@ -177,20 +178,24 @@ class TestCovariance:
         limit, source = edge(problem, theta, sampling), np.full(n, 1.0)
 
         def trace(gap: float) -> float:
-            return float(np.trace(FastMotion.at(problem, theta, sampling, source, limit * (1 - gap)).rotated))
+            return float(np.trace(FastMotion.at(Point(problem, theta), sampling, source, limit * (1 - gap)).rotated))
 
         # A simple pole.
         assert trace(1e-7) * 1e-7 == pytest.approx(trace(1e-6) * 1e-6, rel=1e-4)
         for beyond in (1e-9, 1e-3, 0.5, 10.0):
             for scale in (1.0, 0.0):
-                assert FastMotion.at(problem, theta, sampling, scale * source, limit * (1 + beyond)).noise is None
-        assert FastMotion.at(problem, theta, sampling, 0 * source, limit * (1 - 1e-9)).noise is not None
+                assert (
+                    FastMotion.at(Point(problem, theta), sampling, scale * source, limit * (1 + beyond)).noise is None
+                )
+        assert FastMotion.at(Point(problem, theta), sampling, 0 * source, limit * (1 - 1e-9)).noise is not None
         with pytest.raises(ValueError, match="step_size must be below the mean-square edge"):
-            _ = FastMotion.at(problem, theta, sampling, source, limit * 1.01).rotated
+            _ = FastMotion.at(Point(problem, theta), sampling, source, limit * 1.01).rotated
 
     def test_draws_have_it(self) -> None:
         problem, theta = solution(shape=(4, 6))
-        fast = FastMotion.at(problem, theta, SCHEMES[1], np.full(4, 0.01), 0.5 * edge(problem, theta, SCHEMES[1]))
+        fast = FastMotion.at(
+            Point(problem, theta), SCHEMES[1], np.full(4, 0.01), 0.5 * edge(problem, theta, SCHEMES[1])
+        )
         np.testing.assert_allclose(fast.draw(np.eye(4)).T @ fast.draw(np.eye(4)), fast.residual_covariance, rtol=1e-9)
 
 
@@ -205,7 +210,7 @@ class TestVelocity:
         problem, theta = solution(form, shape)
         n, rows = problem.n_samples, problem.inputs
         source = np.full(n, 0.2**2 / (sampling.batch_size * n))
-        fast = FastMotion.at(problem, theta, sampling, source, 0.9 * edge(problem, theta, sampling))
+        fast = FastMotion.at(Point(problem, theta), sampling, source, 0.9 * edge(problem, theta, sampling))
         eta, first, second = fast.step_size, *np.split(theta, 2)
         if name == "product":  # it is the difference form with half the step
             eta, first, second = eta / 2, (first + second) / 2, (first - second) / 2
@@ -220,7 +225,7 @@ class TestVelocity:
         if name == "product":
             expected_first, expected_second = expected_first + expected_second, expected_first - expected_second
         expected = np.concatenate((expected_first, expected_second))
-        np.testing.assert_allclose(velocity(problem, theta, fast), expected, atol=1e-9 * np.abs(expected).max())
+        np.testing.assert_allclose(velocity(Point(problem, theta), fast), expected, atol=1e-9 * np.abs(expected).max())
 
     @forms
     @shapes
@@ -238,22 +243,22 @@ class TestVelocity:
 
         h = 1e-5
         gradient = np.array([(barrier(theta + h * e) - barrier(theta - h * e)) / (2 * h) for e in np.eye(len(theta))])
-        fast = FastMotion.at(problem, theta, sampling, np.full(n, noise**2 / n**2), eta)
-        found = velocity(problem, theta, fast)
+        fast = FastMotion.at(Point(problem, theta), sampling, np.full(n, noise**2 / n**2), eta)
+        found = velocity(Point(problem, theta), fast)
         np.testing.assert_allclose(found, -project(fast, gradient), atol=1e-7 * np.abs(found).max())
 
     @schemes
     def test_stays_on_the_solutions_and_ignores_linear_models(self, sampling: es.Sampling) -> None:
         problem, theta = perceptron()
-        fast = FastMotion.at(problem, theta, sampling, np.full(8, 0.01), 0.5 * edge(problem, theta, sampling))
-        found = velocity(problem, theta, fast)
+        fast = FastMotion.at(Point(problem, theta), sampling, np.full(8, 0.01), 0.5 * edge(problem, theta, sampling))
+        found = velocity(Point(problem, theta), fast)
         assert np.abs(fast.jacobians @ found).max() <= 1e-9 * np.abs(found).max() * np.abs(fast.jacobians).max()
         assert np.abs(found).max() > 0
         linear = es.LinearRegression(np.random.default_rng(0).standard_normal((4, 6)), np.zeros(4))
         still = FastMotion.at(
-            linear, np.zeros(6), sampling, np.full(4, 0.01), 0.1 * edge(linear, np.zeros(6), sampling)
+            Point(linear, np.zeros(6)), sampling, np.full(4, 0.01), 0.1 * edge(linear, np.zeros(6), sampling)
         )
-        assert not velocity(linear, np.zeros(6), still).any()
+        assert not velocity(Point(linear, np.zeros(6)), still).any()
 
     @pytest.mark.parametrize("gap", [0.5, 0.01])
     @schemes
@@ -263,12 +268,12 @@ class TestVelocity:
         eta = (1 - gap) * edge(problem, theta, sampling)
 
         def log_power(point: np.ndarray) -> float:
-            fast = FastMotion.at(problem, point, sampling, source, eta)
+            fast = FastMotion.at(Point(problem, point), sampling, source, eta)
             return float(np.log(source @ np.diag(fast.residual_covariance)))
 
         h = 1e-6 * gap
         expected = [(log_power(theta + h * e) - log_power(theta - h * e)) / (2 * h) for e in np.eye(len(theta))]
-        found = stiffness(problem, theta, FastMotion.at(problem, theta, sampling, source, eta))
+        found = stiffness(Point(problem, theta), FastMotion.at(Point(problem, theta), sampling, source, eta))
         np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(found).max())
 
 
@@ -373,7 +378,7 @@ class TestSolve:
             es.minibatch_sharpness(problem, point, sampling).value, rel=1e-9
         )
         law, _ = Law.of(problem, run["theta0"], sampling, run["step_size"], run["n_steps"], 0.03)
-        expected = np.trace(law.fast(float(found["step"][1]), point).residual_covariance) / 6
+        expected = np.trace(law.fast(float(found["step"][1]), law.at(point)).residual_covariance) / 6
         assert float(found["loss"][1]) == pytest.approx(expected, rel=1e-9)
         # One sample at a time: gᵀHg/‖g‖² is ‖Jᵢ‖², whatever the residual.
         quotient, error = float(found["batch_sharpness"][1]), float(found["batch_sharpness_standard_error"][1])
@@ -397,7 +402,7 @@ class TestSolve:
             n_records=2,
             n_batches=20_000,
         )
-        fast = FastMotion.at(problem, theta, sampling, np.full(5, noise**2 / 15), eta)
+        fast = FastMotion.at(Point(problem, theta), sampling, np.full(5, noise**2 / 15), eta)
         draws = stationary(fast, np.zeros(5), noise, sampling, (2000, 1), np.random.SeedSequence(5))[:, 0]
         points = theta + draws @ fast.parameter_factors.T
         for average, name in (("mean_of_ratios", "batch_sharpness"), ("ratio_of_means", "batch_sharpness_parts")):
@@ -479,7 +484,7 @@ class TestFrozenNoise:
         left = problem.inputs @ fit - problem.targets
         np.testing.assert_allclose(law.frozen_residuals, left, atol=1e-9)
         c = sampling.variance_coefficient(12)
-        np.testing.assert_allclose(law.fast(0, theta).source, c / 12 * left**2 + 0.1**2 / 24, rtol=1e-7)
+        np.testing.assert_allclose(law.fast(0, law.at(theta)).source, c / 12 * left**2 + 0.1**2 / 24, rtol=1e-7)
         found = flow.solve(problem, theta, step_size=0.01, sampling=sampling, n_steps=10, n_records=2)
         assert found.attrs["frozen_noise"] == pytest.approx(np.sqrt((left**2).mean()))
         assert float(found["loss"][0]) > (left @ left) / 24
@@ -545,9 +550,9 @@ class TestErrorEstimate:
         theta = np.tile(np.sqrt(weights), 2)
         sampling, noise = es.WithoutReplacement(2), 0.4
         eta = 0.5 * edge(problem, theta, sampling)
-        fast = FastMotion.at(problem, theta, sampling, np.full(12, noise**2 / 24), eta)
-        assert np.abs(velocity(problem, theta, fast)).max() <= 1e-15
-        reach = fast.jacobians @ push(problem, theta, fast)
+        fast = FastMotion.at(Point(problem, theta), sampling, np.full(12, noise**2 / 24), eta)
+        assert np.abs(velocity(Point(problem, theta), fast)).max() <= 1e-15
+        reach = fast.jacobians @ push(Point(problem, theta), fast)
         expected = -np.linalg.pinv(fast.jacobians @ fast.jacobians.T) @ reach
         trace = es.simulate(
             problem, theta, step_size=eta, sampling=sampling, n_steps=200_000, label_noise=noise, n_replicas=8,

@@ -20,6 +20,7 @@ from esssim.experiments.flow import FlowExperiment, run_flow
 from esssim.experiments.flow_settings import AT_THE_WALL, GRID, SLOWER, STEEPER
 from esssim.flow import bursts
 from esssim.flow.fast import FastMotion
+from esssim.flow.point import Point
 from esssim.flow.slow import velocity
 from tests import oracles
 from tests.pages import DOCS
@@ -38,7 +39,7 @@ def fast_motion(
 ) -> FastMotion:
     c = getattr(problem, "n_outputs", 1)
     source = noise * np.tile(np.eye(c).ravel(), problem.n_samples)
-    return FastMotion.at(problem, theta, sampling, source, part * edge(problem, theta, sampling))
+    return FastMotion.at(Point(problem, theta), sampling, source, part * edge(problem, theta, sampling))
 
 
 def factors_of_steps(problem: Any, theta: np.ndarray, sampling: es.Sampling, eta: float) -> Any:
@@ -117,12 +118,12 @@ class TestAtTheEdge:
     def test_push_is_what_the_flow_does_to_the_edge(self) -> None:
         problem, theta = solution(("product", 2), (4, 6))
         fast = fast_motion(problem, theta, SCHEMES[1])
-        step = 1e-3 / np.linalg.norm(velocity(problem, theta, fast))
-        ahead = edge(problem, theta + step * velocity(problem, theta, fast), SCHEMES[1])
+        step = 1e-3 / np.linalg.norm(velocity(Point(problem, theta), fast))
+        ahead = edge(problem, theta + step * velocity(Point(problem, theta), fast), SCHEMES[1])
         distances = (1 - fast.step_size / ahead, 1 - fast.step_size / edge(problem, theta, SCHEMES[1]))
         expected = (distances[0] - distances[1]) / step
         assert expected > 0
-        assert bursts.push_from_edge(problem, theta, fast) == pytest.approx(expected, rel=1e-2)
+        assert bursts.push_from_edge(Point(problem, theta), fast) == pytest.approx(expected, rel=1e-2)
 
 
 def moment_growth(matrices: np.ndarray, power: float, n_angles: int = 1500) -> float:
@@ -251,10 +252,10 @@ class TestCorrection:
         growth = bursts.burst_growth(rows, weights, 2 / top, sampling, 1, 7)
         radii = [spectral_radius(problem, theta, sampling, 2 / top * (1 + h)) for h in (1e-5, -1e-5)]
         kappa = (radii[0] - radii[1]) / 2e-5 / (2 * growth)
-        push = bursts.push_from_edge(problem, theta, fast)
+        push = bursts.push_from_edge(Point(problem, theta), fast)
         expected = bursts.excess(0.05 * kappa, kappa * push / growth) / kappa / 0.95
         assert 1e-4 < expected < 1.0
-        assert bursts.burst_correction(problem, theta, fast, sampling, 7) == pytest.approx(expected, rel=1e-3)
+        assert bursts.burst_correction(Point(problem, theta), fast, sampling, 7) == pytest.approx(expected, rel=1e-3)
 
     @pytest.mark.parametrize("law", [es.WithoutReplacement(2), es.WithReplacement(2), es.FullOrSingle(2)], ids=str)
     def test_tail_index_solves_the_moment_equation(self, law: es.Sampling) -> None:
@@ -269,9 +270,9 @@ class TestCorrection:
             batches, chances = oracles.all_batches(5, law)
             h = (inputs[batches, 0] ** 2).mean(axis=1)
         exact = brentq(lambda a: np.log(chances @ np.abs(1 - fast.step_size * h) ** a), 1.5, 6.0)
-        found = np.mean([bursts.bursts(problem, theta, fast, law, seed).tail_index for seed in range(20)])
+        found = np.mean([bursts.bursts(Point(problem, theta), fast, law, seed).tail_index for seed in range(20)])
         assert found - 2 == pytest.approx(exact - 2, rel=0.1)
-        known = bursts.bursts(problem, theta, fast, law)
+        known = bursts.bursts(Point(problem, theta), fast, law)
         kappa = (known.tail_index / 2 - 1) / 0.02
         assert known.almost_sure_excess == pytest.approx((1 + 1 / kappa) / 0.98 - 1, rel=1e-9)
 
@@ -282,30 +283,30 @@ class TestCorrection:
         found = []
         for one, point, size in ((problem, theta, 1.0), (larger, 10 * theta, 1e4)):
             eta = 0.95 * edge(one, point, SCHEMES[1])
-            fast = FastMotion.at(one, point, SCHEMES[1], np.full(4, 1e-2 * size), eta)
-            found.append(bursts.burst_correction(one, point, fast, SCHEMES[1]))
+            fast = FastMotion.at(Point(one, point), SCHEMES[1], np.full(4, 1e-2 * size), eta)
+            found.append(bursts.burst_correction(Point(one, point), fast, SCHEMES[1]))
         assert 1e-4 < found[0] < 1.0
         assert found[1] == pytest.approx(found[0], rel=1e-5)
 
     def test_is_none_for_full_batches_and_without_noise(self) -> None:
         problem, theta = solution(("product", 2), (4, 6))
         full = es.WithoutReplacement(4)
-        assert bursts.burst_correction(problem, theta, fast_motion(problem, theta, full), full) == 0.0
+        assert bursts.burst_correction(Point(problem, theta), fast_motion(problem, theta, full), full) == 0.0
         eta = 0.9 * edge(problem, theta, SCHEMES[0])
-        silent = FastMotion.at(problem, theta, SCHEMES[0], np.zeros(4), eta)
-        assert bursts.burst_correction(problem, theta, silent, SCHEMES[0]) == 0.0
+        silent = FastMotion.at(Point(problem, theta), SCHEMES[0], np.zeros(4), eta)
+        assert bursts.burst_correction(Point(problem, theta), silent, SCHEMES[0]) == 0.0
 
     def test_is_not_said_with_momentum(self) -> None:
         problem, theta = solution(("product", 2), (4, 6))
         eta = 0.5 * edge(problem, theta, SCHEMES[0])
-        heavy = FastMotion.at(problem, theta, SCHEMES[0], np.ones(4), eta, momentum=0.5)
-        assert np.isnan(bursts.burst_correction(problem, theta, heavy, SCHEMES[0]))
+        heavy = FastMotion.at(Point(problem, theta), SCHEMES[0], np.ones(4), eta, momentum=0.5)
+        assert np.isnan(bursts.burst_correction(Point(problem, theta), heavy, SCHEMES[0]))
 
     def test_is_none_where_nothing_moves(self) -> None:
         problem, _ = solution(("product", 2), (4, 6))
         linear = es.LinearRegression(problem.inputs, problem.targets)
         fast = fast_motion(linear, np.linalg.lstsq(problem.inputs, problem.targets)[0], SCHEMES[1])
-        assert bursts.burst_correction(linear, np.ones(6), fast, SCHEMES[1]) == 0.0
+        assert bursts.burst_correction(Point(linear, np.ones(6)), fast, SCHEMES[1]) == 0.0
 
     @pytest.mark.parametrize(
         ("form", "shape", "batch_size", "part", "noise"),
@@ -324,35 +325,35 @@ class TestCorrection:
         """Where solutions leave a direction to move in, the noise pushes away from the edge, and SGD is above the flow."""
         (problem, theta), sampling = solution(form, shape), es.WithoutReplacement(batch_size)
         fast = fast_motion(problem, theta, sampling, part, noise)
-        push = bursts.push_from_edge(problem, theta, fast)
+        push = bursts.push_from_edge(Point(problem, theta), fast)
         assert push > 1e-4
-        above = bursts.burst_correction(problem, theta, fast, sampling)
+        above = bursts.burst_correction(Point(problem, theta), fast, sampling)
         assert 1e-4 < above < 1.0
         monkeypatch.setattr(bursts, "push_from_edge", lambda *arguments: -push)
-        assert bursts.burst_correction(problem, theta, fast, sampling) == pytest.approx(-above, rel=1e-12)
+        assert bursts.burst_correction(Point(problem, theta), fast, sampling) == pytest.approx(-above, rel=1e-12)
 
     def test_is_none_where_a_solution_stands_alone(self) -> None:
         """As many parameters as targets: nothing can move, not even by rounding."""
         problem, theta = perceptron(n=12, width=3)
         fast = fast_motion(problem, theta, SCHEMES[1], 0.95, 0.1)
-        assert not velocity(problem, theta, fast).any()
-        assert bursts.push_from_edge(problem, theta, fast) == 0.0
-        assert bursts.burst_correction(problem, theta, fast, SCHEMES[1]) == 0.0
+        assert not velocity(Point(problem, theta), fast).any()
+        assert bursts.push_from_edge(Point(problem, theta), fast) == 0.0
+        assert bursts.burst_correction(Point(problem, theta), fast, SCHEMES[1]) == 0.0
 
     def test_of_leading_modes_is_nearly_that_of_all(self) -> None:
         problem, theta = solution(("difference", 3), (12, 30))
         sampling = es.WithoutReplacement(3)
         full = fast_motion(problem, theta, sampling, 0.9, 3e-3)
-        some = FastMotion.at(problem, theta, sampling, full.source, full.step_size, rank=9)
-        expected = bursts.burst_correction(problem, theta, full, sampling)
+        some = FastMotion.at(Point(problem, theta), sampling, full.source, full.step_size, rank=9)
+        expected = bursts.burst_correction(Point(problem, theta), full, sampling)
         assert 1e-4 < expected < 1.0
-        assert bursts.burst_correction(problem, theta, some, sampling) == pytest.approx(expected, rel=0.1)
+        assert bursts.burst_correction(Point(problem, theta), some, sampling) == pytest.approx(expected, rel=0.1)
 
     def test_of_several_outputs(self) -> None:
         problem, theta = bilinear()
         fast = fast_motion(problem, theta, SCHEMES[1], 0.95)
-        found = bursts.burst_correction(problem, theta, fast, SCHEMES[1])
-        push = bursts.push_from_edge(problem, theta, fast)
+        found = bursts.burst_correction(Point(problem, theta), fast, SCHEMES[1])
+        push = bursts.push_from_edge(Point(problem, theta), fast)
         assert np.sign(found) == np.sign(push)
         assert np.isfinite(found)
         assert abs(found) > 1e-6
@@ -362,8 +363,8 @@ class TestCorrection:
         found = flow.solve(**run, label_noise=0.02, n_records=4, seed=3, record=("burst_correction",))
         for k in (1, 3):
             eta, theta = float(found["step_size"][k]), found["theta"].values[k]
-            fast = FastMotion.at(run["problem"], theta, run["sampling"], np.full(3, 0.02**2 / 3), eta)
-            expected = bursts.burst_correction(run["problem"], theta, fast, run["sampling"], 3)
+            fast = FastMotion.at(Point(run["problem"], theta), run["sampling"], np.full(3, 0.02**2 / 3), eta)
+            expected = bursts.burst_correction(Point(run["problem"], theta), fast, run["sampling"], 3)
             assert found["burst_correction"].values[k] == pytest.approx(expected, rel=1e-4, nan_ok=True)
         assert np.nanmax(found["burst_correction"].values) > 0
         assert "burst_correction" not in flow.solve(**run, label_noise=0.02, n_records=2, record=("sharpness",))

@@ -30,7 +30,7 @@ def fast_motion(
     coefficient = sampling.variance_coefficient(n)
     flat = blocks.reshape(n * c, p)
     perron = PerronMatrix.of(flat, coefficient) if c == 1 else BlockPerron.of_blocks(blocks, coefficient)
-    source = coefficient / n * rows.squares(left, c) + noise**2 / (sampling.batch_size * n) * rows.units(n, c)
+    source = coefficient / n * rows.squares(left, c) + noise**2 / (sampling.batch_size * n) * rows.identities(n, c)
     return FastMotion(perron, flat, source, eta, momentum=momentum)
 
 

@@ -12,8 +12,10 @@ from scipy.integrate import solve_ivp
 
 import esssim as es
 from esssim import flow
+from esssim.flow.bursts import UNKNOWN
 from esssim.flow.fast import FastMotion
 from esssim.flow.law import Law
+from esssim.flow.point import Point
 from esssim.flow.settled import FOLLOWED, _judged
 from esssim.settling import N_WINDOWS
 from tests.test_flow import SCHEMES, edge, perceptron, solution, two_samples
@@ -26,31 +28,31 @@ class TestNoise:
         sampling = SCHEMES[1]
         eta = 0.5 * es.stability.critical_step_size(problem, theta, sampling, momentum=momentum, hessian="gauss_newton")
         source = np.array([0.0, 0.2, 1e-6, 3.0])
-        fast = FastMotion.at(problem, theta, sampling, source, eta, momentum=momentum)
+        fast = FastMotion.at(Point(problem, theta), sampling, source, eta, momentum=momentum)
         psi = np.stack([fast.feed_back(unit) for unit in np.eye(4)], axis=1)
         expected = np.linalg.solve(np.eye(4) - fast.perron.kappa_2 * psi, source)
         np.testing.assert_allclose(fast.noise, expected, rtol=1e-8)
         # From any first guess, the same.
         for guess in (expected, 100 * np.ones(4)):
-            again = FastMotion.at(problem, theta, sampling, source, eta, guess, momentum)
+            again = FastMotion.at(Point(problem, theta), sampling, source, eta, guess, momentum)
             np.testing.assert_allclose(again.noise, expected, rtol=1e-8)
 
     def test_found_last_is_the_first_guess(self) -> None:
         problem, theta = solution(("product", 2), (4, 6))
         first = edge(problem, theta, SCHEMES[1])
         law, _ = Law.of(problem, theta, SCHEMES[1], es.Ramp(0.5 * first, 1.5 * first), 10, 0.1)
-        before = law.fast(0.0, theta)
+        before = law.fast(0.0, law.at(theta))
         assert before.guess is None
-        after = law.fast(1.0, theta)
+        after = law.fast(1.0, law.at(theta))
         assert after.guess is before.noise
-        assert law.fast(10.0, theta).noise is None  # beyond the edge: no guess comes from there
-        assert law.fast(2.0, theta).guess is after.noise
+        assert law.fast(10.0, law.at(theta)).noise is None  # beyond the edge: no guess comes from there
+        assert law.fast(2.0, law.at(theta)).guess is after.noise
 
     @pytest.mark.parametrize("scale", [1e-60, 1e60])
     def test_has_the_scale_of_its_source(self, scale: float) -> None:
         problem, theta = solution(("product", 2), (4, 6))
         eta, source = 0.5 * edge(problem, theta, SCHEMES[1]), np.array([0.1, 0.2, 0.3, 3.0])
-        plain, scaled = (FastMotion.at(problem, theta, SCHEMES[1], s * source, eta).noise for s in (1.0, scale))
+        plain, scaled = (FastMotion.at(Point(problem, theta), SCHEMES[1], s * source, eta).noise for s in (1.0, scale))
         np.testing.assert_allclose(scaled / scale, plain, rtol=1e-9)
 
     @pytest.mark.parametrize("beyond", [1.0001, 1.2, 3.0])
@@ -59,7 +61,8 @@ class TestNoise:
         sampling = es.WithoutReplacement(4)
         limit = 2 / es.sharpness(problem, theta)
         below, above = (
-            FastMotion.at(problem, theta, sampling, np.ones(4), limit * factor).noise for factor in (1 / beyond, beyond)
+            FastMotion.at(Point(problem, theta), sampling, np.ones(4), limit * factor).noise
+            for factor in (1 / beyond, beyond)
         )
         np.testing.assert_array_equal(below, np.ones(4))
         assert above is None
@@ -232,7 +235,7 @@ class TestLevels:
             assert (level.ess, level.n_replicas, level.n_diverged) == (np.inf, 1, 0)
 
     def test_bursts_that_are_not_known_leave_no_interval(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(sys.modules["esssim.flow.solve"], "burst_correction", lambda *args: np.nan)
+        monkeypatch.setattr(sys.modules["esssim.flow.solve"], "bursts", lambda *args: UNKNOWN)
         options = {"label_noise": 0.02, "n_records": 11, "n_batches": 2, "after": 50_000}
         assert flow.levels(**two_samples(), **options)["sharpness"].interval == (-np.inf, np.inf)
         run = two_samples()

@@ -21,8 +21,9 @@ from esssim.flow.law import Law, nearest_solution
 from esssim.flow.mean import MeanLaw
 from esssim.flow.newton import FactoredBDF, StiffJacobian
 from esssim.flow.observables import QUOTIENTS, _quotients
+from esssim.flow.point import Point
 from esssim.flow.slow import mean_velocity, push, velocity
-from esssim.flow.validity import _spread_of_tail, sharpness, spread_correction
+from esssim.flow.validity import _spread_of_tail, spread_correction
 from esssim.statistics.block_perron import BlockPerron
 from esssim.statistics.perron import PerronMatrix
 from tests.test_flow import edge, perceptron, solution
@@ -89,7 +90,7 @@ class TestTail:
                 rows.perron(factors, n_outputs, 0.3),
                 rows.perron(factors, n_outputs, 0.3, 3).with_tail(factors),
             )
-            weights = rows.units(12 // n_outputs, n_outputs)
+            weights = rows.identities(12 // n_outputs, n_outputs)
             eta = 1.0 / found.edge()[0]
             full = exact.at(eta)(weights)
             assert np.linalg.norm(found.at(eta)(weights) - full) < 0.1 * np.linalg.norm(found.of_tail(weights) * eta)
@@ -138,16 +139,18 @@ class TestTail:
         problem, theta = network()
         eta = es.Ramp.of(0.9 * edge(problem, theta, SAMPLING))
         (full, _), (found, _) = (MeanLaw.of(problem, theta, SAMPLING, eta, 10, 0.1, 0.0, r) for r in (None, modes))
-        exact, fast = full.fast(0.0, theta), found.fast(0.0, theta)
+        exact, fast = full.fast(0.0, full.at(theta)), found.fast(0.0, found.at(theta))
         assert len(fast.perron.eigenvalues) == modes
         near = {4: 0.1, 8: 0.03, 16: 0.001}[modes]
-        np.testing.assert_allclose(push(problem, theta, fast), push(problem, theta, exact),
-                                   atol=near * np.linalg.norm(push(problem, theta, exact)))  # fmt: skip
+        np.testing.assert_allclose(push(Point(problem, theta), fast), push(Point(problem, theta), exact),
+                                   atol=near * np.linalg.norm(push(Point(problem, theta), exact)))  # fmt: skip
         np.testing.assert_allclose(fast.total_variance, exact.total_variance, rtol=near)
         trace = np.trace(exact.residual_covariance)
         np.testing.assert_allclose(fast.total_variance, trace, rtol=near)
         c = SAMPLING.variance_coefficient(40)
-        np.testing.assert_allclose(sharpness(problem, theta, c, modes), sharpness(problem, theta, c), rtol=near / 5)
+        np.testing.assert_allclose(
+            Point(problem, theta).sharpness(c, modes), Point(problem, theta).sharpness(c), rtol=near / 5
+        )
 
 
 class TestByProducts:
@@ -160,7 +163,7 @@ class TestByProducts:
         condition = np.linalg.cond(jacobians)
         size = np.linalg.norm(inverse @ residuals) + np.linalg.norm(inverse) * np.linalg.norm(residuals)
         np.testing.assert_allclose(
-            rows.reached(jacobians, residuals), inverse @ residuals, atol=1e-10 * condition**2 * size
+            rows.smallest_change(jacobians, residuals), inverse @ residuals, atol=1e-10 * condition**2 * size
         )
         np.testing.assert_allclose(
             rows.along_solutions(jacobians, vector), vector - inverse @ jacobians @ vector,
@@ -170,11 +173,12 @@ class TestByProducts:
     def test_nearest_solution_is_the_same(self) -> None:
         problem, theta = solution(("difference", 3), (4, 6))
         start = theta + 1e-2 * np.random.default_rng(0).standard_normal(theta.shape)
-        expected, found = nearest_solution(problem, start), nearest_solution(problem, start, by_products=True)
+        first = Point(problem, start)
+        expected, found = nearest_solution(first), nearest_solution(first, by_products=True)
         assert expected is not None
         assert found is not None
-        np.testing.assert_allclose(found, expected, rtol=1e-10)
-        np.testing.assert_allclose(problem.residuals(found, np.arange(4)), 0.0, atol=1e-10)
+        np.testing.assert_allclose(found.theta, expected.theta, rtol=1e-10)
+        np.testing.assert_allclose(found.residuals, 0.0, atol=1e-10)
 
     def test_says_when_products_do_not_get_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
         jacobians, plain = with_spectrum(np.logspace(-4, 0, 8), 9), rows.lsmr
@@ -194,10 +198,10 @@ class TestByProducts:
         moved = found.velocity(0.0, start)
         jacobians = problem.sample_jacobians(theta, np.arange(4))
         np.testing.assert_allclose(jacobians @ moved, 0.0, atol=1e-9 * np.linalg.norm(moved))
-        fast = found.fast(0.0, start)
+        fast = found.fast(0.0, found.at(start))
         expected = full.velocity(0.0, theta)
         assert np.linalg.norm(moved - expected) < 0.05 * np.linalg.norm(expected)
-        np.testing.assert_allclose(velocity(problem, start, fast), moved, rtol=1e-12)
+        np.testing.assert_allclose(velocity(Point(problem, start), fast), moved, rtol=1e-12)
 
 
 class TestStiffSteps:
@@ -314,7 +318,7 @@ class TestSolve:
         rng = np.random.default_rng(0)
         factors, sampling = rng.standard_normal((12, 20)), es.WithoutReplacement(2)
         perron, frozen = rows.perron(factors, n_outputs, 0.3), rng.standard_normal(12)
-        fast = FastMotion(perron, factors, rows.units(12 // n_outputs, n_outputs), 0.01)
+        fast = FastMotion(perron, factors, rows.identities(12 // n_outputs, n_outputs), 0.01)
         z, batches = rng.standard_normal((50, 12)), sampling.draw(12 // n_outputs, 50, rng)
         for name in QUOTIENTS:
             expected = _quotients(fast, frozen, z, batches, name)
@@ -326,13 +330,15 @@ class TestSolve:
         problem, theta = network()
         eta = es.Ramp.of(0.5 * edge(problem, theta, SAMPLING))
         (full, _), (few, _) = (MeanLaw.of(problem, theta, SAMPLING, eta, 10, 0.1, 0.0, modes) for modes in (None, 4))
-        exact, fast = full.fast(0.0, theta), few.fast(0.0, theta)
+        exact, fast = full.fast(0.0, full.at(theta)), few.fast(0.0, few.at(theta))
         total = np.trace(exact.rotated / exact.perron.eigenvalues)
         followed = np.trace(fast.rotated / fast.perron.eigenvalues)
         assert followed < 0.3 * total
         steps = np.concatenate([_spread_of_tail(fast, seed) for seed in range(50)])
         np.testing.assert_allclose(followed + (steps**2).sum(axis=1).mean(), total, rtol=0.25)
-        assert np.abs(steps @ fast.reached.T).max() < 1e-8 * np.abs(steps).max() * np.abs(fast.reached).max()
+        assert (
+            np.abs(steps @ fast.mode_jacobians.T).max() < 1e-8 * np.abs(steps).max() * np.abs(fast.mode_jacobians).max()
+        )
 
     def test_next_order_correction(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Of many pairs: four pairs of other directions differ by half of it."""
@@ -340,7 +346,7 @@ class TestSolve:
         problem, theta = network()
         eta = es.Ramp.of(0.5 * edge(problem, theta, SAMPLING))
         laws = (MeanLaw.of(problem, theta, SAMPLING, eta, 10, 0.2, 0.0, modes)[0] for modes in (None, 8))
-        full, found = (spread_correction(problem, theta, law.fast(0.0, theta)) for law in laws)
+        full, found = (spread_correction(Point(problem, theta), law.fast(0.0, law.at(theta))) for law in laws)
         assert abs(full) > 2e-3
         np.testing.assert_allclose(found, full, rtol=0.2)
 
@@ -350,7 +356,7 @@ class TestSolve:
         problem, theta = network()
         step_size = 1.001 * edge(problem, theta, SAMPLING)
         few, _ = MeanLaw.of(problem, theta, SAMPLING, es.Ramp.of(step_size), 10, 0.05, 0.0, 2)
-        assert few.fast(0.0, theta).noise is not None
+        assert few.fast(0.0, few.at(theta)).noise is not None
         with pytest.raises(ValueError, match="step_size must start below the mean-square edge"):
             self.run(problem, theta, step_size=step_size)
 
@@ -372,8 +378,8 @@ class TestSolve:
         found = self.run(problem, theta, n_steps=100, n_records=2)
         assert found.attrs["rank"] in (4, 8, 16, 32)
         law, start = MeanLaw.of(problem, theta, SAMPLING, es.Ramp.of(0.8 * edge(problem, theta, SAMPLING)), 100, 0.05)
-        enough = replace(law, rank=found.attrs["rank"]).error_of_rank(0.0, start)
-        too_few = replace(law, rank=found.attrs["rank"] // 2).error_of_rank(0.0, start)
+        enough = replace(law, rank=found.attrs["rank"]).error_of_rank(0.0, law.at(start))
+        too_few = replace(law, rank=found.attrs["rank"] // 2).error_of_rank(0.0, law.at(start))
         assert enough <= module.ENOUGH < too_few
 
     def test_takes_all_where_no_number_is_enough(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -416,8 +422,8 @@ class TestSolve:
         moved = theta + 0.1 * np.random.default_rng(0).standard_normal(theta.shape)
         eta = es.Ramp.of(0.3 * edge(problem, theta, SAMPLING))
         law, _ = MeanLaw.of(problem, moved, es.WithoutReplacement(40), eta, 10, 0.0, 0.0, 2)
-        fast = law.fast(0.0, moved)
+        fast = law.fast(0.0, law.at(moved))
         silent = replace(fast, source=np.zeros(40))
         gradient = problem.gradient(moved)
-        found = mean_velocity(problem, moved, silent, law.mean_residuals(moved))
+        found = mean_velocity(Point(problem, moved), silent, law.mean_residuals(law.at(moved)))
         np.testing.assert_allclose(found, -float(eta.start) * gradient, rtol=1e-9, atol=1e-14)

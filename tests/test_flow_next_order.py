@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,13 @@ from scipy.integrate import solve_ivp
 
 import esssim as es
 from esssim import flow
+from esssim.flow import validity
 from esssim.flow.fast import FastMotion
 from esssim.flow.law import Law
 from esssim.flow.mean import MeanLaw
+from esssim.flow.point import Point
 from esssim.flow.slow import mean_velocity, project, push, stiffness, velocity
-from esssim.flow.validity import sharpness, spread_correction
+from esssim.flow.validity import spread_correction
 from tests import oracles
 from tests.test_flow import SCHEMES, edge, perceptron, schemes, solution, two_samples
 
@@ -31,7 +32,7 @@ def fast_motion(
     problem: Any, theta: np.ndarray, sampling: es.Sampling, source: float, eta: float, momentum: float
 ) -> FastMotion:
     sources = np.full(problem.n_samples, source)
-    return FastMotion.at(problem, theta, sampling, sources, eta, momentum=momentum)
+    return FastMotion.at(Point(problem, theta), sampling, sources, eta, momentum=momentum)
 
 
 class TestHeavyBall:
@@ -98,7 +99,7 @@ class TestHeavyBall:
         h = 1e-5
         gradient = np.array([(barrier(theta + h * e) - barrier(theta - h * e)) / (2 * h) for e in np.eye(len(theta))])
         fast = fast_motion(problem, theta, sampling, noise**2 / n**2, eta, momentum)
-        found = velocity(problem, theta, fast)
+        found = velocity(Point(problem, theta), fast)
         np.testing.assert_allclose(found, -project(fast, gradient), atol=1e-7 * np.abs(found).max())
 
     @momenta
@@ -154,7 +155,7 @@ class TestMean:
         points = theta + np.sqrt(4) * np.concatenate((root.T, -root.T))
         gradient = problem.gradient(points).mean(axis=0)
         residuals = problem.residuals(points, everyone).mean(axis=0)
-        found = mean_velocity(problem, theta, fast, residuals)
+        found = mean_velocity(Point(problem, theta), fast, residuals)
         np.testing.assert_allclose(found, -eta / (1 - momentum) * gradient, atol=1e-10 * np.abs(found).max())
         assert np.abs(residuals).max() > 1e-3
 
@@ -162,14 +163,16 @@ class TestMean:
     def test_along_the_solutions_it_is_the_flow(self, sampling: es.Sampling) -> None:
         problem, theta = perceptron()
         fast = fast_motion(problem, theta, sampling, 0.01, 0.5 * edge(problem, theta, sampling), 0.0)
-        found = mean_velocity(problem, theta, fast, np.zeros(8))
+        found = mean_velocity(Point(problem, theta), fast, np.zeros(8))
         np.testing.assert_allclose(
-            project(fast, found), velocity(problem, theta, fast), atol=1e-9 * np.abs(found).max()
+            project(fast, found), velocity(Point(problem, theta), fast), atol=1e-9 * np.abs(found).max()
         )
         # And it rests across them where the gradient balances the push.
-        balance = -np.linalg.pinv(fast.jacobians @ fast.jacobians.T) @ fast.jacobians @ push(problem, theta, fast)
-        found = mean_velocity(problem, theta, fast, balance)
-        np.testing.assert_allclose(found, velocity(problem, theta, fast), atol=1e-9 * np.abs(found).max())
+        balance = (
+            -np.linalg.pinv(fast.jacobians @ fast.jacobians.T) @ fast.jacobians @ push(Point(problem, theta), fast)
+        )
+        found = mean_velocity(Point(problem, theta), fast, balance)
+        np.testing.assert_allclose(found, velocity(Point(problem, theta), fast), atol=1e-9 * np.abs(found).max())
 
     @pytest.mark.parametrize("momentum", [0.0, 0.5])
     def test_against_another_solver(self, momentum: float) -> None:
@@ -184,7 +187,7 @@ class TestMean:
         assert np.linalg.norm(exact[-1] - start) > 0.05
         residuals = run["problem"].residuals(exact[-1], np.arange(3))
         assert np.abs(residuals).max() > 1e-4
-        fast = law.fast(20_000, found["theta"].values[-1])
+        fast = law.fast(20_000, law.at(found["theta"].values[-1]))
         mean = run["problem"].residuals(found["theta"].values[-1], np.arange(3))
         assert float(found["loss"][-1]) == pytest.approx((np.trace(fast.rotated) + mean @ mean) / 6, rel=1e-9)
         assert found.attrs["follow"] == "mean"
@@ -209,7 +212,7 @@ class TestMean:
         assert start is theta
         residuals = problem.residuals(theta, np.arange(8))
         np.testing.assert_allclose(
-            law.fast(0, theta).source, sampling.variance_coefficient(8) / 8 * residuals**2 + 0.09 / 16
+            law.fast(0, law.at(theta)).source, sampling.variance_coefficient(8) / 8 * residuals**2 + 0.09 / 16
         )
 
     def test_tends_to_the_flow_as_the_square_of_the_noise(self) -> None:
@@ -255,9 +258,9 @@ class TestStiffJacobian:
         problem, theta = solution(("difference", 3), (4, 6))
         eta = (1 - gap) * edge(problem, theta, SCHEMES[1])
         law, _ = MeanLaw.of(problem, theta, SCHEMES[1], es.Ramp.of(eta), 10, 0.01)
-        fast = law.fast(0.0, theta)
+        fast = law.fast(0.0, law.at(theta))
         descent = -eta / 4 * fast.jacobians.T @ fast.jacobians
-        wall = np.outer(-eta / 4 * push(problem, theta, fast), stiffness(problem, theta, fast))
+        wall = np.outer(-eta / 4 * push(Point(problem, theta), fast), stiffness(Point(problem, theta), fast))
         np.testing.assert_allclose(law.stiff_jacobian(0.0, theta).dense(), descent + wall, rtol=1e-9, atol=1e-15)
 
     def test_none_beyond_the_edge(self) -> None:
@@ -285,25 +288,24 @@ class TestNextOrderCorrection:
         problem, c = run["problem"], run["sampling"].variance_coefficient(3)
         law, _ = MeanLaw.of(problem, run["theta0"], run["sampling"], run["step_size"], 30_000, 0.05)
         point = mean["theta"].values[-1]
-        spread = spread_correction(problem, point, law.fast(30_000.0, point))
+        spread = spread_correction(Point(problem, point), law.fast(30_000.0, law.at(point)))
         assert float(mean["next_order_correction"][-1]) == pytest.approx(spread, rel=1e-6)
         assert 0 < abs(spread) < 0.1
         # The mean over four pairs, in parameters: JᵀK⁺ of residuals ~ N(0, R).
-        fast = law.fast(30_000.0, point)
+        fast = law.fast(30_000.0, law.at(point))
         draws = fast.draw(np.random.default_rng(0).standard_normal((4, 3)))
         steps = draws @ np.linalg.pinv(fast.jacobians).T
         around = [
             es.mean_square_sharpness(problem, point + step, run["sampling"], hessian="gauss_newton")
             for step in (*steps, *-steps)
         ]
-        assert spread == pytest.approx(np.mean(around) / sharpness(problem, point, c) - 1, rel=1e-6)
-        assert sharpness(problem, point, c) == pytest.approx(
+        assert spread == pytest.approx(np.mean(around) / Point(problem, point).sharpness(c) - 1, rel=1e-6)
+        assert Point(problem, point).sharpness(c) == pytest.approx(
             es.mean_square_sharpness(problem, point, run["sampling"], hessian="gauss_newton"), rel=1e-10
         )
 
     def test_is_infinite_where_the_mean_ends_before(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        module = sys.modules["esssim.flow.solve"]  # the package exports the function under this name
-        integrate = module.integrate
+        integrate = validity.integrate
 
         def ends_at_once(law: Law, start: np.ndarray, steps: np.ndarray, *tell: Any) -> tuple[np.ndarray, int]:
             thetas, diverged_at = integrate(law, start, steps, *tell)
@@ -311,11 +313,11 @@ class TestNextOrderCorrection:
                 thetas[1:], diverged_at = np.nan, 1
             return thetas, diverged_at
 
-        monkeypatch.setattr(module, "integrate", ends_at_once)
+        monkeypatch.setattr(validity, "integrate", ends_at_once)
         found = flow.solve(**two_samples(), label_noise=0.05, n_records=3)
         assert np.isinf(found["error_estimate"].values).tolist() == [False, True, True]
         assert np.isnan(found["next_order_correction"].values).tolist() == [False, True, True]
 
     def test_a_sharpness_that_overflows_is_infinite(self) -> None:
         problem, theta = solution(("difference", 4), (4, 6))
-        assert sharpness(problem, 1e200 * theta, 0.1) == np.inf
+        assert Point(problem, 1e200 * theta).sharpness(0.1) == np.inf

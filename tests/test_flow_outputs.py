@@ -19,8 +19,8 @@ from esssim.flow.chains import stationary
 from esssim.flow.fast import FastMotion
 from esssim.flow.law import Law
 from esssim.flow.mean import MeanLaw
+from esssim.flow.point import Point
 from esssim.flow.slow import mean_velocity, project, push, stiffness, velocity
-from esssim.flow.validity import sharpness
 from esssim.problems import MultiOutputLeastSquares
 from esssim.spectra import largest_eigenvalues
 from esssim.testing import battery
@@ -130,8 +130,8 @@ class TestCovariance:
         problem, theta = fitted(n=3, d=2, width=3)
         noise, n = 0.3, 3
         eta = 0.8 * es.stability.critical_step_size(problem, theta, sampling, momentum=momentum, hessian="gauss_newton")
-        source = noise**2 / (sampling.batch_size * n) * rows.units(n, 2)
-        found = FastMotion.at(problem, theta, sampling, source, eta, momentum=momentum).residual_covariance
+        source = noise**2 / (sampling.batch_size * n) * rows.identities(n, 2)
+        found = FastMotion.at(Point(problem, theta), sampling, source, eta, momentum=momentum).residual_covariance
         expected = stationary_covariance(problem, theta, sampling, eta, momentum, noise, np.zeros((3, 2)))
         np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
 
@@ -145,7 +145,7 @@ class TestCovariance:
         law = Law(problem, sampling, es.Ramp.of(eta), 1, 0.0, noise**2 / 6, left)
         expected = stationary_covariance(problem, theta, sampling, eta, 0.0, noise, left)
         np.testing.assert_allclose(
-            law.fast(0.0, theta).residual_covariance, expected, atol=1e-6 * np.abs(expected).max()
+            law.fast(0.0, law.at(theta)).residual_covariance, expected, atol=1e-6 * np.abs(expected).max()
         )
 
     def test_frozen_residuals_are_what_regression_leaves(self) -> None:
@@ -156,7 +156,7 @@ class TestCovariance:
         np.testing.assert_allclose(law.frozen_residuals.reshape(6, 2), left, atol=1e-12)
         assert np.abs(left.T @ problem.inputs).max() <= 1e-12
         blocks = sampling.variance_coefficient(6) / 6 * left[:, :, None] * left[:, None, :] + 0.01 / 12 * np.eye(2)
-        np.testing.assert_allclose(law.fast(0.0, theta).source, blocks.ravel(), atol=1e-14)
+        np.testing.assert_allclose(law.fast(0.0, law.at(theta)).source, blocks.ravel(), atol=1e-14)
         found = flow.solve(problem, theta, step_size=1e-3, sampling=sampling, n_steps=10, n_records=2, record=("loss",))
         assert found.attrs["frozen_noise"] == pytest.approx(np.sqrt((left**2).mean()))
         assert float(found["loss"][0]) > (left**2).sum() / 12
@@ -170,16 +170,18 @@ class TestCovariance:
         )
         limit = 2 / float(scipy.linalg.eigh(d, half_sum, eigvals_only=True)[-1])
         assert limit == pytest.approx(edge(problem, theta, sampling), rel=1e-9)
-        source = rows.units(4, 2)
+        source = rows.identities(4, 2)
 
         def trace(gap: float) -> float:
-            return float(np.trace(FastMotion.at(problem, theta, sampling, source, limit * (1 - gap)).rotated))
+            return float(np.trace(FastMotion.at(Point(problem, theta), sampling, source, limit * (1 - gap)).rotated))
 
         assert trace(1e-6) * 1e-6 == pytest.approx(trace(1e-5) * 1e-5, rel=1e-3)
         for beyond in (1e-7, 1e-3, 0.5, 10.0):
             for scale in (1.0, 0.0):
-                assert FastMotion.at(problem, theta, sampling, scale * source, limit * (1 + beyond)).noise is None
-        assert FastMotion.at(problem, theta, sampling, 0 * source, limit * (1 - 1e-7)).noise is not None
+                assert (
+                    FastMotion.at(Point(problem, theta), sampling, scale * source, limit * (1 + beyond)).noise is None
+                )
+        assert FastMotion.at(Point(problem, theta), sampling, 0 * source, limit * (1 - 1e-7)).noise is not None
 
 
 class TestVelocity:
@@ -200,21 +202,21 @@ class TestVelocity:
         stacked = np.stack(hessians, axis=-1).reshape(6, problem.n_params, problem.n_params)
         total = sum(stacked[i] @ pulled[:, i] for i in range(6))
         expected = -eta / n * (total - np.linalg.pinv(jacobians) @ (jacobians @ total))
-        source = noise**2 / (sampling.batch_size * n) * rows.units(n, 2)
-        fast = FastMotion.at(problem, theta, sampling, source, eta)
-        np.testing.assert_allclose(velocity(problem, theta, fast), expected, atol=1e-5 * np.abs(expected).max())
-        assert np.abs(jacobians @ velocity(problem, theta, fast)).max() <= 1e-12
+        source = noise**2 / (sampling.batch_size * n) * rows.identities(n, 2)
+        fast = FastMotion.at(Point(problem, theta), sampling, source, eta)
+        np.testing.assert_allclose(velocity(Point(problem, theta), fast), expected, atol=1e-5 * np.abs(expected).max())
+        assert np.abs(jacobians @ velocity(Point(problem, theta), fast)).max() <= 1e-12
 
     @schemes
     def test_of_the_mean_is_the_mean_gradient_over_the_fast_motion(self, sampling: es.Sampling) -> None:
         problem, theta = fitted(Bilinear)
         eta = 0.5 * edge(problem, theta, sampling)
-        fast = FastMotion.at(problem, theta, sampling, rows.units(4, 2), eta)
+        fast = FastMotion.at(Point(problem, theta), sampling, rows.identities(4, 2), eta)
         root = fast.parameter_factors @ np.linalg.cholesky(fast.rotated)
         points = theta + np.sqrt(root.shape[1]) * np.concatenate((root.T, -root.T))
         gradient = problem.gradient(points).mean(axis=0)
         residuals = problem.residuals(points, np.arange(4)).mean(axis=0)
-        found = mean_velocity(problem, theta, fast, residuals.ravel())
+        found = mean_velocity(Point(problem, theta), fast, residuals.ravel())
         np.testing.assert_allclose(found, -eta * gradient, atol=1e-10 * np.abs(found).max())
         assert np.abs(residuals).max() > 1e-3
 
@@ -226,11 +228,11 @@ class TestVelocity:
         eta = 0.8 * min(edge(single, point, sampling) for single, point in singles)
         assert edge(problem, theta, sampling) == pytest.approx(eta / 0.8, rel=1e-9)
         source = np.linspace(0.01, 0.02, 4)
-        joint = FastMotion.at(problem, theta, sampling, (source[:, None, None] * np.eye(2)).ravel(), eta)
-        found = problem.parts(velocity(problem, theta, joint))
+        joint = FastMotion.at(Point(problem, theta), sampling, (source[:, None, None] * np.eye(2)).ravel(), eta)
+        found = problem.parts(velocity(Point(problem, theta), joint))
         for a, (single, point) in enumerate(singles):
-            alone = FastMotion.at(single, point, sampling, source, eta)
-            expected = velocity(single, point, alone)
+            alone = FastMotion.at(Point(single, point), sampling, source, eta)
+            expected = velocity(Point(single, point), alone)
             np.testing.assert_allclose(found[a], expected, atol=1e-8 * np.abs(expected).max())
             own = joint.residual_covariance[a::2, a::2]
             np.testing.assert_allclose(own, alone.residual_covariance, atol=1e-9 * np.abs(own).max())
@@ -266,13 +268,13 @@ class TestVelocity:
         eta = (1 - gap) * edge(problem, theta, sampling)
 
         def log_power(point: np.ndarray) -> float:
-            cov = FastMotion.at(problem, point, sampling, source, eta).residual_covariance
+            cov = FastMotion.at(Point(problem, point), sampling, source, eta).residual_covariance
             blocks = [cov[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] for i in range(4)]
             return float(np.log(sum(np.trace(a @ b) for a, b in zip(blocks, source.reshape(4, 2, 2), strict=True))))
 
         h = 1e-6 * gap
         expected = [(log_power(theta + h * e) - log_power(theta - h * e)) / (2 * h) for e in np.eye(len(theta))]
-        found = stiffness(problem, theta, FastMotion.at(problem, theta, sampling, source, eta))
+        found = stiffness(Point(problem, theta), FastMotion.at(Point(problem, theta), sampling, source, eta))
         np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(found).max())
 
     def test_full_batch_descends_the_log_barrier(self) -> None:
@@ -287,10 +289,10 @@ class TestVelocity:
 
         h = 1e-5
         gradient = np.array([(barrier(theta + h * e) - barrier(theta - h * e)) / (2 * h) for e in np.eye(len(theta))])
-        fast = FastMotion.at(problem, theta, sampling, noise**2 / n**2 * rows.units(n, 2), eta)
-        found = velocity(problem, theta, fast)
+        fast = FastMotion.at(Point(problem, theta), sampling, noise**2 / n**2 * rows.identities(n, 2), eta)
+        found = velocity(Point(problem, theta), fast)
         np.testing.assert_allclose(found, -project(fast, gradient), atol=1e-7 * np.abs(found).max())
-        assert np.abs(push(problem, theta, fast)).max() > 0
+        assert np.abs(push(Point(problem, theta), fast)).max() > 0
 
 
 def short_run() -> dict[str, Any]:
@@ -345,14 +347,14 @@ class TestSolve:
         assert value == pytest.approx(
             es.mean_square_sharpness(problem, point, sampling, hessian="gauss_newton"), rel=1e-9
         )
-        assert value == pytest.approx(sharpness(problem, point, sampling.variance_coefficient(4)), rel=1e-9)
+        assert value == pytest.approx(Point(problem, point).sharpness(sampling.variance_coefficient(4)), rel=1e-9)
         assert float(found["distance_to_edge"][1]) == pytest.approx(1 - eta / 2 * value)
         assert float(found["sharpness"][1]) == pytest.approx(np.linalg.norm(jacobians, 2) ** 2 / 4, rel=1e-10)
         batches, probabilities = oracles.all_batches(4, sampling)
         tops = largest_eigenvalues(problem.gauss_newton_curvature(point), batches)
         assert float(found["minibatch_sharpness"][1]) == pytest.approx(probabilities @ tops, rel=1e-10)
         law, _ = Law.of(problem, run["theta0"], sampling, run["step_size"], run["n_steps"], 0.02)
-        expected = np.trace(law.fast(float(found["step"][1]), point).residual_covariance) / 8
+        expected = np.trace(law.fast(float(found["step"][1]), law.at(point)).residual_covariance) / 8
         assert float(found["loss"][1]) == pytest.approx(expected, rel=1e-8)
         assert (found["error_estimate"].values > 0).all()
 
@@ -364,7 +366,7 @@ class TestSolve:
             problem, theta, step_size=eta, sampling=sampling, n_steps=1, label_noise=noise, n_records=2,
             n_batches=20_000, record=("batch_sharpness", "batch_sharpness_parts"),
         )  # fmt: skip
-        fast = FastMotion.at(problem, theta, sampling, noise**2 / 15 * rows.units(5, 2), eta)
+        fast = FastMotion.at(Point(problem, theta), sampling, noise**2 / 15 * rows.identities(5, 2), eta)
         draws = stationary(fast, np.zeros(10), noise, sampling, (1000, 1), np.random.SeedSequence(5))[:, 0]
         points = theta + draws @ fast.parameter_factors.T
         for average, name in (("mean_of_ratios", "batch_sharpness"), ("ratio_of_means", "batch_sharpness_parts")):

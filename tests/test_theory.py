@@ -21,6 +21,7 @@ from esssim.curvature import LowRankCurvature
 from esssim.flow import bursts
 from esssim.flow.fast import FastMotion
 from esssim.flow.law import Law
+from esssim.flow.point import Point
 from esssim.flow.slow import mean_velocity
 from esssim.spectra import largest_eigenvalues
 from esssim.stability import critical_step_size, interaction_aware_step_size, noise_kernel_norm, self_stabilisation
@@ -369,10 +370,10 @@ def match_mean_flow(rng: np.random.Generator) -> None:
     x, weight = rng.uniform(0.5, 1.0, 2)
     problem = es.DiagonalLinearNetwork([[x]], [x * weight**3 - 0.1], form="difference", depth=3)
     theta = np.array([weight, 0.0])
-    fast = FastMotion.at(problem, theta, es.WithoutReplacement(1), np.full(1, 0.3), eta, None, beta)
+    fast = FastMotion.at(Point(problem, theta), es.WithoutReplacement(1), np.full(1, 0.3), eta, None, beta)
     values = {"eta": eta, "beta": beta, "J": 3 * x * weight**2, "h": 6 * x * weight, "r": 0.1}
     expected = number(found["velocity of one parameter"], R=fast.residual_covariance[0, 0], **values)
-    close(mean_velocity(problem, theta, fast, np.array([0.1])), [expected, 0.0])
+    close(mean_velocity(Point(problem, theta), fast, np.array([0.1])), [expected, 0.0])
 
 
 def match_several_outputs(rng: np.random.Generator) -> None:
@@ -380,7 +381,7 @@ def match_several_outputs(rng: np.random.Generator) -> None:
     problem = Bilinear(rng.standard_normal((3, 2)), rng.standard_normal((3, 2)), 3)
     theta, frozen, c = rng.standard_normal(problem.n_params), rng.standard_normal((3, 2)), 0.25
     law = Law(problem, es.WithoutReplacement(b), es.Ramp.of(eta), 1, 0.0, noise**2 / (b * 3), frozen.ravel())
-    fast = law.fast(0.0, theta)
+    fast = law.fast(0.0, law.at(theta))
     block = fast.residual_covariance[2:4, 2:4]
     values = {"kappa_2": c / 3, "n": 3, "b": b, "epsilon": noise, "r1": frozen[1, 0], "r2": frozen[1, 1]}
     values |= {"R11": block[0, 0], "R12": block[0, 1]}

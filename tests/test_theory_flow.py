@@ -12,6 +12,7 @@ import sympy as sp
 
 import esssim as es
 from esssim.flow.fast import FastMotion
+from esssim.flow.point import Point
 from esssim.flow.slow import velocity
 
 SCRIPT = Path(__file__).parents[1] / "theory/stochastic_central_flow.py"
@@ -50,7 +51,7 @@ def test_the_package_computes_what_is_proved() -> None:
     problem = es.DiagonalLinearNetwork(rows, np.zeros(2), form="difference", depth=3)
     problem = es.DiagonalLinearNetwork(rows, problem.residuals(theta, np.arange(2)), form="difference", depth=3)
     source = np.array([1 / 9, 1 / 4])
-    fast = FastMotion.at(problem, theta, es.WithoutReplacement(1), source, eta)
+    fast = FastMotion.at(Point(problem, theta), es.WithoutReplacement(1), source, eta)
     exact = [sp.Rational(str(w)) for w in theta]
     slopes = [3 * w**2 for w in exact[:3]] + [-3 * w**2 for w in exact[3:]]
     bends = [6 * w for w in exact[:3]] + [-6 * w for w in exact[3:]]
@@ -61,4 +62,4 @@ def test_the_package_computes_what_is_proved() -> None:
     cov = theory["solve_fast"](jacobian * jacobian.T, step, scheme, [sp.Rational(1, 9), sp.Rational(1, 4)])
     np.testing.assert_allclose(fast.residual_covariance, np.array(cov, dtype=float), rtol=1e-10)
     expected = np.array(theory["general_velocity"](jacobian, hessians, step, cov), dtype=float).ravel()
-    np.testing.assert_allclose(velocity(problem, theta, fast), expected, rtol=1e-9)
+    np.testing.assert_allclose(velocity(Point(problem, theta), fast), expected, rtol=1e-9)

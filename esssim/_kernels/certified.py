@@ -1,9 +1,9 @@
 """λ_max of a diagonal plus a rank-b matrix, certified by a Cholesky factorisation: no eigendecomposition at all.
 
-With S(λ) = Σ_k a_k a_kᵀ/(λ − δ_k), the eigenvalue is the λ above every δ_k at which λ_max(S(λ)) = 1. For a unit vector u the
-root of uᵀS(λ)u = 1 lies below it by the square of the error of u. Inverse iteration, (μ + ρ − S)x = u with μ = uᵀSu and the
-residual ρ = ‖Su − μu‖, squares that error each time. In the end 1 + ε − S(λ) has a Cholesky factor: no eigenvalue of S(λ)
-is above 1 + ε.
+With S(λ) = Σ_k a_k a_kᵀ/(λ − δ_k), the eigenvalue is the λ above every δ_k at which λ_max(S(λ)) = 1. For a unit vector
+u the root of uᵀS(λ)u = 1 lies below it by the square of the error of u. Inverse iteration, (μ + ρ − S)x = u with μ =
+uᵀSu and the residual ρ = ‖Su − μu‖, squares that error each time. In the end 1 + ε − S(λ) has a Cholesky factor: no
+eigenvalue of S(λ) is above 1 + ε.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def largest_eigenvalues(diagonals, factors, batches, weights, values):
     """Fill `values` with λ_max of each batch, its factors times its weight; returns which ones are certain."""
     n_batches, b = batches.shape
     p = diagonals.shape[1]
-    delta, gaps, norms, squares = np.empty(p), np.empty(p), np.empty(p), np.empty(p)
+    delta, gaps, norms, scales = np.empty(p), np.empty(p), np.empty(p), np.empty(p)
     rows, weighted = np.empty((b, p)), np.empty((b, p))
     matrix, factor = np.empty((b, b)), np.empty((b, b))
     u, image = np.empty(b), np.empty(b)
@@ -63,54 +63,50 @@ def largest_eigenvalues(diagonals, factors, batches, weights, values):
                 tau = max(tau, norms[k] - gaps[k])
             else:
                 gaps[k] = np.inf
-        # The top of AAᵀ is that of S but for the diagonal.
-        products(rows, matrix)
         for a in range(b):
             u[a] = 1.0 / root_b
-        for _ in range(POWER_STEPS):
-            multiply(matrix, u, image)
-            normalise(image, u)
-        quotient, residual = multiply(matrix, u, image)
-        improve(matrix, quotient, residual, factor, u)
         certain[m] = False
-        for _ in range(MAX_ROUNDS):
-            tau = rayleigh_root(rows, u, gaps, tau, squares)
+        for attempt in range(MAX_ROUNDS + 1):
+            # First the top of AAᵀ, which is that of S but for the diagonal.
+            if attempt > 0:
+                tau = rayleigh_root(rows, u, gaps, tau, scales)
             for k in range(p):
-                squares[k] = np.sqrt(1.0 / (tau + gaps[k]))
+                scales[k] = np.sqrt(1.0 / (tau + gaps[k])) if attempt > 0 else 1.0
             for a in range(b):
                 for k in range(p):
-                    weighted[a, k] = rows[a, k] * squares[k]
+                    weighted[a, k] = rows[a, k] * scales[k]
             products(weighted, matrix)
-            quotient, residual = multiply(matrix, u, image)
-            if residual <= EXACT and abs(quotient - 1.0) <= EXACT:
+            for _ in range(POWER_STEPS if attempt == 0 else 1):
+                quotient, residual = multiply(matrix, u, image)
+                if attempt == 0:
+                    normalise(image, u)
+            if attempt > 0 and residual <= EXACT and abs(quotient - 1.0) <= EXACT:
                 certain[m] = cholesky(matrix, 1.0 + ROUNDING * (b + p), factor)
-            if certain[m]:
-                break
-            if not improve(matrix, quotient, residual, factor, u):
+            if certain[m] or not improve(matrix, quotient, residual, factor, u):
                 break
         values[m] = max(top_unseen, top_seen + tau)
     return certain
 
 
 @inlined
-def rayleigh_root(rows, u, gaps, start, squares):
+def rayleigh_root(rows, u, gaps, start, projections):
     """The τ at which Σ_k (a_kᵀu)²/(τ + gap_k) = 1, or `start` where that is larger.
 
     The reciprocal of the sum is concave and increases, so that Newton's method climbs to the root.
     """
     b, p = rows.shape
     for k in range(p):
-        squares[k] = 0.0
+        projections[k] = 0.0
     for a in range(b):
         entry = u[a]
         for k in range(p):
-            squares[k] += entry * rows[a, k]
+            projections[k] += entry * rows[a, k]
     tau = start
     for _ in range(60):
         total, slope = 0.0, 0.0
         for k in range(p):
             inverse = 1.0 / (tau + gaps[k])
-            term = squares[k] * squares[k] * inverse
+            term = projections[k] * projections[k] * inverse
             total += term
             slope += term * inverse
         step = (total - 1.0) * total / slope

@@ -32,7 +32,9 @@ def counts_of_numbers(scheme, n_samples, batch_size, first, last):
 
 @compiled
 def draw_numbers(rng, counts, uniforms, normals):
-    """The numbers of consecutive steps in the order of the stream: for each, counts[m] uniform ones, then normals[m]."""
+    """The numbers of consecutive steps in the order of the stream: for each, counts[m] uniform ones, then
+    normals[m].
+    """
     taken = 0
     for m in range(counts.shape[0]):
         for _ in range(counts[m]):
@@ -93,15 +95,19 @@ def draw_reshuffled(rng, order, batches):
         position = m % per_epoch
         if position == 0:
             partial_shuffle(rng, order, order.shape[0])
-        batches[m] = order[position * batch_size : (position + 1) * batch_size]
+        for i in range(batch_size):
+            batches[m, i] = order[position * batch_size + i]
 
 
 @compiled
 def next_combinations(n_samples, current, batches):
-    """Fill `batches` with the combinations from `current` on, in the order of itertools, and move `current` past them."""
+    """Fill `batches` with the combinations from `current` on, in the order of itertools, and move `current` past
+    them.
+    """
     b = current.shape[0]
     for m in range(batches.shape[0]):
-        batches[m] = current
+        for j in range(b):
+            batches[m, j] = current[j]
         i = b - 1
         while i >= 0 and current[i] == n_samples - b + i:
             i -= 1

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from esssim._validate import FloatArray, IntArray
+from esssim.bridge.differentiable import Differentiable
 from esssim.bridge.fully_connected import FullyConnected
 from esssim.bridge.layers import layers_of
 from esssim.curvature import OperatorCurvature
-
-if TYPE_CHECKING:
-    from esssim.bridge.problem import TorchProblem
 
 
 class TorchCurvature(OperatorCurvature):
     """H_Bv for all batches at once: by hand for fully connected networks, otherwise by reverse over reverse mode."""
 
-    def __init__(self, problem: TorchProblem, theta: FloatArray) -> None:
+    def __init__(self, problem: Differentiable, theta: FloatArray) -> None:
         self.n_samples, self.n_params = problem.n_samples, problem.n_params
         self.tolerance = problem.tolerance
         self._problem, self._theta = problem, theta
@@ -52,7 +49,7 @@ class TorchCurvature(OperatorCurvature):
         return self.bound(alone)(np.broadcast_to(vectors, (self.n_samples, self.n_params)))
 
 
-def fully_connected_at(problem: TorchProblem, theta: FloatArray) -> FullyConnected | None:
+def fully_connected_at(problem: Differentiable, theta: FloatArray) -> FullyConnected | None:
     """The network at a point where it is fully connected and its loss is known, None elsewhere."""
     layers = layers_of(problem)
     if layers is None:

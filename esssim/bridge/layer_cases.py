@@ -184,7 +184,7 @@ def row(name: str) -> Row:
         return {"name": name, "verdict": "refused", "message": str(error).replace(torch.__version__, version())}
     largest = largest_error(problem)
     verdict = "agrees" if largest <= BOUND else "differs"
-    route = "one by one" if isinstance(problem._functional, Samplewise) else "all at once"
+    route = "one by one" if isinstance(problem.functional, Samplewise) else "all at once"
     return {"name": name, "verdict": verdict, "route": route, "error": max(BOUND, 10.0 ** np.ceil(np.log10(largest)))}
 
 
@@ -207,7 +207,9 @@ def version() -> str:
 
 
 def product_error(name: str, vectors: int = 3) -> float | None:
-    """The largest error of Hv over random directions v against differences of the gradient, ‖·‖/‖Hv‖; None where refused."""
+    """The largest error of Hv over random directions v against differences of the gradient, ‖·‖/‖Hv‖; None where
+    refused.
+    """
     make, kind = CASES[name]
     torch.manual_seed(0)
     try:
@@ -220,7 +222,9 @@ def product_error(name: str, vectors: int = 3) -> float | None:
 
 
 def unchecked_product_error(name: str, vectors: int = 3) -> float | None:
-    """The same without the check of derivatives: what torch gives; None where there is no such problem, or no number."""
+    """The same without the check of derivatives: what torch gives; None where there is no such problem, or no
+    number.
+    """
     make, kind = CASES[name]
     torch.manual_seed(0)
     try:

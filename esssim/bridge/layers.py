@@ -1,18 +1,17 @@
 """Which problems are fully connected networks and nothing else, and where their parameters lie in θ.
 
-What is computed by hand or in the compiled loop relies on this answer alone. It is asked anew at each use, as a hook may
-have come since, and it is None for everything that is not known, down to an attribute that somebody has set.
+What is computed by hand or in the compiled loop relies on this answer alone. It is asked anew at each use, as a hook
+may have come since, and it is None for everything that is not known, down to an attribute that somebody has set.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from torch import nn
 
-if TYPE_CHECKING:
-    from esssim.bridge.problem import TorchProblem
+from esssim.bridge.differentiable import Differentiable
 
 ACTIVATIONS: dict[type[nn.Module], str] = {nn.Tanh: "tanh", nn.GELU: "gelu", nn.ReLU: "relu", nn.Sigmoid: "sigmoid"}
 LOSSES = ("squared", "cross_entropy")
@@ -40,14 +39,14 @@ class Layer(NamedTuple):
     activation: str | None
 
 
-def layers_of(problem: TorchProblem) -> list[Layer] | None:
+def layers_of(problem: Differentiable) -> list[Layer] | None:
     """The layers of a problem f = W_L φ(… φ(W₁x + c₁) …) + c_L with a known loss; None for any other problem."""
     if not is_own(problem) or problem.loss_name not in LOSSES:
         return None
-    functional, x = problem._functional, problem.tensors[0]
+    functional, x = problem.functional, problem.tensors[0]
     if (
         functional.scale is not None
-        or x.dtype != problem._kind
+        or x.dtype != problem.kind
         or any(getattr(nn.modules.module, name, None) for name in GLOBAL_HOOKS)
     ):
         return None
@@ -85,7 +84,7 @@ def layers_of(problem: TorchProblem) -> list[Layer] | None:
     return layers if pending and not shapes else None
 
 
-def is_own(problem: TorchProblem) -> bool:
+def is_own(problem: Differentiable) -> bool:
     """Whether no method is somebody else's, by a subclass or on the instance."""
     kind = type(problem)
     return kind.__module__ == "esssim.bridge.problem" and not any(

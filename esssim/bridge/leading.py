@@ -54,7 +54,7 @@ def leading_blocks(problem: TorchProblem, theta: FloatArray, rank: int) -> tuple
     forward, backward, unit = products(problem, theta)
     generator = torch.Generator().manual_seed(0)
     size = min(r + OVERSAMPLING, problem.n_params)
-    basis = torch.linalg.qr(torch.randn(problem.n_params, size, generator=generator, dtype=problem._kind))[0]
+    basis = torch.linalg.qr(torch.randn(problem.n_params, size, generator=generator, dtype=problem.kind))[0]
     for _ in range(ITERATIONS if r <= MANY else ITERATIONS_OF_MANY):
         basis = torch.linalg.qr(backward(forward(basis)))[0]
     compressed = forward(basis)
@@ -65,14 +65,17 @@ def leading_blocks(problem: TorchProblem, theta: FloatArray, rank: int) -> tuple
 
 
 def products(problem: TorchProblem, theta: FloatArray) -> tuple[Map, Map, float]:
-    """(V (p, r) ↦ RᵢᵀJᵢV (n, c, r), and its transpose), both in a unit that keeps squares of them in range, and the unit."""
+    """(V (p, r) ↦ RᵢᵀJᵢV (n, c, r), and its transpose), both in a unit that keeps squares of them in range, and the
+    unit.
+    """
+    x, y = problem.tensors
     network = fully_connected_at(problem, theta)
     if network is None:
-        problem.check_derivatives_at(torch.tensor(theta, dtype=problem._kind), torch.arange(problem.n_samples))
-        outputs, along, back = problem._functional.linearised(torch.tensor(theta, dtype=problem._kind), problem._x)
+        problem.check_derivatives_at(torch.tensor(theta, dtype=problem.kind), torch.arange(problem.n_samples))
+        outputs, along, back = problem.functional.linearised(torch.tensor(theta, dtype=problem.kind), x)
     else:
         outputs, along, back = network.outputs, network.along, network.back
-    roots = problem._root(outputs, problem._y)
+    roots = problem.root(outputs, y)
 
     def forward(basis: Tensor) -> Tensor:
         return (along(basis.T.contiguous()) @ roots).transpose(1, 2)
@@ -80,7 +83,7 @@ def products(problem: TorchProblem, theta: FloatArray) -> tuple[Map, Map, float]
     def backward(blocks: Tensor) -> Tensor:
         return back(blocks.transpose(1, 2) @ roots.transpose(1, 2)).T
 
-    probe = torch.randn(problem.n_params, 1, generator=torch.Generator().manual_seed(1), dtype=problem._kind)
+    probe = torch.randn(problem.n_params, 1, generator=torch.Generator().manual_seed(1), dtype=problem.kind)
     unit = power_of_two_near(forward(probe).numpy())
     if not 1 / ORDINARY < unit < ORDINARY:
         roots = roots / unit

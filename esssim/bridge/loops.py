@@ -91,7 +91,9 @@ Loop = Callable[[Drawn, FloatArray, FloatArray, FloatArray, int, FloatArray, flo
 
 
 def loop_for(problem: TorchProblem) -> Loop:
-    """The fastest loop that a problem has: (batches, noise, θ, v, first step, step sizes, β) ↦ step of divergence or −1."""
+    """The fastest loop that a problem has: (batches, noise, θ, v, first step, step sizes, β) ↦ step of divergence or
+    −1.
+    """
     layers = layers_of(problem)
     if layers is not None and problem.dtype == "float64" and is_compiled(problem, layers):
         return _compiled(problem, layers)
@@ -100,7 +102,7 @@ def loop_for(problem: TorchProblem) -> Loop:
 
 def is_compiled(problem: TorchProblem, layers: list[Layer]) -> bool:
     """Whether the compiled loop has a network: θ = (W₁, c₁, W₂, c₂, …), and one activation between all layers."""
-    module, start = problem._functional.module, 0
+    module, start = problem.functional.module, 0
     for layer in layers:
         if (layer.weight, layer.offset) != (start, start + layer.d_in * layer.d_out):
             return False
@@ -129,7 +131,7 @@ def _compiled(problem: TorchProblem, layers: list[Layer]) -> Loop:
 
 def _general(problem: TorchProblem) -> Loop:
     """Step by step with any module."""
-    gradient, kind = _reverse_mode(problem) if is_own(problem) else _own_gradient(problem), problem._kind
+    gradient, kind = _reverse_mode(problem) if is_own(problem) else _own_gradient(problem), problem.kind
 
     def run(
         batches: IntArray, noise: FloatArray, theta: FloatArray, velocity: FloatArray, first: int, etas: FloatArray,
@@ -152,14 +154,14 @@ Gradient = Callable[[FloatArray, IntArray, FloatArray | None], FloatArray]
 def _reverse_mode(problem: TorchProblem) -> Gradient:
     """(θ, batch, noise (b·c,) or None) ↦ g_B with noisy targets, through the module as a function of θ."""
     inputs, labels = problem.tensors
-    kind = problem._kind
+    kind = problem.kind
 
     def gradient(theta: FloatArray, batch: IntArray, noise: FloatArray | None) -> FloatArray:
         rows = torch.as_tensor(batch)
         targets = labels[rows]
         if noise is not None:
             targets = targets + torch.as_tensor(noise.reshape(targets.shape), dtype=kind)
-        found = problem._functional.gradient(torch.as_tensor(theta, dtype=kind), inputs[rows], targets)
+        found = problem.functional.gradient(torch.as_tensor(theta, dtype=kind), inputs[rows], targets)
         return np.asarray(found.numpy().astype(np.float64))
 
     return gradient
@@ -190,7 +192,7 @@ def weighted_loop(problem: TorchProblem) -> Loop:
             if len(noise):
                 found = found - noise_gradient(problem, theta, some, weights, noise[m])
             if not np.abs(found).max() <= DIVERGENCE_LIMIT:
-                problem.check_derivatives_at(torch.as_tensor(theta, dtype=problem._kind), torch.as_tensor(some))
+                problem.check_derivatives_at(torch.as_tensor(theta, dtype=problem.kind), torch.as_tensor(some))
                 return first + m
             update(theta, velocity, found, float(etas[m]), momentum, False)
         return -1
@@ -202,8 +204,8 @@ def _weighted_gradient(problem: TorchProblem, theta: FloatArray, some: IntArray,
     if not is_own(problem):
         return np.asarray(weights @ problem.sample_gradients(theta, some))
     inputs, labels = problem.tensors
-    rows, kind = torch.as_tensor(some), problem._kind
-    found = problem._functional.weighted_gradient(
+    rows, kind = torch.as_tensor(some), problem.kind
+    found = problem.functional.weighted_gradient(
         torch.as_tensor(theta, dtype=kind), inputs[rows], labels[rows], torch.as_tensor(weights, dtype=kind)
     )
     return np.asarray(found.numpy().astype(np.float64))

@@ -36,7 +36,7 @@ CHUNK_NUMBERS = 2**22
 JACOBIAN_NUMBERS = 2**27
 HESSIAN_NUMBERS = 5000**2
 # Attributes that follow from the others.
-DERIVED = {"_functional", "_kind", "_root", "_x", "_y", "loss_name"}
+DERIVED = {"_x", "_y", "functional", "kind", "loss_name", "root"}
 
 # What a loss decides, and no two of which may disagree.
 OF_THE_LOSS = ("gradient", "hessian", "hessian_products", "sample_gradients", "sample_hessians", "sample_losses")
@@ -48,13 +48,14 @@ Dtype = Literal["float64", "float32"] | torch.dtype
 class TorchProblem(Problem):
     """ℓᵢ(θ) = ℓ(f(θ, xᵢ), yᵢ) for an `nn.Module` f of up to 10⁵ parameters, θ in `named_parameters` order.
 
-    loss: "squared", ½‖f − y‖²; "cross_entropy", −log softmax(f)_y; or one number ℓ(f, y) by torch operations on a sample's
-    outputs (c,) and target (`F.mse_loss` divides by c: it is 2/c times "squared"). inputs: (n, ...), integers where the
-    module takes them; targets: (n, c), (n,) for one output, or class labels (n,). dtype: results are always float64.
-    tolerance: relative residual of eigenvalues found by iteration. check: compare derivatives with differences.
+    loss: "squared", ½‖f − y‖²; "cross_entropy", −log softmax(f)_y; or one number ℓ(f, y) by torch operations on a
+    sample's outputs (c,) and target (`F.mse_loss` divides by c: it is 2/c times "squared"). inputs: (n, ...), integers
+    where the module takes them; targets: (n, c), (n,) for one output, or class labels (n,). dtype: results are always
+    float64. tolerance: relative residual of eigenvalues found by iteration. check: compare derivatives with
+    differences.
 
-    `module` is a copy; `theta0` (p,) its trained parameters, tied ones once; `notes` names frozen and unused ones. theta
-    may be an array, tensor, module or state dict. Squared loss gives a `NonlinearLeastSquares` or
+    `module` is a copy; `theta0` (p,) its trained parameters, tied ones once; `notes` names frozen and unused ones.
+    theta may be an array, tensor, module or state dict. Squared loss gives a `NonlinearLeastSquares` or
     `MultiOutputLeastSquares`. Raises ValueError for data that do not fit, networks that are too large, modules that mix
     samples, draw at random, or have wrong derivatives (docs/layers.md).
     """
@@ -70,13 +71,17 @@ class TorchProblem(Problem):
         tolerance: float | None = None,
         check: bool = True,
     ) -> TorchProblem:
-        """The subclass with residuals for squared loss, by the targets' shape; without arguments, as pickle calls it."""
+        """The subclass with residuals for squared loss, by the targets' shape; without arguments, as pickle calls
+        it.
+        """
         if cls is not TorchProblem or targets is None or not (isinstance(loss, str) and loss == "squared"):
             return super().__new__(cls)
         return super().__new__(_ScalarTorchProblem if np.shape(targets)[1:] in ((), (1,)) else _MultiOutputTorchProblem)
 
     def __init_subclass__(cls) -> None:
-        """ValueError for a subclass that changes some of the loss and its derivatives only: nothing else would see it."""
+        """ValueError for a subclass that changes some of the loss and its derivatives only: nothing else would see
+        it.
+        """
         changed = [name for name in OF_THE_LOSS if name in vars(cls)]
         left = [name for name in OF_THE_LOSS if getattr(cls, name) is getattr(TorchProblem, name)]
         if changed and left:
@@ -103,27 +108,28 @@ class TorchProblem(Problem):
         n_params = sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
         if n_params > LARGEST_NETWORK:
             raise ValueError(
-                f"module must have at most {LARGEST_NETWORK:,} parameters, got {n_params:,}: the Lanczos vectors of one "
+                f"module must have at most {LARGEST_NETWORK:,} parameters, got {n_params:,}: the Lanczos vectors of "
+                "one "
                 f"batch alone would take {n_params * 96 * 8 / 1e9:.1f} GB"
             )
-        self._kind = torch.float64 if self.dtype == "float64" else torch.float32
+        self.kind = torch.float64 if self.dtype == "float64" else torch.float32
         self.inputs = data("inputs", inputs)
         super().__init__(len(self.inputs), n_params)
         checks.check_held("inputs", self.inputs, self.dtype)
-        self.module = checks.own_copy(module, self._kind)
+        self.module = checks.own_copy(module, self.kind)
         self.n_outputs = self._take(inputs)
         care = behaviour.needs(self.module, self._x[:3])
-        self.loss_name, sample_loss = _loss(loss, self._kind)
+        self.loss_name, sample_loss = _loss(loss, self.kind)
         self.targets = self._targets(targets, sample_loss, care)
-        kind = torch.int64 if self.loss_name == "cross_entropy" or self.targets.dtype.kind != "f" else self._kind
+        kind = torch.int64 if self.loss_name == "cross_entropy" or self.targets.dtype.kind != "f" else self.kind
         self._y = torch.as_tensor(self.targets, dtype=kind)
-        self._functional = routes.route(self.module, sample_loss, care, self._start(), self._x, self._y)
-        self._root = _root(self.loss_name, sample_loss, isinstance(self._functional, Samplewise))
+        self.functional = routes.route(self.module, sample_loss, care, self._start(), self._x, self._y)
+        self.root = _root(self.loss_name, sample_loss, isinstance(self.functional, Samplewise))
         if self.loss_name == "squared":
             checks.check_held("outputs and targets", self._squared(), self.dtype, power=2)
         self.notes = self._noted(module)
-        near = behaviour.generic_point(self._start(), self._functional.sizes)
-        behaviour.check_samples(self._functional, near, self._x)
+        near = behaviour.generic_point(self._start(), self.functional.sizes)
+        behaviour.check_samples(self.functional, near, self._x)
         if _validate.flag("check", check):
             self._check_derivatives()
 
@@ -131,7 +137,7 @@ class TorchProblem(Problem):
         """Set the inputs of the module, whole numbers where it takes them; the number of its outputs."""
         given = whole(inputs)
         said: list[Exception] = []
-        for x in ([] if given is None else [torch.as_tensor(given)]) + [torch.as_tensor(self.inputs, dtype=self._kind)]:
+        for x in ([] if given is None else [torch.as_tensor(given)]) + [torch.as_tensor(self.inputs, dtype=self.kind)]:
             try:
                 n_outputs = behaviour.check_rows(self.module, x[: min(3, len(x))])
             except (RuntimeError, TypeError, IndexError) as error:
@@ -150,7 +156,7 @@ class TorchProblem(Problem):
     def _squared(self) -> FloatArray:
         """The targets and, where they are finite, the outputs at θ₀: what a squared loss squares."""
         with torch.no_grad():
-            outputs = self._functional.outputs(self._start(), self._x).numpy().astype(np.float64)
+            outputs = self.functional.outputs(self._start(), self._x).numpy().astype(np.float64)
         return np.append(self.targets, outputs[np.isfinite(outputs)])
 
     def _targets(self, targets: Any, loss: SampleLoss, care: Care) -> npt.NDArray[Any]:
@@ -169,14 +175,14 @@ class TorchProblem(Problem):
         assert isinstance(loss, OneNumber)
         with torch.no_grad():
             outputs = Functional(self.module, loss, care).outputs(self._start(), self._x)
-        taken: npt.NDArray[Any] = for_loss(loss, outputs, targets, self._kind).numpy()
+        taken: npt.NDArray[Any] = for_loss(loss, outputs, targets, self.kind).numpy()
         return taken
 
     def _noted(self, module: nn.Module) -> tuple[str, ...]:
         """What a reader of the numbers should know of the parameters."""
         frozen = [name for name, parameter in module.named_parameters() if not parameter.requires_grad]
         unused = behaviour.unused_parameters(self.module, self._x)
-        if len(unused) == len(self._functional.names):
+        if len(unused) == len(self.functional.names):
             raise ValueError(f"module must have a parameter that reaches the outputs, but none of {unused} does")
         notes = [f"constants, as requires_grad=False: {', '.join(frozen)}"] if frozen else []
         notes += [f"do not reach the outputs, so that their derivatives are 0: {', '.join(unused)}"] if unused else []
@@ -185,9 +191,9 @@ class TorchProblem(Problem):
     def _check_derivatives(self) -> None:
         """ValueError where derivatives are wrong or not finite; in float64, whatever the dtype."""
         theta = self._start()
-        functional, x, y = self._functional, self._x, self._y
+        functional, x, y = self.functional, self._x, self._y
         derivatives.check_finite_derivatives(functional, theta, x, y)
-        if self._kind == torch.float64:
+        if self.kind == torch.float64:
             derivatives.check_derivatives(functional, theta, x, y)
             return
         double = copy.copy(functional)
@@ -223,7 +229,7 @@ class TorchProblem(Problem):
         # The private ones of this class follow from the rest; those of a subclass are its own.
         ours = type(self).__module__ == __name__
         kept = {name for name in own if name not in DERIVED and not (ours and name.startswith("_"))}
-        loss = self._functional.loss
+        loss = self.functional.loss
         parts = {name: own[name] for name in kept} | {"torch": surroundings()}
         # What the caller gave: its wrapper adds nothing that dtype does not say.
         parts["loss"] = loss.loss if isinstance(loss, OneNumber) else loss
@@ -244,18 +250,18 @@ class TorchProblem(Problem):
 
     def outputs(self, theta: npt.ArrayLike, batch: npt.ArrayLike | None = None) -> FloatArray:
         """f(θ, xᵢ) for each index of the batch: (..., b, c)."""
-        return self._over(lambda t, i: self._functional.outputs(t, self._x[i]), *self._arguments(theta, batch))
+        return self._over(lambda t, i: self.functional.outputs(t, self._x[i]), *self._arguments(theta, batch))
 
     def sample_losses(self, theta: FloatArray, indices: IntArray) -> FloatArray:
-        return self._over(lambda t, i: self._functional.losses(t, self._x[i], self._y[i]), theta, indices)
+        return self._over(lambda t, i: self.functional.losses(t, self._x[i], self._y[i]), theta, indices)
 
     def sample_gradients(self, theta: FloatArray, indices: IntArray) -> FloatArray:
-        return self._over(lambda t, i: self._functional.sample_gradients(t, self._x[i], self._y[i]), theta, indices)
+        return self._over(lambda t, i: self.functional.sample_gradients(t, self._x[i], self._y[i]), theta, indices)
 
     def sample_hessians(self, theta: FloatArray, indices: IntArray) -> FloatArray:
         self._affordable("all per-sample Hessians", indices.shape[-1] * self.n_params**2, DENSE_NUMBERS)
         hessians = self._over(
-            lambda t, i: self._functional.sample_hessians(t, self._x[i], self._y[i]),
+            lambda t, i: self.functional.sample_hessians(t, self._x[i], self._y[i]),
             theta,
             indices,
             copies=self.n_params,
@@ -264,25 +270,25 @@ class TorchProblem(Problem):
 
     def gradient(self, theta: npt.ArrayLike, batch: npt.ArrayLike | None = None) -> FloatArray:
         points, indices = self._arguments(theta, batch)
-        return self._over(lambda t, i: self._functional.gradient(t, self._x[i], self._y[i]), points, indices)
+        return self._over(lambda t, i: self.functional.gradient(t, self._x[i], self._y[i]), points, indices)
 
     def hessian(self, theta: npt.ArrayLike, batch: npt.ArrayLike | None = None) -> FloatArray:
         points, indices = self._arguments(theta, batch)
         self._affordable("a Hessian", self.n_params**2, HESSIAN_NUMBERS)
         hessians = self._over(
-            lambda t, i: self._functional.hessian(t, self._x[i], self._y[i]), points, indices, copies=self.n_params
+            lambda t, i: self.functional.hessian(t, self._x[i], self._y[i]), points, indices, copies=self.n_params
         )
         return (hessians + np.swapaxes(hessians, -1, -2)) / 2
 
     def hessian_products(self, theta: FloatArray, batches: IntArray, vectors: FloatArray) -> FloatArray:
         """H_B(θ)v for each batch (..., b) and its vector (..., p): (..., p)."""
         return self._over(
-            lambda t, i, v: self._functional.product(t, self._x[i], self._y[i], v), theta, batches, vectors=vectors
+            lambda t, i, v: self.functional.product(t, self._x[i], self._y[i], v), theta, batches, vectors=vectors
         )
 
     def sample_jacobians(self, theta: FloatArray, indices: IntArray) -> FloatArray:
         """Jᵢ = ∂fᵢ/∂θ for each index: (..., b, c, p)."""
-        return self._over(lambda t, i: self._functional.jacobians(t, self._x[i]), theta, indices, copies=self.n_outputs)
+        return self._over(lambda t, i: self.functional.jacobians(t, self._x[i]), theta, indices, copies=self.n_outputs)
 
     def curvature(self, theta: FloatArray) -> Curvature:
         """All per-sample Hessians: formed where p ≤ 300 (and n p² ≤ 2²⁶), else by their products with vectors."""
@@ -296,7 +302,7 @@ class TorchProblem(Problem):
         """JᵢᵀSᵢJᵢ with Sᵢ = ∇²_f ℓᵢ, by the rows Aᵢ = RᵢᵀJᵢ, Sᵢ = RᵢRᵢᵀ."""
         theta = self.check_point(theta)
         self._check_finite(theta)
-        derivatives.check_finite_derivatives(self._functional, self._tensor(theta), self._x, self._y)
+        derivatives.check_finite_derivatives(self.functional, self._tensor(theta), self._x, self._y)
         numbers = self.n_samples * self.n_outputs * self.n_params
         self._affordable("the Jacobians of all samples and outputs", numbers, JACOBIAN_NUMBERS)
         factors = self.gauss_newton_rows(theta, np.arange(self.n_samples))
@@ -307,14 +313,14 @@ class TorchProblem(Problem):
     def gauss_newton_rows(self, theta: FloatArray, indices: IntArray) -> FloatArray:
         """Aᵢ = RᵢᵀJᵢ, with AᵢᵀAᵢ = JᵢᵀSᵢJᵢ, for each index: (b, rows, p)."""
         rows = torch.as_tensor(indices)
-        outputs = self._functional.outputs(self._tensor(theta), self._x[rows]).detach()
-        roots = self._root(outputs, self._y[rows]).numpy().astype(np.float64)
+        outputs = self.functional.outputs(self._tensor(theta), self._x[rows]).detach()
+        roots = self.root(outputs, self._y[rows]).numpy().astype(np.float64)
         return np.swapaxes(roots, -1, -2) @ TorchProblem.sample_jacobians(self, theta, indices)
 
     # --- between numpy and torch --------------------------------------------------------------------------------------
 
     def _tensor(self, array: FloatArray) -> Tensor:
-        return torch.as_tensor(_writable(array), dtype=self._kind)
+        return torch.as_tensor(_writable(array), dtype=self.kind)
 
     def _over(
         self,
@@ -340,7 +346,7 @@ class TorchProblem(Problem):
         rows = torch.as_tensor(_writable(np.broadcast_to(indices, (*axes, b)).reshape(-1, b)))
         extra = [] if vectors is None else [self._tensor(np.broadcast_to(vectors, (*axes, *own)).reshape(-1, *own))]
         chunk = max(1, CHUNK_NUMBERS // (b * p * copies))
-        mapped = self._functional.mapped(function, (None if shared else 0, 0, *(0 for _ in extra)), chunk)
+        mapped = self.functional.mapped(function, (None if shared else 0, 0, *(0 for _ in extra)), chunk)
         found = mapped(points, rows, *extra).detach().numpy().astype(np.float64, copy=False)
         if not np.isfinite(found.sum()):
             self.check_derivatives_at(points, rows)
@@ -350,21 +356,24 @@ class TorchProblem(Problem):
         """ValueError that names the layer where an activation of some sample is not finite."""
         point = self._tensor(theta)
         with torch.no_grad():
-            finite = torch.isfinite(self._functional.outputs(point, self._x)).all(dim=1)
+            finite = torch.isfinite(self.functional.outputs(point, self._x)).all(dim=1)
         if not bool(finite.all()):
             sample = int(torch.nonzero(~finite)[0, 0])
-            layer = checks.first_non_finite_layer(self.module, lambda: self._functional.outputs(point, self._x))
+            layer = checks.first_non_finite_layer(self.module, lambda: self.functional.outputs(point, self._x))
             raise ValueError(
-                f"theta must give finite activations, but those of {int((~finite).sum())} samples (the first is {sample}) "
+                f"theta must give finite activations, but those of {int((~finite).sum())} samples (the first is "
+                f"{sample}) "
                 f"are not finite from layer {layer} on"
             )
 
     def check_derivatives_at(self, points: Tensor, batches: Tensor) -> None:
-        """ValueError where a sample's derivatives are not finite while its loss is: θ (p,) or (m, p), batches (m, b)."""
+        """ValueError where a sample's derivatives are not finite while its loss is: θ (p,) or (m, p), batches (m,
+        b).
+        """
         for m, point in enumerate(points.reshape(-1, self.n_params)):
             samples = torch.unique(batches if points.numel() == self.n_params else batches[m])
             try:
-                derivatives.check_finite_derivatives(self._functional, point, self._x[samples], self._y[samples])
+                derivatives.check_finite_derivatives(self.functional, point, self._x[samples], self._y[samples])
             except derivatives.NonFiniteDerivatives as error:
                 raise derivatives.NonFiniteDerivatives([int(samples[i]) for i in error.samples]) from None
 
@@ -380,7 +389,7 @@ class _ScalarTorchProblem(TorchProblem, NonlinearLeastSquares):
     """One output and squared loss: ℓᵢ = ½rᵢ²."""
 
     def residuals(self, theta: FloatArray, indices: IntArray) -> FloatArray:
-        return self._over(lambda t, i: (self._functional.outputs(t, self._x[i]) - self._y[i])[:, 0], theta, indices)
+        return self._over(lambda t, i: (self.functional.outputs(t, self._x[i]) - self._y[i])[:, 0], theta, indices)
 
     def sample_jacobians(self, theta: FloatArray, indices: IntArray) -> FloatArray:
         """Jᵢ = ∇fᵢ(θ) for each index: (..., b, p)."""
@@ -388,7 +397,7 @@ class _ScalarTorchProblem(TorchProblem, NonlinearLeastSquares):
 
     def model_hessian_products(self, theta: FloatArray, indices: IntArray, vectors: FloatArray) -> FloatArray:
         return self._over(
-            lambda t, i, v: self._functional.model_products(t, self._x[i], v),
+            lambda t, i, v: self.functional.model_products(t, self._x[i], v),
             theta,
             indices,
             vectors=vectors,
@@ -405,11 +414,11 @@ class _MultiOutputTorchProblem(TorchProblem, MultiOutputLeastSquares):
     """Several outputs and squared loss: ℓᵢ = ½‖rᵢ‖²."""
 
     def residuals(self, theta: FloatArray, indices: IntArray) -> FloatArray:
-        return self._over(lambda t, i: self._functional.outputs(t, self._x[i]) - self._y[i], theta, indices)
+        return self._over(lambda t, i: self.functional.outputs(t, self._x[i]) - self._y[i], theta, indices)
 
     def model_hessian_products(self, theta: FloatArray, indices: IntArray, vectors: FloatArray) -> FloatArray:
         return self._over(
-            lambda t, i, v: self._functional.model_products_of_outputs(t, self._x[i], v),
+            lambda t, i, v: self.functional.model_products_of_outputs(t, self._x[i], v),
             theta,
             indices,
             vectors=vectors,
@@ -432,10 +441,21 @@ def _loss(loss: Any, kind: torch.dtype) -> tuple[str, SampleLoss]:
 
 
 def _root(name: str, loss: SampleLoss, one_by_one: bool) -> Callable[[Tensor, Tensor], Tensor]:
-    """The root of the curvature of a loss on the outputs."""
+    """The root of the curvature of a loss on the outputs: the loss's own `root` where it has one."""
     if name == "squared":
         return losses.squared_root
-    return losses.cross_entropy_root if name == "cross_entropy" else losses.numerical_root(loss, one_by_one=one_by_one)
+    if name == "cross_entropy":
+        return losses.cross_entropy_root
+    numerical = losses.numerical_root(loss, one_by_one=one_by_one)
+    own = getattr(loss.loss if isinstance(loss, OneNumber) else loss, "root", None)
+    if own is None:
+        return numerical
+
+    def root(outputs: Tensor, targets: Tensor) -> Tensor:
+        found = own(outputs, targets)
+        return numerical(outputs, targets) if found is None else found
+
+    return root
 
 
 def _source(thing: Any) -> str:

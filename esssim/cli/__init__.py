@@ -10,7 +10,20 @@ from typing import Annotated
 import typer
 
 from esssim._errors import in_one_line, tracebacks_are_wanted
-from esssim.cli import cite, doctor, experiment, figure, interrupts, measure, measure_network, store, sweep, verify
+from esssim.cli import (
+    cite,
+    doctor,
+    experiment,
+    explore,
+    figure,
+    interrupts,
+    measure,
+    measure_network,
+    report,
+    store,
+    sweep,
+    verify,
+)
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -41,10 +54,12 @@ app.command(help=verify.HELP)(verify.verify)
 app.command(help=measure.HELP)(measure.measure)
 app.command(name="measure-network", help=measure_network.HELP)(measure_network.measure_network)
 app.command(name="run", help=experiment.HELP)(experiment.run)
+app.command(help=report.HELP)(report.report)
 app.command(help=sweep.HELP)(sweep.sweep)
 app.add_typer(store.app, name="store")
 app.command(help=cite.HELP)(cite.cite)
 app.command(help=figure.HELP)(figure.figure)
+app.command(help=explore.HELP)(explore.explore)
 app.command(help=doctor.HELP)(doctor.doctor)
 
 

@@ -22,6 +22,7 @@ from esssim.experiments.errors import check_batch, in_plain_words
 from esssim.experiments.flow import RECORDED, with_flow
 from esssim.experiments.sections import STRICT, Count, NotNegative, Positive, Seed, Widths
 from esssim.flow.law import nearest_solution
+from esssim.flow.point import Point
 from esssim.sampling import WithoutReplacement
 from esssim.simulation import Ramp
 from esssim.statistics import mean_square_sharpness, sharpness
@@ -82,10 +83,10 @@ class NetworkFlow(Configuration):
             problem, problem.theta0, step_size=0.1 / sharpness(problem, problem.theta0), momentum=0.9,
             sampling=WithoutReplacement(n), n_steps=DESCENT_STEPS, record=("theta",), n_records=1, seed=0,
         )  # fmt: skip
-        found = nearest_solution(self.least_squares, run["theta"].values[0, -1])
+        found = nearest_solution(Point(self.least_squares, run["theta"].values[0, -1]))
         if found is None:
             raise RuntimeError("training did not come near a solution of zero loss")
-        return found
+        return found.theta
 
     @property
     def least_squares(self) -> LeastSquaresProblem:
@@ -126,9 +127,11 @@ def run_both(experiment: NetworkFlow, progress: Progress = False) -> tuple[xarra
 def beside(
     runs: Callable[[], xarray.Dataset], flow: Callable[[Callable[[int, int], None]], xarray.Dataset]
 ) -> tuple[xarray.Dataset, xarray.Dataset]:
-    """runs(), which leaves its work to processes, and flow(progress) in a thread of this one: both results, a tenth sooner.
+    """runs(), which leaves its work to processes, and flow(progress) in a thread of this one: both results, a tenth
+    sooner.
 
-    The progress that the flow is given ends it, with an InterruptedError, as soon as the runs have ended with an exception.
+    The progress that the flow is given ends it, with an InterruptedError, as soon as the runs have ended with an
+    exception.
     """
     ended = Event()
 

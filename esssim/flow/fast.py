@@ -10,7 +10,7 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 from esssim._validate import FloatArray
 from esssim.flow import rows
-from esssim.flow.rows import LeastSquaresProblem
+from esssim.flow.point import Point
 from esssim.sampling import Sampling
 from esssim.statistics.perron import PerronMatrix
 
@@ -41,8 +41,8 @@ class FastMotion:
     taken as (λⱼ+λ_k)/4 (where n·c > p the kernel of K is among these). ρ itself has the diagonal of R′ for equal ρ.
 
     jacobians: J (n·c, p); source: the right-hand side (n,), or blocks (n·c²,); step_size: η; momentum: β. All at one
-    point of the set of solutions. guess: ρ at a point nearby, from which the iterative solution then starts. by_products:
-    K is too large for anything but products with J.
+    point of the set of solutions. guess: ρ at a point nearby, from which the iterative solution then starts.
+    by_products: K is too large for anything but products with J.
     """
 
     perron: PerronMatrix
@@ -56,8 +56,7 @@ class FastMotion:
     @classmethod
     def at(
         cls,
-        problem: LeastSquaresProblem,
-        theta: FloatArray,
+        point: Point,
         sampling: Sampling,
         source: FloatArray,
         step_size: float,
@@ -66,10 +65,9 @@ class FastMotion:
         rank: int | None = None,
         with_tail: bool = False,
     ) -> FastMotion:
-        """At theta (p,): in all modes of K that are no rounding, or in so many leading ones; and in a tail of the others."""
-        jacobians = rows.jacobians(problem, theta)
-        coefficient = sampling.variance_coefficient(problem.n_samples)
-        perron = rows.perron(jacobians, rows.n_outputs(problem), coefficient, rank)
+        """In all modes of K that are no rounding, or in so many leading ones; and in a tail of the others."""
+        jacobians = point.jacobians
+        perron = point.perron(sampling.variance_coefficient(point.problem.n_samples), rank)
         if rank is not None or (with_tail and len(perron.eigenvalues) < len(jacobians)):
             perron = perron.with_tail(jacobians)
         return cls(perron, jacobians, source, step_size, guess, momentum, rank is not None)
@@ -170,10 +168,10 @@ class FastMotion:
         """tr R."""
         if self.perron.tail is None:
             return float(np.trace(self.rotated))
-        return float(self.variances @ rows.units(self.perron.n_samples, self.n_outputs))
+        return float(self.variances @ rows.identities(self.perron.n_samples, self.n_outputs))
 
     @cached_property
-    def reached(self) -> FloatArray:
+    def mode_jacobians(self) -> FloatArray:
         """UᵀJ (r, p)."""
         return np.asarray(self.perron.eigenvectors.T @ self.jacobians)
 

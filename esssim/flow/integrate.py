@@ -12,16 +12,17 @@ from esssim.flow.law import Law
 from esssim.flow.newton import FactoredBDF, StiffJacobian
 
 RELATIVE_TOLERANCE = 1e-6
-# The solver's steps shrink without end at a wall that the flow cannot leave; this fraction of the time gone by is short.
+# The solver's steps shrink without end at a wall that the flow cannot leave; this fraction of the time gone by is
+# short.
 SHORTEST_STEP = 1e-7
 
 
 def integrate(
-    law: Law, start: FloatArray, steps: IntArray, tell: Callable[[int], None] = lambda count: None
+    law: Law, start: FloatArray, steps: IntArray, advance: Callable[[int], None] = lambda count: None
 ) -> tuple[FloatArray, int]:
     """θ at `steps`, (m, p), and the step at which the flow meets a wall that it cannot leave, −1 for none.
 
-    tell: called with the number of records that were just reached.
+    advance: called with the number of records that are done since.
 
     BDF, whose Newton iteration only has to know the part of the Jacobian that is stiff.
     """
@@ -47,10 +48,10 @@ def integrate(
             return thetas, math.ceil(solver.t)
         interpolant = solver.dense_output()
         while done < len(steps) and steps[done] <= solver.t:
-            corrected = law.settle(np.asarray(interpolant(float(steps[done]))))
+            corrected = law.corrected(np.asarray(interpolant(float(steps[done]))))
             if corrected is None:
                 raise RuntimeError(f"flow.solve left the set of solutions at step {steps[done]}")
             thetas[done] = corrected
             done += 1
-            tell(1)
+            advance(1)
     return thetas, -1

@@ -11,6 +11,7 @@ from esssim._validate import FloatArray
 from esssim.flow import rows
 from esssim.flow.fast import FastMotion
 from esssim.flow.newton import StiffJacobian
+from esssim.flow.point import Point
 from esssim.flow.rows import LeastSquaresProblem
 from esssim.flow.slow import push, stiffness, velocity
 from esssim.sampling import Sampling
@@ -24,12 +25,13 @@ CORRECTIONS = 20
 ROUNDING = 1e-12
 
 
-@dataclass(frozen=True)
+@dataclass
 class Law:
-    """dθ/dt on the solutions of a problem under a scheme and a ramp of n_steps, with noise of source κ₂ r*∘r* + ε²/(bn).
+    """dθ/dt on the solutions of a problem under a scheme and a ramp of n_steps, with noise of source κ₂ r*∘r* +
+    ε²/(bn).
 
     frozen_residuals: r* (n·c,), sample by sample. rank: of how many eigenvectors of K, and of a tail to first order;
-    None for all of them.
+    None for all of them. guess: the noise found last, where the next solution starts; `fast` sets it.
     """
 
     problem: LeastSquaresProblem
@@ -37,10 +39,10 @@ class Law:
     ramp: Ramp
     n_steps: int
     momentum: float
-    fresh: float
+    label_source: float
     frozen_residuals: FloatArray
     rank: int | None = None
-    last_noise: list[FloatArray] = field(default_factory=list, repr=False)
+    guess: FloatArray | None = field(default=None, repr=False, compare=False)
     # Whether modes of K may die, which then have to fade: on the solutions their number is what it is.
     leaves_solutions: ClassVar[bool] = False
 
@@ -57,128 +59,132 @@ class Law:
         rank: int | None = None,
     ) -> tuple[Law, FloatArray]:
         """The law, and the solution next to theta0. Raises ValueError where theta0 is no solution."""
-        theta = nearest_solution(problem, theta0, by_products=rank is not None)
-        if theta is None or np.linalg.norm(theta - theta0) > NEAR * np.linalg.norm(theta0):
+        point = nearest_solution(Point(problem, theta0), by_products=rank is not None)
+        if point is None or np.linalg.norm(point.theta - theta0) > NEAR * np.linalg.norm(theta0):
             raise ValueError("theta0 must be a minimum of the loss, it is not; `esssim.gradient_flow` leads to one")
-        frozen = _unreachable_part(problem, theta, by_products=rank is not None)
-        _refuse_other_hessian(problem, theta, frozen)
-        fresh = label_noise**2 / (sampling.batch_size * problem.n_samples)
-        return cls(problem, sampling, ramp, n_steps, momentum, fresh, frozen, rank), theta
+        frozen = _unreachable_part(point, by_products=rank is not None)
+        _refuse_other_hessian(point, frozen)
+        label_source = label_noise**2 / (sampling.batch_size * problem.n_samples)
+        return cls(problem, sampling, ramp, n_steps, momentum, label_source, frozen, rank), point.theta
 
-    def mean_residuals(self, theta: FloatArray) -> FloatArray:
-        """The mean of the residuals of SGD (n·c,): here r*, whatever theta."""
+    def at(self, theta: FloatArray) -> Point:
+        """theta (p,) as a point of the problem."""
+        return Point(self.problem, theta)
+
+    def mean_residuals(self, point: Point) -> FloatArray:
+        """The mean of the residuals of SGD (n·c,): here r*, whatever θ."""
         return self.frozen_residuals
 
-    def fast(self, step: float, theta: FloatArray) -> FastMotion:
+    def fast(self, step: float, point: Point) -> FastMotion:
         """The fast motion at a step; the noise found last is the first guess for the next."""
-        n = self.problem.n_samples
-        c = rows.n_outputs(self.problem)
+        n, c = self.problem.n_samples, point.n_outputs
         kappa_2 = self.sampling.variance_coefficient(n) / n
-        source = kappa_2 * rows.squares(self.mean_residuals(theta), c) + self.fresh * rows.units(n, c)
+        source = kappa_2 * rows.squares(self.mean_residuals(point), c) + self.label_source * rows.identities(n, c)
         step_size = float(self.ramp.at(step, self.n_steps))
-        guess = self.last_noise[0] if self.last_noise else None
         fast = FastMotion.at(
-            self.problem,
-            theta,
+            point,
             self.sampling,
             source,
             step_size,
-            guess,
+            self.guess,
             self.momentum,
             self.rank,
             self.leaves_solutions,
         )
         if fast.noise is not None:
-            self.last_noise[:] = [fast.noise]
+            self.guess = fast.noise
         return fast
 
-    def settle(self, theta: FloatArray) -> FloatArray | None:
-        """The point next to theta where the flow really is: a solution; None if there is none."""
-        return nearest_solution(self.problem, theta, by_products=self.rank is not None)
+    def corrected(self, theta: FloatArray) -> FloatArray | None:
+        """The solution next to theta, on which the flow really is; None if there is none."""
+        found = nearest_solution(self.at(theta), by_products=self.rank is not None)
+        return None if found is None else found.theta
 
     def velocity(self, step: float, theta: FloatArray) -> FloatArray:
         """dθ/dt (p,); NaN at and beyond the mean-square edge, which makes a solver take a shorter step."""
         if np.isfinite(theta).all():
-            fast = self.fast(step, theta)
+            point = self.at(theta)
+            fast = self.fast(step, point)
             if fast.noise is not None:
-                return velocity(self.problem, theta, fast)
+                return velocity(point, fast)
         return np.full_like(theta, np.nan)
 
     def stiff_jacobian(self, step: float, theta: FloatArray) -> StiffJacobian | None:
         """The part of ∂(dθ/dt)/∂θ that diverges at the edge; None beyond the edge."""
-        fast = self.fast(step, theta)
+        point = self.at(theta)
+        fast = self.fast(step, point)
         if fast.noise is None:
             return None
         if not fast.source.any():
             return StiffJacobian.zero(len(theta))
-        driven = velocity(self.problem, theta, fast)  # it is proportional to the power of the noise
-        return StiffJacobian(np.zeros((0, len(theta))), driven, stiffness(self.problem, theta, fast))
+        driven = velocity(point, fast)  # it is proportional to the power of the noise
+        return StiffJacobian(np.zeros((0, len(theta))), driven, stiffness(point, fast))
 
-    def error_of_rank(self, step: float, theta: FloatArray) -> float:
-        """The relative change of what the noise pushes with when the number of leading modes is halved; 0 for all modes."""
+    def error_of_rank(self, step: float, point: Point) -> float:
+        """The relative change of what the noise pushes with when the number of leading modes is halved; 0 for all
+        modes.
+        """
         if self.rank is None:
             return 0.0
         if self.rank == 1:
             return np.inf
-        silent = rows.units(self.problem.n_samples, rows.n_outputs(self.problem))
+        silent = rows.identities(self.problem.n_samples, point.n_outputs)
         pushes = []
-        for law in (self, replace(self, rank=self.rank // 2, last_noise=[])):
-            fast = law.fast(step, theta)
+        for law in (self, replace(self, rank=self.rank // 2, guess=None)):
+            fast = law.fast(step, point)
             fast = fast if fast.source.any() else replace(fast, source=silent)
             if fast.noise is None:
                 return np.inf
-            pushes.append(push(self.problem, theta, fast))
+            pushes.append(push(point, fast))
         size = float(np.linalg.norm(pushes[0]))
         return float(np.linalg.norm(pushes[0] - pushes[1])) / size if size > 0 else 0.0
 
 
-def nearest_solution(
-    problem: LeastSquaresProblem, theta: FloatArray, *, by_products: bool = False
-) -> FloatArray | None:
-    """The minimum next to theta (p,): Gauss–Newton on the part of the residual that J can reach; None if that fails."""
+def nearest_solution(point: Point, *, by_products: bool = False) -> Point | None:
+    """The minimum next to a point: Gauss–Newton on the part of the residual that J can reach; None if that fails."""
     for _ in range(CORRECTIONS):
-        jacobians, residuals = rows.jacobians(problem, theta), rows.residuals(problem, theta)
         if by_products:
-            step = rows.reached(jacobians, residuals)
+            step = rows.smallest_change(point.jacobians, point.residuals)
         else:
-            perron = PerronMatrix.of(jacobians, 0.0)
-            coefficients = (perron.eigenvectors.T @ residuals) / perron.eigenvalues
-            step = jacobians.T @ (perron.eigenvectors @ coefficients)
-        theta = theta - step
+            perron = PerronMatrix.of(point.jacobians, 0.0)
+            coefficients = (perron.eigenvectors.T @ point.residuals) / perron.eigenvalues
+            step = point.jacobians.T @ (perron.eigenvectors @ coefficients)
+        theta = point.theta - step
         if not np.isfinite(theta).all():
             return None
+        point = Point(point.problem, theta)
         if np.linalg.norm(step) <= 1e-12 * np.linalg.norm(theta):
-            return theta
+            return point
     return None
 
 
-def _unreachable_part(problem: LeastSquaresProblem, theta: FloatArray, *, by_products: bool) -> FloatArray:
+def _unreachable_part(point: Point, *, by_products: bool) -> FloatArray:
     """r* = r − UUᵀr at a minimum (n·c,): what no change of θ can fit; exactly zero where that is rounding."""
-    jacobians, residuals = rows.jacobians(problem, theta), rows.residuals(problem, theta)
+    jacobians, residuals = point.jacobians, point.residuals
     if by_products:
-        left = np.asarray(residuals - jacobians @ rows.reached(jacobians, residuals))
+        left = np.asarray(residuals - jacobians @ rows.smallest_change(jacobians, residuals))
     else:
         basis = PerronMatrix.of(jacobians, 0.0).eigenvectors
         left = np.asarray(residuals - basis @ (basis.T @ residuals))
         if basis.shape[0] == basis.shape[1]:
             return np.zeros_like(residuals)
-    return np.zeros_like(left) if np.abs(left).max() <= _rounding(jacobians, theta) else left
+    return np.zeros_like(left) if np.abs(left).max() <= _rounding(point) else left
 
 
-def _rounding(jacobians: FloatArray, theta: FloatArray) -> float:
+def _rounding(point: Point) -> float:
     """What a residual may be by rounding alone: f(θ) and the targets that it fits are of the size of Jθ."""
-    return ROUNDING * float(np.linalg.norm(jacobians, axis=1).max()) * float(np.linalg.norm(theta))
+    return ROUNDING * float(np.linalg.norm(point.jacobians, axis=1).max()) * float(np.linalg.norm(point.theta))
 
 
-def _refuse_other_hessian(problem: LeastSquaresProblem, theta: FloatArray, frozen: FloatArray) -> None:
+def _refuse_other_hessian(point: Point, frozen: FloatArray) -> None:
     """The law with frozen noise needs Σᵢ r*ᵢ∇²fᵢ = 0: the Hessian of the loss is then the Gauss–Newton matrix."""
     if not frozen.any():
         return
-    probe = np.random.default_rng(0).standard_normal((len(frozen), problem.n_params))
+    probe = np.random.default_rng(0).standard_normal((len(frozen), point.problem.n_params))
     probe[:] = probe[0]
-    bends = rows.hessian_products(problem, theta, probe)
+    bends = point.hessian_products(probe)
     # Each r*ᵢ is known to 1e-6 of itself, or to rounding.
-    unknown = 1e-6 * np.abs(frozen) + _rounding(rows.jacobians(problem, theta), theta)
+    unknown = 1e-6 * np.abs(frozen) + _rounding(point)
     if np.linalg.norm(frozen @ bends) > np.linalg.norm(unknown @ np.abs(bends)):
         raise ValueError(
             "theta0 must be a minimum whose residuals r* satisfy Σ r*ᵢ∇²fᵢ = 0 (targets that the model can fit, or a "

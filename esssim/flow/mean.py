@@ -8,16 +8,16 @@ from typing import ClassVar
 import numpy as np
 
 from esssim._validate import FloatArray
-from esssim.flow import rows
 from esssim.flow.law import Law
 from esssim.flow.newton import StiffJacobian
+from esssim.flow.point import Point
 from esssim.flow.rows import LeastSquaresProblem
 from esssim.flow.slow import mean_velocity, push, stiffness
 from esssim.sampling import Sampling
 from esssim.simulation.schedule import Ramp
 
 
-@dataclass(frozen=True)
+@dataclass
 class MeanLaw(Law):
     """dθ/dt = −(η/(n(1−β))) [Jᵀr + Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ]], r = f(θ) − y, with noise of source κ₂ r∘r + ε²/(bn).
 
@@ -41,32 +41,34 @@ class MeanLaw(Law):
         rank: int | None = None,
     ) -> tuple[MeanLaw, FloatArray]:
         """The law, and theta0: any point will do."""
-        fresh = label_noise**2 / (sampling.batch_size * problem.n_samples)
-        return cls(problem, sampling, ramp, n_steps, momentum, fresh, np.empty(0), rank), theta0
+        label_source = label_noise**2 / (sampling.batch_size * problem.n_samples)
+        return cls(problem, sampling, ramp, n_steps, momentum, label_source, np.empty(0), rank), theta0
 
-    def mean_residuals(self, theta: FloatArray) -> FloatArray:
-        return rows.residuals(self.problem, theta)
+    def mean_residuals(self, point: Point) -> FloatArray:
+        return point.residuals
 
-    def settle(self, theta: FloatArray) -> FloatArray:
+    def corrected(self, theta: FloatArray) -> FloatArray:
         return theta
 
     def velocity(self, step: float, theta: FloatArray) -> FloatArray:
         """dθ/dt (p,); NaN at and beyond the mean-square edge."""
         if np.isfinite(theta).all():
-            fast = self.fast(step, theta)
+            point = self.at(theta)
+            fast = self.fast(step, point)
             if fast.noise is not None:
-                return mean_velocity(self.problem, theta, fast, self.mean_residuals(theta))
+                return mean_velocity(point, fast, point.residuals)
         return np.full_like(theta, np.nan)
 
     def stiff_jacobian(self, step: float, theta: FloatArray) -> StiffJacobian | None:
         """−(η/(n(1−β))) JᵀJ, and what diverges at the edge; None beyond the edge."""
-        fast = self.fast(step, theta)
+        point = self.at(theta)
+        fast = self.fast(step, point)
         if fast.noise is None:
             return None
         rate = fast.slow_step / self.problem.n_samples
-        modes = np.sqrt(rate) * fast.reached
+        modes = np.sqrt(rate) * fast.mode_jacobians
         every = None if fast.perron.tail is None else np.sqrt(rate) * fast.jacobians
         if not fast.source.any():
             return StiffJacobian(modes, np.zeros_like(theta), np.zeros_like(theta), every)
-        driven = -rate * push(self.problem, theta, fast)
-        return StiffJacobian(modes, driven, stiffness(self.problem, theta, fast), every)
+        driven = -rate * push(point, fast)
+        return StiffJacobian(modes, driven, stiffness(point, fast), every)

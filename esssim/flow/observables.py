@@ -1,4 +1,6 @@
-"""What SGD shows while its slow part follows the flow: the statistics of `esssim.statistics`, averaged over the fast part."""
+"""What SGD shows while its slow part follows the flow: the statistics of `esssim.statistics`, averaged over the fast
+part.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,14 @@ from esssim.curvature import BlockCurvature, LowRankCurvature
 from esssim.flow import rows
 from esssim.flow.chains import stationary
 from esssim.flow.fast import FastMotion
-from esssim.flow.validity import leading_sharpness
+from esssim.flow.point import Point
 from esssim.sampling import Sampling
 from esssim.spectra import largest_eigenvalues
 from esssim.stability.linearised import Linearised
 from esssim.stability.mean_square import mean_square_threshold
 from esssim.statistics import Estimate
 from esssim.statistics.estimate import expectation
-from esssim.statistics.mean_square import Pencil, top_of_pencil
+from esssim.statistics.mean_square import Pencil
 from esssim.statistics.table import MEAN_SQUARE
 
 QUOTIENTS = ("batch_sharpness", "batch_sharpness_parts")
@@ -28,6 +30,7 @@ N_CHAINS = 128
 
 
 def observe(
+    point: Point,
     fast: FastMotion,
     frozen: FloatArray,
     label_noise: float,
@@ -38,18 +41,17 @@ def observe(
 ) -> dict[str, float]:
     """The named statistics, sampled ones with their standard error, at one point of the flow."""
     row: dict[str, float] = {}
-    curvature = rows.curvature(fast.jacobians, fast.n_outputs)
+    curvature = point.curvature
     n, c = fast.perron.n_samples, fast.perron.c
     if "loss" in names:
         row["loss"] = (fast.total_variance + float(frozen @ frozen)) / (2 * n)
     if "sharpness" in names:
         row["sharpness"] = float(fast.perron.eigenvalues[-1]) / n
     if {MEAN_SQUARE, "distance_to_edge"} & set(names):
-        if not fast.by_products:
-            top, followed = top_of_pencil(curvature, c).value, curvature
-        else:
+        top, followed = point.sharpness(c, fast.rank), curvature
+        if fast.by_products:
             root = fast.perron.eigenvectors * np.sqrt(fast.perron.eigenvalues)
-            top, followed = leading_sharpness(fast.perron), rows.curvature(root, fast.n_outputs)
+            followed = rows.curvature(root, fast.n_outputs)
         row[MEAN_SQUARE] = top
         row["distance_to_edge"] = 1.0 - fast.step_size / critical_step_size(followed, top, c, fast.momentum)
     estimates: dict[str, Estimate] = {}
@@ -90,7 +92,8 @@ def batch_sharpness(
     n_batches: int,
     seed: np.random.SeedSequence,
 ) -> dict[str, Estimate]:
-    """Mean of g_BᵀH_Bg_B over ‖g_B‖² or over E_B‖g_B‖² (the ratio of means), for batches that meet residuals r* + r of the fast motion.
+    """Mean of g_BᵀH_Bg_B over ‖g_B‖² or over E_B‖g_B‖² (the ratio of means), for batches that meet residuals r* + r of
+    the fast motion.
 
     Each batch meets a residual of its own, several of them from each of `N_CHAINS` chains, so that n_batches is rounded
     up to a multiple of that. The standard error is that of the means of the chains, which are independent.

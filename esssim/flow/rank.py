@@ -1,4 +1,6 @@
-"""How many modes of K the flow works with: all of them, or for a large K so many leading ones that more change nothing."""
+"""How many modes of K the flow works with: all of them, or for a large K so many leading ones that more change
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ def first_rank(problem: LeastSquaresProblem, rank: int | None) -> int | None:
 
 def with_enough_modes(law: Law, start: FloatArray) -> Law:
     """The law with twice as many leading modes as long as that changes what the noise pushes with; then with all."""
-    while law.rank is not None and law.error_of_rank(0.0, start) > ENOUGH:
+    while law.rank is not None and law.error_of_rank(0.0, law.at(start)) > ENOUGH:
         more = 2 * law.rank
         law = replace(law, rank=more if more < _largest_rank(law.problem) / 2 else None)
     return law

@@ -1,7 +1,7 @@
 """A least-squares problem as the flow sees it: every output of every sample is a row of one long vector of residuals.
 
-With one output a sample (`NonlinearLeastSquares`) there are n rows, with c outputs (`MultiOutputLeastSquares`) n·c, sample by
-sample, and a c×c block for every sample where there was a number.
+With one output a sample (`NonlinearLeastSquares`) there are n rows, with c outputs (`MultiOutputLeastSquares`) n·c,
+sample by sample, and a c×c block for every sample where there was a number.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from esssim.statistics.block_perron import BlockPerron
 from esssim.statistics.perron import PerronMatrix
 
 # Of the iterative solutions by products with J.
-REACHED = 1e-12
+TOLERANCE = 1e-12
 # What lsmr says when it ran out of iterations.
 ITERATION_LIMIT = 7
 
@@ -28,23 +28,11 @@ def n_outputs(problem: LeastSquaresProblem) -> int:
     return problem.n_outputs if isinstance(problem, MultiOutputLeastSquares) else 1
 
 
-def residuals(problem: LeastSquaresProblem, theta: FloatArray) -> FloatArray:
-    """f(θ) − y of all rows, (n·c,)."""
-    return np.asarray(problem.residuals(theta, np.arange(problem.n_samples))).ravel()
-
-
-def jacobians(problem: LeastSquaresProblem, theta: FloatArray) -> FloatArray:
-    """J (n·c, p)."""
-    found = np.asarray(problem.sample_jacobians(theta, np.arange(problem.n_samples)))
-    return found.reshape(-1, problem.n_params)
-
-
-def hessian_products(problem: LeastSquaresProblem, theta: FloatArray, vectors: FloatArray) -> FloatArray:
-    """∇²fᵢ(θ)vᵢ of each row and its own vector: (n·c, p) -> (n·c, p)."""
+def per_sample(problem: LeastSquaresProblem, vectors: FloatArray) -> FloatArray:
+    """Vectors of the rows (n·c, p) as the model takes them: (n, p) for one output, else (n, c, p)."""
     if isinstance(problem, MultiOutputLeastSquares):
-        vectors = vectors.reshape(problem.n_samples, problem.n_outputs, problem.n_params)
-    found = np.asarray(problem.model_hessian_products(theta, np.arange(problem.n_samples), vectors))
-    return found.reshape(-1, problem.n_params)
+        return vectors.reshape(problem.n_samples, problem.n_outputs, problem.n_params)
+    return vectors
 
 
 def perron(jacobians: FloatArray, c: int, coefficient: float, rank: int | None = None) -> PerronMatrix:
@@ -64,8 +52,10 @@ def weighted(weights: FloatArray, rows: FloatArray, c: int) -> FloatArray:
     return np.asarray(weights.reshape(-1, c, c) @ rows.reshape(-1, c, rows.shape[1])).reshape(rows.shape)
 
 
-def reached(jacobians: FloatArray, vector: FloatArray) -> FloatArray:
-    """JᵀK⁺v (p,), v (n·c,): the smallest change of θ that changes f by v, or by what J reaches of v, by products with J."""
+def smallest_change(jacobians: FloatArray, vector: FloatArray) -> FloatArray:
+    """JᵀK⁺v (p,), v (n·c,): the smallest change of θ that changes f by v, or by what J reaches of v, by products with
+    J.
+    """
     return _least_squares(jacobians, vector)
 
 
@@ -75,8 +65,10 @@ def along_solutions(jacobians: FloatArray, vector: FloatArray) -> FloatArray:
 
 
 def _least_squares(matrix: FloatArray, vector: FloatArray) -> FloatArray:
-    """The x of smallest norm that brings Ax nearest to a vector. Raises RuntimeError where the iteration does not end."""
-    found = lsmr(matrix, vector, atol=REACHED, btol=REACHED, conlim=0.0, maxiter=100 * min(matrix.shape))
+    """The x of smallest norm that brings Ax nearest to a vector. Raises RuntimeError where the iteration does not
+    end.
+    """
+    found = lsmr(matrix, vector, atol=TOLERANCE, btol=TOLERANCE, conlim=0.0, maxiter=100 * min(matrix.shape))
     if found[1] == ITERATION_LIMIT:
         raise RuntimeError(
             "products with J do not reach what has to be projected: K is too ill-conditioned, take all modes"
@@ -99,7 +91,7 @@ def squares(residuals: FloatArray, c: int) -> FloatArray:
     return np.asarray((samples[:, :, None] * samples[:, None, :]).reshape(*residuals.shape[:-1], -1))
 
 
-def units(n: int, c: int) -> FloatArray:
+def identities(n: int, c: int) -> FloatArray:
     """Ones (n,), or identity blocks (n·c²,)."""
     return np.tile(np.eye(c).ravel(), n)
 
@@ -107,3 +99,8 @@ def units(n: int, c: int) -> FloatArray:
 def of_batches(batches: IntArray, c: int) -> IntArray:
     """The rows of the samples of each batch: (m, b) -> (m, b·c)."""
     return (batches[:, :, None] * c + np.arange(c)).reshape(len(batches), -1)
+
+
+def leading_sharpness(perron: PerronMatrix) -> float:
+    """Q_b of leading modes of K and a tail."""
+    return perron.edge()[0] if perron.c > 0.0 else float(perron.eigenvalues[-1]) / perron.n_samples

@@ -7,23 +7,21 @@ import numpy as np
 from esssim._validate import FloatArray
 from esssim.flow import rows
 from esssim.flow.fast import FastMotion
-from esssim.flow.rows import LeastSquaresProblem
+from esssim.flow.point import Point
 
 
-def push(problem: LeastSquaresProblem, theta: FloatArray, fast: FastMotion) -> FloatArray:
+def push(point: Point, fast: FastMotion) -> FloatArray:
     """Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ], (p,): −n(1−β)/η times the mean change of θ in a step, before the gradient answers."""
     lifted = _lifted(fast, fast.rotated / fast.perron.eigenvalues[:, None])
-    return _curvature_sum(problem, theta, lifted if fast.perron.tail is None else lifted + _lifted_tail(fast))
+    return _curvature_sum(point, lifted if fast.perron.tail is None else lifted + _lifted_tail(fast))
 
 
-def velocity(problem: LeastSquaresProblem, theta: FloatArray, fast: FastMotion) -> FloatArray:
+def velocity(point: Point, fast: FastMotion) -> FloatArray:
     """dθ/dt = −(η/(n(1−β))) P Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ], P the projection on ker J, t in steps: (p,)."""
-    return -fast.slow_step / fast.perron.n_samples * project(fast, push(problem, theta, fast))
+    return -fast.slow_step / fast.perron.n_samples * project(fast, push(point, fast))
 
 
-def mean_velocity(
-    problem: LeastSquaresProblem, theta: FloatArray, fast: FastMotion, residuals: FloatArray
-) -> FloatArray:
+def mean_velocity(point: Point, fast: FastMotion, residuals: FloatArray) -> FloatArray:
     """dθ/dt = −(η/(n(1−β))) [JᵀUUᵀr + Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ]], r = f(θ) − y the residuals (n·c,): (p,).
 
     UUᵀr = r up to what no change of θ can fit, and what only modes beyond the ones that are followed could.
@@ -33,10 +31,10 @@ def mean_velocity(
     else:
         basis = fast.perron.eigenvectors
         descent = fast.jacobians.T @ (basis @ (basis.T @ residuals))
-    return -fast.slow_step / fast.perron.n_samples * (descent + push(problem, theta, fast))
+    return -fast.slow_step / fast.perron.n_samples * (descent + push(point, fast))
 
 
-def stiffness(problem: LeastSquaresProblem, theta: FloatArray, fast: FastMotion) -> FloatArray:
+def stiffness(point: Point, fast: FastMotion) -> FloatArray:
     """The gradient (p,) of log⟨source, diag R⟩ with respect to θ.
 
     With 𝓛 the operator of the Lyapunov equation 𝓛R = η diag(source), self-adjoint, d⟨source, diag R⟩ = −⟨R, d𝓛R⟩/η and
@@ -47,7 +45,7 @@ def stiffness(problem: LeastSquaresProblem, theta: FloatArray, fast: FastMotion)
     inverse = 1.0 / fast.perron.eigenvalues
     square = inverse[:, None] * (fast.rotated @ fast.rotated) * inverse
     functional = fast.slow_step * float(fast.source @ fast.variances)
-    return 4.0 / fast.perron.n_samples * _curvature_sum(problem, theta, _lifted(fast, square)) / functional
+    return 4.0 / fast.perron.n_samples * _curvature_sum(point, _lifted(fast, square)) / functional
 
 
 def project(fast: FastMotion, vector: FloatArray) -> FloatArray:
@@ -62,7 +60,7 @@ def project(fast: FastMotion, vector: FloatArray) -> FloatArray:
 
 def _lifted(fast: FastMotion, rotated: FloatArray) -> FloatArray:
     """The vectors JᵀU X Uᵀeᵢ, (n·c, p), of a matrix X (r, r) in the eigenbasis of K."""
-    return np.asarray(fast.perron.eigenvectors @ (rotated.T @ fast.reached))
+    return np.asarray(fast.perron.eigenvectors @ (rotated.T @ fast.mode_jacobians))
 
 
 def _lifted_tail(fast: FastMotion) -> FloatArray:
@@ -73,13 +71,13 @@ def _lifted_tail(fast: FastMotion) -> FloatArray:
     perron, c = fast.perron, fast.n_outputs
     assert fast.noise is not None
     basis = perron.eigenvectors
-    beyond = fast.jacobians - basis @ fast.reached
+    beyond = fast.jacobians - basis @ fast.mode_jacobians
     noisy = rows.weighted(fast.noise, beyond, c)
     seen, gain = basis.T @ noisy, fast.gain_of_tail
     own = perron.n_samples * fast.slow_step / 2 * (noisy - basis @ seen)
-    across = (beyond @ seen.T * (gain / perron.eigenvalues)) @ fast.reached
+    across = (beyond @ seen.T * (gain / perron.eigenvalues)) @ fast.mode_jacobians
     return np.asarray(own + (basis * gain) @ seen + across)
 
 
-def _curvature_sum(problem: LeastSquaresProblem, theta: FloatArray, vectors: FloatArray) -> FloatArray:
-    return np.asarray(rows.hessian_products(problem, theta, vectors).sum(axis=0))
+def _curvature_sum(point: Point, vectors: FloatArray) -> FloatArray:
+    return np.asarray(point.hessian_products(vectors).sum(axis=0))

@@ -16,16 +16,17 @@ from esssim import _validate
 from esssim._fingerprint import fingerprint, fingerprint_or_reason
 from esssim._progress import Progress, shown
 from esssim._threads import one_blas_thread
-from esssim._validate import FloatArray, IntArray
+from esssim._validate import FloatArray
 from esssim.flow import rows
 from esssim.flow.bursts import bursts
 from esssim.flow.integrate import integrate
 from esssim.flow.law import Law
 from esssim.flow.mean import MeanLaw
 from esssim.flow.observables import MEASURED, observe
+from esssim.flow.point import Point
 from esssim.flow.rank import first_rank, with_enough_modes
 from esssim.flow.rows import LeastSquaresProblem
-from esssim.flow.validity import sharpness, spread_correction
+from esssim.flow.validity import next_order_correction
 from esssim.problems import MultiOutputLeastSquares, NonlinearLeastSquares, Problem
 from esssim.problems.boundary import divergence_is_expected
 from esssim.sampling import Reshuffled, Sampling, check_sampling
@@ -62,7 +63,8 @@ def solve(
 
         dθ/dt = −(η/n) P Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ],   t in steps,
 
-    P the projection on ker J, K = JJᵀ, R the stationary covariance of the residuals. R is singular at the mean-square edge.
+    P the projection on ker J, K = JJᵀ, R the stationary covariance of the residuals. R is singular at the mean-square
+    edge.
 
     problem: a `NonlinearLeastSquares` or `MultiOutputLeastSquares`; theta0: (p,), a minimum. Other arguments: as for
     `simulate`. follow="mean": the mean of SGD off the solutions, from any theta0. n_batches: batches per record of
@@ -70,9 +72,9 @@ def solve(
 
     Returns a Dataset with dim record and coords step and step_size: theta, loss, statistics with Gauss–Newton Hessians,
     distance_to_edge, next_order_correction, error_estimate, burst_correction, tail_index, almost_sure_excess and
-    `diverged_at`, −1 for never; NaN from there on. docs/flow.md says what each means and when not to believe the flow. Raises ValueError for bad arguments and
-    for a theta0 that is no minimum or beyond the edge. Source: theory/stochastic_central_flow.py; after Damian, Ma & Lee,
-    NeurIPS 2021 and Cohen et al., ICLR 2025.
+    `diverged_at`, −1 for never; NaN from there on. docs/flow.md says what each means and when not to believe the flow.
+    Raises ValueError for bad arguments and for a theta0 that is no minimum or beyond the edge. Source:
+    theory/stochastic_central_flow.py; after Damian, Ma & Lee, NeurIPS 2021 and Cohen et al., ICLR 2025.
     """
     if not isinstance(problem, (NonlinearLeastSquares, MultiOutputLeastSquares)):
         raise ValueError(
@@ -92,27 +94,29 @@ def solve(
     names = tuple(_record(name) for name in record)
     on_solutions = _validate.choice("follow", follow, ("solutions", "mean")) == "solutions"
     setting = (sampling, Ramp.of(step_size), n_steps, noise, check_momentum(momentum))
-    kind, point = Law if on_solutions else MeanLaw, _moving_point(problem, theta0)
-    law, start = kind.of(problem, point, *setting, first_rank(problem, rank))
+    kind, first = Law if on_solutions else MeanLaw, _moving_point(problem, theta0)
+    law, start = kind.of(problem, first, *setting, first_rank(problem, rank))
     law = law if rank is not None else with_enough_modes(law, start)
-    if law.fast(0.0, start).noise is None:
+    if law.fast(0.0, law.at(start)).noise is None:
         raise ValueError(f"step_size must start below the mean-square edge 2/Q_b, got {law.ramp.start:g}")
     steps = np.unique(np.linspace(0, n_steps, n_records).round().astype(np.int64))
-    with shown(progress, len(steps) - 1, "flow") as tell, divergence_is_expected():
-        thetas, diverged_at = integrate(law, start, steps, tell)
+    with shown(progress, len(steps) - 1, "flow") as advance, divergence_is_expected():
+        thetas, diverged_at = integrate(law, start, steps, advance)
+    points = [law.at(theta) for theta in thetas]
+    finite = np.atleast_1d(np.isfinite(thetas).all(axis=1))
     corrections: dict[str, FloatArray] = {}
     if {"next_order_correction", "error_estimate"} & set(names):
-        corrections["next_order_correction"] = next_order = _next_order(law, thetas, steps)
-        unknown = np.isfinite(thetas).all(axis=1) & np.isnan(next_order)
+        corrections["next_order_correction"] = next_order = next_order_correction(law, points, steps)
+        unknown = finite & np.isnan(next_order)
         corrections["error_estimate"] = np.where(unknown, np.inf, np.abs(next_order))
     columns = {name: column for name, column in corrections.items() if name in names}
-    for k, step in enumerate(steps):
-        if np.isfinite(thetas[k]).all():
+    for k, (step, point) in enumerate(zip(steps, points, strict=True)):
+        if finite[k]:
             key = np.random.SeedSequence(seed, spawn_key=(int(step),))
-            fast = law.fast(float(step), thetas[k])
-            row = observe(fast, law.mean_residuals(thetas[k]), noise, sampling, names, n_batches, key)
+            fast = law.fast(float(step), point)
+            row = observe(point, fast, law.mean_residuals(point), noise, sampling, names, n_batches, key)
             if set(OF_BURSTS) & set(names):
-                found = bursts(law.problem, thetas[k], fast, sampling, seed)
+                found = bursts(point, fast, sampling, seed)
                 row |= {name: getattr(found, field) for name, field in OF_BURSTS.items() if name in names}
             for name, value in row.items():
                 columns.setdefault(name, np.full(len(steps), np.nan))[k] = value
@@ -120,8 +124,8 @@ def solve(
     data["theta"] = (("record", "parameter"), thetas)
     data["diverged_at"] = ((), diverged_at)
     coords = {"step": ("record", steps), "step_size": ("record", law.ramp.at(steps, n_steps))}
-    reached = np.flatnonzero(np.isfinite(thetas).all(axis=1))[-1]
-    error_of_rank = law.error_of_rank(float(steps[reached]), thetas[reached])
+    last = np.flatnonzero(finite)[-1]
+    error_of_rank = law.error_of_rank(float(steps[last]), points[last])
     return xarray.Dataset(data, coords, _provenance(law, start, noise, n_batches, seed, error_of_rank))
 
 
@@ -137,34 +141,11 @@ def _record(name: str) -> str:
 def _moving_point(problem: LeastSquaresProblem, theta0: npt.ArrayLike) -> FloatArray:
     """theta0 (p,), where the model answers to a change of θ."""
     point = problem.check_point(theta0, "theta0")
-    if not rows.jacobians(problem, point).any():
+    if not Point(problem, point).jacobians.any():
         raise ValueError(
             "theta0 must be a point where the model depends on it to first order, all gradients of f vanish"
         )
     return point
-
-
-def _next_order(law: Law, thetas: FloatArray, steps: IntArray) -> FloatArray:
-    """E[Q_b]/Q_b − 1 at each record, E over the spread about the mean flow; NaN where that has ended."""
-    corrections = np.where(np.isfinite(thetas).all(axis=1), 0.0, np.nan)
-    if not law.fast(0.0, thetas[0]).source.any():
-        return corrections
-    mean_law, means = law, thetas
-    if not isinstance(law, MeanLaw):
-        mean_law = MeanLaw(
-            law.problem, law.sampling, law.ramp, law.n_steps, law.momentum, law.fresh, law.frozen_residuals, law.rank
-        )
-        means, _ = integrate(mean_law, thetas[0], steps)
-    for k in np.flatnonzero(corrections == 0.0):
-        if not np.isfinite(means[k]).all():
-            corrections[k] = np.nan
-            continue
-        fast = mean_law.fast(float(steps[k]), means[k])
-        spread = spread_correction(law.problem, means[k], fast)
-        moved, here = (sharpness(law.problem, theta, fast.perron.c, law.rank) for theta in (means[k], thetas[k]))
-        ratio = moved / here
-        corrections[k] = ratio * (1.0 + spread) - 1.0
-    return corrections
 
 
 def _provenance(
@@ -187,7 +168,7 @@ def _provenance(
         "momentum": law.momentum,
         "label_noise": label_noise,
         "follow": "mean" if isinstance(law, MeanLaw) else "solutions",
-        "frozen_noise": float(np.sqrt((law.mean_residuals(start) ** 2).mean())),
+        "frozen_noise": float(np.sqrt((law.mean_residuals(law.at(start)) ** 2).mean())),
         "rank": law.rank or 0,
         "error_of_rank": error_of_rank,
         "n_batches": n_batches,

@@ -26,7 +26,7 @@ from esssim.statistics.uncertainty import EPS
 # Relative error of the Perron vector: the value has its square, the bounds have it itself.
 FOR_VALUE, FOR_BOUNDS = 1e-8, 1e-14
 # The same of the top eigenmatrix of the pencil of rank-one samples.
-FOR_RANK_ONE = 1e-9
+FOR_RANK_ONE = 1e-11
 
 
 class Enclosure(NamedTuple):

@@ -52,7 +52,7 @@ def upper_bound(problem: TorchProblem, theta: FloatArray) -> Callable[[Any], Any
     forward, backward, unit = products(problem, theta)
 
     def apply(vector: FloatArray) -> FloatArray:
-        return backward(forward(torch.as_tensor(vector[:, None], dtype=problem._kind)))[:, 0].double().numpy() / n
+        return backward(forward(torch.as_tensor(vector[:, None], dtype=problem.kind)))[:, 0].double().numpy() / n
 
     top = lanczos_largest_eigenvalue(apply, problem.n_params, tolerance=problem.tolerance)[0] * unit**2
     return lambda c: (1 - c) * top * (1 + SHORT) + c * largest

@@ -28,7 +28,9 @@ export function countBatches(scheme, b, n) {
 
 /** Every batch without replacement, or every multiset with its probability: {batches, probabilities}. */
 export function enumerate(scheme, b, n) {
-  const batches = [], probabilities = [], repeated = scheme === "with_replacement";
+  const batches = [],
+    probabilities = [],
+    repeated = scheme === "with_replacement";
   const batch = new Int32Array(b);
   const descend = (place, from, weight) => {
     if (place === b) {
@@ -38,7 +40,8 @@ export function enumerate(scheme, b, n) {
     }
     let equal = 0;
     for (let i = place - 1; i >= 0 && batch[i] === batch[place - 1]; i--) equal++;
-    for (let i = from; i < n; i++) {
+    // Without repeats, room is left for the indices that follow.
+    for (let i = from; i < (repeated ? n : n - b + place + 1); i++) {
       batch[place] = i;
       // b!/(n^b Π multiplicity!), factor by factor.
       const same = repeated && place && i === batch[place - 1] ? equal + 1 : 1;
@@ -53,7 +56,8 @@ export function enumerate(scheme, b, n) {
 export function drawBatches(rng, scheme, b, n, count) {
   if (scheme === "with_replacement")
     return Array.from({ length: count }, () => Int32Array.from({ length: b }, () => Math.floor(rng.uniform() * n)));
-  const order = Int32Array.from({ length: n }, (_, i) => i), swaps = new Int32Array(b);
+  const order = Int32Array.from({ length: n }, (_, i) => i),
+    swaps = new Int32Array(b);
   return Array.from({ length: count }, () => {
     const batch = new Int32Array(b);
     for (let i = 0; i < b; i++) {

@@ -1,0 +1,358 @@
+"""The explorer in headless Chromium: quick, silent, complete, and the same numbers as Python."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from esssim.experiments import Experiment
+from esssim.explorer import golden, page
+from tests.browser import Visit, scrolls_sideways, visit
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+Q = "mean_square_sharpness_gauss_newton"
+# A run of a second or two: small, short, and at full speed.
+SMALL = "n=12&d=5&steps=3000&b=3&noise=0.01"
+
+
+@pytest.fixture(scope="module")
+def explorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("explorer") / "explorer.html"
+    path.write_text(page(), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def small(browser: Browser, explorer: Path) -> Iterator[Visit]:
+    with visit(browser, explorer, fragment=SMALL) as opened:
+        faster(opened.page)
+        yield opened
+
+
+def faster(opened: Page) -> None:
+    opened.locator("#speed").fill("100")
+
+
+def records(opened: Page) -> int:
+    return int(opened.evaluate("esssim.run.records.length"))
+
+
+def at_the_end(opened: Page, timeout: int = 60_000) -> None:
+    opened.wait_for_function("esssim.run.finished || esssim.run.message", timeout=timeout)
+    assert opened.evaluate("esssim.run.message") == ""
+
+
+def pixels(opened: Page, name: str) -> str:
+    opened.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return str(opened.evaluate(f"document.getElementById('{name}').toDataURL()"))
+
+
+def test_the_page_is_small_and_asks_for_nothing(explorer: Path) -> None:
+    text = explorer.read_text(encoding="utf-8")
+    assert len(text.encode()) < 300_000
+    addresses = re.findall(r"https?://[^\s\"'`)]+", text)
+    assert set(addresses) <= {"http://www.w3.org/2000/svg"}
+    assert "{{" not in text.split("<script>")[0]
+
+
+def test_the_first_picture_comes_soon_and_silently(browser: Browser, explorer: Path) -> None:
+    with visit(browser, explorer) as opened:
+        opened.page.wait_for_function("esssim.run.records.length > 0 && esssim.frames.times.length > 0")
+        assert opened.page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd") > 0
+        for name in ("trajectory", "loss", "histogram", "diagram", "plane"):
+            opened.page.wait_for_function(
+                f"""(() => {{ const c = document.getElementById('{name}');
+                return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((value) => value > 0); }})()"""
+            )
+        opened.check_silent()
+
+
+def test_the_browser_computes_the_golden_vectors(browser: Browser, explorer: Path, tmp_path: Path) -> None:
+    path = tmp_path / "golden.json"
+    assert golden.main([str(path)]) == 0
+    with visit(browser, explorer, fragment=SMALL) as opened:
+        found = opened.page.evaluate("(text) => esssim.check(JSON.parse(text))", path.read_text())
+    assert len(found) > 500
+    assert [each for each in found if not each["error"] <= each["tolerance"]] == []
+
+
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        SMALL, f"{SMALL}&scheme=with_replacement", f"{SMALL}&scheme=gaussian_weights", f"{SMALL}&b=12", f"{SMALL}&model=depth3&alpha=1.3", f"{SMALL}&model=two",
+        f"{SMALL}&model=regression&schedule=constant&from=0.9", f"{SMALL}&momentum=0.5", f"{SMALL}&data=power_law&d=16",
+        f"{SMALL}&start=initialisation&schedule=constant&from=0.1&alpha=0.5",
+    ],
+)  # fmt: skip
+def test_python_repeats_the_run_of_the_toml(browser: Browser, explorer: Path, tmp_path: Path, fragment: str) -> None:
+    with visit(browser, explorer, fragment=fragment) as opened:
+        faster(opened.page)
+        at_the_end(opened.page)
+        with opened.page.expect_download() as download:
+            opened.page.click("#toml")
+        path = tmp_path / "run.toml"
+        download.value.save_as(path)
+        found = opened.page.evaluate("esssim.run.records")
+        opened.check_silent()
+    experiment = Experiment.from_toml(path)
+    trace = experiment.run()
+    assert [record["step"] for record in found] == trace["step"].values.tolist()
+    np.testing.assert_allclose([record["eta"] for record in found], trace["step_size"], rtol=1e-7)
+    for name in (Q, "sharpness", "minibatch_sharpness", "batch_sharpness"):
+        got = np.array([record[name] for record in found], dtype=float)
+        # At the solution where it starts the gradients are rounding, and so are their quotients.
+        np.testing.assert_allclose(got[1:], trace[name].values[0, 1:], rtol=1e-5)
+
+
+def presets(opened: Page) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = opened.evaluate("esssim.presets")
+    return found
+
+
+@pytest.mark.slow
+def test_every_preset_gives_its_golden_number(browser: Browser, explorer: Path) -> None:
+    with visit(browser, explorer, fragment=SMALL) as opened:
+        faster(opened.page)
+        every = presets(opened.page)
+        assert len({preset["id"] for preset in every}) == len(every) >= 10
+        for preset in every:
+            opened.page.locator("#presets").select_option(preset["id"])
+            at_the_end(opened.page, 240_000)
+            assert opened.page.evaluate("esssim.golden()") == pytest.approx(preset["golden"], abs=2e-6), preset["id"]
+            assert opened.page.locator("#presets").input_value() == preset["id"]
+        opened.check_silent()
+
+
+@pytest.mark.slow
+def test_golden_numbers_are_those_of_python(browser: Browser, explorer: Path) -> None:
+    tomls = {}
+    with visit(browser, explorer, fragment=SMALL, reduced_motion=True) as opened:
+        for preset in presets(opened.page):
+            opened.page.evaluate(f"esssim.choose({json.dumps(preset['id'])}, {{ play: false }})")
+            opened.page.wait_for_function("esssim.run.ready")
+            tomls[preset["id"]] = preset, opened.page.evaluate("esssim.toml()")
+    for preset, toml in tomls.values():
+        experiment = Experiment.from_toml(toml)
+        trace = experiment.run()
+        late = trace["step"].values >= experiment.after
+        level = (trace[preset["statistic"]].values[0] * trace["step_size"].values / 2)[late].mean()
+        assert level == pytest.approx(preset["golden"], abs=2e-6), preset["id"]
+
+
+def test_the_flow_is_that_of_python(browser: Browser, explorer: Path, tmp_path: Path) -> None:
+    import esssim as es
+
+    with visit(browser, explorer, fragment="n=16&d=6&b=4&noise=0.02&steps=20000") as opened:
+        faster(opened.page)
+        at_the_end(opened.page)
+        opened.page.wait_for_function("esssim.run.flow.length >= 301", timeout=60_000)
+        found = opened.page.evaluate("esssim.run.flow")
+        toml = opened.page.evaluate("esssim.toml()")
+    experiment = Experiment.from_toml(toml)
+    solved = es.flow.solve(
+        experiment.model, experiment.theta0, step_size=experiment.step_size, sampling=experiment.batches,
+        n_steps=20_000, label_noise=0.02, record=(Q, "sharpness"), n_records=301,
+    )  # fmt: skip
+    for name in (Q, "sharpness"):
+        expected = (solved[name] * solved["step_size"] / 2).values
+        np.testing.assert_allclose([each[name] for each in found], expected, rtol=3e-3)
+
+
+def test_every_control_moves_the_picture(small: Visit) -> None:
+    opened = small.page
+    at_the_end(opened)
+    moves: dict[str, Any] = {
+        "alpha": "1.5", "data": "spiked", "n": "14", "d": "6", "dataSeed": "3", "scheme": "with_replacement", "b": "5",
+        "to": "1.1", "noise": "60", "momentum": "0.4", "steps": "30", "seed": "7", "schedule": "constant", "from": "0.1",
+        "start": "initialisation", "model": "depth3",
+    }  # fmt: skip
+    names = opened.evaluate("[...document.querySelectorAll('.control [id^=control-]')].map((each) => each.id.slice(8))")
+    assert set(moves) == {name for name in names if not name.endswith("-note")} - {"target", "targets"}
+    for name, value in moves.items():
+        before = pixels(opened, "trajectory")
+        control = opened.locator(f"#control-{name}")
+        if control.evaluate("(each) => each.tagName") == "SELECT":
+            control.select_option(value)
+        else:
+            control.fill(value)
+            control.blur()
+        opened.wait_for_timeout(200)
+        at_the_end(opened)
+        assert pixels(opened, "trajectory") != before, name
+        assert f"{name}=" in opened.evaluate("location.hash"), name
+    small.check_silent()
+
+
+def test_each_control_has_a_sentence(small: Visit) -> None:
+    for control in small.page.locator(".control").all():
+        sentence = control.locator("small").text_content() or ""
+        assert len(sentence.split()) > 4
+        assert sentence.endswith(".")
+        assert control.locator("label").text_content()
+
+
+def test_interventions_move_eta_and_b(small: Visit) -> None:
+    opened = small.page
+    opened.click("#play")
+    opened.wait_for_function("esssim.run.records.length > 2")
+    before = opened.evaluate("esssim.run.records.at(-1)")
+    opened.click("#raise")
+    opened.click("#halve")
+    at_the_end(opened)
+    after = opened.evaluate("esssim.run.records")
+    assert {record["b"] for record in after} == {3, 1}
+    jump = after[-1]["eta"] / after[0]["eta"]
+    assert opened.evaluate("esssim.run.changes.length") == 2
+    # The address holds both, and another visit repeats the run.
+    address = opened.evaluate("location.href")
+    assert "changes=" in address
+    opened.reload()
+    faster(opened)
+    at_the_end(opened)
+    again = opened.evaluate("esssim.run.records")
+    assert again[-1]["eta"] == pytest.approx(after[-1]["eta"], rel=1e-5)
+    assert again[before["k"]]["eta"] == before["eta"]
+    assert again[-1][Q] == pytest.approx(after[-1][Q], rel=1e-3)
+    assert jump > 1.25
+    assert "Not repeated" in opened.evaluate("esssim.toml()")
+
+
+def test_downloads(small: Visit, tmp_path: Path) -> None:
+    opened = small.page
+    at_the_end(opened)
+    kinds = {"csv": b"step,step_size,batch_size,loss,", "png": b"\x89PNG", "svg": b"<svg xmlns="}
+    for kind, begins in kinds.items():
+        with opened.expect_download() as download:
+            opened.click(f"#{kind}")
+        path = tmp_path / download.value.suggested_filename
+        download.value.save_as(path)
+        assert path.suffix == f".{kind}"
+        assert path.read_bytes().startswith(begins)
+    lines = (tmp_path / "esssim-product.csv").read_text().splitlines()
+    assert len(lines) == 302
+    assert len({line.count(",") for line in lines}) == 1
+
+
+def test_a_table_of_ones_own(small: Visit, tmp_path: Path) -> None:
+    opened, rng = small.page, np.random.default_rng(0)
+    table = rng.standard_normal((20, 4))
+    path = tmp_path / "own & <b>.csv"
+    lines = ["a,b,<i>c</i>,y", *(",".join(map(repr, row)) for row in table.tolist())]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    opened.set_input_files("#file", path)
+    opened.wait_for_function("esssim.settings.data === 'own' && esssim.run.ready?.n === 20")
+    at_the_end(opened)
+    with opened.expect_download() as download:
+        opened.click("#toml")
+    download.value.save_as(tmp_path / "own.toml")
+    trace = Experiment.from_toml(tmp_path / "own.toml").run()
+    last = opened.evaluate("esssim.run.records.at(-1)")
+    assert last[Q] == pytest.approx(float(trace[Q][0, -1]), rel=1e-5)
+    assert opened.locator("main i").count() == 0
+    path.write_text("a,b\n1,2\n3,x\n", encoding="utf-8")
+    opened.set_input_files("#file", [])
+    opened.set_input_files("#file", path)
+    opened.wait_for_function("!document.getElementById('message').hidden")
+    assert opened.locator("#message").text_content() == 'Column "b", line 3: "x" is no number.'
+    small.check_silent()
+
+
+def test_the_keyboard_is_enough(small: Visit) -> None:
+    opened = small.page
+    at_the_end(opened)
+    opened.keyboard.press("r")
+    opened.wait_for_function("esssim.run.records.length > 0")
+    opened.keyboard.press("Space")
+    opened.wait_for_function("document.getElementById('play').textContent.includes('play')")
+    opened.wait_for_timeout(100)
+    before = records(opened)
+    opened.keyboard.press(".")
+    opened.wait_for_function(f"esssim.run.records.length === {before + 1}")
+    opened.keyboard.press("e")
+    opened.wait_for_function("esssim.run.changes.length === 1")
+    # Tab goes to every control that is shown.
+    reached = set()
+    opened.evaluate("document.activeElement.blur()")
+    for _ in range(80):
+        opened.keyboard.press("Tab")
+        reached.add(opened.evaluate("document.activeElement.id"))
+    shown = opened.evaluate(
+        "[...document.querySelectorAll('button, select, input')].filter((x) => x.checkVisibility()).map((x) => x.id)"
+    )
+    assert set(shown) - reached == set()
+    opened.locator("#control-noise").focus()
+    value = opened.evaluate("esssim.settings.noise")
+    opened.keyboard.press("ArrowRight")
+    opened.wait_for_function(f"esssim.settings.noise > {value}")
+
+
+def test_the_tour_has_six_steps(browser: Browser, explorer: Path) -> None:
+    with visit(browser, explorer, fragment=SMALL) as opened:
+        opened.page.keyboard.press("t")
+        titles = []
+        for _ in range(6):
+            titles.append(opened.page.locator("#tour-title").text_content())
+            assert opened.page.locator("#tour-card").is_visible()
+            assert opened.page.locator(".in-tour").count() == 1
+            opened.page.keyboard.press("ArrowRight")
+        assert [title[0] for title in titles if title] == list("123456")
+        assert not opened.page.locator("#tour-card").is_visible()
+        opened.check_silent()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 820, 1440])
+def test_no_width_scrolls_sideways(browser: Browser, explorer: Path, width: int, scheme: Any) -> None:
+    with visit(browser, explorer, fragment=SMALL, width=width, scheme=scheme) as opened:
+        opened.page.wait_for_function("esssim.run.records.length > 2")
+        assert not scrolls_sideways(opened.page)
+        background = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 200) == (scheme == "dark")
+        for button in ("play", "step", "raise", "halve", "tour"):
+            box = opened.page.locator(f"#{button}").bounding_box()
+            assert box is not None
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= width
+        opened.check_silent()
+
+
+def test_reduced_motion_waits_for_a_hand(browser: Browser, explorer: Path) -> None:
+    with visit(browser, explorer, fragment=SMALL, reduced_motion=True) as opened:
+        opened.page.wait_for_function("esssim.run.ready")
+        opened.page.wait_for_timeout(300)
+        assert records(opened.page) <= 1
+        opened.page.click("#play")
+        opened.page.wait_for_function("esssim.run.records.length > 5")
+
+
+@pytest.mark.parametrize(
+    "fragment", ["%E0%A4%A", "b=-3&n=1e9&d=x&model=none&changes=a:b,1:2", "data=own", "b=100&n=10"]
+)
+def test_a_broken_address_still_runs(browser: Browser, explorer: Path, fragment: str) -> None:
+    with visit(browser, explorer, fragment=f"{fragment}&steps=300") as opened:
+        opened.page.wait_for_function("esssim.run.records.length > 2")
+        opened.check_silent()
+
+
+def test_the_command_writes_the_page(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, _ = run("explore", "--out", tmp_path / "page.html", "--json")
+    assert code == 0
+    answer = json.loads(out)
+    assert Path(answer["file"]).read_text(encoding="utf-8") == page()
+    assert answer["opened"] is False
+    opened: list[str] = []
+    monkeypatch.setenv("ESSSIM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or True)
+    assert run("explore")[0] == 0
+    assert opened == [(tmp_path / "cache" / "explorer.html").as_uri()]
+    code, _, error = run("explore", "--out", tmp_path)
+    assert code == 2
+    assert "folder" in error
