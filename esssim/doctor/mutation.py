@@ -26,6 +26,8 @@ REASONS = {
     "in: discriminant = (size - 1)": "a larger discriminant takes shorter steps to the same root",
     "np.sqrt(discriminant if discriminant > 0.0": "only where rounding makes a discriminant negative: another length of a step",
     "in: largest = np.abs(u).max()": "the scale of a vector whose quotient is taken",
+    "in: names = (*loaded.feature_names": "seen since by a test of the targets of bundled tables",
+    "off.max() < 1e-08": "no double lies on this boundary",
     "in: FEW = ": "a threshold: below it an interval rests on so few values that it is very wide anyway",
     "in: DISAGREEING = ": "a threshold in standard errors",
 }
