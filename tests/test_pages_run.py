@@ -16,7 +16,8 @@ from tests.conftest import Run
 DOCS = Path(__file__).parents[1] / "docs"
 # What the site is made from by scripts has no code of its own.
 MADE = ("reference", "theory", "gallery")
-BLOCK = re.compile(r"^```(python|sh|console)\n(.*?)^```$", re.M | re.S)
+# Cells, whose results the site shows, run as well.
+BLOCK = re.compile(r"^```(?:\{code-cell\} )?(python|sh|console)\n(.*?)^```$", re.M | re.S)
 # What the text of a page says about the output of its code.
 SAYS = {
     "start.md": (r"\nsharpness +0\.\d+  below", r"minibatch_sharpness +1\.[1-4]\d  above", r"gauss_newton +(0\.9[5-9]|1\.0[0-5])  settles"),
@@ -73,6 +74,18 @@ def check_command(arguments: list[str]) -> None:
     group = get_command(app)
     command = group.commands[arguments[0]]  # type: ignore[attr-defined]
     command.make_context(arguments[0], list(arguments[1:]))
+
+
+def test_every_page_is_in_a_table_of_contents() -> None:
+    """Sphinx refuses the site otherwise: a new page is named in the index of its folder, or of one above."""
+    pages = [page for page in DOCS.rglob("*.md") if not {*MADE, "_sphinx"} & set(page.relative_to(DOCS).parts)]
+    named = {
+        (index.parent / (entry[1] or entry[2])).resolve()
+        for index in pages
+        for table in re.findall(r"^```\{toctree\}\n(.*?)^```$", index.read_text(encoding="utf-8"), re.M | re.S)
+        for entry in re.finditer(r"^(?:[^<\n]+<([^>\n]+)>|([\w./-]+))$", table, re.M)
+    }
+    assert [page for page in pages if page.with_suffix("").resolve() not in named and page != DOCS / "index.md"] == []
 
 
 def test_there_are_pages_with_code() -> None:

@@ -19,6 +19,7 @@ from esssim.cli import (
     interrupts,
     measure,
     measure_network,
+    report,
     store,
     sweep,
     verify,
@@ -53,6 +54,7 @@ app.command(help=verify.HELP)(verify.verify)
 app.command(help=measure.HELP)(measure.measure)
 app.command(name="measure-network", help=measure_network.HELP)(measure_network.measure_network)
 app.command(name="run", help=experiment.HELP)(experiment.run)
+app.command(help=report.HELP)(report.report)
 app.command(help=sweep.HELP)(sweep.sweep)
 app.add_typer(store.app, name="store")
 app.command(help=cite.HELP)(cite.cite)

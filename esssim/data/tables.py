@@ -6,6 +6,7 @@ import csv
 import os
 import re
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +21,21 @@ from esssim._validate import FloatArray, IntArray
 from esssim.data.dataset import Data, constant_up_to_rounding, standardised
 from esssim.data.text import LARGEST_EXACT_INTEGER, TextFormat, read_text
 
+# Bytes of a table, unpacked: more would not fit beside what is computed from it.
+LARGEST_TABLE = 2 * 10**9
+# What damaged archives raise beside ValueError and OSError.
+OF_ARCHIVES = (
+    zipfile.BadZipFile, zlib.error, EOFError, AttributeError, KeyError, NotImplementedError, OverflowError, RuntimeError,
+    TypeError, MemoryError, SyntaxError,
+)  # fmt: skip
 BUNDLED = ("diabetes", "breast_cancer", "wine", "digits")
 _SHOWN_COLUMNS = 12
 # Values of a text column that are encoded at most.
 MOST_VALUES = 50
+
+
+class TooLarge(ValueError):
+    """A table that would not fit into memory."""
 
 
 def load(name: str, *, standardize: bool = True) -> Data:
@@ -80,6 +92,7 @@ def read_table(
     if not file.is_file():
         raise FileNotFoundError(f"path must be an existing file, got {str(file)!r}")
     form.only_for_text(file.name, read is _read_text)
+    _check_size(file, file.stat().st_size)
     table = read(file, form)
     names = table.names
     _check_names(file, names)
@@ -210,7 +223,8 @@ def _encoded(file: Path, table: _Table, target: str) -> _Table:
         values = sorted(map(str, set(column)))
         if len(values) > MOST_VALUES:
             raise ValueError(
-                f"column {name!r} of {file.name} must have at most {MOST_VALUES} values to be encoded, got {len(values)}: "
+                f"column {name!r} of {file.name} must have at most {MOST_VALUES} values to be encoded, got "
+                f"{len(values)}: "
                 "leave it out (--columns names those to take)"
             )
         names += [f"{name}={value}" for value in values]
@@ -252,8 +266,11 @@ def _read_parquet(file: Path, form: TextFormat) -> _Table:
     try:
         # Not read_table: it takes a folder named a=1 on the way to the file for a column.
         with parquet.ParquetFile(file) as table:
+            _check_size(file, 8 * table.metadata.num_rows * table.metadata.num_columns)
             frame = table.read().to_pandas()
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
+    except TooLarge:
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
         raise _unreadable(file, error) from error
     return _Table([str(name) for name in frame.columns], [frame.iloc[:, k] for k in range(frame.shape[1])])
 
@@ -263,8 +280,11 @@ def _read_npz(file: Path, form: TextFormat) -> _Table:
 
     try:
         with np.load(file, allow_pickle=False) as archive:
+            _check_size(file, sum(member.file_size for member in archive.zip.infolist()))
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except TooLarge:
+        raise
+    except (OSError, ValueError, *OF_ARCHIVES) as error:
         raise _unreadable(file, error) from error
     names: list[str] = []
     columns: list[Any] = []
@@ -289,6 +309,11 @@ _READERS: dict[str, Callable[[Path, TextFormat], _Table]] = {
     ".parquet": _read_parquet,
     ".npz": _read_npz,
 }
+
+
+def _check_size(file: Path, size: int) -> None:
+    if size > LARGEST_TABLE:
+        raise TooLarge(f"{file.name} must have at most {LARGEST_TABLE:,} bytes of numbers, got {size:,}")
 
 
 def _unreadable(file: Path, error: Exception) -> ValueError:

@@ -11,6 +11,7 @@ import xarray
 from esssim import _validate
 from esssim._rows import Row, column
 from esssim.experiments.base import WITHOUT_AN_EDGE
+from esssim.experiments.measures import TOLERANCE, VERDICTS
 from esssim.plots.axes import batch_axis, draw_edge, thin_labels
 from esssim.plots.runs import RUN, as_run, figure_of, own_axes, recorded, rows_of
 from esssim.plots.style import BLACK, CASING, GREY, LOOKS, look_of, small_letters, statistics_legend
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     Runs = xarray.Dataset | Mapping[float, xarray.Dataset] | Iterable[xarray.Dataset]
 BATCH_SIZE = "batch_size"
+# Before the name of a statistic, in a sweep that measures levels.
+MEASURED = "level:"
 
 
 def level_rows(
@@ -35,9 +38,12 @@ def level_rows(
     """Per run and statistic: where (η/2)·statistic settles, with its 95 % interval and verdict (`settling.level`).
 
     runs: {batch size: Dataset}; Datasets whose attributes name their batch size; or one Dataset of a sweep with one
-    dimension more than a run. after: the step from which on records are averaged, half of the run by default. Where a
-    statistic is not defined at every record its verdict is "undefined". Arguments else as in `settling.level`.
+    dimension more than a run, whose levels were measured by the sweep where it measures them. after: the step from
+    which on records are averaged, half of the run by default. Where a statistic is not defined at every record its
+    verdict is "undefined". Arguments else as in `settling.level`.
     """
+    if isinstance(runs, xarray.Dataset) and any(str(each).startswith(MEASURED) for each in runs):
+        return _measured_rows(runs, statistics)
     name, found = _runs(runs)
     rows: list[Row] = []
     for value, run in found.items():
@@ -181,14 +187,40 @@ def _runs(runs: Runs) -> tuple[str, dict[float, xarray.Dataset]]:
     return BATCH_SIZE, {value: found[value] for value in sorted(found)}
 
 
-def _sweep(runs: xarray.Dataset) -> tuple[str, dict[float, xarray.Dataset]]:
+def _measured_rows(found: xarray.Dataset, statistics: Sequence[str] | None) -> list[Row]:
+    """The rows of a sweep that measured levels; cells that are not finished have none."""
+    name = _own_dimension(found)
+    if name is None:
+        raise ValueError("runs must have one dimension of its own, got a single cell of a sweep")
+    held = [str(each).removeprefix(MEASURED) for each in found if str(each).startswith(MEASURED)]
+    names = held if statistics is None else [_validate.choice("statistic", each, tuple(held)) for each in statistics]
+    rows: list[Row] = []
+    for value in found[name].values:
+        cell = found.sel({name: value})
+        for statistic in names:
+            code = float(cell[f"verdict:{statistic}"])
+            if np.isfinite(code):
+                parts = {"level": "level", "lower": "level_low", "upper": "level_high", "ess": "ess"}
+                row: Row = {name: _plain(value), "statistic": statistic}
+                row |= {column: float(cell[f"{part}:{statistic}"]) for column, part in parts.items()}
+                row |= {"verdict": VERDICTS[int(code)], "tolerance": TOLERANCE, "n_diverged": int(cell["n_diverged"])}
+                rows.append(row)
+    return rows
+
+
+def _own_dimension(runs: xarray.Dataset) -> str | None:
+    """What a sweep varies, where it varies one thing; None for a single run."""
     own = [str(name) for name in runs.dims if name not in ("replica", "record") and name in runs.coords]
     if len(own) > 1:
         raise ValueError(f"runs must have one dimension of its own, got {', '.join(own)}: select values of the others")
-    if not own:
+    return own[0] if own else None
+
+
+def _sweep(runs: xarray.Dataset) -> tuple[str, dict[float, xarray.Dataset]]:
+    name = _own_dimension(runs)
+    if name is None:
         run = as_run("runs", runs)
         return BATCH_SIZE, {_batch_size(0, run): run}
-    (name,) = own
     return name, {_plain(value): as_run("runs", runs.sel({name: value})) for value in runs[name].values}
 
 
