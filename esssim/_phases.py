@@ -18,7 +18,9 @@ SEEN, CHANCE = 0.6, 1e-3
 
 
 def possible_periods(scheme: str, batch_size: int, n_samples: int) -> tuple[int, ...]:
-    """Periods, in steps, that a run may have: short ones where each batch is all samples, an epoch of a reshuffled one."""
+    """Periods, in steps, that a run may have: short ones where each batch is all samples, an epoch of a reshuffled
+    one.
+    """
     if n_samples == 1 or (batch_size == n_samples and scheme != "WithReplacement"):
         return PERIODS_OF_DESCENT
     epoch = n_samples // batch_size

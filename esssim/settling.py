@@ -198,7 +198,9 @@ def _possible_periods(window: xarray.Dataset) -> tuple[int, ...]:
 
 
 def _unless_in_step(found: Level, mean: FloatArray, steps: IntArray, periods: tuple[int, ...]) -> Level:
-    """The same, but inconclusive where the records see a possible period in part only, or one phase more than others."""
+    """The same, but inconclusive where the records see a possible period in part only, or one phase more than
+    others.
+    """
     half = (found.interval[1] - found.interval[0]) / 2
     if half <= 1e-12 * abs(found.value) and set(periods) >= set(PERIODS_OF_DESCENT):
         # A run at rest, or an orbit of any period that divides the distance of its records.

@@ -40,8 +40,8 @@ MAIN = "digits-tanh-32"
 QUICK = {("digits-gelu-16", 32, name) for name in ("minibatch_sharpness", "interaction_aware_sharpness")}
 
 # Initialisations and records of each. A run that rests on a solution counts once or twice however often it is recorded,
-# and the spread between solutions decides: it gets many initialisations and few records. All in all they take 20 minutes
-# on two cores. They were set from effective samples and widths of intervals, never from levels.
+# and the spread between solutions decides: it gets many initialisations and few records. All in all they take 20
+# minutes on two cores. They were set from effective samples and widths of intervals, never from levels.
 USUAL, MANY, AT_REST = (12, 24), (32, 24), (32, 12)
 REPLICAS: dict[tuple[str, int], tuple[int, int]] = {
     ("digits-tanh-32", 4): AT_REST,

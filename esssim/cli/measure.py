@@ -60,7 +60,8 @@ def measure(
     model: Annotated[
         str,
         typer.Option(
-            help="regression; network: a diagonal linear network trained to interpolate; or mlp: a torch network of tanh "
+            help="regression; network: a diagonal linear network trained to interpolate; or mlp: a torch network of "
+            "tanh "
             "units after 5000 steps (extra: esssim[bridge]).",
             autocompletion=complete.models,
         ),

@@ -223,7 +223,8 @@ def _encoded(file: Path, table: _Table, target: str) -> _Table:
         values = sorted(map(str, set(column)))
         if len(values) > MOST_VALUES:
             raise ValueError(
-                f"column {name!r} of {file.name} must have at most {MOST_VALUES} values to be encoded, got {len(values)}: "
+                f"column {name!r} of {file.name} must have at most {MOST_VALUES} values to be encoded, got "
+                f"{len(values)}: "
                 "leave it out (--columns names those to take)"
             )
         names += [f"{name}={value}" for value in values]

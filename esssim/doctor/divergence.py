@@ -23,9 +23,11 @@ SCHEMES = (es.WithoutReplacement, es.WithReplacement, es.Reshuffled)
 
 @check(key="l", title="Diverged runs are marked at their step and never averaged", seconds=(6.0, 60.0))
 def divergence(quick: bool) -> Finding:
-    """SGD on problems of every kind at step sizes from stable to absurd, every step recorded. Each run that leaves the range
-    must be marked at the step of its first undefined record, with nothing but NaN from there on; full-batch runs are stepped
-    once more in plain numpy for the step itself. A level must be the mean over the others. Exact moments are marked alike."""
+    """SGD on problems of every kind at step sizes from stable to absurd, every step recorded. Each run that leaves the
+    range must be marked at the step of its first undefined record, with nothing but NaN from there on; full-batch runs
+    are stepped once more in plain numpy for the step itself. A level must be the mean over the others. Exact moments
+    are marked alike.
+    """
     seeds = range(1 if quick else 20)
     counts = dict.fromkeys(("runs", "diverged", "unmarked", "wrong_step", "averaged", "moments_unmarked"), 0)
     rows: list[Row] = []

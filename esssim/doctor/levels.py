@@ -23,7 +23,9 @@ SPREAD = 0.01  # of the series about 1, so that the tolerance of 0.05 decides
 
 
 class Series(NamedTuple):
-    """A kind of series: its level for a seed, and the truth. honest: the interval itself must cover; else it may also refuse."""
+    """A kind of series: its level for a seed, and the truth. honest: the interval itself must cover; else it may also
+    refuse.
+    """
 
     name: str
     level: Callable[[int], Level]
@@ -34,10 +36,11 @@ class Series(NamedTuple):
 
 @check(key="d", title="Settling levels cover at 200 effective samples", seconds=(8.0, 150.0))
 def levels(quick: bool) -> Finding:
-    """AR(1) series of 200 effective samples; losses of SGD on linear regression, whose stationary mean is exact by the moment
-    recursion; and series that are thinned, periodic, or have a replica that is stuck. How often the interval holds the true
-    level; for the last two kinds how often a verdict rests on an interval that does not hold it (misled), where a refusal is
-    right."""
+    """AR(1) series of 200 effective samples; losses of SGD on linear regression, whose stationary mean is exact by the
+    moment recursion; and series that are thinned, periodic, or have a replica that is stuck. How often the interval
+    holds the true level; for the last two kinds how often a verdict rests on an interval that does not hold it
+    (misled), where a refusal is right.
+    """
     rows = []
     for series in steps(kinds()):
         rows.append(measured(series, series.repetitions // 20 if quick else series.repetitions))

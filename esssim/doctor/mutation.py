@@ -33,9 +33,10 @@ REASONS = {
 
 @check(key="o", title="The tests notice a wrong formula", seconds=(20.0, 30_000.0), extra="test")
 def mutation(quick: bool) -> Finding:
-    """`python -m tests.mutation PACKAGE --sample 60 --seed 16` for every package of the core: small errors are written into a
-    copy of the code, one at a time, and the tests of that package run until one of them fails. Errors that are none are left
-    out, each with its reason (`--list`)."""
+    """`python -m tests.mutation PACKAGE --sample 60 --seed 16` for every package of the core: small errors are written
+    into a copy of the code, one at a time, and the tests of that package run until one of them fails. Errors that are
+    none are left out, each with its reason (`--list`).
+    """
     if not (ROOT / "tests" / "mutation.py").is_file():
         raise Unavailable("needs a checkout of the repository, with its tests")
     names, sample = (PACKAGES[:1], 2) if quick else (PACKAGES, SAMPLE)

@@ -62,7 +62,8 @@ class RampExperiment(Configuration):
     Gradient flow from u = α·1, v = 0 leads to a sharp, unbalanced solution; η₀ = 2/Q_b there; then η rises linearly
     from 0.8η₀ to 2.5η₀ (n ≥ d: at most to 90 % of 2/Q_b of the flattest solution |u| = |v|, past which no stable
     solution is left to settle at). Levels are averages of (η/2)·statistic over η > 1.15η₀. `own_targets` keeps a
-    table's noisy targets instead of their least-squares fit. scheme, kurtosis: as in a TOML file. n_replicas: 0 stands for the setting's own number.
+    table's noisy targets instead of their least-squares fit. scheme, kurtosis: as in a TOML file. n_replicas: 0 stands
+    for the setting's own number.
     """
 
     kind: ClassVar[str] = "ramp"

@@ -41,8 +41,8 @@ class FastMotion:
     taken as (λⱼ+λ_k)/4 (where n·c > p the kernel of K is among these). ρ itself has the diagonal of R′ for equal ρ.
 
     jacobians: J (n·c, p); source: the right-hand side (n,), or blocks (n·c²,); step_size: η; momentum: β. All at one
-    point of the set of solutions. guess: ρ at a point nearby, from which the iterative solution then starts. by_products:
-    K is too large for anything but products with J.
+    point of the set of solutions. guess: ρ at a point nearby, from which the iterative solution then starts.
+    by_products: K is too large for anything but products with J.
     """
 
     perron: PerronMatrix

@@ -38,8 +38,9 @@ def level_rows(
     """Per run and statistic: where (η/2)·statistic settles, with its 95 % interval and verdict (`settling.level`).
 
     runs: {batch size: Dataset}; Datasets whose attributes name their batch size; or one Dataset of a sweep with one
-    dimension more than a run, whose levels were measured by the sweep where it measures them. after: the step from which on records are averaged, half of the run by default. Where a
-    statistic is not defined at every record its verdict is "undefined". Arguments else as in `settling.level`.
+    dimension more than a run, whose levels were measured by the sweep where it measures them. after: the step from
+    which on records are averaged, half of the run by default. Where a statistic is not defined at every record its
+    verdict is "undefined". Arguments else as in `settling.level`.
     """
     if isinstance(runs, xarray.Dataset) and any(str(each).startswith(MEASURED) for each in runs):
         return _measured_rows(runs, statistics)

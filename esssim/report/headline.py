@@ -15,8 +15,10 @@ from esssim.report.words import TONES, tone
 WIDTH, MARGIN, ROW, TOP = 640, 8, 62, 30
 BAND = 0.05
 CAPTION = (
-    "Every level (η/2)·statistic below the full batch, one mark for each setting; 1 is the edge 2/η, the band is 1 ± 0.05. "
-    "Filled circle: it settles there; on the right, how many of how many do. Diamond: it does not. Open circle: no verdict. "
+    "Every level (η/2)·statistic below the full batch, one mark for each setting; 1 is the edge 2/η, the band is 1 ± "
+    "0.05. "
+    "Filled circle: it settles there; on the right, how many of how many do. Diamond: it does not. Open circle: no "
+    "verdict. "
     "Each mark leads to its claim."
 )
 

@@ -14,8 +14,10 @@ from esssim.report.page import address, asset, document, figure, made_with
 from esssim.report.words import grouped, skipped, summary
 
 LEGEND = (
-    "A level is (η/2)·statistic: 1, the dashed line, is the edge 2/η. The green band on a scale is what counts as equal, or "
-    "the values with which the claim holds. Intervals are 95 %. A claim of the literature may be refuted and still come "
+    "A level is (η/2)·statistic: 1, the dashed line, is the edge 2/η. The green band on a scale is what counts as "
+    "equal, or "
+    "the values with which the claim holds. Intervals are 95 %. A claim of the literature may be refuted and still "
+    "come "
     "out as we predict."
 )
 
@@ -28,8 +30,8 @@ def render_report(
 ) -> str:
     """report.html: the answer in two sentences, pictures, the table of claims, and every claim with its numbers.
 
-    pictures: title -> one inline <svg> element (`plots.report_pictures`), shown on white paper. quick: whether short runs
-    were measured, so that commands and TOML are those of the short ones.
+    pictures: title -> one inline <svg> element (`plots.report_pictures`), shown on white paper. quick: whether short
+    runs were measured, so that commands and TOML are those of the short ones.
     """
     shown = [verdict for verdict in verdicts if verdict.measurement.verdict != "skipped"]
     families = grouped(shown, lambda verdict: verdict.claim.family)

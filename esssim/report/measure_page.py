@@ -63,7 +63,8 @@ def measure_answer(measured: TableMeasurement) -> tuple[str, str]:
         return stable, "The sharpness is not positive."
     ratio = first.minibatch_sharpness.value / first.sharpness
     return stable, (
-        f"Mini-batch sharpness is {ratio:.3g} times the sharpness at b = {first.batch_size}, and the critical step size "
+        f"Mini-batch sharpness is {ratio:.3g} times the sharpness at b = {first.batch_size}, and the critical step "
+        "size "
         f"there is {first.critical_step_size * first.sharpness / 2:.3g} times 2/λ_max."
     )
 

@@ -105,7 +105,8 @@ def show_run(experiment: Configuration, trace: xarray.Dataset, levels: dict[str,
                 console.print(Text(f"{name}: no verdict, {level.reason}"), soft_wrap=True)
         console.print(
             Text(
-                f"level: mean of (η/2)·statistic from step {math.ceil(experiment.after):,} on; 1 is the edge 2/η; ess: effective samples"
+                f"level: mean of (η/2)·statistic from step {math.ceil(experiment.after):,} on; 1 is the edge 2/η; ess: "
+                "effective samples"
             ),
             soft_wrap=True,
         )

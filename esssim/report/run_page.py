@@ -48,7 +48,8 @@ def render_run(
         drawing = plots.trajectory_figure(trace, list(levels) or None, after)
         picture = plots.svg_text(drawing, "run", "The course of the run")
     caption = (
-        "(η/2)·statistic at each record, mean and range of the replicas; 1 is the edge 2/η. Levels are averages after the "
+        "(η/2)·statistic at each record, mean and range of the replicas; 1 is the edge 2/η. Levels are averages after "
+        "the "
         "dotted line."
         if levels
         else "The loss at each record, mean and range of the replicas."

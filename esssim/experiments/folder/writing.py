@@ -113,8 +113,8 @@ class Writer:
 def opened(path: str | os.PathLike[str], plan: Plan, tell: Any = lambda _: None) -> Iterator[Writer]:
     """A writer of the folder, which is made, or taken up where it was left.
 
-    tell: called with words about what was found damaged. Raises ValueError where another process writes to it, and where
-    it holds finished cells that the plan does not have.
+    tell: called with words about what was found damaged. Raises ValueError where another process writes to it, and
+    where it holds finished cells that the plan does not have.
     """
     folder = _validate.path("folder", path)
     try:
