@@ -1,7 +1,7 @@
 """Two runs of `esssim verify`: `python -m benchmarks.compare_results OLD.json NEW.json`.
 
-After a change of speed every verdict of OLD must be that of NEW, and every number that moved must lie inside the interval of
-OLD. Exit code 0 where it is so, 1 where it is not, 2 for files that are no results.
+After a change of speed every verdict of OLD must be that of NEW, and every number that moved must lie inside the
+interval of OLD. Exit code 0 where it is so, 1 where it is not, 2 for files that are no results.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 Entry = Mapping[str, Any]
-# What rounding may do to a number whose interval is a point: so much of it, or so much where it is a rounding error itself.
+# What rounding may do to a number whose interval is a point: so much of it, or so much where it is a rounding error
+# itself.
 ROUNDING, NOTHING = 1e-9, 1e-11
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """equal: how many numbers are the same to the last bit; moved: those that are not but are allowed to be; ids of the rest."""
+    """equal: how many numbers are the same to the last bit; moved: those that are not but are allowed to be; ids of the
+    rest.
+    """
 
     compared: int
     equal: int
@@ -73,7 +76,8 @@ def report(old: Sequence[Entry], new: Sequence[Entry]) -> tuple[str, bool]:
     """In words, and whether the runs agree."""
     found = compared(old, new)
     lines = [
-        f"{found.compared} claims compared: {found.equal} numbers equal, {len(found.moved)} moved inside their interval",
+        f"{found.compared} claims compared: {found.equal} numbers equal, {len(found.moved)} moved inside their "
+        "interval",
         f"old {seconds(old):,.0f} s, new {seconds(new):,.0f} s",
     ]
     before, after = ({entry["id"]: entry for entry in entries} for entries in (old, new))

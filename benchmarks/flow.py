@@ -1,4 +1,6 @@
-"""The right-hand side of the flow by products with J, against all modes of K; and diagonal networks of d = 300, whole."""
+"""The right-hand side of the flow by products with J, against all modes of K; and diagonal networks of d = 300,
+whole.
+"""
 
 from __future__ import annotations
 

@@ -59,9 +59,12 @@ TITLES = {
     "count": "how many: seconds in all",
 }
 CAPTION = (
-    "Seconds per step, per batch or per call against each size in turn, the others as in the titles; last, seconds in all "
-    "against the number of replicas (of 2,000 steps), of sampled and enumerated batches and of records of every statistic, "
-    "at (n, d, b) = (100, 20, 4). Medians of {repetitions} interleaved repetitions on one thread. Exponents, fitted to the "
+    "Seconds per step, per batch or per call against each size in turn, the others as in the titles; last, seconds in "
+    "all "
+    "against the number of replicas (of 2,000 steps), of sampled and enumerated batches and of records of every "
+    "statistic, "
+    "at (n, d, b) = (100, 20, 4). Medians of {repetitions} interleaved repetitions on one thread. Exponents, fitted to "
+    "the "
     "larger half of each line: {exponents}."
 )
 ALT = "Four log–log panels of seconds against samples, inputs, batch size and counts: {exponents}."

@@ -78,7 +78,9 @@ def numpy_loop(instance: Instance, n_steps: int, draw: Draw, number: type = np.f
 def accuracy(
     instance: Instance, draw: Callable[[np.random.Generator], Draw], n_steps: int = 200
 ) -> tuple[float, float]:
-    """Relative error of θ after n_steps, of ours and of the numpy loop, against 80-bit arithmetic on the same batches."""
+    """Relative error of θ after n_steps, of ours and of the numpy loop, against 80-bit arithmetic on the same
+    batches.
+    """
     stream = np.random.default_rng(np.random.SeedSequence(1, spawn_key=(0,)))
     theirs = numpy_loop(instance, n_steps, draw(np.random.default_rng(2)))
     return (

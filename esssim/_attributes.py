@@ -10,7 +10,8 @@ import xarray
 
 # Where the attributes are kept that NetCDF cannot hold or would interpret.
 KEPT = "esssim_attributes"
-# Of a variable, only these mean nothing to any decoder; of a Dataset, all but those that NetCDF and HDF5 use themselves.
+# Of a variable, only these mean nothing to any decoder; of a Dataset, all but those that NetCDF and HDF5 use
+# themselves.
 PLAIN_OF_VARIABLES = ("long_name", "standard_name", "description", "comment", "title")
 RESERVED = ("coordinates", "CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", KEPT)
 

@@ -1,4 +1,6 @@
-"""What is undefined at a point; and an exception in one line: what went wrong, and whether it is the caller's doing or ours."""
+"""What is undefined at a point; and an exception in one line: what went wrong, and whether it is the caller's doing or
+ours.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""One thread for linear algebra: sums of several threads round differently, and an unstable run makes a level of the last bit."""
+"""One thread for linear algebra: sums of several threads round differently, and an unstable run makes a level of the
+last bit.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,8 @@ _limits = contextlib.ExitStack()
 def one_blas_thread() -> Iterator[None]:
     """Within it the same arguments give the same bits, whatever the machine has or the environment says.
 
-    A context, or a decorator of a public function. The threads of BLAS, and of torch where it is loaded, are those of the
-    process: the first one in limits them, the last one out puts them back, and what is nested costs nothing.
+    A context, or a decorator of a public function. The threads of BLAS, and of torch where it is loaded, are those of
+    the process: the first one in limits them, the last one out puts them back, and what is nested costs nothing.
     """
     global _depth
     with _lock:

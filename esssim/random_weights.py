@@ -1,8 +1,9 @@
 """Noise without mini-batches: random weights of all samples that have the first two moments of the weights of a batch.
 
-A step of SGD is θ − ηΣᵢwᵢ∇ℓᵢ with wᵢ = (how often the batch has i)/b. Only E wᵢ = 1/n and Cov(wᵢ, wⱼ) = (c/n)(δᵢⱼ − 1/n)
-enter the moment identity of `esssim.sampling`. Every other law with these two moments has the same second moments of
-gradients and Hessians, the same Q_b and the same flow; its Hessians Σᵢwᵢ∇²ℓᵢ are other matrices, not even positive ones.
+A step of SGD is θ − ηΣᵢwᵢ∇ℓᵢ with wᵢ = (how often the batch has i)/b. Only E wᵢ = 1/n and Cov(wᵢ, wⱼ) = (c/n)(δᵢⱼ −
+1/n) enter the moment identity of `esssim.sampling`. Every other law with these two moments has the same second moments
+of gradients and Hessians, the same Q_b and the same flow; its Hessians Σᵢwᵢ∇²ℓᵢ are other matrices, not even positive
+ones.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ class RandomWeights(Sampling):
 
     def _has_no_batches(self) -> NoReturn:
         raise ValueError(
-            f"sampling must draw batches here (WithoutReplacement or WithReplacement), got {self!r}, which draws weights"
+            f"sampling must draw batches here (WithoutReplacement or WithReplacement), got {self!r}, which draws "
+            "weights"
         )
 
 

@@ -2,7 +2,8 @@
 
     python examples/watch_training.py [FOLDER]
 
-prints where each statistic is, relative to the edge of the optimiser, and writes the records and two pictures to FOLDER.
+prints where each statistic is, relative to the edge of the optimiser, and writes the records and two pictures to
+FOLDER.
 """
 
 from __future__ import annotations

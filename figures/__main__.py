@@ -1,4 +1,6 @@
-"""`python -m figures [NAME ...] [--out DIR] [--width PAGE] [--quick]`: build figures and the gallery that shows them."""
+"""`python -m figures [NAME ...] [--out DIR] [--width PAGE] [--quick]`: build figures and the gallery that shows
+them.
+"""
 
 from __future__ import annotations
 

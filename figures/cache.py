@@ -43,7 +43,9 @@ def rows(script: ModuleType, name: str, configuration: Mapping[str, object], tel
 
 
 def key(script: ModuleType, configuration: Mapping[str, object]) -> str:
-    """Hash of the configuration, of esssim and of what `collect` runs and reads: a new look costs no new computation."""
+    """Hash of the configuration, of esssim and of what `collect` runs and reads: a new look costs no new
+    computation.
+    """
     decides = {"configuration": sorted(configuration.items()), "esssim": _source.digest(), "collect": script.collect}
     return fingerprint(decides, script.__name__)
 

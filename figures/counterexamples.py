@@ -1,4 +1,6 @@
-"""Counterexamples: strong label noise, noisy targets, quadratics and starts above the edge, where nothing settles at 2/η."""
+"""Counterexamples: strong label noise, noisy targets, quadratics and starts above the edge, where nothing settles at
+2/η.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +34,15 @@ QUICK = {"n_steps": 6000, "n_replicas": 3, "n_records": 25, "n_batches": 8}
 STARTS = "start-above-the-edge/gaussian-100x50"
 HESSIANS = ("sharpness", "minibatch_sharpness", "mean_square_sharpness")
 ALT = (
-    "Four panels of (η/2)·statistic. Strong label noise: mean-square sharpness stays below 1. Noisy targets: all far below 1. A "
-    "quadratic: straight lines through 1, nothing settles. Starts above the edge: runs end scattered between {lowest:.2f} "
+    "Four panels of (η/2)·statistic. Strong label noise: mean-square sharpness stays below 1. Noisy targets: all far "
+    "below 1. A "
+    "quadratic: straight lines through 1, nothing settles. Starts above the edge: runs end scattered between "
+    "{lowest:.2f} "
     "and {highest:.2f}."
 )
 CAPTION = (
-    "(η/2)·statistic at b = 4 where nothing settles at 2/η: label noise ε = 0.1, the diabetes table with its own targets, "
+    "(η/2)·statistic at b = 4 where nothing settles at 2/η: label noise ε = 0.1, the diabetes table with its own "
+    "targets, "
     "a quadratic, and {n_starts} runs without noise at constant step sizes from a start above the edge. "
     "Mean-square sharpness ends at {strong:.2f} and {noisy:.2f} in the first two, crosses the edge without a stop in "
     "the third, and of the runs that start above the edge {counting} end flatter and off it, between {lowest:.2f} and "

@@ -39,7 +39,8 @@ ALT = (
     "local exponent, between ½ and 1 for small b and growing without limit towards b = n."
 )
 CAPTION = (
-    "Gap (M_b − λ_max)/λ_max of linear regression on seeded ensembles (n = {n}, d = {d}, sampling without replacement), "
+    "Gap (M_b − λ_max)/λ_max of linear regression on seeded ensembles (n = {n}, d = {d}, sampling without "
+    "replacement), "
     "with every prediction of esssim.gap where it calls itself valid, and the region that the bounds allow (white). "
     "At b = {quoted} the gap is {middle} of the sharpness ({ensembles}); valid predictions miss it by {miss:.1f} % in "
     "the median, and its local exponent at small b is {alpha}."

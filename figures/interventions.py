@@ -43,12 +43,15 @@ QUICK = {
     "n_samples": 64, "hidden": (4,), "n_steps": 400, "change_at": 200, "n_records": 13, "n_replicas": 3, "n_batches": 4,
 }  # fmt: skip
 ALT = (
-    "Four panels of (η/2)·statistic against steps before and after a change: {names}. Right, the level at the change and "
+    "Four panels of (η/2)·statistic against steps before and after a change: {names}. Right, the level at the change "
+    "and "
     "in the end over the level before: mean-square sharpness jumps to {jumps} and ends at {ends}."
 )
 CAPTION = (
-    "(η/2)·statistic around a change of the step size (by a factor of {factor:g}) or of the batch size in mid-training, mean and range "
-    "of {replicas} initialisations ({network}){left_out}; right, level over that before: at the change, θ being the same (open), and over the "
+    "(η/2)·statistic around a change of the step size (by a factor of {factor:g}) or of the batch size in "
+    "mid-training, mean and range "
+    "of {replicas} initialisations ({network}){left_out}; right, level over that before: at the change, θ being the "
+    "same (open), and over the "
     "last half of the run (filled, 95 %). "
     "After {names} mean-square sharpness jumps to {jumps} and ends at {ends} of its level before, mini-batch sharpness "
     "jumps to {mini_jumps} and ends at {mini_ends}."
@@ -83,7 +86,9 @@ def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[
 
 
 def _ratios(trace: xarray.Dataset, statistic: str, run: NetworkExperiment) -> tuple[float, float, float]:
-    """Levels over that before the change: at the change, and over the last half of what follows with its 95 % interval."""
+    """Levels over that before the change: at the change, and over the last half of what follows with its 95 %
+    interval.
+    """
     steps = trace["step"].values
     levels = (trace[statistic] * trace["step_size"] / 2).values[trace["diverged_at"].values < 0]
     before = levels[:, (steps >= run.change_at // 2) & (steps < run.change_at)].mean(axis=1)

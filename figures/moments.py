@@ -18,14 +18,17 @@ N, SHARE, QUANTILE = 20, 0.35, 5.991  # step size over the critical one; 95 % of
 START = (0.2, 1.0)
 ENTRIES = ("mean 1", "mean 2", "variance 1", "variance 2", "covariance")
 ALT = (
-    "Left and middle: means and covariances of both parameters against steps, points of the ensemble on the exact lines "
+    "Left and middle: means and covariances of both parameters against steps, points of the ensemble on the exact "
+    "lines "
     "for b = {sizes}. Right: final points with the 95 % ellipses of the stationary covariance, smaller for larger b."
 )
 CAPTION = (
-    "SGD on a regression with noisy targets (n = {n}, two parameters) at {share:g} times the critical step size of each "
+    "SGD on a regression with noisy targets (n = {n}, two parameters) at {share:g} times the critical step size of "
+    "each "
     "b: exact moments (lines) and {replicas} runs (points, 95 %); ellipses hold 95 % of a normal law with the exact "
     "stationary covariance. "
-    "The largest of {count} differences is {worst:.1f} standard errors; the ellipses hold {inside} of the final points, "
+    "The largest of {count} differences is {worst:.1f} standard errors; the ellipses hold {inside} of the final "
+    "points, "
     "less where the tails are heavy."
 )
 

@@ -22,7 +22,8 @@ ALT = (
 CAPTION = (
     "Exact mean-square critical step size of heavy ball on linear regression (Gaussian, n = {n}, d = {d}), in units of "
     "2/λ_max, with the limits 2(1−β)/Q_b and 2(1+β)/λ_max; right, in units of the first. "
-    "At b = 1 it is {one} times the small-batch limit at β = {momenta}, at b = {middle} {half} times, and at b = n it is "
+    "At b = 1 it is {one} times the small-batch limit at β = {momenta}, at b = {middle} {half} times, and at b = n it "
+    "is "
     "the large-batch limit."
 )
 

@@ -1,4 +1,6 @@
-"""Network gap: mini-batch sharpness minus sharpness of a small network, before and after training, and its prediction."""
+"""Network gap: mini-batch sharpness minus sharpness of a small network, before and after training, and its
+prediction.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +27,20 @@ POINTS = {"start": "at the start", "trained": "after training"}
 BAND, OUTSIDE = "#BFD9EA", "#E4E4E4"
 ALT = (
     "Above: mini-batch sharpness minus sharpness, over sharpness, against batch size on log–log axes, at the start and "
-    "after training: measured points inside the bounds, on the predicted line where there is one. Below: measured over predicted gap of "
+    "after training: measured points inside the bounds, on the predicted line where there is one. Below: measured over "
+    "predicted gap of "
     "{replicas} initialisations, {low:.2f} to {high:.2f} up to b = {last}."
 )
 CAPTION = (
-    "Gap (M_b − λ_max)/λ_max of a network ({network}) at its first initialisation and after {n_steps} steps of SGD with "
-    "b = {trained_with}, with the best valid formula of esssim.gap and its own error, inside the bounds that always hold "
+    "Gap (M_b − λ_max)/λ_max of a network ({network}) at its first initialisation and after {n_steps} steps of SGD "
+    "with "
+    "b = {trained_with}, with the best valid formula of esssim.gap and its own error, inside the bounds that always "
+    "hold "
     "(white); below, measured over predicted gap of {replicas} initialisations, 95 %. "
-    "A formula is valid for {n_known} of {n_cases} gaps, of which {within} lie within its error and three of their own; up to "
-    "b = {last} the measured gap is {low:.2f} to {high:.2f} times the predicted one, and training takes it at b = {quoted} "
+    "A formula is valid for {n_known} of {n_cases} gaps, of which {within} lie within its error and three of their "
+    "own; up to "
+    "b = {last} the measured gap is {low:.2f} to {high:.2f} times the predicted one, and training takes it at b = "
+    "{quoted} "
     "from {before:.2f} to {after:.2f} of the sharpness."
 )
 

@@ -1,4 +1,6 @@
-"""Networks: every statistic while a small network trains, one panel per batch size, and its level against the batch size."""
+"""Networks: every statistic while a small network trains, one panel per batch size, and its level against the batch
+size.
+"""
 
 from __future__ import annotations
 
@@ -37,13 +39,16 @@ QUICK: dict[str, Any] = {
     "n_batches": 4,
 }
 ALT = (
-    "Panels of (η/2)·statistic against training steps for b = {sizes}: all statistics rise towards the edge 2/η and stay "
-    "where they are. Last panel, levels against batch size: mean-square sharpness at {low:.2f} to {high:.2f}, mini-batch "
+    "Panels of (η/2)·statistic against training steps for b = {sizes}: all statistics rise towards the edge 2/η and "
+    "stay "
+    "where they are. Last panel, levels against batch size: mean-square sharpness at {low:.2f} to {high:.2f}, "
+    "mini-batch "
     "sharpness at {bottom:.2f} to {top:.2f}, sharpness at {flat:.2f} to {sharp:.2f}."
 )
 CAPTION = (
     "(η/2)·statistic while SGD trains a network ({network}; {rule}; {replicas} initialisations, mean and range), and "
-    "averages over the second half with 95 % intervals, open where inconclusive{left_out}; the grey band is 1 ± {tolerance:g}. "
+    "averages over the second half with 95 % intervals, open where inconclusive{left_out}; the grey band is 1 ± "
+    "{tolerance:g}. "
     "Mean-square sharpness lies at {low:.2f}–{high:.2f} times the edge 2/η, mini-batch sharpness anywhere from "
     "{bottom:.2f} to {top:.2f}, and sharpness falls to {flat:.2f} at b = {smallest}."
 )
@@ -74,7 +79,7 @@ def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[
         common: Row = {"batch_size": run.batch_size, "n_samples": run.n_samples}
         rows += [{"kind": "training"} | common | row for row in trajectory_rows(trace, tuple(LOOKS), after=after)]
         for name in LOOKS:
-            level = es.settling.level(trace, name, after=after, tolerance=TOLERANCE, alike=False)
+            level = es.settling.level(trace, name, after=after, tolerance=TOLERANCE, replicas_agree=False)
             rows.append(
                 {"kind": "level"} | common | {
                     "statistic": name, "level": level.value, "lower": level.interval[0], "upper": level.interval[1],

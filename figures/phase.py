@@ -14,11 +14,13 @@ from esssim._rows import Row
 from esssim.plots import BATCH_MARKERS, BLACK, Page, batch_color, legend_above, small_letters
 
 ALT = (
-    "Plane of imbalance and (η/2)·sharpness: while the step size rises, trajectories climb straight up from their start "
+    "Plane of imbalance and (η/2)·sharpness: while the step size rises, trajectories climb straight up from their "
+    "start "
     "to the horizontal wall of their batch size, turn and run left along it; smaller batches have lower walls."
 )
 CAPTION = (
-    "SGD with weak label noise (ε = {noise:g}) on a diagonal network of two parameters (f = uvx, n = {n}) while η rises, "
+    "SGD with weak label noise (ε = {noise:g}) on a diagonal network of two parameters (f = uvx, n = {n}) while η "
+    "rises, "
     "from solutions of imbalance u² − v² = {starts}; thin lines: the stochastic central flow; walls: (η/2)·Q_b = 1. "
     "Runs keep their imbalance until they meet the wall, at a sharpness of {walls} times 2/η for b = {sizes}, and "
     "then lose it along the wall: at half of their imbalance they are at {low:.2f} to {high:.2f} of it."
@@ -114,7 +116,8 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
     for (b, _), wall in _paths(rows, "wall").items():
         axes.axhline(wall[1, 0], color=batch_color(b, max(sizes)), linewidth=3, alpha=0.3, zorder=1)
         axes.annotate(
-            f"wall of $b={'n=' if b == max(sizes) else ''}{b}$", (1, wall[1, 0]), (3, 0), xycoords=("axes fraction", "data"),
+            "wall of "
+            f"$b={'n=' if b == max(sizes) else ''}{b}$", (1, wall[1, 0]), (3, 0), xycoords=("axes fraction", "data"),
             textcoords="offset points", va="center", fontsize=small_letters(), color=BLACK,
         )  # fmt: skip
     for (b, _), path in runs.items():

@@ -29,7 +29,8 @@ CAPTION = (
     "λ_max(H_B) of {n_batches} batches per b drawn without replacement, linear regression on Gaussian inputs (n = {n}, "
     "d = {d}), with the generalised Marchenko–Pastur edge and the Tracy–Widom law around it, both computed from the "
     "eigenvalues of H alone. "
-    "Mini-batch sharpness falls from {first:.3g} at b = {smallest} to {last:.3g} at b = {largest}, where the sharpness is "
+    "Mini-batch sharpness falls from {first:.3g} at b = {smallest} to {last:.3g} at b = {largest}, where the sharpness "
+    "is "
     "{sharpness:.3g}; the mean of the predicted law is within {miss:.1f} % of it at every b."
 )
 

@@ -26,10 +26,12 @@ NOISES = (0.001, 0.002, 0.004, 0.01, 0.03, 0.1)
 FAST_NOISE, LENGTHS = 0.001, (75_000, 150_000, 300_000, 600_000)
 ALT = (
     "Two log–log panels of the distance 1 − (η/2)Q_b to the edge for b = {sizes}: it rises as the square of the label "
-    "noise while the noise is weak and bends over, and grows in proportion to the length of the ramp; points of SGD lie near the lines."
+    "noise while the noise is weak and bends over, and grows in proportion to the length of the ramp; points of SGD "
+    "lie near the lines."
 )
 CAPTION = (
-    "Distance 1 − (η/2)Q_b to the mean-square edge on the stochastic central flow (lines) and in {replicas} runs of SGD "
+    "Distance 1 − (η/2)Q_b to the mean-square edge on the stochastic central flow (lines) and in {replicas} runs of "
+    "SGD "
     "(points, 95 %), diagonal network (n = 40, d = 20), averaged over the last two thirds of a ramp; right ε = "
     "{fast_noise:g}. "
     "Its exponents at the weakest noise are {noise_low:.3f} to {noise_high:.3f} in ε and {speed_low:.3f} to "

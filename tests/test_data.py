@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from esssim import data
-from esssim.data import text
+from esssim.data import tables, text
 from esssim.data.dataset import standardised
 
 ENSEMBLES = [data.gaussian, data.spiked, data.orthogonal, data.two_clusters, data.power_law]
@@ -365,3 +365,14 @@ def test_as_many_cells_as_are_shown_leave_nothing_out(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="got numbers alone") as error:
         data.read_table(path, target="x0")
     assert ", …)" not in str(error.value)
+
+
+@pytest.mark.parametrize("position", [0, 3, 9])
+def test_a_feature_of_a_bundled_table_as_target_leaves_the_others_and_the_old_target(position: int) -> None:
+    """The columns in their order, the table's own target last."""
+    whole = data.load("diabetes", standardize=False)
+    feature = whole.feature_names[position]
+    found = tables.load_table("diabetes", feature, standardize=False)
+    others = [name for name in whole.feature_names if name != feature]
+    assert found.feature_names == (*others, "target")
+    np.testing.assert_allclose(found.inputs[:, :-1], np.delete(whole.inputs, position, axis=1))

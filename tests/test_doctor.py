@@ -15,8 +15,8 @@ import esssim as es
 import esssim.doctor.check as protocol
 from esssim import cli, settling
 from esssim._intervals import half_width
-from esssim.doctor import bounds, divergence, intervals, levels, numbers, spectra, verdicts
-from esssim.doctor.cases import case
+from esssim.doctor import bounds, divergence, intervals, levels, mutation, numbers, spectra, verdicts
+from esssim.doctor.cases import case, sampling
 from esssim.doctor.check import Finding, Unavailable, at_least, at_most, between, check, exactly, heard_by, steps
 from esssim.doctor.run import checks, run
 from esssim.settling import level
@@ -99,7 +99,7 @@ def test_steps_are_reported_to_the_listener():
 
 
 @pytest.mark.numerical
-@pytest.mark.parametrize("key", checks())
+@pytest.mark.parametrize("key", [pytest.param(key, marks=pytest.mark.slow) if key == "o" else key for key in checks()])
 def test_the_quick_version_of_each_check_passes(key):
     (found,) = run([key], quick=True)
     assert found.passed is not False, (found.error, found.failures)
@@ -296,3 +296,25 @@ def test_bad_input_is_named(words, message, capsys):
 def test_the_page_says_what_the_numbers_say(tmp_path, monkeypatch, capsys):
     run = copied("reliability", ("reliability.py", "reliability.json", "reliability.md"), tmp_path, monkeypatch)
     check_is_kept("reliability", run, tmp_path, ("wanted", "wished"), capsys)
+
+
+@pytest.mark.parametrize("seed", [90, 1975, 4494, 5646])
+def test_bounds_hold_where_a_full_run_found_that_they_did_not(seed):
+    each = case(seed, bounds.MOST_PARAMS, bounds.MOST_SAMPLES)
+    for found, value in bounds.pairs(each, sampling(seed, each.problem.n_samples)):
+        for bound in found.by_name.values():
+            holds = bound.value <= value if bound.side == "lower" else bound.value >= value
+            assert holds or not bound.valid, (bound, value)
+
+
+def test_a_package_whose_mutants_live_or_were_not_run_is_seen():
+    def score(name, survivors):
+        return {"name": name, "n_mutants": 20, "survivors": survivors, "left_out": 3}
+
+    assert mutation.finding([score("sampling", ["a", "b"])], ["sampling"]).passed
+    found = mutation.finding([score("sampling", ["a", "b", "c"])], ["sampling", "gap"])
+    assert not found.passed
+    assert found.failures == ["sampling", "gap: not measured"]
+    assert found.figure["fraction_killed"] == 17 / 20
+    with pytest.raises(ValueError, match=r"(?s)could not be run: .*invalid choice"):
+        mutation.scores("no such package", 1)

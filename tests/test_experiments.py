@@ -460,7 +460,13 @@ class TestCommand:
         assert found["fingerprint"] == experiment.fingerprint
         level = es.settling.level(experiment.run(), "sharpness", after=experiment.after)
         assert found["levels"]["sharpness"]["value"] == level.value
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["short.nc", "short.png", "short.svg", "short.toml"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == [
+            "short.html",
+            "short.nc",
+            "short.png",
+            "short.svg",
+            "short.toml",
+        ]
 
     @pytest.mark.parametrize(
         ("change", "words"),
@@ -534,7 +540,8 @@ class TestClaims:
         verdicts = [Verdict(claim, Measurement("holds", "r"), 1.0)]
         for quick, steps in ((False, "n_steps = 400_000"), (True, "n_steps = 100_000")):
             page = render_report(verdicts, {}, quick=quick)
-            assert "reproduce: esssim run with this file" in page
+            assert ("esssim verify &#x27;mine/&lt;a&gt;&#x27; --quick" in page) is quick
+            assert "Its run, for esssim run:" in page
             assert steps in page
             assert "batch_size = 4" in page
 

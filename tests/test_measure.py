@@ -12,6 +12,7 @@ import pytest
 
 import esssim as es
 from esssim import measure
+from esssim.report.measure_page import render_measurement
 from tests.conftest import Run
 
 
@@ -92,7 +93,7 @@ class TestMeasure:
         arguments = ("measure", wine_csv, "--target", "alcohol", "--batches", 100, "--out", folder, "--json")
         code, out, _ = run(*arguments)
         assert code == 0
-        names = ["measure.csv", "measure.json", "measure.png", "measure.svg"]
+        names = ["measure.csv", "measure.html", "measure.json", "measure.png", "measure.svg"]
         assert sorted(path.name for path in folder.iterdir()) == names
         assert json.loads((folder / "measure.json").read_text(encoding="utf-8")) == json.loads(out)
         with (folder / "measure.csv").open(newline="") as lines:
@@ -181,4 +182,5 @@ class TestMeasure:
         measured = measure.measure_table(es.data.Data(np.zeros((3, 2)), np.ones(3)), batch_sizes=[1])
         assert measured.rows[0].critical_step_size == math.inf
         assert measured.as_dict()["rows"][0]["critical_step_size"] is None  # type: ignore[index]
-        assert measure.picture(measured).keys() == {"png", "svg"}
+        assert measure.picture(measured).axes
+        assert "below η = ∞" in render_measurement(measured, {}, "esssim measure")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -150,6 +151,20 @@ class TestLevels:
         axes = plots.levels(sweep.assign_coords({"dynamics.label_noise": [0.001, 0.1]}))
         assert axes.get_xlabel() == "dynamics.label_noise"
         assert list(line(axes, "sharpness")[0]) == [0.001, 0.1]
+
+    def test_levels_that_a_sweep_measured_are_drawn_as_they_are(self, tmp_path: Path) -> None:
+        experiment = es.experiments.Experiment(
+            problem={"kind": "linear_regression"}, data={"kind": "gaussian", "n_samples": 12, "n_features": 3, "seed": 1},
+            sampling={"batch_size": 2}, dynamics={"step_size": 0.05, "n_steps": 200, "n_replicas": 2},
+            records={"statistics": ["sharpness", "minibatch_sharpness"], "n_records": 30},
+        )  # fmt: skip
+        found = es.experiments.sweep(experiment, {"sampling.batch_size": [1, 4]}, tmp_path / "sweep")
+        axes = plots.levels(found)
+        for name in ("sharpness", "minibatch_sharpness"):
+            sizes, drawn = line(axes, plots.LOOKS[name].label)
+            assert list(sizes) == [1, 4]
+            np.testing.assert_array_equal(drawn, found[f"level:{name}"].values)
+        assert {row["verdict"] for row in plots.level_rows(found)} == {"inconclusive"}
 
     def test_where_most_replicas_diverge_there_is_a_cross_and_no_level(self) -> None:
         axes = plots.levels({2: run(2), 8: run(8, diverged=(0, 1, 2))})

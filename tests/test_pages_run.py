@@ -16,7 +16,8 @@ from tests.conftest import Run
 DOCS = Path(__file__).parents[1] / "docs"
 # What the site is made from by scripts has no code of its own.
 MADE = ("reference", "theory", "gallery")
-BLOCK = re.compile(r"^```(python|sh|console)\n(.*?)^```$", re.M | re.S)
+# Cells, whose results the site shows, run as well.
+BLOCK = re.compile(r"^```(?:\{code-cell\} )?(python|sh|console)\n(.*?)^```$", re.M | re.S)
 # What the text of a page says about the output of its code.
 SAYS = {
     "start.md": (r"\nsharpness +0\.\d+  below", r"minibatch_sharpness +1\.[1-4]\d  above", r"gauss_newton +(0\.9[5-9]|1\.0[0-5])  settles"),

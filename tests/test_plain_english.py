@@ -1,4 +1,4 @@
-"""How the package is written: short docstrings, short lines, and no word that only its authors know."""
+"""How the package is written: short docstrings, and no word that only its authors know."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "esssim"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # "About 150 words": formulas, signs and shapes count as words too.
-MOST_WORDS, WIDTH = 160, 120
+MOST_WORDS = 160
 # Words of the first authors, which no newcomer knows; "settle" and "tail" are words of the field elsewhere.
-PRIVATE = re.compile(r"\b(bent|fresh|alike|and said to be|tells? (?:them|it|whether|what|how)|told apart)\b")
+PRIVATE = re.compile(r"\b(bent|fresh|alike|and said to be|tells? (?:them|it|whether)|told apart)\b")
 
 
 def documented(tree: ast.Module) -> Iterator[tuple[str, str]]:
@@ -41,13 +41,6 @@ def test_there_is_something_to_read() -> None:
 def test_docstrings_are_short(path: Path) -> None:
     found = {name: len(text.split()) for name, text in documented(ast.parse(path.read_text(encoding="utf-8")))}
     assert {name: words for name, words in found.items() if words > MOST_WORDS} == {}
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_lines_are_short(path: Path) -> None:
-    lines = path.read_text(encoding="utf-8").split("\n")
-    # A style sheet within a page has lines of its own.
-    assert [k for k, line in enumerate(lines, 1) if len(line) > WIDTH and "{" not in line[:40]] == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

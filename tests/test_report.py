@@ -8,23 +8,39 @@ import json
 import math
 import re
 from dataclasses import replace
+from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 from esssim import report
 from esssim._environment import environment
-from esssim.claims import Claim, Measurement, Verdict
-from esssim.report import svg
+from esssim.claims import Cell, Claim, Measurement, Predicted, Verdict
+from esssim.experiments import RampExperiment
+from esssim.papers import COHEN, Paper
 from esssim.report.__main__ import main
+from esssim.report.answer import answer, settled
 from esssim.report.forecast import Forecast, announcement
+from esssim.report.mathml import mathml
+from esssim.report.scale import scale
 from esssim.report.tables import level_table, other_table
 from esssim.report.words import spoken, spoken_verdict, summary
-from tests.fake_claims import AS_PREDICTED, CONTRADICTION, HOSTILE, UNDECIDED, UNDECIDED_OPEN, claim, registry, verdicts
+from tests.fake_claims import (
+    AS_PREDICTED,
+    CONTRADICTION,
+    HOSTILE,
+    UNDECIDED,
+    UNDECIDED_OPEN,
+    claim,
+    level,
+    registry,
+    verdicts,
+)
 
 EVERYTHING = (*AS_PREDICTED, CONTRADICTION, UNDECIDED, UNDECIDED_OPEN)
-VOID = {"meta", "br", "circle", "line", "rect", "path", "polyline"}
+VOID = {"meta", "br", "circle", "line", "rect", "path", "polyline", "input", "mspace"}
 
 
 class Structure(HTMLParser):
@@ -103,10 +119,12 @@ class TestPage:
     def test_is_well_formed_and_asks_nobody_for_anything(self) -> None:
         page = page_of(verdicts(*EVERYTHING))
         structure = Structure(page)
-        assert not re.search(r"https?:|//\w|\bsrc\s*=|<link|@import|url\(", page)
-        assert {"script", "link", "img", "iframe", "object"}.isdisjoint(structure.tags)
-        assert structure.targets
-        assert all(target.startswith("#") and target[1:] in structure.anchors for target in structure.targets)
+        assert not re.search(r"//\w(?!rxiv)|\bsrc\s*=|<link|@import|url\(", page.replace("https://www.w3.org", ""))
+        assert {"link", "img", "iframe", "object"}.isdisjoint(structure.tags)
+        assert structure.tags.count("script") == 1
+        inside = [unquote(target[1:]) for target in structure.targets if target.startswith("#")]
+        assert {item.id for item in EVERYTHING} <= set(inside) <= structure.anchors
+        assert {target for target in structure.targets if not target.startswith("#")} == {COHEN.url}
 
     def test_says_everything_about_every_claim(self) -> None:
         text = Structure(page_of(verdicts(*EVERYTHING))).text
@@ -118,6 +136,7 @@ class TestPage:
                 item.source_predicts,
                 item.we_predict.words,
                 item.method,
+                f"esssim verify {item.id}",
             ):
                 assert words in text
         for words in (
@@ -131,16 +150,39 @@ class TestPage:
         assert HOSTILE in verdicts(*EVERYTHING)[0].claim.statement
         rows = Measurement("holds", HOSTILE, rows=[{HOSTILE: HOSTILE}])
         page = page_of(verdicts(claim("family/hostile", "holds", rows)), {HOSTILE: "<svg></svg>"})
-        assert "<script" not in page
-        assert Structure(page).text.count(HOSTILE) == 5
+        assert page.count("<script") == 1
+        # The statement and the answer, the result, a column and its cell, the title of a picture.
+        assert Structure(page).text.count(HOSTILE.rstrip(".")) == 6
 
-    def test_draws_levels_and_only_levels(self) -> None:
-        assert page_of(verdicts(AS_PREDICTED[0])).count("<svg") == 2
-        assert page_of(verdicts(AS_PREDICTED[3])).count("<svg") == 0
+    def test_no_text_of_a_claim_becomes_markup_or_an_address(self) -> None:
+        paper = Paper("key", HOSTILE, HOSTILE, "", "javascript:alert(1)")
+        hostile = replace(
+            AS_PREDICTED[0], id=f"{HOSTILE}/{HOSTILE}/b=1", source=paper, source_predicts=HOSTILE, method=HOSTILE,
+            we_predict=Predicted("open", HOSTILE, on=HOSTILE), about=(HOSTILE,), formula=HOSTILE,
+            cell=Cell(HOSTILE, HOSTILE, 1),
+        )  # fmt: skip
+        page = page_of(verdicts(hostile, replace(hostile, id=hostile.id + "2")))
+        structure = Structure(page)
+        assert structure.tags.count("script") == 1
+        assert not [target for target in structure.targets if not target.startswith("#")]
+
+    def test_a_formula_a_day_and_a_source_stand_beside_the_claim(self) -> None:
+        item = replace(
+            AS_PREDICTED[0], formula=r"\frac{\eta}{2}Q_b=1", we_predict=Predicted("holds", "1", on="2026-11-24")
+        )
+        page = page_of(verdicts(item))
+        assert "<mfrac>" in page
+        assert "stated on 2026-11-24" in page
+        assert f'<a href="{COHEN.url}" rel="noreferrer">{COHEN}</a>'.replace("&", "&amp;") in page
+
+    def test_draws_every_number_and_the_course_of_levels(self) -> None:
+        for item, scales, charts in ((AS_PREDICTED[0], 1, 1), (AS_PREDICTED[3], 1, 0), (UNDECIDED_OPEN, 0, 0)):
+            page = page_of(verdicts(item))
+            assert (page.count('<svg class="scale"'), page.count('<svg class="chart"')) == (scales, charts)
 
     def test_shows_the_first_rows_and_says_so(self) -> None:
         page = page_of(verdicts(AS_PREDICTED[0]))
-        assert page.count('<tr><td class="n">') == 20 + 5  # and the five lines of the legend
+        assert page.count('<tr><td class="n">') == 20
         assert "the first 20 of 30 rows; all are in the CSV" in page
 
     def test_embeds_pictures_and_environment(self) -> None:
@@ -152,26 +194,143 @@ class TestPage:
     def test_families_that_come_back_are_told_once(self) -> None:
         page = page_of(verdicts(AS_PREDICTED[0], UNDECIDED, AS_PREDICTED[1]))
         Structure(page)
-        assert page.count(f'<h2 id="family-{AS_PREDICTED[0].family}">') == 1
+        assert page.count(f"<h2>{AS_PREDICTED[0].family}</h2>") == 1
+
+    def test_a_run_that_decides_several_claims_is_shown_once(self) -> None:
+        run = RampExperiment("diabetes", 4)
+        first, second = (
+            replace(AS_PREDICTED[3], id=f"one/{k}", experiments=lambda quick: (run,)) for k in (1, 2)
+        )  # fmt: skip
+        page = page_of(verdicts(first, second))
+        assert page.count("n_steps = 400_000") == 1
+        assert 'Its run is shown at <a href="#one/1">one/1</a>.' in page
 
     def test_numbers_that_are_not_finite_do_not_break_it(self) -> None:
         diverged = Measurement("inconclusive", "every replica diverged", math.nan, (math.nan, math.nan), 0.0)
         with_rows = replace(
             diverged, rows=[{"step_size": 0.1, "level": math.nan}, {"step_size": 0.2, "level": math.inf}]
         )
-        Structure(page_of(verdicts(claim("a/b", "holds", diverged), claim("a/c", "holds", with_rows))))
+        open_ended = replace(diverged, value=1.0, interval=(-math.inf, math.inf))
+        measured = (
+            claim("a/b", "holds", diverged),
+            claim("a/c/b=1", "holds", with_rows),
+            claim("a/d/b=1", "open", open_ended),
+        )
+        Structure(page_of(verdicts(*measured)))
+
+    def test_without_a_claim_there_is_no_answer(self) -> None:
+        skipped = claim("a/b", "holds", Measurement("skipped", "no torch"))
+        assert "no torch" in Structure(page_of(verdicts(skipped))).text
 
 
-def test_strip_puts_value_and_edge_where_they_belong() -> None:
-    def centre(value: float) -> float:
-        found = re.search(r'<circle cx="([\d.]+)"', svg.strip(value, None, 0.05))
-        assert found is not None
-        return float(found[1])
+class TestMathML:
+    @pytest.mark.parametrize(
+        "latex",
+        [
+            r"\text{<script>alert(1)</script>}",
+            r"\text{<img src=x onerror=alert(1)>}",
+            r"\text{a & b}",
+            r"\href{javascript:alert(1)}{x}",
+            r"\frac{",
+            r"\left(",
+            HOSTILE,
+        ],
+    )
+    def test_what_is_no_formula_is_shown_as_its_source(self, latex: str) -> None:
+        found = mathml(latex)
+        assert not re.search(r"<script|<img|<[^>]*(href|onerror)=", found)
+        if not found.startswith("<math"):
+            assert found == f"<code>{escape(latex)}</code>"
 
-    edge = re.search(r'<line x1="([\d.]+)" x2="\1"', svg.strip(0.5, None, 0.05))
-    assert edge is not None
-    assert centre(0.5) < float(edge[1]) < centre(1.2)
-    assert centre(1.0) == pytest.approx(float(edge[1]))
+    def test_letters_of_expectations_are_drawn_without_a_font(self) -> None:
+        assert "<mi>𝔼</mi>" in unescape(mathml(r"\mathbb{E}"))
+
+
+class TestAnswer:
+    def test_is_two_sentences_about_levels_and_predictions(self) -> None:
+        finding, predictions = answer(verdicts(*EVERYTHING))
+        assert finding == "Below the full batch, settles settles at 2/η in 1 of 4 settings, at 0.80 to 1.40 times it."
+        assert predictions == "Of our 4 predictions that could be decided, 3 came out as stated and 1 did not."
+
+    def test_names_the_statistic_that_settles_most_often(self) -> None:
+        outcomes = {
+            "Sharpness λ": ["refuted", "refuted"],
+            "Mean-square Q": ["holds", "holds"],
+            "E[g]": ["holds", "refuted"],
+        }
+        measured = [
+            replace(claim(f"{name}/{k}/b=1", "open", level(1.0, 0.0, how)), cell=Cell(f"t{k}", name, 1))  # type: ignore[arg-type]
+            for name, hows in outcomes.items() for k, how in enumerate(hows)
+        ]  # fmt: skip
+        finding, predictions = answer(verdicts(*measured))
+        assert finding == (
+            "Below the full batch, mean-square Q settles at 2/η in 2 of 2 settings, at 1.00 to 1.00 times it; "
+            "no other statistic settles there more often than E[g], in 1 of 2 settings."
+        )
+        assert predictions == "None of our predictions could be decided."
+        assert [each.often for each in settled(verdicts(*measured))] == [2, 1, 0]
+
+    def test_the_full_batch_is_no_mini_batch(self) -> None:
+        full = replace(AS_PREDICTED[0], cell=Cell("table", "settles", 100, full_batch=True))
+        assert settled(verdicts(full)) == []
+
+    def test_one_claim_is_its_own_answer(self) -> None:
+        item = replace(AS_PREDICTED[3], sentence="The sum is 1.")
+        assert answer(verdicts(item)) == (
+            "The sum is 1: holds, as predicted.",
+            "Our one prediction that could be decided came out as stated.",
+        )
+
+    def test_claims_without_levels_are_counted(self) -> None:
+        others = [AS_PREDICTED[3], replace(AS_PREDICTED[3], id="identity/other"), UNDECIDED_OPEN]
+        assert answer(verdicts(*others))[0] == "2 of 3 claims hold, 0 are refuted and 1 has no verdict."
+
+
+class TestScale:
+    @staticmethod
+    def found(drawing: str, pattern: str) -> float:
+        match = re.search(pattern, drawing)
+        assert match is not None
+        return float(match[1])
+
+    def centre(self, value: float, accepts: tuple[float, float] = (0.95, 1.05)) -> float:
+        return self.found(scale(value, None, accepts, is_level=True), r'<circle cx="([\d.]+)"')
+
+    def test_value_and_edge_stand_where_they_belong(self) -> None:
+        edge = self.found(scale(0.5, None, (0.95, 1.05), is_level=True), r'<line x1="([\d.]+)" x2="\1"')
+        assert self.centre(0.5) < edge < self.centre(1.2)
+        assert self.centre(1.0) == pytest.approx(edge)
+        # 0 to 1.25 over 396 pixels from 12 on.
+        assert self.centre(0.5) == pytest.approx(12 + 396 * 0.5 / 1.25, abs=0.06)
+
+    def test_interval_and_band_have_their_length(self) -> None:
+        drawing = scale(1.0, (0.9, 1.1), (0.95, 1.05), is_level=True)
+        first, last = (
+            self.found(drawing, rf'<line {end}="([\d.]+)"[^>]* class="interval"') for end in ("x1", r'x1="[\d.]+" x2')
+        )
+        assert last - first == pytest.approx(396 * 0.2 / 1.25, abs=0.11)
+        assert self.found(drawing, r'width="([\d.]+)" height="26" class="band"') == pytest.approx(
+            396 * 0.1 / 1.25, abs=0.06
+        )
+
+    def test_one_end_is_open(self) -> None:
+        drawing = scale(3e-16, None, (-math.inf, 1e-12))
+        band = self.found(drawing, r'width="([\d.]+)" height="26" class="band"')
+        limit = self.found(drawing, r'<line x1="([\d.]+)" x2="\1"')
+        assert limit == pytest.approx(12 + band, abs=0.11)
+        assert self.found(drawing, r'<circle cx="([\d.]+)"') < limit
+        assert "accepted at most 1e-12" in drawing
+
+    @pytest.mark.parametrize("value", [0.0, 1.0, -3.0, 1e-300, 1e300])
+    def test_any_number_has_a_place(self, value: float) -> None:
+        place = self.found(scale(value, (value, value), None), r'<circle cx="([\d.]+)"')
+        assert 12 <= place <= 408
+
+    def test_what_is_not_finite_has_none(self) -> None:
+        assert scale(math.nan, None, (0.95, 1.05)) == ""
+        unbounded = scale(1.0, (-math.inf, math.inf), (0.95, 1.05), is_level=True)
+        assert 'class="interval"' in unbounded
+        assert 'class="cap"' not in unbounded
 
 
 class TestFiles:

@@ -21,7 +21,8 @@ DYNAMIC = {"eval", "exec", "globals", "__import__"}
 DYNAMIC_ATTRIBUTES = {"import_module", "_getframe", "currentframe"}
 GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 ATTRIBUTE = {"LOAD_ATTR", "LOAD_METHOD"}
-# What Python, dataclasses, enumerations and torch put into a class: it follows from the rest, or says nothing of numbers.
+# What Python, dataclasses, enumerations and torch put into a class: it follows from the rest, or says nothing of
+# numbers.
 UNSAID = {
     "_abc_impl", "_backward_cls", "__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations__",
     "__annotations_cache__", "__dataclass_fields__", "__dataclass_params__", "__doc__", "__firstlineno__",

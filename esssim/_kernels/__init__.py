@@ -12,7 +12,8 @@ from esssim._kernels.keeping import place
 
 
 class _Announcement(numba_events.Listener):
-    """One line before the first loop is compiled, in terminals, logs and notebooks: nothing else would explain the wait.
+    """One line before the first loop is compiled, in terminals, logs and notebooks: nothing else would explain the
+    wait.
 
     The processes that a run starts say nothing; nor does anyone where ESSSIM_SILENT is set.
     """

@@ -1,9 +1,9 @@
 """λ_max of a diagonal plus a rank-b matrix, certified by a Cholesky factorisation: no eigendecomposition at all.
 
-With S(λ) = Σ_k a_k a_kᵀ/(λ − δ_k), the eigenvalue is the λ above every δ_k at which λ_max(S(λ)) = 1. For a unit vector u the
-root of uᵀS(λ)u = 1 lies below it by the square of the error of u. Inverse iteration, (μ + ρ − S)x = u with μ = uᵀSu and the
-residual ρ = ‖Su − μu‖, squares that error each time. In the end 1 + ε − S(λ) has a Cholesky factor: no eigenvalue of S(λ)
-is above 1 + ε.
+With S(λ) = Σ_k a_k a_kᵀ/(λ − δ_k), the eigenvalue is the λ above every δ_k at which λ_max(S(λ)) = 1. For a unit vector
+u the root of uᵀS(λ)u = 1 lies below it by the square of the error of u. Inverse iteration, (μ + ρ − S)x = u with μ =
+uᵀSu and the residual ρ = ‖Su − μu‖, squares that error each time. In the end 1 + ε − S(λ) has a Cholesky factor: no
+eigenvalue of S(λ) is above 1 + ε.
 """
 
 from __future__ import annotations

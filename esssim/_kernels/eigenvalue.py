@@ -1,4 +1,5 @@
-"""λ_max of many small positive semidefinite matrices at once: LANES of them side by side, one in each lane of a register.
+"""λ_max of many small positive semidefinite matrices at once: LANES of them side by side, one in each lane of a
+register.
 
 Each is brought to tridiagonal form by Householder reflections. Laguerre's iteration then falls monotonically from an
 upper bound to the largest root of its characteristic polynomial p, whose p′/p and (p′/p)′ come from the recurrence
@@ -90,7 +91,9 @@ def workspace(size):
 
 @inlined
 def solve(matrices, work, first, values, converged):
-    """λ_max of the lower triangles in matrices (k, k, LANES), which are overwritten, to values[first : first + LANES]."""
+    """λ_max of the lower triangles in matrices (k, k, LANES), which are overwritten, to values[first : first +
+    LANES].
+    """
     diagonal, off_squared, vectors, _, scratch = work
     size = matrices.shape[0]
     count = min(LANES, values.shape[0] - first)

@@ -11,8 +11,8 @@ from esssim._kernels.compiling import compiled
 def run_chains(members, offsets, basis, eigenvalues, mean_force, batch_size, step_size, momentum, z, velocity):
     """v ← βv + Λ[(1/b) Σ_a U_a (U_aᵀz + offset_a) − mean force], z ← z − ηv, for each step and chain.
 
-    members, offsets: rows of U in the batch and what is added to their residuals, (steps, chains, b·c); basis U (n·c, r);
-    mean_force (r,); z and velocity (chains, r).
+    members, offsets: rows of U in the batch and what is added to their residuals, (steps, chains, b·c); basis U (n·c,
+    r); mean_force (r,); z and velocity (chains, r).
     """
     n_steps, n_chains, size = members.shape
     r = eigenvalues.shape[0]

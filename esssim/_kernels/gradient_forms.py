@@ -1,7 +1,7 @@
 """g_BᵀH_Bg_B and ‖g_B‖² of least-squares models whose ∂β/∂θ couples no two inputs, without any p-vector.
 
-With s = X_Bᵀr_B/b, M_k = ‖∂β_k/∂θ‖ and t = M∘s: ‖g_B‖² = Σ t_k² and g_BᵀH_Bg_B = (1/b) Σ_a (x_aᵀ(M∘t))² + Σ s_k c_k t_k²,
-c_k the curvature of β_k along its own gradient.
+With s = X_Bᵀr_B/b, M_k = ‖∂β_k/∂θ‖ and t = M∘s: ‖g_B‖² = Σ t_k² and g_BᵀH_Bg_B = (1/b) Σ_a (x_aᵀ(M∘t))² + Σ s_k c_k
+t_k², c_k the curvature of β_k along its own gradient.
 """
 
 from __future__ import annotations

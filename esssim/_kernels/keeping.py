@@ -1,7 +1,7 @@
 """Compiled loops on disk: a folder that cannot be written to costs time, and no more.
 
-numba keeps a loop beside its source or in the user's folder of caches (or where NUMBA_CACHE_DIR says) and raises an error
-where it can write to none of them. Here a private temporary folder comes last, and without one nothing is kept.
+numba keeps a loop beside its source or in the user's folder of caches (or where NUMBA_CACHE_DIR says) and raises an
+error where it can write to none of them. Here a private temporary folder comes last, and without one nothing is kept.
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ def activate(kind, values, slopes):
         for j in range(values.shape[1]):
             z = values[i, j]
             if kind == TANH:
-                # tanh z = 1 − 2/(1 + e^{2z}); the library's tanh takes three times as long. Near 0 it is the accurate one.
+                # tanh z = 1 − 2/(1 + e^{2z}); the library's tanh takes three times as long. Near 0 it is the accurate
+                # one.
                 a = math.tanh(z) if abs(z) < 0.02 else 1.0 - 2.0 / (1.0 + math.exp(2.0 * z))
                 values[i, j], slopes[i, j] = a, 1.0 - a * a
             elif kind == GELU:

@@ -32,7 +32,9 @@ def counts_of_numbers(scheme, n_samples, batch_size, first, last):
 
 @compiled
 def draw_numbers(rng, counts, uniforms, normals):
-    """The numbers of consecutive steps in the order of the stream: for each, counts[m] uniform ones, then normals[m]."""
+    """The numbers of consecutive steps in the order of the stream: for each, counts[m] uniform ones, then
+    normals[m].
+    """
     taken = 0
     for m in range(counts.shape[0]):
         for _ in range(counts[m]):
@@ -99,7 +101,9 @@ def draw_reshuffled(rng, order, batches):
 
 @compiled
 def next_combinations(n_samples, current, batches):
-    """Fill `batches` with the combinations from `current` on, in the order of itertools, and move `current` past them."""
+    """Fill `batches` with the combinations from `current` on, in the order of itertools, and move `current` past
+    them.
+    """
     b = current.shape[0]
     for m in range(batches.shape[0]):
         for j in range(b):

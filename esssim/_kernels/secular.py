@@ -77,7 +77,9 @@ def secular_root(delta, rows):
 
 @inlined
 def rayleigh_quotient(delta, rows, norms, top_seen, weighted, direction):
-    """vᵀHv/vᵀv − top_seen, a little below, for v = Aᵀu with u nearly the top eigenvector of AAᵀ: never above the root."""
+    """vᵀHv/vᵀv − top_seen, a little below, for v = Aᵀu with u nearly the top eigenvector of AAᵀ: never above the
+    root.
+    """
     batch_size, p = rows.shape
     for k in range(p):
         seen = norms[k] > UNSEEN

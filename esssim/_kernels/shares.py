@@ -6,8 +6,8 @@ import numpy as np
 
 from esssim._kernels.compiling import compiled_in_order as compiled
 
-# What is asked of the other members of i's batch: one comes before i (equal ones in random order), or one of them is among
-# the first limits[i] ranks in the cells 0 … n − 1 and none of them in the cells n … 2n − 1.
+# What is asked of the other members of i's batch: one comes before i (equal ones in random order), or one of them is
+# among the first limits[i] ranks in the cells 0 … n − 1 and none of them in the cells n … 2n − 1.
 BEFORE, CROWDED = 0, 1
 
 
@@ -17,9 +17,9 @@ def draw_around(
 ):
     """Fill each batch m with the rank i of a cell from edges[k] on, k = strata[m], drawn by its share, and with others.
 
-    cumulative (2n + 1,): sums of the shares of all cells. below[r]: the chance that the others of a batch meet the first
-    r of the ranks that are left. Each batch of ranks becomes one of samples, order[rank], with the largest of its weights
-    over b where one comes `BEFORE`, 0 otherwise, as known, and the sum of the others over b as shared.
+    cumulative (2n + 1,): sums of the shares of all cells. below[r]: the chance that the others of a batch meet the
+    first r of the ranks that are left. Each batch of ranks becomes one of samples, order[rank], with the largest of its
+    weights over b where one comes `BEFORE`, 0 otherwise, as known, and the sum of the others over b as shared.
     """
     n, (n_batches, b) = limits.shape[0], batches.shape
     ranks = np.arange(n)

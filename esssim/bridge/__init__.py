@@ -1,4 +1,6 @@
-"""Small torch networks as problems: every statistic, edge and flow of esssim on an `nn.Module`. Extra: esssim[bridge]."""
+"""Small torch networks as problems: every statistic, edge and flow of esssim on an `nn.Module`. Extra:
+esssim[bridge].
+"""
 
 try:
     import torch as _torch  # noqa: F401

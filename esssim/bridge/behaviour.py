@@ -24,7 +24,9 @@ REACHED = 256
 
 
 def generic_point(theta: Tensor, sizes: list[int], seed: int = 0) -> Tensor:
-    """A point near θ where nothing vanishes by the way the parameters were set: outer layers of zeros, symmetric units."""
+    """A point near θ where nothing vanishes by the way the parameters were set: outer layers of zeros, symmetric
+    units.
+    """
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(len(theta), generator=generator, dtype=torch.float64).to(theta.dtype)
     return theta + 0.1 * scales(theta, sizes) * noise
@@ -146,7 +148,9 @@ def check_samples(functional: Functional, theta: Tensor, x: Tensor, seed: int = 
 
 
 def unused_parameters(module: nn.Module, x: Tensor) -> list[str]:
-    """The names of the parameters that do not reach the outputs; ValueError where a tensor beside them is trained too."""
+    """The names of the parameters that do not reach the outputs; ValueError where a tensor beside them is trained
+    too.
+    """
     with torch.enable_grad(), plain_attention():
         total = call(module, x[:REACHED]).sum()
     names, parameters = zip(*module.named_parameters(), strict=True)

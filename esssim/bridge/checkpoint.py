@@ -43,7 +43,9 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
-    """Write a checkpoint as NPZ, whole: an interrupted write leaves the one before. ValueError for an unwritable path."""
+    """Write a checkpoint as NPZ, whole: an interrupted write leaves the one before. ValueError for an unwritable
+    path.
+    """
     header = {
         "format": FORMAT,
         "step": checkpoint.step,

@@ -50,7 +50,8 @@ def check_module(module: Any) -> None:
     for name, layer in module.named_modules():
         if isinstance(layer, torch.jit.ScriptModule) or type(layer).__module__.startswith("torch._dynamo"):
             raise ValueError(
-                f"module must not be compiled, but {name or 'the module itself'!r} is a {type(layer).__name__}: give the "
+                f"module must not be compiled, but {name or 'the module itself'!r} is a {type(layer).__name__}: give "
+                "the "
                 "module that it was made of"
             )
         where = _named(name, layer)
@@ -97,7 +98,8 @@ def own_copy(module: nn.Module, kind: torch.dtype) -> nn.Module:
         for key, value in vars(layer).items():
             if isinstance(value, Tensor) and not value.is_leaf:
                 raise ValueError(
-                    f"module must be one that can be copied, but layer {name or '(the module itself)'!r} keeps {key!r}, "
+                    f"module must be one that can be copied, but layer {name or '(the module itself)'!r} keeps "
+                    f"{key!r}, "
                     "which was computed from its parameters: make pruning permanent first by prune.remove, and take "
                     "torch.nn.utils.parametrizations in place of hooks"
                 )

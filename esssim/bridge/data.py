@@ -16,7 +16,9 @@ CLASS_TABLES = ("digits", "wine", "breast_cancer")
 
 @dataclass(frozen=True, eq=False)
 class NetworkData:
-    """Inputs xᵢ (n, d), targets yᵢ (n, c), and for classes their labels (n,), of which the targets are the one-hot rows."""
+    """Inputs xᵢ (n, d), targets yᵢ (n, c), and for classes their labels (n,), of which the targets are the one-hot
+    rows.
+    """
 
     inputs: FloatArray
     targets: FloatArray

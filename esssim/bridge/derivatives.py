@@ -66,7 +66,8 @@ def check_derivatives(functional: Functional, theta: Tensor, x: Tensor, y: Tenso
     layer = culprit(functional, theta, x)
     where = f", by its layer {layer}" if layer else ""
     raise ValueError(
-        f"module and loss must have right second derivatives, but under torch {torch.__version__} {finding.said}{where}; "
+        f"module and loss must have right second derivatives, but under torch {torch.__version__} "
+        f"{finding.said}{where}; "
         "write that part with other operations (check=False skips this check)"
     )
 
@@ -170,7 +171,9 @@ def _dot(a: Tensor, b: Tensor) -> float:
 
 
 class _Alone(nn.Module):
-    """One layer as a network: its own parameters and the numbers that it was given are θ, its outputs squared the loss."""
+    """One layer as a network: its own parameters and the numbers that it was given are θ, its outputs squared the
+    loss.
+    """
 
     def __init__(self, layer: nn.Module, inputs: list[Any], options: dict[str, Any]) -> None:
         super().__init__()
@@ -247,8 +250,10 @@ class NonFiniteDerivatives(ValueError):
         few = ", ".join(map(str, samples[:5])) + (", …" if len(samples) > 5 else "")
         word = "sample" if len(samples) == 1 else "samples"
         super().__init__(
-            f"module and loss must have finite first and second derivatives, but those of {word} {few} are not finite at "
-            "this theta, while the loss is: a root, a power below 2 or a norm at zero has none; add a small number inside"
+            f"module and loss must have finite first and second derivatives, but those of {word} {few} are not finite "
+            "at "
+            "this theta, while the loss is: a root, a power below 2 or a norm at zero has none; add a small number "
+            "inside"
         )
 
 

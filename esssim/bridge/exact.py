@@ -1,7 +1,7 @@
 """Torch's losses of classes in forms whose derivatives subtract no numbers that nearly agree: right at any margin.
 
-Torch has p − 1 and p − p² of the likeliest class, which are 0 from a margin of 38 on. What is called inside `Exact()`, by
-whatever name the caller's code has for it, is computed by
+Torch has p − 1 and p − p² of the likeliest class, which are 0 from a margin of 38 on. What is called inside `Exact()`,
+by whatever name the caller's code has for it, is computed by
 
     log softmax(f)_j = (f_j − f_k) − log(1 + Σ_{i≠k} exp(f_i − f_k)),   log σ(f) = min(f, 0) − log(1 + exp(−|f|)),
 
@@ -90,7 +90,9 @@ FORMS: dict[Callable[..., Any], Callable[..., Tensor | None]] = {
 
 
 class Exact(TorchFunctionMode):
-    """Inside, losses of classes are computed by these forms, with torch's own options and shapes; used: whether any was."""
+    """Inside, losses of classes are computed by these forms, with torch's own options and shapes; used: whether any
+    was.
+    """
 
     used = False
 

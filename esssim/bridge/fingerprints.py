@@ -17,7 +17,9 @@ PLAIN = (Tensor, nn.Parameter, nn.Buffer)
 
 
 def surroundings() -> dict[str, Any]:
-    """What decides numbers of every module of the process: hooks on all modules, the dtype of new tensors, precision."""
+    """What decides numbers of every module of the process: hooks on all modules, the dtype of new tensors,
+    precision.
+    """
     everywhere = vars(nn.modules.module)
     hooks = {name: _hooks(everywhere, f"_global{name}") for name in HOOKS}
     precision = torch.get_float32_matmul_precision()

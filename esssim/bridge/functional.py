@@ -22,7 +22,8 @@ Map = Callable[[Tensor], Tensor]
 
 
 class Care(NamedTuple):
-    """What a module needs at each call: buffers or inputs of its own, which it writes to; attention in plain operations.
+    """What a module needs at each call: buffers or inputs of its own, which it writes to; attention in plain
+    operations.
 
     classes: it computes logarithms of probabilities, in forms that are right at any margin.
     """
@@ -179,7 +180,8 @@ def places(module: nn.Module) -> dict[str, str]:
     """Where each tensor of a module has to be put, one name for each attribute, and the first name that it has."""
     first: dict[int, str] = {}
     found: dict[str, str] = {}
-    # A layer that is used under two names comes once: torch, which puts tensors in under both, leaves the second ones there.
+    # A layer that is used under two names comes once: torch, which puts tensors in under both, leaves the second ones
+    # there.
     for prefix, layer in module.named_modules():
         for name, tensor in (layer._parameters | layer._buffers).items():
             if tensor is not None:

@@ -207,7 +207,9 @@ def version() -> str:
 
 
 def product_error(name: str, vectors: int = 3) -> float | None:
-    """The largest error of Hv over random directions v against differences of the gradient, ‖·‖/‖Hv‖; None where refused."""
+    """The largest error of Hv over random directions v against differences of the gradient, ‖·‖/‖Hv‖; None where
+    refused.
+    """
     make, kind = CASES[name]
     torch.manual_seed(0)
     try:
@@ -220,7 +222,9 @@ def product_error(name: str, vectors: int = 3) -> float | None:
 
 
 def unchecked_product_error(name: str, vectors: int = 3) -> float | None:
-    """The same without the check of derivatives: what torch gives; None where there is no such problem, or no number."""
+    """The same without the check of derivatives: what torch gives; None where there is no such problem, or no
+    number.
+    """
     make, kind = CASES[name]
     torch.manual_seed(0)
     try:

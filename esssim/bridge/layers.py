@@ -1,7 +1,7 @@
 """Which problems are fully connected networks and nothing else, and where their parameters lie in θ.
 
-What is computed by hand or in the compiled loop relies on this answer alone. It is asked anew at each use, as a hook may
-have come since, and it is None for everything that is not known, down to an attribute that somebody has set.
+What is computed by hand or in the compiled loop relies on this answer alone. It is asked anew at each use, as a hook
+may have come since, and it is None for everything that is not known, down to an attribute that somebody has set.
 """
 
 from __future__ import annotations

@@ -65,7 +65,9 @@ def leading_blocks(problem: TorchProblem, theta: FloatArray, rank: int) -> tuple
 
 
 def products(problem: TorchProblem, theta: FloatArray) -> tuple[Map, Map, float]:
-    """(V (p, r) ↦ RᵢᵀJᵢV (n, c, r), and its transpose), both in a unit that keeps squares of them in range, and the unit."""
+    """(V (p, r) ↦ RᵢᵀJᵢV (n, c, r), and its transpose), both in a unit that keeps squares of them in range, and the
+    unit.
+    """
     x, y = problem.tensors
     network = fully_connected_at(problem, theta)
     if network is None:

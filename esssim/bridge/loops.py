@@ -91,7 +91,9 @@ Loop = Callable[[Drawn, FloatArray, FloatArray, FloatArray, int, FloatArray, flo
 
 
 def loop_for(problem: TorchProblem) -> Loop:
-    """The fastest loop that a problem has: (batches, noise, θ, v, first step, step sizes, β) ↦ step of divergence or −1."""
+    """The fastest loop that a problem has: (batches, noise, θ, v, first step, step sizes, β) ↦ step of divergence or
+    −1.
+    """
     layers = layers_of(problem)
     if layers is not None and problem.dtype == "float64" and is_compiled(problem, layers):
         return _compiled(problem, layers)

@@ -48,13 +48,14 @@ Dtype = Literal["float64", "float32"] | torch.dtype
 class TorchProblem(Problem):
     """ℓᵢ(θ) = ℓ(f(θ, xᵢ), yᵢ) for an `nn.Module` f of up to 10⁵ parameters, θ in `named_parameters` order.
 
-    loss: "squared", ½‖f − y‖²; "cross_entropy", −log softmax(f)_y; or one number ℓ(f, y) by torch operations on a sample's
-    outputs (c,) and target (`F.mse_loss` divides by c: it is 2/c times "squared"). inputs: (n, ...), integers where the
-    module takes them; targets: (n, c), (n,) for one output, or class labels (n,). dtype: results are always float64.
-    tolerance: relative residual of eigenvalues found by iteration. check: compare derivatives with differences.
+    loss: "squared", ½‖f − y‖²; "cross_entropy", −log softmax(f)_y; or one number ℓ(f, y) by torch operations on a
+    sample's outputs (c,) and target (`F.mse_loss` divides by c: it is 2/c times "squared"). inputs: (n, ...), integers
+    where the module takes them; targets: (n, c), (n,) for one output, or class labels (n,). dtype: results are always
+    float64. tolerance: relative residual of eigenvalues found by iteration. check: compare derivatives with
+    differences.
 
-    `module` is a copy; `theta0` (p,) its trained parameters, tied ones once; `notes` names frozen and unused ones. theta
-    may be an array, tensor, module or state dict. Squared loss gives a `NonlinearLeastSquares` or
+    `module` is a copy; `theta0` (p,) its trained parameters, tied ones once; `notes` names frozen and unused ones.
+    theta may be an array, tensor, module or state dict. Squared loss gives a `NonlinearLeastSquares` or
     `MultiOutputLeastSquares`. Raises ValueError for data that do not fit, networks that are too large, modules that mix
     samples, draw at random, or have wrong derivatives (docs/layers.md).
     """
@@ -70,13 +71,17 @@ class TorchProblem(Problem):
         tolerance: float | None = None,
         check: bool = True,
     ) -> TorchProblem:
-        """The subclass with residuals for squared loss, by the targets' shape; without arguments, as pickle calls it."""
+        """The subclass with residuals for squared loss, by the targets' shape; without arguments, as pickle calls
+        it.
+        """
         if cls is not TorchProblem or targets is None or not (isinstance(loss, str) and loss == "squared"):
             return super().__new__(cls)
         return super().__new__(_ScalarTorchProblem if np.shape(targets)[1:] in ((), (1,)) else _MultiOutputTorchProblem)
 
     def __init_subclass__(cls) -> None:
-        """ValueError for a subclass that changes some of the loss and its derivatives only: nothing else would see it."""
+        """ValueError for a subclass that changes some of the loss and its derivatives only: nothing else would see
+        it.
+        """
         changed = [name for name in OF_THE_LOSS if name in vars(cls)]
         left = [name for name in OF_THE_LOSS if getattr(cls, name) is getattr(TorchProblem, name)]
         if changed and left:
@@ -103,7 +108,8 @@ class TorchProblem(Problem):
         n_params = sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
         if n_params > LARGEST_NETWORK:
             raise ValueError(
-                f"module must have at most {LARGEST_NETWORK:,} parameters, got {n_params:,}: the Lanczos vectors of one "
+                f"module must have at most {LARGEST_NETWORK:,} parameters, got {n_params:,}: the Lanczos vectors of "
+                "one "
                 f"batch alone would take {n_params * 96 * 8 / 1e9:.1f} GB"
             )
         self.kind = torch.float64 if self.dtype == "float64" else torch.float32
@@ -355,12 +361,15 @@ class TorchProblem(Problem):
             sample = int(torch.nonzero(~finite)[0, 0])
             layer = checks.first_non_finite_layer(self.module, lambda: self.functional.outputs(point, self._x))
             raise ValueError(
-                f"theta must give finite activations, but those of {int((~finite).sum())} samples (the first is {sample}) "
+                f"theta must give finite activations, but those of {int((~finite).sum())} samples (the first is "
+                f"{sample}) "
                 f"are not finite from layer {layer} on"
             )
 
     def check_derivatives_at(self, points: Tensor, batches: Tensor) -> None:
-        """ValueError where a sample's derivatives are not finite while its loss is: θ (p,) or (m, p), batches (m, b)."""
+        """ValueError where a sample's derivatives are not finite while its loss is: θ (p,) or (m, p), batches (m,
+        b).
+        """
         for m, point in enumerate(points.reshape(-1, self.n_params)):
             samples = torch.unique(batches if points.numel() == self.n_params else batches[m])
             try:

@@ -1,4 +1,6 @@
-"""What a training run records of a network: the statistics of `simulate`, two of them in a form that its size allows."""
+"""What a training run records of a network: the statistics of `simulate`, two of them in a form that its size
+allows.
+"""
 
 from __future__ import annotations
 
@@ -43,9 +45,9 @@ def measure(
 ) -> dict[str, float]:
     """All variables at one theta; batches are the same for all sampled statistics of a record.
 
-    With more than 300 parameters the ratios of gradients, IAS among them, are estimated from batches with three products
-    each, and with more than 600 outputs of all samples the Gauss–Newton mean-square sharpness is that of the `rank`
-    leading directions.
+    With more than 300 parameters the ratios of gradients, IAS among them, are estimated from batches with three
+    products each, and with more than 600 outputs of all samples the Gauss–Newton mean-square sharpness is that of the
+    `rank` leading directions.
     """
     of_batches = not isinstance(sampling, RandomWeights)
     own = {*OF_GRADIENTS} if problem.n_params > DENSE_PARAMS and of_batches else set()

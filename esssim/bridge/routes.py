@@ -25,7 +25,9 @@ AGREEMENT = {torch.float64: 1e-8, torch.float32: 1e-3}
 
 
 def route(module: nn.Module, loss: SampleLoss, care: Care, theta: Tensor, x: Tensor, y: Tensor) -> Functional:
-    """The fastest way that gives everything, and the same as the slowest; ValueError where the slowest gives nothing."""
+    """The fastest way that gives everything, and the same as the slowest; ValueError where the slowest gives
+    nothing.
+    """
     near = behaviour.generic_point(theta, [parameter.numel() for parameter in module.parameters()])
     rows, targets = x[:SAMPLES], y[:SAMPLES]
     slow = Samplewise(module, loss, care._replace(attention=True))

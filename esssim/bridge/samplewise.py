@@ -1,4 +1,6 @@
-"""Modules that `torch.func` cannot trace, such as recurrent layers: plain automatic differentiation, sample by sample."""
+"""Modules that `torch.func` cannot trace, such as recurrent layers: plain automatic differentiation, sample by
+sample.
+"""
 
 from __future__ import annotations
 

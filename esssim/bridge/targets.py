@@ -99,7 +99,8 @@ def for_loss(loss: OneNumber, outputs: Tensor, values: Any, kind: torch.dtype) -
         raise ours
     hint = "; class labels must be integers" if whole(values) is None and "Long" in str(said[0]) else ""
     raise ValueError(
-        f"loss must take the outputs ({outputs.shape[1]},) of one sample and its target of shape {np.shape(values)[1:]}, "
+        f"loss must take the outputs ({outputs.shape[1]},) of one sample and its target of shape "
+        f"{np.shape(values)[1:]}, "
         f"it says: {' '.join(str(said[0]).split())}{hint}"
     ) from said[0]
 

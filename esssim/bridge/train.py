@@ -1,4 +1,6 @@
-"""`train`: runs of SGD on a torch problem with statistics along the way, resumable, in the form of `esssim.simulate`."""
+"""`train`: runs of SGD on a torch problem with statistics along the way, resumable, in the form of
+`esssim.simulate`.
+"""
 
 from __future__ import annotations
 
@@ -60,11 +62,11 @@ def train(
     """Train a torch problem by SGD θ ← θ − ηg_B, or heavy ball v ← βv + g_B, θ ← θ − ηv, and record statistics.
 
     theta0: (p,), or (n_replicas, p) for a start each. step_size: η, a `Ramp`, or `Piecewise`; sampling: a scheme or
-    `Piecewise` ones (interventions). label_noise: ε, targets y + εz with z drawn anew at each step (squared error only).
-    record, n_records, record_steps, n_batches, n_workers, progress: as for `esssim.simulate` (docs/simulation.md).
-    rank: directions of the Gauss–Newton mean-square sharpness where all samples have more than 600 outputs; the value
-    rises with the rank to the exact one. checkpoint: an NPZ file that each record renews; the same call goes on from it
-    after a kill.
+    `Piecewise` ones (interventions). label_noise: ε, targets y + εz with z drawn anew at each step (squared error
+    only). record, n_records, record_steps, n_batches, n_workers, progress: as for `esssim.simulate`
+    (docs/simulation.md). rank: directions of the Gauss–Newton mean-square sharpness where all samples have more than
+    600 outputs; the value rises with the rank to the exact one. checkpoint: an NPZ file that each record renews; the
+    same call goes on from it after a kill.
 
     Returns the Dataset of `esssim.simulate`, with the coord batch_size besides. The same seed gives the same numbers
     for any n_replicas, n_workers, records, and number of interruptions. Raises ValueError for bad arguments and for a
@@ -192,7 +194,9 @@ def _run_replica(
 
 
 def _diverged_at(run: Run, saved: Checkpoint | None, records: Records) -> int:
-    """The step of divergence as a run up to the last record finds it; where θ is out of range at a record, that record."""
+    """The step of divergence as a run up to the last record finds it; where θ is out of range at a record, that
+    record.
+    """
     undefined = np.flatnonzero(~records.measured)
     if not len(undefined):
         return -1

@@ -24,9 +24,9 @@ Expectation = Literal["holds", "refuted", "open"]
 class Measurement:
     """The numbers behind a verdict.
 
-    verdict and its reason in words; value with its 95 % interval (None where the claim is not about one number;
-    a point where the value is exact); n_effective, the effective sample size (None where exact); rows, the table saved
-    as CSV; values, the numbers that the reason speaks of, by name; lacks_samples, whether n_effective is why there is no
+    verdict and its reason in words; value with its 95 % interval (None where the claim is not about one number; a point
+    where the value is exact); n_effective, the effective sample size (None where exact); rows, the table saved as CSV;
+    values, the numbers that the reason speaks of, by name; lacks_samples, whether n_effective is why there is no
     verdict.
     """
 
@@ -63,7 +63,8 @@ def at_least(value: float) -> Accepted:
 
 @dataclass(frozen=True)
 class Predicted:
-    """What we expect of a claim: the verdict, and why in words ("open": no prediction, whatever comes out is the result).
+    """What we expect of a claim: the verdict, and why in words ("open": no prediction, whatever comes out is the
+    result).
 
     on: the day on which it was stated, as 2026-11-24; withdrawn: the value that was predicted before and taken back.
     """
@@ -110,12 +111,12 @@ class Claim:
     """One falsifiable sentence, who says it, what we expect and how it is decided.
 
     id: "family/setting/b=4"; sentence: with the formula; where: its setting in words; source: paper and version;
-    source_predicts: in words, with the number; we_predict: our own prediction; method: how it is measured; tolerance: what
-    still counts as equal (None where exact); measure(quick) does the work. in_quick: whether a short run can decide it;
-    extra: the optional part of the package that it needs, "bridge" for torch; setting: the values that tell it from the
-    others of its family; cell: its place in the tables of levels; experiments(quick): the runs that decide it. formula:
-    the sentence as LaTeX; accepts: the values with which it holds (None where it is not about one number); about: the
-    statistics that it is about, by their keys.
+    source_predicts: in words, with the number; we_predict: our own prediction; method: how it is measured; tolerance:
+    what still counts as equal (None where exact); measure(quick) does the work. in_quick: whether a short run can
+    decide it; extra: the optional part of the package that it needs, "bridge" for torch; setting: the values that tell
+    it from the others of its family; cell: its place in the tables of levels; experiments(quick): the runs that decide
+    it. formula: the sentence as LaTeX; accepts: the values with which it holds (None where it is not about one number);
+    about: the statistics that it is about, by their keys.
     """
 
     id: str
@@ -274,5 +275,6 @@ def _finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-# What `esssim verify` measures: `@claim` fills it as modules are imported, `esssim.claims.registry` is all of it in order.
+# What `esssim verify` measures: `@claim` fills it as modules are imported, `esssim.claims.registry` is all of it in
+# order.
 REGISTRY = Registry()

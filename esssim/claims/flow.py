@@ -51,7 +51,8 @@ PREDICTIONS = {
         "no prediction: stated as 2 %, our first run was 2.7 % above the flow, 3 % below the wall and partly beyond it"
     ),
     STEEPER: Predicted.refuted(
-        "the flow is too low: this near the wall the mean square is made of bursts so rare that SGD climbs past the edge "
+        "the flow is too low: this near the wall the mean square is made of bursts so rare that SGD climbs past the "
+        "edge "
         "between them; 64 runs of other seeds were 5.7 % above"
     ),
     SLOWER: Predicted.holds(
@@ -81,7 +82,8 @@ def in_words(experiment: FlowExperiment) -> str:
 def ramp_in_words(experiment: FlowExperiment) -> str:
     """The runs behind the levels of an experiment."""
     return (
-        f"step-size ramp over {experiment.n_steps:,} steps, {experiment.n_replicas} runs of SGD and the flow from the same "
+        f"step-size ramp over {experiment.n_steps:,} steps, {experiment.n_replicas} runs of SGD and the flow from the "
+        "same "
         "solution"
     )
 
@@ -127,7 +129,8 @@ def shortened(*, experiment: FlowExperiment, quick: bool) -> FlowExperiment:
     source_predicts=lambda experiment: PREDICTIONS.get(experiment, Predicted.holds(EQUAL)).words,
     we_predict=lambda experiment: PREDICTIONS.get(experiment, Predicted.holds(EQUAL)),
     method=lambda experiment: (
-        f"{ramp_in_words(experiment)}; ratio of the averages of (η/2)·statistic over the last two thirds, t-interval over "
+        f"{ramp_in_words(experiment)}; ratio of the averages of (η/2)·statistic over the last two thirds, t-interval "
+        "over "
         "the runs; the one farther from 1 of mean-square sharpness and MiniBS, both of which must lie within 2 %"
     ),
     tolerance=TOLERANCE,
@@ -176,7 +179,8 @@ def next_order_prediction(experiment: FlowExperiment) -> Predicted:
     source=OURS,
     source_predicts=lambda experiment: next_order_prediction(experiment).words,
     we_predict=next_order_prediction,
-    method="step-size ramp over 300,000 steps, 8 runs of SGD and the flow from the same solution; ratio of the averages of "
+    method="step-size ramp over 300,000 steps, 8 runs of SGD and the flow from the same solution; ratio of the "
+    "averages of "
     "(η/2)Q_b over the last two thirds, the flow's times 1 plus its next-order correction",
     tolerance=next_order_tolerance,
     quick=False,
@@ -202,7 +206,9 @@ def next_order_is_what_is_missing(*, experiment: FlowExperiment, quick: bool) ->
 
 
 def _batch_levels(experiment: FlowExperiment) -> tuple[FloatArray, float, float, list[Row]]:
-    """As `levels_of` of batch sharpness, from ten times the records, and the relative standard error of the flow's samples."""
+    """As `levels_of` of batch sharpness, from ten times the records, and the relative standard error of the flow's
+    samples.
+    """
     trace, predicted = run_batch_sharpness(experiment), run_flow(experiment)
     steps, n = trace["step"].values, experiment.n_steps
     runs = trace["batch_sharpness"].values[trace["diverged_at"].values < 0] * trace["step_size"].values / 2
@@ -236,7 +242,8 @@ def batch_sharpness_prediction(experiment: FlowExperiment) -> Predicted:
     source=OURS,
     source_predicts=lambda experiment: batch_sharpness_prediction(experiment).words,
     we_predict=batch_sharpness_prediction,
-    method="the same runs with ten times the records, the flow's residuals from chains of the fast motion; ratio of the "
+    method="the same runs with ten times the records, the flow's residuals from chains of the fast motion; ratio of "
+    "the "
     "averages over the last two thirds, t-interval over the runs and twice the standard error of the chains",
     tolerance=TOLERANCE,
     quick=False,
@@ -258,12 +265,14 @@ def batch_sharpness_is_that_of_the_flow(*, experiment: FlowExperiment, quick: bo
 
 @claim(
     id="flow-batch-sharpness/all",
-    states="On a rising step size the batch sharpness of SGD is that of the stochastic central flow, on average over all "
+    states="On a rising step size the batch sharpness of SGD is that of the stochastic central flow, on average over "
+    "all "
     "settings in which the levels are compared.",
     source=OURS,
     source_predicts="equal within 2 % on average",
     we_predict=Predicted.holds("equal within 2 % on average"),
-    method="the same runs with ten times the records; mean over the settings of the ratio of SGD to the flow, t-interval over "
+    method="the same runs with ten times the records; mean over the settings of the ratio of SGD to the flow, "
+    "t-interval over "
     "the settings",
     tolerance=TOLERANCE,
     quick=False,
@@ -306,7 +315,9 @@ def _distance(experiment: FlowExperiment) -> float:
 
 
 def _exponent(key: str, settings: dict[float, FlowExperiment], expected: float) -> Measurement:
-    """Least-squares slope on logarithmic scales; the interval spans the slopes between neighbours, nothing is random."""
+    """Least-squares slope on logarithmic scales; the interval spans the slopes between neighbours, nothing is
+    random.
+    """
     distances = {value: _distance(experiment) for value, experiment in settings.items()}
     x, y = np.log(list(distances)), np.log(list(distances.values()))
     slope, local = float(np.polyfit(x, y, 1)[0]), np.diff(y) / np.diff(x)
@@ -383,7 +394,8 @@ def sgd_keeps_the_distance(*, quick: bool) -> Measurement:
     source=OURS,
     source_predicts="distance of the drifts below 5 % of the drift",
     we_predict=Predicted.holds("distance of the drifts below 5 % of the drift"),
-    method="last record: ‖mean β of SGD − β of the flow‖/‖β of the flow − β at the start‖; interval by leaving runs out",
+    method="last record: ‖mean β of SGD − β of the flow‖/‖β of the flow − β at the start‖; interval by leaving runs "
+    "out",
     tolerance=0.05,
     quick=False,
     experiment=lambda quick: shortened(experiment=BIAS, quick=quick),

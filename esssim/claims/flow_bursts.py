@@ -27,19 +27,23 @@ from esssim.experiments.flow_settings import (
 from esssim.papers import OURS
 from esssim.statistics.table import MEAN_SQUARE
 
-# Fixed from five settings (spiked-40x20 at three speeds, gaussian-40x20 at ε = 0.01, b = 1 and 2), before all others ran.
+# Fixed from five settings (spiked-40x20 at three speeds, gaussian-40x20 at ε = 0.01, b = 1 and 2), before all others
+# ran.
 WARNING = 0.01
 SETTINGS = (*GRID, *OTHERS, *WIDER, *PERCEPTRONS, STRONG, WEAK, STEEPER, AT_THE_WALL, SLOWER, *NEAR)
 METHOD = (
     "burst_correction of the flow, and the ratio of the averages of (η/2)Q_b of SGD and of the flow, over the last two "
-    "thirds of the ramp in every setting without momentum in which the levels are compared, but for the ones that the next "
+    "thirds of the ramp in every setting without momentum in which the levels are compared, but for the ones that the "
+    "next "
     "order is off in, and in six more; warned: where the mean burst_correction is 1 % or more in size"
 )
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One setting: the estimate, and by how much the mean and the median Q_b of SGD are above the flow's, relative to it."""
+    """One setting: the estimate, and by how much the mean and the median Q_b of SGD are above the flow's, relative to
+    it.
+    """
 
     name: str
     estimate: float
@@ -96,7 +100,8 @@ def _lacking(found: list[Compared]) -> str:
 
 @claim(
     id="flow-bursts/silent",
-    states="Where the burst correction of the flow is below 1 %, the mean-square sharpness of SGD is within 1 % of the flow's.",
+    states="Where the burst correction of the flow is below 1 %, the mean-square sharpness of SGD is within 1 % of the "
+    "flow's.",
     source=OURS,
     source_predicts="equal within 1 % in every such setting",
     we_predict=Predicted.holds("equal within 1 % in every such setting"),
@@ -127,7 +132,8 @@ def flow_is_right_where_it_is_silent(*, quick: bool) -> Measurement:
 
 @claim(
     id="flow-bursts/warned",
-    states="Where the burst correction is 1 % or more, SGD on a ramp is above the flow, by less than the correction: that is "
+    states="Where the burst correction is 1 % or more, SGD on a ramp is above the flow, by less than the correction: "
+    "that is "
     "where it is typically, and after the rare largest bursts it is below.",
     source=OURS,
     source_predicts="excess over correction between 0 and 1 on average; 0.8 and 0.7 in the two settings known before",
@@ -156,7 +162,8 @@ def excess_is_less_than_the_correction(*, quick: bool) -> Measurement:
 
 @claim(
     id="flow-bursts/typical",
-    states="Where the burst correction is 1 % or more, the median of the mean-square sharpness of SGD is above the flow's by "
+    states="Where the burst correction is 1 % or more, the median of the mean-square sharpness of SGD is above the "
+    "flow's by "
     "the correction.",
     source=OURS,
     source_predicts="equal within 30 % on average; no prediction whether these runs can tell",

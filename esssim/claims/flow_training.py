@@ -32,13 +32,15 @@ def _training_setting() -> tuple[Perceptron, FloatArray, dict[str, Any]]:
 
 @claim(
     id="flow-training/tanh-60x5",
-    states="At a constant step size, from a random initialisation, the mean-square sharpness of SGD takes the course of the "
+    states="At a constant step size, from a random initialisation, the mean-square sharpness of SGD takes the course "
+    "of the "
     "next order of the stochastic central flow",
     where="progressive sharpening of a tanh network, b = 4, targets ±1",
     source=OURS,
     source_predicts="equal within 10 %; prototypes: within 5 % at each of these steps",
     we_predict=Predicted.holds("equal within 10 %; prototypes: within 5 % at each of these steps"),
-    method="20,000 steps at η = 0.3·2/Q_b(θ₀), no label noise, 16 runs of SGD; ratio of the averages of (η/2)Q_b over 41 records",
+    method="20,000 steps at η = 0.3·2/Q_b(θ₀), no label noise, 16 runs of SGD; ratio of the averages of (η/2)Q_b over "
+    "41 records",
     tolerance=0.1,
     quick=False,
     formula=r"\frac{\overline{Q}_{b,\mathrm{SGD}}}{\overline{Q}_{b,\mathrm{flow}}}=1",
@@ -90,12 +92,14 @@ LATER_STATES = (
 
 @claim(
     id="flow-training/from-step-2000",
-    states="What the flow lacks of that course is how far apart the runs are: followed from where each run of SGD is after 2000 of "
+    states="What the flow lacks of that course is how far apart the runs are: followed from where each run of SGD is "
+    "after 2000 of "
     "the 20,000 steps, it ends where they end on average.",
     source=OURS,
     source_predicts=LATER_STATES,
     we_predict=Predicted.none(LATER_STATES),
-    method="16 runs of SGD, the flow from the state of each at step 2000; ratio of the averages of (η/2)Q_b at the end, interval "
+    method="16 runs of SGD, the flow from the state of each at step 2000; ratio of the averages of (η/2)Q_b at the "
+    "end, interval "
     "of the mean difference",
     tolerance=0.03,
     quick=False,

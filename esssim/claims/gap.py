@@ -94,7 +94,8 @@ def _clear_quadratic(seed: int, noise: float, n: int = 10, p: int = 4) -> Quadra
 
 @claim(
     id="gap-second-order/clear-eigengap",
-    states="Second-order perturbation theory gives the gap to 5 % where batches move the eigengap by less than a tenth.",
+    states="Second-order perturbation theory gives the gap to 5 % where batches move the eigengap by less than a "
+    "tenth.",
     source=OURS,
     source_predicts="c·Σ_k mean D₁ₖ²/(λ₁−λ_k)",
     we_predict=Predicted.holds("within 5 %"),
@@ -130,7 +131,8 @@ def second_order_is_close(*, quick: bool) -> Measurement:
 
 @claim(
     id="gap-crossover/degenerate-to-clear",
-    states="One formula joins the degenerate limit and second order: its error covers the gap in 90 %, the median error is 5 %.",
+    states="One formula joins the degenerate limit and second order: its error covers the gap in 90 %, the median "
+    "error is 5 %.",
     source=OURS,
     source_predicts="E λ_max(Λ + Δ + √c·G), G Gaussian",
     we_predict=Predicted.holds("covers 90 %, median error at most 5 %"),
@@ -171,11 +173,13 @@ def crossover_covers(*, quick: bool) -> Measurement:
 
 @claim(
     id="gap-additive-noise/one-steep-direction",
-    states="Batch noise as one Wigner matrix: the gap is (σ²/λ₁)(1/b − 1/n)·n/(n−1) within 10 % where λ₁ stands clear of it.",
+    states="Batch noise as one Wigner matrix: the gap is (σ²/λ₁)(1/b − 1/n)·n/(n−1) within 10 % where λ₁ stands clear "
+    "of it.",
     source=GRANZIOL,
     source_predicts="λ₁ + (σ²/λ₁)(1/b − 1/n)",
     we_predict=Predicted.none("no prediction: the first one, within 10 %, was refuted in its first run"),
-    method="a Gaussian orthogonal ensemble of n = 12 samples around one steep direction, p = 20, b = 3, 6, 9, every batch",
+    method="a Gaussian orthogonal ensemble of n = 12 samples around one steep direction, p = 20, b = 3, 6, 9, every "
+    "batch",
     tolerance=ADDITIVE_TOLERANCE,
     formula=r"M_b-\lambda_1\approx\frac{\sigma^2}{\lambda_1}\left(\frac{1}{b}-\frac{1}{n}\right)\frac{n}{n-1}",
     accepts=around(1, ADDITIVE_TOLERANCE),
@@ -307,7 +311,8 @@ def exponent_of_gaussian_rows(*, quick: bool) -> Measurement:
     source=OURS,
     source_predicts="at least 90 %",
     we_predict=Predicted.holds("at least 90 %"),
-    method="random problems of seven kinds, n ≤ 300, d ≤ 60, any b, both schemes; the truth enumerated or from 4000 batches",
+    method="random problems of seven kinds, n ≤ 300, d ≤ 60, any b, both schemes; the truth enumerated or from 4000 "
+    "batches",
     tolerance=COVERAGE,
     formula=r"P\left(|\mathrm{gap}-\mathrm{predicted}|\le\mathrm{error}\right)\ \ge\ 0.9",
     accepts=at_least(COVERAGE),

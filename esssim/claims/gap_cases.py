@@ -1,4 +1,6 @@
-"""Problems on which the bounds and predictions of the gap are judged: drawn from a seed, none of them chosen by hand."""
+"""Problems on which the bounds and predictions of the gap are judged: drawn from a seed, none of them chosen by
+hand.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,10 @@ class GapCase:
 
 
 def random_case(seed: int) -> GapCase:
-    """Case number `seed`: ensemble, model, 8 ≤ n ≤ 300, 2 ≤ d ≤ 60, 1 ≤ b ≤ n (sizes uniform in their logarithm), noise and
-    scheme all random. "solution" is a product network at a point that fits exactly, "product" and "difference" at any."""
+    """Case number `seed`: ensemble, model, 8 ≤ n ≤ 300, 2 ≤ d ≤ 60, 1 ≤ b ≤ n (sizes uniform in their logarithm), noise
+    and scheme all random. "solution" is a product network at a point that fits exactly, "product" and "difference" at
+    any.
+    """
     rng = np.random.default_rng([seed, 77])
     ensemble, model = ENSEMBLES[rng.integers(len(ENSEMBLES))], MODELS[rng.integers(len(MODELS))]
     n = round(float(np.exp(rng.uniform(np.log(8), np.log(300)))))

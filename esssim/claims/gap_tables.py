@@ -101,7 +101,9 @@ def render(text: str, content: dict[str, list[Row]]) -> str:
 
 
 def update(text: str, name: str, table: str) -> str:
-    """`text` with the table between its markers `<!-- name:begin -->` and `<!-- name:end -->`. ValueError without them."""
+    """`text` with the table between its markers `<!-- name:begin -->` and `<!-- name:end -->`. ValueError without
+    them.
+    """
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise ValueError(f"page must hold one pair of markers {begin} and {end}")

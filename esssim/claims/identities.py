@@ -238,7 +238,8 @@ def ratio_of_means_can_exceed_minibs(*, quick: bool) -> Measurement:
     source=OURS,
     source_predicts=ALWAYS,
     we_predict=Predicted.holds(ALWAYS),
-    method="each of 200 steps of SGD on a ramp, ten seeds; s = X_Bᵀr_B/b of the one batch among all that gives the step",
+    method="each of 200 steps of SGD on a ramp, ten seeds; s = X_Bᵀr_B/b of the one batch among all that gives the "
+    "step",
     tolerance=ROUNDING,
     formula=r"m_k\ \mapsto\ (1-\eta^2s_k^2)\,m_k,\quad m=u^2-v^2,\quad s=\frac{1}{b}X_B^{\top}r_B",
     accepts=at_most(ROUNDING),

@@ -1,4 +1,5 @@
-"""The ids of all claims and the time of their short runs, without the code that measures: errors and completions at once.
+"""The ids of all claims and the time of their short runs, without the code that measures: errors and completions at
+once.
 
 `python -m esssim.claims.index [QUICK.json]` writes the index anew after a change of the claims; QUICK.json is what
 `esssim verify --quick --json` printed, for the times.

@@ -58,7 +58,8 @@ def enumerated_steps(
 
 @claim(
     id="moments/enumeration",
-    states="Mean, covariance and expected loss of SGD on noisy quadratics follow a closed recursion, momentum included.",
+    states="Mean, covariance and expected loss of SGD on noisy quadratics follow a closed recursion, momentum "
+    "included.",
     source=OURS,
     source_predicts="exact",
     we_predict=Predicted.holds("exact"),
@@ -153,7 +154,8 @@ def moments_are_those_of_an_ensemble(*, quick: bool) -> Measurement:
 
 @claim(
     id="moments/stationary",
-    states="The stationary covariance solves (2ηC − η²D) vec Σ = η²c·vec mean(ξᵢξᵢᵀ), and Σ/K − V(Σ) = N with momentum.",
+    states="The stationary covariance solves (2ηC − η²D) vec Σ = η²c·vec mean(ξᵢξᵢᵀ), and Σ/K − V(Σ) = N with "
+    "momentum.",
     source=OURS,
     source_predicts="exact",
     we_predict=Predicted.holds("exact"),

@@ -52,11 +52,13 @@ def _end(run: NetworkExperiment) -> tuple[TorchProblem, FloatArray]:
 
 @claim(
     id="network-directions/mean-square",
-    states="In so many leading directions as are recorded, the mean-square sharpness of these networks is at most 3 % low.",
+    states="In so many leading directions as are recorded, the mean-square sharpness of these networks is at most 3 % "
+    "low.",
     source=OURS,
     source_predicts="ratio of recorded to whole Q_b ≥ 0.97",
     we_predict=Predicted.holds("within 3 %, stated after single points of four runs that were 0.2 to 2.3 % low"),
-    method="end of the run from the first initialisation; the whole Q_b by Aitken's limit of 64, 128 and 256 directions, "
+    method="end of the run from the first initialisation; the whole Q_b by Aitken's limit of 64, 128 and 256 "
+    "directions, "
     "for digits-gelu-16 at b = 8 exactly, by the positive map on the blocks of all samples; the smallest ratio",
     tolerance=TOLERANCE,
     quick=False,

@@ -22,7 +22,8 @@ GRID = {
     "tanh-5-10-10-1": NetworkFlow((10, 10), "tanh", n_replicas=12),
     "gelu-5-10-10-1": NetworkFlow((10, 10), "gelu", n_replicas=12),
 }
-# Batch sharpness is shown and not judged: with four runs of one output its interval was wider than 3 % four times in five.
+# Batch sharpness is shown and not judged: with four runs of one output its interval was wider than 3 % four times in
+# five.
 LEVELS = (MEAN_SQUARE, "minibatch_sharpness")
 OUTPUTS = {
     "tanh-5-20-2": NetworkFlow((20,), "tanh", n_outputs=2, n_replicas=8, judged=LEVELS),
@@ -67,7 +68,8 @@ def in_words(name: str, experiment: NetworkFlow) -> str:
 @claim(
     id=lambda name, experiment: f"network-flow-levels/{name}/b={experiment.batch_size}",
     states=lambda name, experiment: (
-        f"On a rising step size the {judged(experiment)} of a torch network are those of the stochastic central flow to its "
+        f"On a rising step size the {judged(experiment)} of a torch network are those of the stochastic central flow "
+        "to its "
         "next order"
     ),
     where=in_words,

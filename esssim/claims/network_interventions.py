@@ -58,7 +58,8 @@ RETURNS: dict[Expectation, Predicted] = {
 @claim(
     id=lambda change, statistic: f"network-returns/{change}/{RECORDED[statistic]}",
     states=lambda change, statistic: (
-        f"After {INTERVENTIONS[change][0]} mid-run, {STATISTICS[statistic].heading} returns to its level in units of 2/η"
+        f"After {INTERVENTIONS[change][0]} mid-run, {STATISTICS[statistic].heading} returns to its level in units of "
+        "2/η"
     ),
     where=lambda change, statistic: described(INTERVENTIONS[change][1])["network"],
     source=lambda change, statistic: STATISTICS[statistic].source,

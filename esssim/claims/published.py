@@ -204,7 +204,8 @@ def published_edge_is_the_edge(*, edge: str, quick: bool) -> Measurement:
 
 @claim(
     id="interaction-aware-edge/descent",
-    states="One step lowers the expected loss of a quadratic exactly for η < 2‖g‖²/tr(H G_b), the interaction-aware edge.",
+    states="One step lowers the expected loss of a quadratic exactly for η < 2‖g‖²/tr(H G_b), the interaction-aware "
+    "edge.",
     source=LEE_JANG,
     source_predicts="exact",
     we_predict=Predicted.holds("exact"),
@@ -369,7 +370,8 @@ def heavy_ball_lies_between_its_ends(*, quick: bool) -> Measurement:
 
 @claim(
     id="who-is-closest/heavy-ball",
-    states="In many dimensions the formula of one (a = λ_max, s²/a = Q_b − λ_max) is closer than both ends of heavy ball.",
+    states="In many dimensions the formula of one (a = λ_max, s²/a = Q_b − λ_max) is closer than both ends of heavy "
+    "ball.",
     source=ours(f"comparing {MOMENTUM}", MOMENTUM),
     source_predicts="silent",
     we_predict=Predicted.none(),

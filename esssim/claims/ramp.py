@@ -21,8 +21,8 @@ from esssim.papers import ANDREYEV_V1, COHEN, OURS, Paper
 from esssim.simulation import simulate
 from esssim.statistics.table import MEAN_SQUARE, STATISTICS
 
-# A prototype within NEAR of the edge predicts "holds", one FAR from it or farther "refuted"; between, or where there was
-# none, no prediction is made.
+# A prototype within NEAR of the edge predicts "holds", one FAR from it or farther "refuted"; between, or where there
+# was none, no prediction is made.
 NEAR, FAR = 0.03, 0.08
 
 # Levels that prototypes measured before this code existed, by statistic, setting and batch size.
@@ -194,7 +194,8 @@ FORMULAS_OF_FLATTER = {
 # What flattens -> the sentence, who says it, what falls with what, how it is decided.
 FLATTER: dict[str, tuple[str, Paper, str, str, Callable[[str, bool], Measurement]]] = {
     "smaller-batches": (
-        "Smaller batches end at lower sharpness, at the same multiple of their edge", ANDREYEV_V1, "sharpness falls with b",
+        "Smaller batches end at lower sharpness, at the same multiple of their "
+        "edge", ANDREYEV_V1, "sharpness falls with b",
         "neighbouring batch sizes' intervals must not touch", _smaller_batches,
     ),
     "larger-steps": (
@@ -232,7 +233,8 @@ NOISY: dict[str, Any] = {
 
 @claim(
     id="strong-label-noise/gaussian-100x50",
-    states="With strong label noise (ε = 0.1) every statistic stays below 2/η on this ramp; a faster one pushes harder.",
+    states="With strong label noise (ε = 0.1) every statistic stays below 2/η on this ramp; a faster one pushes "
+    "harder.",
     source=OURS,
     source_predicts="below 1",
     we_predict=Predicted.holds("every level below 1 − 0.05"),

@@ -12,14 +12,18 @@ from esssim.statistics.table import MEAN_SQUARE
 
 
 def ratio_of(levels: FloatArray, predicted: float, error: float = 0.0) -> tuple[float, float, float]:
-    """The mean of independent runs over the prediction, of a relative standard error, with the ends of its 95 % interval."""
+    """The mean of independent runs over the prediction, of a relative standard error, with the ends of its 95 %
+    interval.
+    """
     value = float(levels.mean()) / predicted
     half = math.hypot(float(half_width(levels)) / predicted, 2.0 * value * error)
     return value, value - half, value + half
 
 
 def ratio_key(statistic: str) -> str:
-    """The key of this ratio in results: runs and flow have Gauss–Newton Hessians throughout, and the key does not say so."""
+    """The key of this ratio in results: runs and flow have Gauss–Newton Hessians throughout, and the key does not say
+    so.
+    """
     return "mean_square_sharpness_ratio" if statistic == MEAN_SQUARE else f"{statistic}_ratio"
 
 

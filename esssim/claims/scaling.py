@@ -1,4 +1,6 @@
-"""Claims about how step sizes and gaps scale with the batch size: what papers say of it, decided on exact statistics."""
+"""Claims about how step sizes and gaps scale with the batch size: what papers say of it, decided on exact
+statistics.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +110,8 @@ def step_size_saturates(*, quick: bool) -> Measurement:
 
 @claim(
     id="gap-scaling/edge-gap",
-    states="At the mean-square edge the gap 2/η − λ_max is proportional to the variance of the batch, ∝ 1/b, within 5 %.",
+    states="At the mean-square edge the gap 2/η − λ_max is proportional to the variance of the batch, ∝ 1/b, within 5 "
+    "%.",
     source=ours(f"on the gap ∝ σ_u² of {LIAO}", LIAO),
     source_predicts="gap ∝ σ_u²",
     we_predict=Predicted.none(),

@@ -253,7 +253,8 @@ def nothing_settles_on_a_quadratic(*, quick: bool) -> Measurement:
 
 @claim(
     id="quadratic-cannot-settle/energy-balance",
-    states="A ratio of gradients needs no edge: stationary SGD on a quadratic has E[g_BᵀHg_B]/E‖g‖² = 2/η, any stable η.",
+    states="A ratio of gradients needs no edge: stationary SGD on a quadratic has E[g_BᵀHg_B]/E‖g‖² = 2/η, any stable "
+    "η.",
     source=OURS,
     source_predicts=f"silent ({ANDREYEV_V3})",
     we_predict=Predicted.holds("1 at every stable step size: the mean loss neither rises nor falls"),

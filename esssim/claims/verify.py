@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """What `verify` tells its caller while it works."""
+    """What `verify` calls before and after each claim."""
 
     def __call__(self, claim: Claim, verdict: Verdict | None) -> None: ...
 
@@ -64,10 +64,10 @@ def verify_claims(
     """Measure the named claims (ids or families; all by default): the list of their verdicts.
 
     quick: shorter runs, and only the claims that these can decide; one named by its id that they cannot is measured in
-    full. progress: True for a bar on a terminal, or a function that is called with (claim, None) before and (claim, verdict)
-    after each. A claim whose measurement raises an exception has it as its
-    `error`, and the others go on; one whose extra is not installed is "skipped". extra: only the claims of this optional
-    part of the package. known: verdicts by id that are taken as they are. Raises ValueError for an unknown name.
+    full. progress: True for a bar on a terminal, or a function that is called with (claim, None) before and (claim,
+    verdict) after each. A claim whose measurement raises an exception has it as its `error`, and the others go on; one
+    whose extra is not installed is "skipped". extra: only the claims of this optional part of the package. known:
+    verdicts by id that are taken as they are. Raises ValueError for an unknown name.
     """
     from esssim.experiments import beside
 

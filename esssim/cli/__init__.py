@@ -19,6 +19,7 @@ from esssim.cli import (
     interrupts,
     measure,
     measure_network,
+    report,
     store,
     sweep,
     verify,
@@ -53,6 +54,7 @@ app.command(help=verify.HELP)(verify.verify)
 app.command(help=measure.HELP)(measure.measure)
 app.command(name="measure-network", help=measure_network.HELP)(measure_network.measure_network)
 app.command(name="run", help=experiment.HELP)(experiment.run)
+app.command(help=report.HELP)(report.report)
 app.command(help=sweep.HELP)(sweep.sweep)
 app.add_typer(store.app, name="store")
 app.command(help=cite.HELP)(cite.cite)
@@ -86,7 +88,7 @@ def run(arguments: list[str]) -> int:
         code = app(arguments, prog_name="esssim", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except SystemExit as left:  # 1, which means something else here: by rich and typer alike on a closed pipe
+    except SystemExit as left:  # 1, which means something else here: by both rich and typer on a closed pipe
         return BROKEN_PIPE if left.code == 1 else int(left.code or 0)
     except Exception as error:
         if tracebacks_are_wanted():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +15,7 @@ from esssim.cli.common import AsJson, OutFolder, prepare_folder, print_json
 HELP = """Run one experiment, and say where each recorded statistic settles.
 
 CONFIG.toml names problem, data, start, sampling, dynamics and records; docs/experiments.md lists the keys. The records
-go to CONFIG.nc, a picture to CONFIG.png and CONFIG.svg, beside the file or in the folder of --out.
+go to CONFIG.nc, a picture to CONFIG.png and CONFIG.svg, a page to CONFIG.html, beside the file or in the folder of --out.
 
 Exit code: 0 the run is done (a verdict is no failure), 2 bad input, 130 and 143 interrupted.
 
@@ -47,7 +48,9 @@ def run(
     with one_blas_thread(), report.run_progress(config.stem) as progress:
         trace = experiment.run(progress)
         levels = experiment.levels(trace)
-    files = report.write_run(folder, config.stem, trace, levels, experiment.after)
+    sets = [word for change in changes or () for word in ("--set", change)]
+    command = shlex.join(["esssim", "run", str(config), *sets])
+    files = report.write_run(folder, config.stem, trace, levels, experiment, command)
     if as_json:
         print_json(report.as_dict(experiment, levels, files, int(trace.attrs["seed"])))
     else:

@@ -36,7 +36,8 @@ def figure(
         str,
         typer.Option(
             metavar="PAGE",
-            help="icml1, icml2, neurips1, neurips2, jmlr1, jmlr2 (one column or half the text, two columns or all of it) "
+            help="icml1, icml2, neurips1, neurips2, jmlr1, jmlr2 (one column or half the text, two columns or all of "
+            "it) "
             "or slides.",
         ),
     ] = "icml2",

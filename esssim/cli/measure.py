@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import Annotated
 
@@ -59,7 +60,8 @@ def measure(
     model: Annotated[
         str,
         typer.Option(
-            help="regression; network: a diagonal linear network trained to interpolate; or mlp: a torch network of tanh "
+            help="regression; network: a diagonal linear network trained to interpolate; or mlp: a torch network of "
+            "tanh "
             "units after 5000 steps (extra: esssim[bridge]).",
             autocompletion=complete.models,
         ),
@@ -121,6 +123,7 @@ def measure(
     if out is not None:
         prepare_folder(out)
     from esssim import measure as measuring
+    from esssim import store
     from esssim._environment import environment
     from esssim.report.terminal import show_measurement, step_progress
 
@@ -135,13 +138,43 @@ def measure(
             progress=progress,
         )
     where = environment(seed)
-    written = measuring.write_measurement(out, measured, where) if out is not None else []
+    command = _command(table, target, sizes, model, batches, seed, no_standardize, text)
+    written = []
+    if out is not None:
+        from esssim.report.measure_page import render_measurement
+
+        written = measuring.write_measurement(out, measured, where)
+        written.append(out / "measure.html")
+        store.write_text(written[-1], render_measurement(measured, where, command))
     if as_json:
         print_json({**measured.as_dict(), "environment": where})
     else:
         show_measurement(measured)
     for path in written:
         print(f"wrote {path}", file=sys.stderr)
+
+
+def _command(
+    table: str,
+    target: str | None,
+    sizes: list[int] | None,
+    model: str,
+    batches: int,
+    seed: int,
+    no_standardize: bool,
+    text: dict[str, str | bool | None],
+) -> str:
+    """The command line that gives the same numbers again."""
+    words = ["esssim", "measure", table, "--model", model, "--batches", str(batches), "--seed", str(seed)]
+    words += ["--target", target] if target is not None else []
+    words += ["--batch-size", ",".join(map(str, sizes))] if sizes else []
+    words += ["--no-standardize"] if no_standardize else []
+    for name, value in text.items():
+        if name == "header":
+            words += [] if value is None else ["--header" if value else "--no-header"]
+        elif value is not None:
+            words += [f"--{'sep' if name == 'separator' else name}", str(value)]
+    return shlex.join(words)
 
 
 def _sizes(given: list[str] | None) -> list[int] | None:

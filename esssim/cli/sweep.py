@@ -57,7 +57,8 @@ def sweep(
         tuple[str, str, str] | None,
         typer.Option(
             "--plot", metavar="x=KEY y=KEY value=VARIABLE", show_default=False,
-            help="Draw a heat map, with verdicts where the value is a level, to CONFIG.png and CONFIG.svg in the folder.",
+            help="Draw a heat map, with verdicts where the value is a level, to CONFIG.png and CONFIG.svg in the "
+                 "folder.",
         ),
     ] = None,
     at: Annotated[

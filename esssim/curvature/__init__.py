@@ -1,4 +1,6 @@
-"""The Hessians of a problem at a point, one file per structure; the structure picks the algorithms of `esssim.spectra`."""
+"""The Hessians of a problem at a point, one file per structure; the structure picks the algorithms of
+`esssim.spectra`.
+"""
 
 from esssim.curvature.base import Curvature
 from esssim.curvature.blocks import BlockCurvature

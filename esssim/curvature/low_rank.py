@@ -177,7 +177,9 @@ class LowRankCurvature(Curvature):
         return LowRankCurvature(self.factors / np.sqrt(power_of_two), diagonals, self.to_basis)
 
     def without_null_space(self) -> LowRankCurvature:
-        """On n coordinates for n < p rows: rank-one samples have no negative eigenvalue that could become the largest."""
+        """On n coordinates for n < p rows: rank-one samples have no negative eigenvalue that could become the
+        largest.
+        """
         if self.diagonals is not None or self.n_samples >= self.n_params:
             return self
         left, singular, right = np.linalg.svd(self.factors, full_matrices=False)

@@ -19,9 +19,11 @@ def power_of_two_near(array: FloatArray) -> float:
 
 
 def unit_of_products(images: FloatArray) -> FloatArray:
-    """A power of two near the largest entry of each row, (..., p) -> (...): 1 where its squares are far from the limits.
+    """A power of two near the largest entry of each row, (..., p) -> (...): 1 where its squares are far from the
+    limits.
 
-    Also 1 below the smallest normal number, whose digits are lost already. Raises ValueError for entries beyond the limits.
+    Also 1 below the smallest normal number, whose digits are lost already. Raises ValueError for entries beyond the
+    limits.
     """
     largest = np.abs(images).max(axis=-1)
     if not np.isfinite(largest).all():

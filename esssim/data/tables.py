@@ -6,6 +6,7 @@ import csv
 import os
 import re
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +21,21 @@ from esssim._validate import FloatArray, IntArray
 from esssim.data.dataset import Data, constant_up_to_rounding, standardised
 from esssim.data.text import LARGEST_EXACT_INTEGER, TextFormat, read_text
 
+# Bytes of a table, unpacked: more would not fit beside what is computed from it.
+LARGEST_TABLE = 2 * 10**9
+# What damaged archives raise beside ValueError and OSError.
+OF_ARCHIVES = (
+    zipfile.BadZipFile, zlib.error, EOFError, AttributeError, KeyError, NotImplementedError, OverflowError, RuntimeError,
+    TypeError, MemoryError, SyntaxError,
+)  # fmt: skip
 BUNDLED = ("diabetes", "breast_cancer", "wine", "digits")
 _SHOWN_COLUMNS = 12
 # Values of a text column that are encoded at most.
 MOST_VALUES = 50
+
+
+class TooLarge(ValueError):
+    """A table that would not fit into memory."""
 
 
 def load(name: str, *, standardize: bool = True) -> Data:
@@ -37,7 +49,7 @@ def load(name: str, *, standardize: bool = True) -> Data:
     choice = _validate.choice("name", name, BUNDLED)
     from sklearn import datasets
 
-    # The diabetes table comes rescaled unless told otherwise.
+    # The diabetes table comes rescaled unless asked otherwise.
     options = {"scaled": False} if choice == "diabetes" else {}
     table = getattr(datasets, f"load_{choice}")(**options)
     inputs = np.asarray(table.data, dtype=np.float64)
@@ -61,16 +73,14 @@ def read_table(
 ) -> Data:
     """A table of numbers with a named target column; every other column is an input, in the order of the file.
 
-    path: .csv, .tsv or .txt with a first line of names; .parquet; or .npz: there each 1-D array is a column, and a 2-D
-    array `a` of several columns gives a_0, a_1, …. standardize: as in `load`. True and False count as 1 and 0.
-    separator, decimal, thousands, encoding, header: how a text table is written, where the file does not show it;
-    header=False names the columns x0, x1, …. columns: the inputs to take, all by default. drop_missing: leave out rows
-    with a missing entry. encode="one-hot": an input column of text becomes a column of 0 and 1 for each of its values.
-    What was found, left out and encoded is said in `Data.notes`.
+    path: .csv, .tsv or .txt with a first line of names; .parquet; or .npz, where each 1-D array is a column and a 2-D
+    array `a` gives the columns a_0, a_1, …. True and False count as 1 and 0. standardize: as in `load`. separator,
+    decimal, thousands, encoding, header: how a text table is written, where the file does not show it. columns: the
+    inputs to take, all by default. drop_missing: leave out rows with a missing entry. encode="one-hot": an input column
+    of text becomes a column of 0 and 1 for each of its values. `Data.notes` says what was found, left out and encoded.
 
-    Raises FileNotFoundError when there is no such file; ValueError for a file that cannot be read as what its
-    extension says, an unknown target, unnamed or duplicate columns, no row, no input column, and for text, missing or
-    infinite entries and integers that no double holds, with their column, row and line.
+    Raises FileNotFoundError; ValueError for a file that cannot be read, an unknown target, unnamed or duplicate
+    columns, no row or input column, and entries that are no finite numbers, with column, row and line.
     """
     form = TextFormat(separator, decimal, thousands, encoding, header)
     file = _validate.path("path", path)
@@ -80,6 +90,7 @@ def read_table(
     if not file.is_file():
         raise FileNotFoundError(f"path must be an existing file, got {str(file)!r}")
     form.only_for_text(file.name, read is _read_text)
+    _check_size(file, file.stat().st_size)
     table = read(file, form)
     names = table.names
     _check_names(file, names)
@@ -210,7 +221,8 @@ def _encoded(file: Path, table: _Table, target: str) -> _Table:
         values = sorted(map(str, set(column)))
         if len(values) > MOST_VALUES:
             raise ValueError(
-                f"column {name!r} of {file.name} must have at most {MOST_VALUES} values to be encoded, got {len(values)}: "
+                f"column {name!r} of {file.name} must have at most {MOST_VALUES} values to be encoded, got "
+                f"{len(values)}: "
                 "leave it out (--columns names those to take)"
             )
         names += [f"{name}={value}" for value in values]
@@ -252,8 +264,11 @@ def _read_parquet(file: Path, form: TextFormat) -> _Table:
     try:
         # Not read_table: it takes a folder named a=1 on the way to the file for a column.
         with parquet.ParquetFile(file) as table:
+            _check_size(file, 8 * table.metadata.num_rows * table.metadata.num_columns)
             frame = table.read().to_pandas()
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
+    except TooLarge:
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
         raise _unreadable(file, error) from error
     return _Table([str(name) for name in frame.columns], [frame.iloc[:, k] for k in range(frame.shape[1])])
 
@@ -263,8 +278,11 @@ def _read_npz(file: Path, form: TextFormat) -> _Table:
 
     try:
         with np.load(file, allow_pickle=False) as archive:
+            _check_size(file, sum(member.file_size for member in archive.zip.infolist()))
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except TooLarge:
+        raise
+    except (OSError, ValueError, *OF_ARCHIVES) as error:
         raise _unreadable(file, error) from error
     names: list[str] = []
     columns: list[Any] = []
@@ -289,6 +307,11 @@ _READERS: dict[str, Callable[[Path, TextFormat], _Table]] = {
     ".parquet": _read_parquet,
     ".npz": _read_npz,
 }
+
+
+def _check_size(file: Path, size: int) -> None:
+    if size > LARGEST_TABLE:
+        raise TooLarge(f"{file.name} must have at most {LARGEST_TABLE:,} bytes of numbers, got {size:,}")
 
 
 def _unreadable(file: Path, error: Exception) -> ValueError:

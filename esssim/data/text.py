@@ -339,7 +339,8 @@ def _refuse_points(columns: list[Any], lines: _Body) -> None:
             for row, cell in enumerate(column):
                 if isinstance(cell, str) and re.fullmatch(r"[-+]?\d+\.\d+", cell.strip()):
                     raise ValueError(
-                        f"line {lines.line(row)} has {cell!r} in a table with decimal commas: thousands='.' (--thousands .) "
+                        f"line {lines.line(row)} has {cell!r} in a table with decimal commas: thousands='.' "
+                        "(--thousands .) "
                         "reads a point between groups of three digits"
                     )
 

@@ -5,8 +5,8 @@
         violations = sum(violated(problem) for problem in steps(problems(100 if quick else 10_000)))
         return Finding(figure={"violations": violations}, wanted={"violations": exactly(0)})
 
-Every figure is a number with a name; words about it go into `note`, what a table should show into `rows`. Whether a check
-passed follows from the figures alone. `steps` reports progress to whoever runs the check.
+Every figure is a number with a name; words about it go into `note`, what a table should show into `rows`. Whether a
+check passed follows from the figures alone. `steps` reports progress to whoever runs the check.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def exactly(value: float) -> Wanted:
 class Finding:
     """What a check measured.
 
-    figure: numbers by name (`largest_error`), shown with spaces for underscores. wanted: the range of each figure that is
-    judged; a figure without one is only reported. rows: a table behind the figures. failures: the cases that failed, by
-    name. note: words for the reader, without numbers.
+    figure: numbers by name (`largest_error`), shown with spaces for underscores. wanted: the range of each figure that
+    is judged; a figure without one is only reported. rows: a table behind the figures. failures: the cases that failed,
+    by name. note: words for the reader, without numbers.
     """
 
     figure: Mapping[str, float]
@@ -114,7 +114,8 @@ def check(
 ) -> Callable[[Measure], Measure]:
     """Register `measure(quick) -> Finding` under a key; its docstring says how it is measured.
 
-    extra: the optional part of the package without which it is "not installed". Raises ValueError for a key that is taken.
+    extra: the optional part of the package without which it is "not installed". Raises ValueError for a key that is
+    taken.
     """
 
     def register(measure: Measure) -> Measure:

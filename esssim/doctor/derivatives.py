@@ -17,9 +17,10 @@ LEAST = 25
     extra="bridge",
 )
 def derivatives(quick: bool) -> Finding:
-    """H v of more than 70 layers and functions in a small network, along three random directions, against differences of the
-    gradient. What `TorchProblem` refuses is built once more without its check: the layers whose H v torch gets silently wrong
-    (by more than 10⁻³) must be among the refused."""
+    """H v of more than 70 layers and functions in a small network, along three random directions, against differences
+    of the gradient. What `TorchProblem` refuses is built once more without its check: the layers whose H v torch gets
+    silently wrong (by more than 10⁻³) must be among the refused.
+    """
     from esssim.bridge.layer_cases import CASES, product_error, row, unchecked_product_error
 
     names = PART if quick else tuple(CASES)

@@ -1,4 +1,6 @@
-"""What is installed, and what the numbers depend on: versions, linear algebra and its threads, the cache of compiled loops."""
+"""What is installed, and what the numbers depend on: versions, linear algebra and its threads, the cache of compiled
+loops.
+"""
 
 from __future__ import annotations
 

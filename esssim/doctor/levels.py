@@ -23,24 +23,27 @@ SPREAD = 0.01  # of the series about 1, so that the tolerance of 0.05 decides
 
 
 class Series(NamedTuple):
-    """A kind of series: its level for a seed, and the truth. honest: the interval itself must cover; else it may also refuse."""
+    """A kind of series: its level for a seed, and the truth. honest: the interval itself must cover; else it may also
+    refuse.
+    """
 
     name: str
     level: Callable[[int], Level]
     true: float
     honest: bool = True
-    repetitions: int = 1000
+    repetitions: int = 400
 
 
-@check(key="d", title="Settling levels cover at 200 effective samples", seconds=(8.0, 600.0))
+@check(key="d", title="Settling levels cover at 200 effective samples", seconds=(8.0, 150.0))
 def levels(quick: bool) -> Finding:
-    """AR(1) series of 200 effective samples; losses of SGD on linear regression, whose stationary mean is exact by the moment
-    recursion; and series that are thinned, periodic, or have a replica that is stuck. How often the interval holds the true
-    level; for the last two kinds how often a verdict rests on an interval that does not hold it (misled), where a refusal is
-    right."""
+    """AR(1) series of 200 effective samples; losses of SGD on linear regression, whose stationary mean is exact by the
+    moment recursion; and series that are thinned, periodic, or have a replica that is stuck. How often the interval
+    holds the true level; for the last two kinds how often a verdict rests on an interval that does not hold it
+    (misled), where a refusal is right.
+    """
     rows = []
     for series in steps(kinds()):
-        rows.append(measured(series, series.repetitions // 50 if quick else series.repetitions))
+        rows.append(measured(series, series.repetitions // 20 if quick else series.repetitions))
     honest = [row for row in rows if row["must_cover"]]
     others = [row for row in rows if not row["must_cover"]]
     figure = {
@@ -78,11 +81,11 @@ def kinds() -> list[Series]:
     for phi in (0.0, 0.5, 0.9, 0.99):
         for n_replicas in (1, 4):
             words = f"AR(1), φ = {phi:g}, {n_replicas} {'replica' if n_replicas == 1 else 'replicas'}"
-            repetitions = 500 if phi == 0.99 else 1000
+            repetitions = 200 if phi == 0.99 else 400
             found.append(Series(words, partial(_ar, phi, n_replicas, 1), 1.0, repetitions=repetitions))
     found += [Series(f"AR(1), φ = {phi:g}, every 10th record", partial(_ar, phi, 1, 10), 1.0) for phi in (0.9, 0.99)]
     for name, (true, options) in regressions().items():
-        found.append(Series(f"loss of SGD, {name}", partial(_sgd, options), true, repetitions=300))
+        found.append(Series(f"loss of SGD, {name}", partial(_sgd, options), true, repetitions=150))
     for n_replicas in (1, 2, 8):
         words = f"one of {n_replicas} stuck at another level"
         found.append(Series(words, partial(_stuck, n_replicas), 1.0, honest=False))

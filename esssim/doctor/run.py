@@ -12,7 +12,17 @@ from esssim.doctor.check import REGISTRY, Check, Entry, Listener, Unavailable, h
 from esssim.doctor.installation import extras
 
 # The modules with checks, in any order; keys sort them.
-MODULES: tuple[str, ...] = ("spectra", "intervals", "levels", "bounds", "verdicts", "divergence", "derivatives")
+MODULES: tuple[str, ...] = (
+    "spectra",
+    "intervals",
+    "levels",
+    "bounds",
+    "verdicts",
+    "divergence",
+    "derivatives",
+    "mutation",
+    "corruption",
+)
 
 # Told (entry, None) before and (entry, check) after each check.
 Told = Callable[[Entry, Check | None], None]

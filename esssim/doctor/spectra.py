@@ -16,9 +16,11 @@ SMALL, LARGE = (400, 1, 16, 12, 1e-12), (100, 17, 200, 40, 1e-10)
 
 @check(key="a", title="Spectra agree with 50-digit arithmetic", seconds=(8.0, 900.0))
 def spectra(quick: bool) -> Finding:
-    """λ_max(H_B) of random and nasty problems of every kind, for b = 1, b = n and a batch between, against the eigenvalues
-    of the Hessian that mpmath computes from the formula of the loss in 50 digits; the error is relative to ‖H_B‖₂. From 17
-    parameters on λ_max is enclosed instead, for the batch between: a quotient of vectors below, a factorisation above."""
+    """λ_max(H_B) of random and nasty problems of every kind, for b = 1, b = n and a batch between, against the
+    eigenvalues of the Hessian that mpmath computes from the formula of the loss in 50 digits; the error is relative to
+    ‖H_B‖₂. From 17 parameters on λ_max is enclosed instead, for the batch between: a quotient of vectors below, a
+    factorisation above.
+    """
     figure, wanted, rows, failures = {}, {}, list[Row](), list[str]()
     for count, least, most, most_samples, allowed in (SMALL, LARGE):
         few = count // 20 if most <= exact.SMALL else 6

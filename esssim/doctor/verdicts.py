@@ -20,10 +20,11 @@ N_RUNS, N_STEPS = 400, 25
 
 @check(key="f", title="Verdicts are right", seconds=(5.0, 60.0))
 def verdicts(quick: bool) -> Finding:
-    """1,000 null problems. Half are correlated series of known level, inside, outside and within a thousandth of the border of
-    the tolerance: a verdict is wrong where it says "settles" of a level outside, or "below" or "above" of one inside. Half are
-    losses of SGD on random linear regressions against the exact moment recursion: "refuted" is wrong. Then 100 wrong versions
-    of that recursion, each off by over 10 % in its own number: every one must be refuted."""
+    """1,000 null problems. Half are correlated series of known level, inside, outside and within a thousandth of the
+    border of the tolerance: a verdict is wrong where it says "settles" of a level outside, or "below" or "above" of one
+    inside. Half are losses of SGD on random linear regressions against the exact moment recursion: "refuted" is wrong.
+    Then 100 wrong versions of that recursion, each off by over 10 % in its own number: every one must be refuted.
+    """
     n_null, n_planted = (100, 20) if quick else (1000, 100)
     wrong_levels, wrong_ratios, undecided, rows = 0, 0, 0, list[Row]()
     for seed in steps(range(n_null // 2)):

@@ -55,11 +55,13 @@ OFTEN = 10
 @in_plain_words
 @dataclass(frozen=True, config=STRICT)
 class FlowExperiment(Configuration):
-    """SGD and the flow from the same solution, while η rises linearly from 0.8η₀ to 2.5η₀, η₀ the mean-square edge there.
+    """SGD and the flow from the same solution, while η rises linearly from 0.8η₀ to 2.5η₀, η₀ the mean-square edge
+    there.
 
     The solution is that of gradient flow from u = 2, v = 0 (depth 2), w₊ = 1.3, w₋ = 0.6 (deeper), or random weights
     (perceptrons). With n ≥ d the ramp of a diagonal network ends at 90 % of the edge of the flattest solution, past
-    which none is stable. own_targets keeps the targets' noise instead of what the model can fit. follow: which flow is compared.
+    which none is stable. own_targets keeps the targets' noise instead of what the model can fit. follow: which flow is
+    compared.
     """
 
     kind: ClassVar[str] = "flow"
@@ -101,7 +103,9 @@ class FlowExperiment(Configuration):
 
     @property
     def needs_next_order(self) -> bool:
-        """Where the flow may be off; elsewhere its own estimate is below 0.05 %, and the next order half of the work."""
+        """Where the flow may be off; elsewhere its own estimate is below 0.05 %, and the next order half of the
+        work.
+        """
         return self.setting in PERCEPTRONS or self.own_targets or self.label_noise >= 0.2
 
     @cached_property
@@ -162,7 +166,9 @@ def run_sgd(experiment: FlowExperiment, progress: Progress = False) -> xarray.Da
 
 
 def run_batch_sharpness(experiment: FlowExperiment) -> xarray.Dataset:
-    """The batch sharpness of the same runs, ten times as often: it fluctuates more than the others, and costs little."""
+    """The batch sharpness of the same runs, ten times as often: it fluctuates more than the others, and costs
+    little.
+    """
     return _run_sgd(replace(experiment, follow="solutions"))[["batch_sharpness", "diverged_at"]]
 
 

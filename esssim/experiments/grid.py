@@ -153,7 +153,9 @@ class Grid:
 
 
 def with_changes(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the sections in `base` with dotted keys set; whole sections first, so that their keys can change too."""
+    """A copy of the sections in `base` with dotted keys set; whole sections first, so that their keys can change
+    too.
+    """
     sections: dict[str, Any] = dict(base)
     for key, value in sorted(changes.items(), key=lambda item: item[0].count(".")):
         *path, last = key.split(".")

@@ -127,9 +127,11 @@ def run_both(experiment: NetworkFlow, progress: Progress = False) -> tuple[xarra
 def beside(
     runs: Callable[[], xarray.Dataset], flow: Callable[[Callable[[int, int], None]], xarray.Dataset]
 ) -> tuple[xarray.Dataset, xarray.Dataset]:
-    """runs(), which leaves its work to processes, and flow(progress) in a thread of this one: both results, a tenth sooner.
+    """runs(), which leaves its work to processes, and flow(progress) in a thread of this one: both results, a tenth
+    sooner.
 
-    The progress that the flow is given ends it, with an InterruptedError, as soon as the runs have ended with an exception.
+    The progress that the flow is given ends it, with an InterruptedError, as soon as the runs have ended with an
+    exception.
     """
     ended = Event()
 

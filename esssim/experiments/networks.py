@@ -47,13 +47,14 @@ class NetworkExperiment(Configuration):
     """SGD on a perceptron from `n_replicas` initialisations (PyTorch's default times `gain`, seeds 0, 1, …).
 
     data: a table with classes, its first n_samples rows of a fixed permutation. step_size: η; 0 stands for the η at
-    which (η/2)Q_b = `start` at the first initialisation. rise: the step size grows linearly by this factor over the run.
-    change_at: the step of an intervention, after which η is eta_factor·η and batches have `later_batch_size` samples
-    (0: as before). Levels are averages over n_records records from step `after` on, those of Q_b in `rank`.
+    which (η/2)Q_b = `start` at the first initialisation. rise: the step size grows linearly by this factor over the
+    run. change_at: the step of an intervention, after which η is eta_factor·η and batches have `later_batch_size`
+    samples (0: as before). Levels are averages over n_records records from step `after` on, those of Q_b in
+    `rank`.
     """
 
     kind: ClassVar[str] = "network"
-    alike: ClassVar[bool] = False
+    replicas_agree: ClassVar[bool] = False
 
     batch_size: Count
     step_size: NotNegative = 0.0
@@ -105,7 +106,9 @@ class NetworkExperiment(Configuration):
 
     @property
     def rank(self) -> int:
-        """So many leading directions that Q_b has almost all of its value: the more the batch weighs, the more it takes."""
+        """So many leading directions that Q_b has almost all of its value: the more the batch weighs, the more it
+        takes.
+        """
         b = min(self.batch_size, self.later_batch_size or self.batch_size)
         if b == self.n_samples:
             return 8
@@ -209,7 +212,8 @@ def described(experiment: NetworkExperiment) -> Mapping[str, str]:
     protocol = (
         f"{experiment.n_replicas} initialisations of PyTorch's default times {experiment.gain:g}, {rule}, "
         f"{experiment.n_steps:,} steps; mean of (η/2)·statistic over {experiment.n_records} records from step "
-        f"{experiment.after:,} on, {experiment.n_batches} batches each, with a 95 % interval over the initialisations; Q_b in the "
+        f"{experiment.after:,} on, {experiment.n_batches} batches each, with a 95 % interval over the initialisations; "
+        "Q_b in the "
         f"{experiment.rank} leading directions"
     )
     return {"network": network, "protocol": protocol}

@@ -45,7 +45,7 @@ SAMPLES = {"gaussian-100x50": 100, "gaussian-50x100": 50, "diabetes": 442}
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 # What a quick run of the claims and of the pictures covers.
 QUICK = {("gaussian-100x50", 1), ("gaussian-100x50", 8), ("gaussian-100x50", 100), ("diabetes", 1)}
-# Ten coordinates forget slowly: the diabetes runs wander as one, so that only many of them tell their mean.
+# Ten coordinates forget slowly: the diabetes runs wander as one, so that only many of them give their mean.
 REPLICAS = {"gaussian-100x50": 12, "gaussian-50x100": 12, "diabetes": 96}
 # At b = 32 one run in ten leaves the edge for a while: twelve of them are 37 effective samples. Full batches do not
 # wander: each of their records counts, and a step of theirs costs the most.
@@ -62,7 +62,8 @@ class RampExperiment(Configuration):
     Gradient flow from u = α·1, v = 0 leads to a sharp, unbalanced solution; η₀ = 2/Q_b there; then η rises linearly
     from 0.8η₀ to 2.5η₀ (n ≥ d: at most to 90 % of 2/Q_b of the flattest solution |u| = |v|, past which no stable
     solution is left to settle at). Levels are averages of (η/2)·statistic over η > 1.15η₀. `own_targets` keeps a
-    table's noisy targets instead of their least-squares fit. scheme, kurtosis: as in a TOML file. n_replicas: 0 stands for the setting's own number.
+    table's noisy targets instead of their least-squares fit. scheme, kurtosis: as in a TOML file. n_replicas: 0 stands
+    for the setting's own number.
     """
 
     kind: ClassVar[str] = "ramp"

@@ -44,8 +44,8 @@ def sweep(
     grid: a list or a range for each key that changes, see `Grid`. folder: where results are kept as they come; the same
     call goes on where an earlier one ended. measures: names of `MEASURES`, and functions of an experiment that return
     numbers or arrays by name. n_workers: processes, by default one for each core; or scheduler: the address of a
-    scheduler of dask; or cluster="local:4". retry_failed: run again what failed. progress: True for a bar, or a function
-    of the finished cells and their number.
+    scheduler of dask; or cluster="local:4". retry_failed: run again what failed. progress: True for a bar, or a
+    function of the finished cells and their number.
 
     Returns a Dataset whose variables are read from the folder when they are asked for; in memory without a folder.
     `state` says of each cell whether it is done, and `error` why one failed. Raises `ConfigurationError`, a ValueError,

@@ -65,7 +65,9 @@ def groups(indices: IntArray, timing: Timing, n_workers: int) -> Iterator[IntArr
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a sweep would take. seconds: of all its cells on one core, from `timed` of them; bytes: on disk and in memory."""
+    """What a sweep would take. seconds: of all its cells on one core, from `timed` of them; bytes: on disk and in
+    memory.
+    """
 
     cells: int
     left_out: int

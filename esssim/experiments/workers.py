@@ -189,8 +189,8 @@ def _client(scheduler: str | None, cluster: str | None) -> Any:
     kind, _, count = (cluster or "").partition(":")
     if kind != "local" or not count.isdecimal() or int(count) < 1:
         raise ValueError(f"cluster must be local:N with N workers, got {cluster!r}; for others give their scheduler")
-    # Nothing listens beyond this machine, and there is no page.
+    # Nothing listens beyond this machine.
     local = distributed.LocalCluster(
-        n_workers=int(count), threads_per_worker=1, host="127.0.0.1", dashboard_address=None, processes=True
+        n_workers=int(count), threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", processes=True
     )
     return distributed.Client(local, set_as_default=False)

@@ -12,8 +12,8 @@ __all__ = ["page"]
 def page() -> str:
     """The whole page as one self-contained HTML document: it asks nothing of the network.
 
-    Write it to a file and open that in a browser, or use `esssim explore`. Its numbers are computed by the JavaScript in
-    `esssim/explorer/js`, which `python -m esssim.explorer.golden FILE` and the tests compare with Python's to 1e-10.
+    Write it to a file and open that in a browser, or use `esssim explore`. Its numbers are computed by the JavaScript
+    in `esssim/explorer/js`, which `python -m esssim.explorer.golden FILE` and the tests compare with Python's to 1e-10.
     """
     from esssim.explorer.bundle import bundle
 

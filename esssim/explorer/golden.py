@@ -1,4 +1,6 @@
-"""Golden vectors: what Python computes, for the page's JavaScript to compute again. `python -m esssim.explorer.golden FILE`."""
+"""Golden vectors: what Python computes, for the page's JavaScript to compute again. `python -m esssim.explorer.golden
+FILE`.
+"""
 
 from __future__ import annotations
 

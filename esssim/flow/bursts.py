@@ -1,23 +1,23 @@
 """Where the noise comes in bursts too rare to average over: how far SGD is above the flow while it waits for one.
 
-Near the mean-square edge the residuals of SGD, r ← (I − ηK diag(w))r + noise, are a Kesten process: their mean square is
-made of bursts whose sizes have a power-law tail. With δ = 1 − ηQ_b/2, and everything else taken at the edge, where the
-spectral radius of E[A⊗A] is ϱ = 1 (A the factor of r) and L(q) = lim log E‖A_k…A₁‖^q/k has L(2) = 0,
+Near the mean-square edge the residuals of SGD, r ← (I − ηK diag(w))r + noise, are a Kesten process: their mean square
+is made of bursts whose sizes have a power-law tail. With δ = 1 − ηQ_b/2, and everything else taken at the edge, where
+the spectral radius of E[A⊗A] is ϱ = 1 (A the factor of r) and L(q) = lim log E‖A_k…A₁‖^q/k has L(2) = 0,
 
     ℓ = −dϱ/dδ,   μ = L′(2), the rate at which a burst grows,   κ = ℓ/(2μ):   ‖r‖ has the tail exponent 2(1 + κδ).
 
-Let v > 0 be dδ/dt by the push of the flow. In the time of bursts, τ = μt, with D = κδ and W = dD/dτ by the noise as it is,
-the diffusion whose moments grow like that, and the source of the flow, is d log W = (2νV/W − 2(1+D))dτ + 2dB. At rest D it
-has the density ∝ W^{−2−D}e^{−νV/W} and the mean νV/D: the flow is at D = ν = κδ, where the mean is V = κv/μ.
+Let v > 0 be dδ/dt by the push of the flow. In the time of bursts, τ = μt, with D = κδ and W = dD/dτ by the noise as it
+is, the diffusion whose moments grow like that, and the source of the flow, is d log W = (2νV/W − 2(1+D))dτ + 2dB. At
+rest D it has the density ∝ W^{−2−D}e^{−νV/W} and the mean νV/D: the flow is at D = ν = κδ, where the mean is V = κv/μ.
 
-Now a burst that would move D by 1 + ν in its own time 1/(1+ν) ends the wait. Between such bursts the smaller ones, below
-W_c = (1+ν)², have to give the push alone, at a smaller D. With z = νV/W_c it is the root of
+Now a burst that would move D by 1 + ν in its own time 1/(1+ν) ends the wait. Between such bursts the smaller ones,
+below W_c = (1+ν)², have to give the push alone, at a smaller D. With z = νV/W_c it is the root of
 
     (ν − D) ∫₀^∞ exp(Ds − z(eˢ−1)) ds = 1,
 
-and SGD is typically (ν − D)/κ above the flow. In the model dD = (W − V)dτ the rare large bursts make up for it on average:
-E[D²] at rest gives E[DW] = V·E[D], E[W] at rest E[DW] = νV, hence E[D] = ν. A run too short for many of them is in between.
-For full batches A is not random, μ = 0 and ν = ∞: no bursts.
+and SGD is typically (ν − D)/κ above the flow. In the model dD = (W − V)dτ the rare large bursts make up for it on
+average: E[D²] at rest gives E[DW] = V·E[D], E[W] at rest E[DW] = νV, hence E[D] = ν. A run too short for many of them
+is in between. For full batches A is not random, μ = 0 and ν = ∞: no bursts.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ NEGLIGIBLE = -100.0
 class Bursts:
     """The bursts at one point of the flow, relative to Q_b there: what `flow.solve` records of them.
 
-    correction: of Q_b to where SGD typically is. tail_index: the exponent 2(1 + κδ) of the law of ‖r‖ between bursts, 2 at
-    the mean-square edge. almost_sure_excess: of Q_b to the almost-sure edge δ = −1/κ, which no typical level passes.
+    correction: of Q_b to where SGD typically is. tail_index: the exponent 2(1 + κδ) of the law of ‖r‖ between bursts, 2
+    at the mean-square edge. almost_sure_excess: of Q_b to the almost-sure edge δ = −1/κ, which no typical level passes.
     """
 
     correction: float
@@ -67,9 +67,9 @@ UNKNOWN = Bursts(np.nan, np.nan, np.nan)
 def burst_correction(point: Point, fast: FastMotion, sampling: Sampling, seed: int = 0) -> float:
     """The typical Q_b of SGD over that of the flow, minus 1: ((ν−D)/κ)/(1−δ), from the formulas of the module.
 
-    The excess of |v| with the sign of v: less of a push towards the edge leaves SGD below. 0 where nothing pushes and for
-    full batches, infinite where SGD would be typically past the almost-sure edge D = −1; NaN with momentum, whose bursts
-    are others.
+    The excess of |v| with the sign of v: less of a push towards the edge leaves SGD below. 0 where nothing pushes and
+    for full batches, infinite where SGD would be typically past the almost-sure edge D = −1; NaN with momentum, whose
+    bursts are others.
     """
     return bursts(point, fast, sampling, seed).correction
 
@@ -115,7 +115,9 @@ def push_from_edge(point: Point, fast: FastMotion) -> float:
 
 
 def edge_matrix(perron: PerronMatrix, edge: float, noise: FloatArray) -> FloatArray:
-    """S = E[ASA] at the edge, A = I − ηΛ^½Uᵀdiag(w)UΛ^½, (r, r): Λ^{−½}[M∘(Uᵀdiag(ρ)U)]Λ^{−½} where ρ = κ₂Ψρ, scaled."""
+    """S = E[ASA] at the edge, A = I − ηΛ^½Uᵀdiag(w)UΛ^½, (r, r): Λ^{−½}[M∘(Uᵀdiag(ρ)U)]Λ^{−½} where ρ = κ₂Ψρ,
+    scaled.
+    """
     roots = np.sqrt(perron.eigenvalues)
     found = perron.kernel(2.0 / edge) * perron.in_eigenbasis(noise) / (roots[:, None] * roots)
     return np.asarray((found + found.T) / np.abs(found).max())
@@ -186,7 +188,9 @@ def _of_weights(factors: FloatArray, weights: FloatArray, states: FloatArray) ->
 
 
 def excess(nu: float, speed: float) -> float:
-    """ν − D: what the level gains, in units of 1/κ, without bursts beyond W_c = (1+ν)²; infinite where D would be below −1."""
+    """ν − D: what the level gains, in units of 1/κ, without bursts beyond W_c = (1+ν)²; infinite where D would be below
+    −1.
+    """
     z = nu * speed / (1.0 + nu) ** 2
 
     def surplus(logarithm: float) -> float:

@@ -12,8 +12,8 @@ from esssim.flow import rows
 from esssim.flow.fast import FastMotion
 from esssim.sampling import Sampling
 
-# A chain has forgotten its start after so many times 1/4c, within these numbers of steps: four times as many change batch
-# sharpness by no more than its sampling error.
+# A chain has forgotten its start after so many times 1/4c, within these numbers of steps: four times as many change
+# batch sharpness by no more than its sampling error.
 RELAXATIONS = 5
 SHORTEST, LONGEST = 64, 1024
 # Two samples of a chain are an eighth of that apart.
@@ -25,10 +25,11 @@ DRAWN_AHEAD = 2**14
 def relaxation(c: float, momentum: float = 0.0) -> int:
     """After how many steps a chain that starts from N(0, R) follows the stationary law; 0 for full batches, c = 0.
 
-    A mode u near its edge is multiplied by m = 1 − ηλ Σ w_a u_a² in a step, of a variance near s² = 4c(nΣu_a⁴ − 1): 8c for
-    u of normal entries. Where its mean square is steady, E m² = 1, its size falls by a factor exp(s²) a step, typically,
-    however slow its mean square is: the bursts that R is made of are forgotten in a few times 1/s². Where s² is far less
-    than 4c there are no bursts, and the start is nearly right. Heavy ball takes up to 1/(1−β) times as long.
+    A mode u near its edge is multiplied by m = 1 − ηλ Σ w_a u_a² in a step, of a variance near s² = 4c(nΣu_a⁴ − 1): 8c
+    for u of normal entries. Where its mean square is steady, E m² = 1, its size falls by a factor exp(s²) a step,
+    typically, however slow its mean square is: the bursts that R is made of are forgotten in a few times 1/s². Where s²
+    is far less than 4c there are no bursts, and the start is nearly right. Heavy ball takes up to 1/(1−β) times as
+    long.
     """
     if c == 0.0:
         return 0
@@ -44,14 +45,15 @@ def stationary(
     seed: np.random.SeedSequence,
     burn_in: int | None = None,
 ) -> FloatArray:
-    """Coordinates z (n_chains, n_each, r) of residuals r = Uz about their mean, of independent chains of the fast motion.
+    """Coordinates z (n_chains, n_each, r) of residuals r = Uz about their mean, of independent chains of the fast
+    motion.
 
         v ← βv + K[w∘(mean + r − εζ) − mean/n],   r ← r − ηv,
 
-    w the weights of a batch (1/b for each draw), ζ standard normal, anew at every step: what SGD does at a θ that stands
-    still. mean: r* (n·c,). burn_in: steps before the first sample of a chain, `relaxation` by default. A start from
-    N(0, R) is right for the slow modes, in which many batches add up, and exact for full batches, where each sample is a
-    start of its own.
+    w the weights of a batch (1/b for each draw), ζ standard normal, anew at every step: what SGD does at a θ that
+    stands still. mean: r* (n·c,). burn_in: steps before the first sample of a chain, `relaxation` by default. A start
+    from N(0, R) is right for the slow modes, in which many batches add up, and exact for full batches, where each
+    sample is a start of its own.
     """
     perron, (n_chains, n_each) = fast.perron, shape
     basis, values, c = perron.eigenvectors, perron.eigenvalues, fast.n_outputs

@@ -12,7 +12,8 @@ from esssim.flow.law import Law
 from esssim.flow.newton import FactoredBDF, StiffJacobian
 
 RELATIVE_TOLERANCE = 1e-6
-# The solver's steps shrink without end at a wall that the flow cannot leave; this fraction of the time gone by is short.
+# The solver's steps shrink without end at a wall that the flow cannot leave; this fraction of the time gone by is
+# short.
 SHORTEST_STEP = 1e-7
 
 

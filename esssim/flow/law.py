@@ -27,7 +27,8 @@ ROUNDING = 1e-12
 
 @dataclass
 class Law:
-    """dθ/dt on the solutions of a problem under a scheme and a ramp of n_steps, with noise of source κ₂ r*∘r* + ε²/(bn).
+    """dθ/dt on the solutions of a problem under a scheme and a ramp of n_steps, with noise of source κ₂ r*∘r* +
+    ε²/(bn).
 
     frozen_residuals: r* (n·c,), sample by sample. rank: of how many eigenvectors of K, and of a tail to first order;
     None for all of them. guess: the noise found last, where the next solution starts; `fast` sets it.
@@ -120,7 +121,9 @@ class Law:
         return StiffJacobian(np.zeros((0, len(theta))), driven, stiffness(point, fast))
 
     def error_of_rank(self, step: float, point: Point) -> float:
-        """The relative change of what the noise pushes with when the number of leading modes is halved; 0 for all modes."""
+        """The relative change of what the noise pushes with when the number of leading modes is halved; 0 for all
+        modes.
+        """
         if self.rank is None:
             return 0.0
         if self.rank == 1:

@@ -1,4 +1,6 @@
-"""The linear algebra of a stiff step: (I − cF)x = y for a Jacobian F that is known in factors, never as a (p, p) matrix."""
+"""The linear algebra of a stiff step: (I − cF)x = y for a Jacobian F that is known in factors, never as a (p, p)
+matrix.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +100,8 @@ class FactoredBDF(BDF):  # type: ignore[misc]
     ) -> None:  # fmt: skip
         size = len(start)
         super().__init__(velocity, 0.0, start, stop, jac=csc_matrix((size, size)), **tolerances)
-        # The first step subtracts a row of its table that nothing has written yet, and numpy may warn of what lies there.
+        # The first step subtracts a row of its table that nothing has written yet, and numpy may warn of what lies
+        # there.
         self.D[2:] = 0.0
         self.jac, self.J, self.I = jacobian, jacobian(0.0, start), _Identity()
         self.lu, self.solve_lu = lambda system: system, lambda system, right: system.solve(right)

@@ -1,4 +1,6 @@
-"""What SGD shows while its slow part follows the flow: the statistics of `esssim.statistics`, averaged over the fast part."""
+"""What SGD shows while its slow part follows the flow: the statistics of `esssim.statistics`, averaged over the fast
+part.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +92,8 @@ def batch_sharpness(
     n_batches: int,
     seed: np.random.SeedSequence,
 ) -> dict[str, Estimate]:
-    """Mean of g_BᵀH_Bg_B over ‖g_B‖² or over E_B‖g_B‖² (the ratio of means), for batches that meet residuals r* + r of the fast motion.
+    """Mean of g_BᵀH_Bg_B over ‖g_B‖² or over E_B‖g_B‖² (the ratio of means), for batches that meet residuals r* + r of
+    the fast motion.
 
     Each batch meets a residual of its own, several of them from each of `N_CHAINS` chains, so that n_batches is rounded
     up to a multiple of that. The standard error is that of the means of the chains, which are independent.

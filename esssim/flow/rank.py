@@ -1,4 +1,6 @@
-"""How many modes of K the flow works with: all of them, or for a large K so many leading ones that more change nothing."""
+"""How many modes of K the flow works with: all of them, or for a large K so many leading ones that more change
+nothing.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A least-squares problem as the flow sees it: every output of every sample is a row of one long vector of residuals.
 
-With one output a sample (`NonlinearLeastSquares`) there are n rows, with c outputs (`MultiOutputLeastSquares`) n·c, sample by
-sample, and a c×c block for every sample where there was a number.
+With one output a sample (`NonlinearLeastSquares`) there are n rows, with c outputs (`MultiOutputLeastSquares`) n·c,
+sample by sample, and a c×c block for every sample where there was a number.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def weighted(weights: FloatArray, rows: FloatArray, c: int) -> FloatArray:
 
 
 def smallest_change(jacobians: FloatArray, vector: FloatArray) -> FloatArray:
-    """JᵀK⁺v (p,), v (n·c,): the smallest change of θ that changes f by v, or by what J reaches of v, by products with J."""
+    """JᵀK⁺v (p,), v (n·c,): the smallest change of θ that changes f by v, or by what J reaches of v, by products with
+    J.
+    """
     return _least_squares(jacobians, vector)
 
 
@@ -63,7 +65,9 @@ def along_solutions(jacobians: FloatArray, vector: FloatArray) -> FloatArray:
 
 
 def _least_squares(matrix: FloatArray, vector: FloatArray) -> FloatArray:
-    """The x of smallest norm that brings Ax nearest to a vector. Raises RuntimeError where the iteration does not end."""
+    """The x of smallest norm that brings Ax nearest to a vector. Raises RuntimeError where the iteration does not
+    end.
+    """
     found = lsmr(matrix, vector, atol=TOLERANCE, btol=TOLERANCE, conlim=0.0, maxiter=100 * min(matrix.shape))
     if found[1] == ITERATION_LIMIT:
         raise RuntimeError(

@@ -33,12 +33,13 @@ def levels(
 ) -> dict[str, Level]:
     """Where (η/2)·statistic settles on the stochastic central flow: its average over the records with step ≥ after.
 
-    Arguments as for `solve`, `options` among its momentum, follow, n_records, n_batches, rank, progress and seed. Returns
-    a `settling.Level` for each statistic: the interval is the flow's own error estimate on either side, its burst correction
-    on the side of its sign (none is known with momentum), and twice the standard error of a sampled statistic; `ess` is
-    infinite, nothing is random. Verdict: "settles" if interval and the means of three consecutive windows lie within target
-    ± tolerance, "below" or "above" if the interval lies outside, else "inconclusive", as where the flow ends at a wall that
-    it cannot leave. Raises ValueError as `solve` does, and if `after` leaves fewer than 6 records.
+    Arguments as for `solve`, `options` among its momentum, follow, n_records, n_batches, rank, progress and seed.
+    Returns a `settling.Level` for each statistic: the interval is the flow's own error estimate on either side, its
+    burst correction on the side of its sign (none is known with momentum), and twice the standard error of a sampled
+    statistic; `ess` is infinite, nothing is random. Verdict: "settles" if interval and the means of three consecutive
+    windows lie within target ± tolerance, "below" or "above" if the interval lies outside, else "inconclusive", as
+    where the flow ends at a wall that it cannot leave. Raises ValueError as `solve` does, and if `after` leaves fewer
+    than 6 records.
     """
     tolerance = _validate.real("tolerance", tolerance, above=0.0)
     target = _validate.real("target", target)

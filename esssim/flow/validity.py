@@ -61,7 +61,9 @@ def spread_correction(point: Point, fast: FastMotion) -> float:
 
 
 def _spread_of_tail(fast: FastMotion, seed: int = 1) -> FloatArray:
-    """Steps (m, p) along the modes that are not followed: the variance ½nη′ρ̃ⱼⱼ in each, ρ̃ⱼⱼ taken as the mean of ρ."""
+    """Steps (m, p) along the modes that are not followed: the variance ½nη′ρ̃ⱼⱼ in each, ρ̃ⱼⱼ taken as the mean of
+    ρ.
+    """
     assert fast.noise is not None
     n, c = fast.perron.n_samples, fast.n_outputs
     power = float(fast.noise @ rows.identities(n, c)) / (n * c)

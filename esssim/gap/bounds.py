@@ -45,7 +45,8 @@ RULES: tuple[Rule, ...] = (
 
 @one_blas_thread()
 def bounds(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Bounds:
-    """Bounds lower ≤ M_b ≤ upper on the mini-batch sharpness M_b = E_B λ_max(H_B): the best valid pair, and each by name.
+    """Bounds lower ≤ M_b ≤ upper on the mini-batch sharpness M_b = E_B λ_max(H_B): the best valid pair, and each by
+    name.
 
     Each bound is rounded outwards by its own rounding error, γS with γ = 16(n+p+b)·eps and S = max ‖Hᵢ‖_F for a mean or
     an eigenvalue, √γ·S where it takes the root of a variance. At b = n without replacement both are λ_max(H).

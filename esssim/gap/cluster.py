@@ -1,8 +1,8 @@
 """Past perturbation theory: a cluster of top eigenvalues that the batches mix.
 
-On the span of the r top eigenvectors H_B = Λ + D_B is taken as Gaussian with the covariance that the samples give, and the
-other eigenvectors to second order. r = 1 is second-order perturbation theory, a cluster of equal eigenvalues the degenerate
-limit: one formula joins both.
+On the span of the r top eigenvectors H_B = Λ + D_B is taken as Gaussian with the covariance that the samples give, and
+the other eigenvectors to second order. r = 1 is second-order perturbation theory, a cluster of equal eigenvalues the
+degenerate limit: one formula joins both.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def degenerate(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Pr
     """The limit of equal top eigenvalues: gap ≈ √c·E λ_max(G), G as in `crossover` on the cluster.
 
     Valid where the spread of the cluster is at most a tenth of the fluctuation in it, and the leak out of it is at most
-    0.25: then α = ½. error: the spread, and the error of the crossover. theta: (p,). Raises ValueError for bad arguments.
+    0.25: then α = ½. error: the spread, and the error of the crossover. theta: (p,). Raises ValueError for bad
+    arguments.
     """
     s = Setting.of(problem, theta, sampling)
     found = _smallest_cluster(s)
@@ -56,7 +57,8 @@ def degenerate(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Pr
     size = _fluctuation_in(s, r)
     if r == 1 or spread > 0.1 * size:
         return Prediction.refused(
-            "degenerate limit", f"needs top eigenvalues within a tenth of the fluctuation, their spread is {spread / size:.3g} of it"
+            "degenerate limit", "needs top eigenvalues within a tenth of the fluctuation, their spread is "
+                                f"{spread / size:.3g} of it"
             if size > 0 else "needs samples that differ",
         )  # fmt: skip
     gaussian = _Cluster(s, r)
@@ -123,7 +125,9 @@ class _Cluster:
 
     @property
     def kurtosis_term(self) -> float:
-        """|excess kurtosis| of the whitened samples per dimension, over 8b: the next Edgeworth term in relative size."""
+        """|excess kurtosis| of the whitened samples per dimension, over 8b: the next Edgeworth term in relative
+        size.
+        """
         k = self.whitened.shape[1]
         if k == 0:
             return 0.0

@@ -1,4 +1,6 @@
-"""Bounds on MiniBS from convexity, monotonicity and traces. Each rule rounds outwards; what multiplies rounding is here."""
+"""Bounds on MiniBS from convexity, monotonicity and traces. Each rule rounds outwards; what multiplies rounding is
+here.
+"""
 
 from __future__ import annotations
 

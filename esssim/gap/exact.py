@@ -1,4 +1,6 @@
-"""Where the gap has an exact finite form: the full batch or all but one, one parameter, one or two samples, orthogonal rows."""
+"""Where the gap has an exact finite form: the full batch or all but one, one parameter, one or two samples, orthogonal
+rows.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,10 @@ ORTHOGONAL = 1e-10
 def exact(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Prediction:
     """The gap in a finite form, where there is one:
 
-    b = n without replacement and p = 1: 0;
-    b = 1: (1/n)Σᵢ λ_max(Hᵢ) − λ₁;
-    b = 2: the mean of λ_max(½Hᵢ + ½Hⱼ) over pairs less λ₁, for rank-one samples ¼(α+α') + ½√(¼(α−α')² + (a·a')²), α = ‖a‖²;
-    b = n − 1 without replacement: the mean of λ_max((nH − Hᵢ)/(n−1)) less λ₁;
-    orthogonal rows without replacement: Σ_k C(k−1, b−1)/C(n, b)·‖a_k‖²/b − λ₁, ‖a₁‖ ≤ ‖a₂‖ ≤ …: the k-th smallest is the
-    largest of a batch with this (hypergeometric) probability.
+    b = n without replacement and p = 1: 0; b = 1: (1/n)Σᵢ λ_max(Hᵢ) − λ₁; b = 2: the mean of λ_max(½Hᵢ + ½Hⱼ) over
+    pairs less λ₁, for rank-one samples ¼(α+α') + ½√(¼(α−α')² + (a·a')²), α = ‖a‖²; b = n − 1 without replacement: the
+    mean of λ_max((nH − Hᵢ)/(n−1)) less λ₁; orthogonal rows without replacement: Σ_k C(k−1, b−1)/C(n, b)·‖a_k‖²/b − λ₁,
+    ‖a₁‖ ≤ ‖a₂‖ ≤ …: the k-th smallest is the largest of a batch with this (hypergeometric) probability.
 
     error: rounding. theta: (p,). Raises ValueError for bad arguments.
     """

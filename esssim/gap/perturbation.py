@@ -1,7 +1,7 @@
 """The gap by perturbation theory in D_B = H_B − H: second and third order.
 
-With D₁ₖ = v₁ᵀDᵢv_k in the eigenbasis of H and gₖ = λ₁ − λ_k, λ_max(H+D) = λ₁ + D₁₁ + Σ_{k≥2} D₁ₖ²/gₖ + …; the moments of
-the batch mean turn each order into an average over samples.
+With D₁ₖ = v₁ᵀDᵢv_k in the eigenbasis of H and gₖ = λ₁ − λ_k, λ_max(H+D) = λ₁ + D₁₁ + Σ_{k≥2} D₁ₖ²/gₖ + …; the moments
+of the batch mean turn each order into an average over samples.
 """
 
 from __future__ import annotations

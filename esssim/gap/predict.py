@@ -31,8 +31,8 @@ FORMULAS: tuple[Callable[[Setting], Prediction], ...] = (
 def predict(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Prediction:
     """The gap M_b − λ_max(H) by the valid formula of the smallest error, within the bounds that always hold.
 
-    Where no formula is valid, or none is surer than the bounds, the middle of `bounds` with half their distance as the error.
-    theta: (p,). Raises ValueError for bad arguments.
+    Where no formula is valid, or none is surer than the bounds, the middle of `bounds` with half their distance as the
+    error. theta: (p,). Raises ValueError for bad arguments.
     """
     return predict_at(Setting.of(problem, theta, sampling))
 
@@ -65,11 +65,12 @@ def predict_at(s: Setting) -> Prediction:
 def scaling_exponents(
     problem: Problem, theta: npt.ArrayLike, batch_sizes: Sequence[int], scheme: type[Sampling] = WithoutReplacement
 ) -> FloatArray:
-    """α between neighbouring batch sizes, α = −log(gap'/gap)/log(b'/b) with the gaps of `predict`: one less than batch_sizes.
+    """α between neighbouring batch sizes, α = −log(gap'/gap)/log(b'/b) with the gaps of `predict`: one less than
+    batch_sizes.
 
-    Second order gives α = 1 with replacement and, from c = (n−b)/(b(n−1)), n/(n−b) without; a degenerate top eigenvalue half
-    of that; Gaussian rows anything from 1 (b ≪ p) to ½. NaN where a gap is 0. batch_sizes: increasing.
-    Raises ValueError for bad arguments.
+    Second order gives α = 1 with replacement and, from c = (n−b)/(b(n−1)), n/(n−b) without; a degenerate top eigenvalue
+    half of that; Gaussian rows anything from 1 (b ≪ p) to ½. NaN where a gap is 0. batch_sizes: increasing. Raises
+    ValueError for bad arguments.
     """
     if not (isinstance(scheme, type) and issubclass(scheme, Sampling)):
         raise ValueError(f"scheme must be a class such as WithoutReplacement, got {_validate.shown(scheme)}")

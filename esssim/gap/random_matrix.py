@@ -1,8 +1,8 @@
 """The gap for rows like Gaussian ones: free probability for the edge, Tracy–Widom for its mean, outliers for a spike.
 
-A batch of b rows of n with covariance H has the b×b Gram matrix of a free compression of the n×n one. In the variable w of
-the full spectrum a₁ ≥ a₂ ≥ …, λ = F(w) = (w/b)·(b + S)/(1 + S/n), S(w) = Σ_k a_k/(w−a_k): the spectrum of H_B ends at
-min_{w>a₁} F(w). n → ∞ is the Silverstein equation, the generalised Marchenko–Pastur law of b rows from a population.
+A batch of b rows of n with covariance H has the b×b Gram matrix of a free compression of the n×n one. In the variable w
+of the full spectrum a₁ ≥ a₂ ≥ …, λ = F(w) = (w/b)·(b + S)/(1 + S/n), S(w) = Σ_k a_k/(w−a_k): the spectrum of H_B ends
+at min_{w>a₁} F(w). n → ∞ is the Silverstein equation, the generalised Marchenko–Pastur law of b rows from a population.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class Edge:
 def spectral_edge(eigenvalues: npt.ArrayLike, batch_size: float, n_samples: float = math.inf) -> Edge:
     """The edge of the spectrum of H_B for b Gaussian rows of covariance `eigenvalues`, drawn from n of them.
 
-    eigenvalues: (r,), non-negative, not all zero, at most n of them positive: those of H. n_samples = inf is a population
-    (Silverstein). The scale is (b·|dG/dw|·√(2/F''))^{−2/3}, G = (1 + S/n)/w. The numbers b and n need not be integers.
-    Raises ValueError for bad arguments. Source: Silverstein & Choi 1995; Nica & Speicher 1996 (free compression); El Karoui,
-    Ann. Probab. 2007 (scale).
+    eigenvalues: (r,), non-negative, not all zero, at most n of them positive: those of H. n_samples = inf is a
+    population (Silverstein). The scale is (b·|dG/dw|·√(2/F''))^{−2/3}, G = (1 + S/n)/w. The numbers b and n need not be
+    integers. Raises ValueError for bad arguments. Source: Silverstein & Choi 1995; Nica & Speicher 1996 (free
+    compression); El Karoui, Ann. Probab. 2007 (scale).
     """
     a = np.sort(_validate.real_array("eigenvalues", eigenvalues, ("r",)))[::-1]
     if a[-1] < 0.0 or a[0] <= 0.0:
@@ -111,10 +111,10 @@ def _sums(a: FloatArray, w: float, weight: float) -> tuple[float, float, float]:
 def outlier(eigenvalues: npt.ArrayLike, batch_size: float, n_samples: float = math.inf) -> tuple[float, float]:
     """Where the top eigenvalue a₁ of H shows up in the spectrum of H_B: (F(a₁), F'(a₁)) with a₁ itself left out of S.
 
-    It stands clear of the others exactly where F'(a₁) > 0. For a population F(a₁) = a₁(1 + (1/b)Σ_{k≥2} a_k/(a₁−a_k)); for
-    n samples n in F becomes b(n−1)/(b−1), so that F(a₁) − a₁ is c·a₁S to first order, as in perturbation theory.
-    eigenvalues, batch_size, n_samples and errors as for `spectral_edge`; the top one must be simple.
-    Source: Baik, Ben Arous & Péché, Ann. Probab. 2005; Benaych-Georges & Nadakuditi, Adv. Math. 2011.
+    It stands clear of the others exactly where F'(a₁) > 0. For a population F(a₁) = a₁(1 + (1/b)Σ_{k≥2} a_k/(a₁−a_k));
+    for n samples n in F becomes b(n−1)/(b−1), so that F(a₁) − a₁ is c·a₁S to first order, as in perturbation theory.
+    eigenvalues, batch_size, n_samples and errors as for `spectral_edge`; the top one must be simple. Source: Baik, Ben
+    Arous & Péché, Ann. Probab. 2005; Benaych-Georges & Nadakuditi, Adv. Math. 2011.
     """
     a = np.sort(_validate.real_array("eigenvalues", eigenvalues, ("r",)))[::-1]
     b = _validate.real("batch_size", batch_size, above=0.0)
@@ -135,12 +135,12 @@ def outlier(eigenvalues: npt.ArrayLike, batch_size: float, n_samples: float = ma
 def marchenko_pastur(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Prediction:
     """gap ≈ edge − 1.2065·scale − λ_max(H), the edge of `spectral_edge` at the eigenvalues of H.
 
-    b, the rank and n enter less ½, ½ and 1, which takes up the next order in the size of the matrix (Johnstone & Ma, Ann.
-    Appl. Probab. 2012, for white rows). Without replacement n is that of the data, with replacement infinite.
-    error: 1.2065·scale·(0.1 + 0.5/n_effective) + 1.2·|misfit|·gap, misfit = mean‖Dᵢ‖_F²/((tr H)² + tr H²) − 1.
-    Valid for rank-one samples whose misfit is at most 35 %, and that of the median kurtosis of v_kᵀaᵢ at most 50 % (both
-    are 0 for Gaussian rows), where at least 1.5 eigenvalues make the edge; with replacement for few repeated rows, b² ≤ n/2.
-    theta: (p,). Raises ValueError for bad arguments.
+    b, the rank and n enter less ½, ½ and 1, which takes up the next order in the size of the matrix (Johnstone & Ma,
+    Ann. Appl. Probab. 2012, for white rows). Without replacement n is that of the data, with replacement infinite.
+    error: 1.2065·scale·(0.1 + 0.5/n_effective) + 1.2·|misfit|·gap, misfit = mean‖Dᵢ‖_F²/((tr H)² + tr H²) − 1. Valid
+    for rank-one samples whose misfit is at most 35 %, and that of the median kurtosis of v_kᵀaᵢ at most 50 % (both are
+    0 for Gaussian rows), where at least 1.5 eigenvalues make the edge; with replacement for few repeated rows, b² ≤
+    n/2. theta: (p,). Raises ValueError for bad arguments.
     """
     return marchenko_pastur_at(Setting.of(problem, theta, sampling))
 
@@ -150,9 +150,9 @@ def spike(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Predict
     """gap ≈ ρ(F(λ₁) − λ₁) with λ₁ an outlier of the batch spectrum (`outlier`).
 
     ρ = Σ_k mean D₁ₖ²/gₖ over Σ_k λ₁λ_k/gₖ, its value for Gaussian rows: the leading order is that of the samples, the
-    higher ones those of Gaussian rows. error: |gap|·(|1 − F'| + |ρ − 1|).
-    Valid for rank-one samples with Gaussian-like moments (see `marchenko_pastur`) where F' > 0.3: the outlier clears the
-    edge. theta: (p,). Raises ValueError for bad arguments. Source: as for `outlier`.
+    higher ones those of Gaussian rows. error: |gap|·(|1 − F'| + |ρ − 1|). Valid for rank-one samples with Gaussian-like
+    moments (see `marchenko_pastur`) where F' > 0.3: the outlier clears the edge. theta: (p,). Raises ValueError for bad
+    arguments. Source: as for `outlier`.
     """
     return spike_at(Setting.of(problem, theta, sampling))
 
@@ -161,10 +161,10 @@ def spike(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Predict
 def additive_noise(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Prediction:
     """gap ≈ cσ²/λ₁, σ² = mean‖Dᵢ‖_F²/(p+1): batch noise as one Wigner matrix, λ₁ + (σ²/λ₁)(1/b − 1/n).
 
-    σ is half the edge of that matrix at c = 1; c = (1/b − 1/n)·n/(n−1) without replacement.
-    Valid where λ₁ clears the noise, λ₁² ≥ 4cσ², and all other eigenvalues of H are within a quarter of λ₁.
-    error: twice the distance to the second-order value, which has the true variances instead of one number, plus c²σ⁴/λ₁³.
-    theta: (p,). Raises ValueError for bad arguments. Source: Granziol, Zohren & Roberts, JMLR 2022.
+    σ is half the edge of that matrix at c = 1; c = (1/b − 1/n)·n/(n−1) without replacement. Valid where λ₁ clears the
+    noise, λ₁² ≥ 4cσ², and all other eigenvalues of H are within a quarter of λ₁. error: twice the distance to the
+    second-order value, which has the true variances instead of one number, plus c²σ⁴/λ₁³. theta: (p,). Raises
+    ValueError for bad arguments. Source: Granziol, Zohren & Roberts, JMLR 2022.
     """
     return additive_noise_at(Setting.of(problem, theta, sampling))
 
@@ -265,7 +265,8 @@ def _not_gaussian_rows(method: str, s: Setting) -> Prediction | None:
     if not abs(_kurtosis_misfit(s)) <= LARGEST_KURTOSIS_MISFIT:
         return Prediction.refused(
             method,
-            f"needs components of Gaussian kurtosis within {LARGEST_KURTOSIS_MISFIT:.0%}, it is off by {_kurtosis_misfit(s):+.0%}",
+            f"needs components of Gaussian kurtosis within {LARGEST_KURTOSIS_MISFIT:.0%}, it is off by "
+            f"{_kurtosis_misfit(s):+.0%}",
         )
     if s.with_replacement and s.b**2 > s.n / 2:
         return Prediction.refused(

@@ -54,7 +54,8 @@ class Bounds:
 class Prediction:
     """A predicted gap M_b − λ_max(H): value ± error where `valid`; NaN and the reason where it is not.
 
-    method: the name of the formula; reason: why it is valid, or why it is not; details: the numbers of that reason by name.
+    method: the name of the formula; reason: why it is valid, or why it is not; details: the numbers of that reason by
+    name.
     """
 
     method: str

@@ -1,7 +1,7 @@
 """Lower bounds on MiniBS from trial vectors: Ritz values and ratios of moments of H_B.
 
-Those that average a ratio over batches enumerate them; the others replace E[Q/y] by (E Q)²/E[Qy] (Cauchy–Schwarz), which
-the second and third moments of the samples give exactly.
+Those that average a ratio over batches enumerate them; the others replace E[Q/y] by (E Q)²/E[Qy] (Cauchy–Schwarz),
+which the second and third moments of the samples give exactly.
 """
 
 from __future__ import annotations

@@ -41,7 +41,9 @@ class Rule(Protocol):
 
 
 def bound(side: Side, *conditions: Condition) -> Callable[[Callable[[Setting], float]], Rule]:
-    """Turn a formula, in units of setting.unit, into a rule with these conditions that rounds outwards by setting.rounding."""
+    """Turn a formula, in units of setting.unit, into a rule with these conditions that rounds outwards by
+    setting.rounding.
+    """
     outwards = -1.0 if side == "lower" else 1.0
 
     def decorate(formula: Callable[[Setting], float]) -> Rule:

@@ -25,7 +25,8 @@ EPS = float(np.finfo(np.float64).eps)
 class Setting:
     """n per-sample Hessians Hᵢ in units of `unit`, a power of two near their largest entry, and a sampling scheme.
 
-    Rank-one samples with n < p are taken on the n dimensions that they span; diagonals that are rounding count as zero. Dᵢ = Hᵢ − H; S = max ‖Hᵢ‖_F.
+    Rank-one samples with n < p are taken on the n dimensions that they span; diagonals that are rounding count as zero.
+    Dᵢ = Hᵢ − H; S = max ‖Hᵢ‖_F.
     """
 
     curvature: Curvature
@@ -193,8 +194,9 @@ class Setting:
 
     @cached_property
     def pair_sharpness(self) -> float:
-        """M₂ of the same scheme, from every pair; for Hᵢ = aᵢaᵢᵀ λ_max(½aaᵀ + ½a'a'ᵀ) = ¼(α+α') + ½√(¼(α−α')² + (a·a')²),
-        α = ‖a‖²."""
+        """M₂ of the same scheme, from every pair; for Hᵢ = aᵢaᵢᵀ λ_max(½aaᵀ + ½a'a'ᵀ) = ¼(α+α') + ½√(¼(α−α')² +
+        (a·a')²), α = ‖a‖².
+        """
         if not self.rank_one:
             first, second = np.triu_indices(self.n, 1)
             distinct = float(largest_eigenvalues(self.curvature, np.stack((first, second), axis=1)).sum())

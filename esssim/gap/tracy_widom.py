@@ -19,9 +19,9 @@ NODES = 64
 def tracy_widom_density(points: npt.ArrayLike) -> FloatArray:
     """F₁'(s) of F₁(s) = det(I − V_s), V_s(x, y) = ½Ai((x+y)/2 + s) on L²(0, ∞): F₁' = −F₁ tr((I − V_s)⁻¹ dV_s/ds).
 
-    The law of λ_max for large Gaussian matrices in units of `spectral_edge`'s scale from its value; mean −1.2065, standard
-    deviation 1.2680. points: s, (m,). Returns densities (m,); Gauss–Legendre, to 1e-11.
-    Raises ValueError for points that are not finite. Source: Ferrari & Spohn, J. Phys. A 2005; Bornemann, Math. Comp. 2010.
+    The law of λ_max for large Gaussian matrices in units of `spectral_edge`'s scale from its value; mean −1.2065,
+    standard deviation 1.2680. points: s, (m,). Returns densities (m,); Gauss–Legendre, to 1e-11. Raises ValueError for
+    points that are not finite. Source: Ferrari & Spohn, J. Phys. A 2005; Bornemann, Math. Comp. 2010.
     """
     s = _validate.real_array("points", points, ("m",))
     return np.array([_density(float(point)) if LOWEST < point < NEGLIGIBLE else 0.0 for point in s])

@@ -12,7 +12,11 @@ from esssim.measure.results import TableMeasurement
 
 def write_measurement(folder: Path, measured: TableMeasurement, environment: dict[str, object]) -> list[Path]:
     """Write measure.json, measure.csv and the picture as measure.png and measure.svg; the paths written."""
-    pictures = picture(measured)
+    from esssim import plots
+    from esssim.plots.files import rendered
+
+    with plots.style():
+        pictures = rendered(picture(measured))
     text = json.dumps({**measured.as_dict(), "environment": environment}, indent=2, ensure_ascii=False, allow_nan=False)
     store.write_text(folder / "measure.json", text + "\n")
     store.write_text(folder / "measure.csv", measured.as_csv())

@@ -40,11 +40,11 @@ def measure_table(
 
     model: "regression", ℓᵢ = ½(xᵢᵀθ − yᵢ)² at θ = 0 (its Hessian is the same everywhere); or "network", the diagonal
     linear network β = u∘v at the solution that gradient flow reaches from u = α·1, v = 0 on the targets' own
-    least-squares fit, α = 2·max(1, √max|β*|): the start of the step-size ramp of the claims, whatever the units; or "mlp",
-    a torch network of one hidden layer of tanh units (extra: esssim[bridge]) after 5000 steps of full-batch descent.
-    n_batches are drawn from `seed` at each batch size; where no more exist, all are enumerated and the numbers exact.
-    standardized is only reported. progress: a function that is told what is being done, or True for a line on a
-    terminal. Raises ValueError.
+    least-squares fit, α = 2·max(1, √max|β*|): the start of the step-size ramp of the claims, whatever the units; or
+    "mlp", a torch network of one hidden layer of tanh units (extra: esssim[bridge]) after 5000 steps of full-batch
+    descent. n_batches are drawn from `seed` at each batch size; where no more exist, all are enumerated and the numbers
+    exact. standardized is only reported. progress: a function that is called with what is being done, or True for a
+    line on a terminal. Raises ValueError.
     """
     _validate.instance("table", table, data.Data, "data.load returns")
     n = table.n_samples
@@ -68,7 +68,8 @@ def measure_table(
         problem, theta, where = prepare(table, model)
         if model == "network":
             notes.append(
-                "Batch sharpness and IAS are ratios of gradients; at an exact interpolant every gradient is zero and they "
+                "Batch sharpness and IAS are ratios of gradients; at an exact interpolant every gradient is zero and "
+                "they "
                 "are 0/0 (—)."
             )
         rows = []

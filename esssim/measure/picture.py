@@ -10,23 +10,24 @@ from esssim.statistics import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
-def picture(measured: TableMeasurement) -> dict[str, bytes]:
-    """Each statistic against the batch size with its 95 % interval, as {"png": …, "svg": …}."""
+def picture(measured: TableMeasurement) -> Figure:
+    """Each statistic against the batch size with its 95 % interval. Call within `plots.style`."""
     from matplotlib.figure import Figure
 
     from esssim import plots
-    from esssim.plots.files import rendered
 
-    with plots.style():
-        figure = Figure(figsize=(4.6, 3.2))
-        axes = figure.add_subplot()
-        _draw(axes, measured.rows)
-        axes.set(ylabel="sharpness", title=f"{measured.table}: {measured.model}")
-        plots.batch_axis(axes, [row.batch_size for row in measured.rows], measured.n_samples)
-        axes.legend()
-        return rendered(figure)
+    figure = Figure(figsize=(4.6, 3.2))
+    axes = figure.add_subplot()
+    _draw(axes, measured.rows)
+    # A dollar in the name of a file begins no formula.
+    title = f"{measured.table}: {measured.model}".replace("$", r"\$")
+    axes.set(ylabel="sharpness", title=title)
+    plots.batch_axis(axes, [row.batch_size for row in measured.rows], measured.n_samples)
+    axes.legend()
+    return figure
 
 
 def _draw(axes: Axes, rows: Sequence[BatchSizeRow]) -> None:

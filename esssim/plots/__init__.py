@@ -4,8 +4,8 @@
         axes = es.plots.trajectory(trace)
         axes.figure.savefig("trajectory.pdf")
 
-`trajectory`, `levels`, `gap` and `stability_diagram` take Datasets and return matplotlib axes; `trajectory_rows` and the
-like are the numbers drawn, as a table.
+`trajectory`, `levels`, `gap` and `stability_diagram` take Datasets and return matplotlib axes; `trajectory_rows` and
+the like are the numbers drawn, as a table.
 """
 
 from esssim.plots.axes import batch_axis, draw_edge, thin_labels

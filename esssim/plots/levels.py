@@ -11,6 +11,7 @@ import xarray
 from esssim import _validate
 from esssim._rows import Row, column
 from esssim.experiments.base import WITHOUT_AN_EDGE
+from esssim.experiments.measures import TOLERANCE, VERDICTS
 from esssim.plots.axes import batch_axis, draw_edge, thin_labels
 from esssim.plots.runs import RUN, as_run, figure_of, own_axes, recorded, rows_of
 from esssim.plots.style import BLACK, CASING, GREY, LOOKS, look_of, small_letters, statistics_legend
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     Runs = xarray.Dataset | Mapping[float, xarray.Dataset] | Iterable[xarray.Dataset]
 BATCH_SIZE = "batch_size"
+# Before the name of a statistic, in a sweep that measures levels.
+MEASURED = "level:"
 
 
 def level_rows(
@@ -30,20 +33,23 @@ def level_rows(
     *,
     after: float | None = None,
     tolerance: float = 0.05,
-    alike: bool = True,
+    replicas_agree: bool = True,
 ) -> list[Row]:
     """Per run and statistic: where (η/2)·statistic settles, with its 95 % interval and verdict (`settling.level`).
 
     runs: {batch size: Dataset}; Datasets whose attributes name their batch size; or one Dataset of a sweep with one
-    dimension more than a run. after: the step from which on records are averaged, half of the run by default. Where a
-    statistic is not defined at every record its verdict is "undefined". Arguments else as in `settling.level`.
+    dimension more than a run, whose levels were measured by the sweep where it measures them. after: the step from
+    which on records are averaged, half of the run by default. Where a statistic is not defined at every record its
+    verdict is "undefined". Arguments else as in `settling.level`.
     """
+    if isinstance(runs, xarray.Dataset) and any(str(each).startswith(MEASURED) for each in runs):
+        return _measured_rows(runs, statistics)
     name, found = _runs(runs)
     rows: list[Row] = []
     for value, run in found.items():
         since = float(run["step"].values[-1]) / 2 if after is None else after
         for statistic in _names(run, statistics):
-            settled = _level(run, statistic, since, tolerance, alike)
+            settled = _level(run, statistic, since, tolerance, replicas_agree)
             row: Row = {name: value, "n_samples": run.attrs["n_samples"]} if "n_samples" in run.attrs else {name: value}
             lost = int((run["diverged_at"].values >= 0).sum())
             row |= {"statistic": statistic} | level_columns(settled, tolerance)
@@ -69,19 +75,19 @@ def levels(
     *,
     after: float | None = None,
     tolerance: float = 0.05,
-    alike: bool = True,
+    replicas_agree: bool = True,
     axes: Axes | None = None,
 ) -> Axes:
     """Draw where (η/2)·statistic settles in each run, with 95 % intervals; open markers have no verdict.
 
     The line is the edge 2/η, the band around it the tolerance; a cross stands where most replicas diverged. runs,
-    statistics, after, tolerance, alike: as in `level_rows`, or the rows that it gave. axes: where to draw; by default a
-    figure of its own with a legend. Raises ValueError for Datasets that are no runs, and for a sweep with more than one
-    dimension of its own.
+    statistics, after, tolerance, replicas_agree: as in `level_rows`, or the rows that it gave. axes: where to draw; by
+    default a figure of its own with a legend. Raises ValueError for Datasets that are no runs, and for a sweep with
+    more than one dimension of its own.
     """
     rows = _given(runs)
     if rows is None:
-        rows = level_rows(runs, statistics, after=after, tolerance=tolerance, alike=alike)  # type: ignore[arg-type]
+        rows = level_rows(runs, statistics, after=after, tolerance=tolerance, replicas_agree=replicas_agree)  # type: ignore[arg-type]
     elif statistics is not None:
         rows = [row for row in rows if row["statistic"] in statistics]
     if not rows:
@@ -167,7 +173,7 @@ def _given(runs: object) -> list[Row] | None:
 
 
 def _runs(runs: Runs) -> tuple[str, dict[float, xarray.Dataset]]:
-    """(what tells the runs apart, its value -> run)."""
+    """(the setting in which the runs differ, its value -> run)."""
     if isinstance(runs, xarray.Dataset):
         return _sweep(runs)
     if isinstance(runs, Mapping):
@@ -181,14 +187,40 @@ def _runs(runs: Runs) -> tuple[str, dict[float, xarray.Dataset]]:
     return BATCH_SIZE, {value: found[value] for value in sorted(found)}
 
 
-def _sweep(runs: xarray.Dataset) -> tuple[str, dict[float, xarray.Dataset]]:
+def _measured_rows(found: xarray.Dataset, statistics: Sequence[str] | None) -> list[Row]:
+    """The rows of a sweep that measured levels; cells that are not finished have none."""
+    name = _own_dimension(found)
+    if name is None:
+        raise ValueError("runs must have one dimension of its own, got a single cell of a sweep")
+    held = [str(each).removeprefix(MEASURED) for each in found if str(each).startswith(MEASURED)]
+    names = held if statistics is None else [_validate.choice("statistic", each, tuple(held)) for each in statistics]
+    rows: list[Row] = []
+    for value in found[name].values:
+        cell = found.sel({name: value})
+        for statistic in names:
+            code = float(cell[f"verdict:{statistic}"])
+            if np.isfinite(code):
+                parts = {"level": "level", "lower": "level_low", "upper": "level_high", "ess": "ess"}
+                row: Row = {name: _plain(value), "statistic": statistic}
+                row |= {column: float(cell[f"{part}:{statistic}"]) for column, part in parts.items()}
+                row |= {"verdict": VERDICTS[int(code)], "tolerance": TOLERANCE, "n_diverged": int(cell["n_diverged"])}
+                rows.append(row)
+    return rows
+
+
+def _own_dimension(runs: xarray.Dataset) -> str | None:
+    """What a sweep varies, where it varies one thing; None for a single run."""
     own = [str(name) for name in runs.dims if name not in ("replica", "record") and name in runs.coords]
     if len(own) > 1:
         raise ValueError(f"runs must have one dimension of its own, got {', '.join(own)}: select values of the others")
-    if not own:
+    return own[0] if own else None
+
+
+def _sweep(runs: xarray.Dataset) -> tuple[str, dict[float, xarray.Dataset]]:
+    name = _own_dimension(runs)
+    if name is None:
         run = as_run("runs", runs)
         return BATCH_SIZE, {_batch_size(0, run): run}
-    (name,) = own
     return name, {_plain(value): as_run("runs", runs.sel({name: value})) for value in runs[name].values}
 
 
@@ -217,10 +249,10 @@ def _ordered(names: Iterable[str]) -> list[str]:
     return [name for name in LOOKS if name in given] + [name for name in given if name not in LOOKS]
 
 
-def _level(run: xarray.Dataset, name: str, after: float, tolerance: float, alike: bool) -> Level | None:
+def _level(run: xarray.Dataset, name: str, after: float, tolerance: float, replicas_agree: bool) -> Level | None:
     window = run[name].isel(
         record=np.flatnonzero(run["step"].values >= after), replica=np.flatnonzero(run["diverged_at"].values < 0)
     )
     if not np.isfinite(window.values).all():
         return None
-    return level(run, name, after=after, tolerance=tolerance, alike=alike)
+    return level(run, name, after=after, tolerance=tolerance, replicas_agree=replicas_agree)

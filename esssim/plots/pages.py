@@ -36,7 +36,9 @@ class Page:
 
     @property
     def statistics_extra(self) -> float:
-        """Inches (at letters of 8 points) for the legend of the six statistics, which narrow pages hold in one column."""
+        """Inches (at letters of 8 points) for the legend of the six statistics, which narrow pages hold in one
+        column.
+        """
         return (6 if self.width < 4 else 3) * LEGEND
 
     def grid(
@@ -68,8 +70,9 @@ DEFAULT = "icml2"
 
 
 def page(name: str) -> Page:
-    """The page of a name in `NAMES`: 1 is one column, or half of the text where there is one column only, 2 the width of
-    the text; slides are 16:9. Raises ValueError for an unknown name, with the nearest one."""
+    """The page of a name in `NAMES`: 1 is one column, or half of the text where there is one column only, 2 the width
+    of the text; slides are 16:9. Raises ValueError for an unknown name, with the nearest one.
+    """
     from tueplots import figsizes, fontsizes
 
     from esssim import _validate

@@ -151,8 +151,8 @@ def ramp_svg(rows: Sequence[Row]) -> str:
 def report_pictures(quick: bool, settings: Iterable[Mapping[str, Any]] | None = None) -> dict[str, str]:
     """The pictures of a report, title -> inline SVG, from the ramp runs that `verify` keeps in memory.
 
-    settings: draw only the runs behind claims of these settings ({"setting": "gaussian-100x50", "b": 4}), so that nothing
-    new is run; a picture without any is left out. All of the ramp's by default.
+    settings: draw only the runs behind claims of these settings ({"setting": "gaussian-100x50", "b": 4}), so that
+    nothing new is run; a picture without any is left out. All of the ramp's by default.
     """
     measured = None if settings is None else {(one.get("setting"), one.get("b")) for one in settings}
 

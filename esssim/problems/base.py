@@ -24,9 +24,9 @@ class Problem(ABC):
     Shapes: ``theta`` is (..., p) and ``batch`` an integer array (..., b), or None for all samples; their leading axes
     broadcast against each other as in numpy.
 
-    What a subclass returns is checked at each call: real, finite, of this shape. At the first point where it is used its
-    derivatives are compared with its losses; ``check = False`` skips that. InvalidProblem names the method and the sample.
-    `esssim.testing.check_problem` is the full battery.
+    What a subclass returns is checked at each call: real, finite, of this shape. At the first point where it is used
+    its derivatives are compared with its losses; ``check = False`` skips that. InvalidProblem names the method and the
+    sample. `esssim.testing.check_problem` is the full battery.
     """
 
     check: bool = True
@@ -108,7 +108,9 @@ class Problem(ABC):
         return point
 
     def check_start(self, theta: FloatArray) -> None:
-        """NonFinite where a loss or gradient of a sample is not finite at the start of a run: there it is no divergence."""
+        """NonFinite where a loss or gradient of a sample is not finite at the start of a run: there it is no
+        divergence.
+        """
         if self._is_guarded:
             derivatives.check_once(self, theta)
             everyone = np.arange(self.n_samples)

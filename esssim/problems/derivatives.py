@@ -20,7 +20,7 @@ MOST_SAMPLES = 256
 MOST_NUMBERS = 2**20  # in the Hessians that are looked at
 LARGEST_HESSIAN = 2**24
 STEPS = 2.0 ** -np.arange(6, 22, 2)
-# Between neighbours of which rounding is told; numbers of fewer digits than a double's need a wider distance.
+# Between neighbours, from which rounding is estimated; numbers of fewer digits than a double's need a wider distance.
 NOISE_STEP, WIDE_NOISE_STEP = 2.0**-22, 2.0**-12
 # A factor that is wrong by so much is seen, and with fewer digits.
 TOLERANCE, COARSE = 1e-3, 3e-2
@@ -128,7 +128,9 @@ def _compare(
     samples: IntArray,
     claimed: FloatArray,
 ) -> None:
-    """`claimed`, the derivative of names[0] along `direction` that names[1] gives, against differences: (b,) or (b, p)."""
+    """`claimed`, the derivative of names[0] along `direction` that names[1] gives, against differences: (b,) or (b,
+    p).
+    """
     function: Callable[..., FloatArray] = getattr(problem, names[0])
 
     def at(step: float) -> FloatArray:
@@ -163,14 +165,17 @@ def _compare(
         k = int(np.flatnonzero(refuted)[0])
         entry = int(np.abs(slopes[4, k] - slope[k]).argmax())
         raise InvalidProblem(
-            f"{type(problem).__name__}.{names[1]} must be the derivative of {names[0]}: for sample {samples[k]} along a "
+            f"{type(problem).__name__}.{names[1]} must be the derivative of {names[0]}: for sample {samples[k]} along "
+            "a "
             f"random direction it gives {slope[k, entry]:.6g}, and differences of {names[0]} {slopes[4, k, entry]:.6g} "
             "(esssim.testing.check_problem tells more, check = False on the class skips this)"
         )
 
 
 def _agree(slopes: FloatArray, claimed: FloatArray, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Whether the slopes (steps, b, …) of the chosen steps (steps, b) lie far nearer to each other than to `claimed`."""
+    """Whether the slopes (steps, b, …) of the chosen steps (steps, b) lie far nearer to each other than to
+    `claimed`.
+    """
     here = chosen[:, :, None]
     spread = np.where(here, slopes, -np.inf).max(axis=0) - np.where(here, slopes, np.inf).min(axis=0)
     away = np.where(here, np.abs(slopes - claimed), np.inf).min(axis=0)
@@ -184,7 +189,8 @@ def _precision(values: FloatArray) -> float:
 
 
 def _noise(values: FloatArray) -> FloatArray:
-    """How far neighbours (7, b, …) jump: their smallest differences of order 2, 4 and 6, which a smooth curve lets shrink.
+    """How far neighbours (7, b, …) jump: their smallest differences of order 2, 4 and 6, which a smooth curve lets
+    shrink.
 
     Source: Moré & Wild, SIAM J. Sci. Comput. 33, 2011.
     """

@@ -22,8 +22,9 @@ class Perceptron(NonlinearLeastSquares):
         ∇f = (vⱼ a'(zⱼ) x, vⱼ a'(zⱼ), a(zⱼ)),
         ∇²f [Ẇ, ċ, v̇] = (sⱼ x, sⱼ, a'(zⱼ) żⱼ),  żⱼ = ẇⱼᵀx + ċⱼ,  sⱼ = v̇ⱼ a'(zⱼ) + vⱼ a''(zⱼ) żⱼ.
 
-    inputs: (n, d); targets: (n,); width: number of hidden units; p = (d + 2)·width. GELU is z·Φ(z), without approximation.
-    Raises ValueError for shapes that do not fit, non-finite entries, a width below 1, an unknown activation.
+    inputs: (n, d); targets: (n,); width: number of hidden units; p = (d + 2)·width. GELU is z·Φ(z), without
+    approximation. Raises ValueError for shapes that do not fit, non-finite entries, a width below 1, an unknown
+    activation.
     """
 
     def __init__(

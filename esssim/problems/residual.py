@@ -63,8 +63,8 @@ class MultiOutputLeastSquares(Problem):
     """ℓᵢ(θ) = ½‖rᵢ(θ)‖², rᵢ = fᵢ(θ) − yᵢ ∈ ℝᶜ, Jᵢ = ∂fᵢ/∂θ (c, p): ∇ℓᵢ = Jᵢᵀrᵢ and ∇²ℓᵢ = JᵢᵀJᵢ + Σₐ rᵢₐ∇²fᵢₐ.
 
     To add a model, subclass, set ``n_outputs`` = c in ``__init__``, and write ``residuals``, ``sample_jacobians`` and
-    ``model_hessian_products``. `simulate` then adds label noise to every output, and `esssim.flow` solves its stochastic
-    central flow.
+    ``model_hessian_products``. `simulate` then adds label noise to every output, and `esssim.flow` solves its
+    stochastic central flow.
 
     Shapes: theta (..., p) and indices (..., b), whose leading axes broadcast.
     """
@@ -86,7 +86,9 @@ class MultiOutputLeastSquares(Problem):
 
     @abstractmethod
     def model_hessian_products(self, theta: FloatArray, indices: IntArray, vectors: FloatArray) -> FloatArray:
-        """∇²fᵢₐ(θ)vᵢₐ for each output a of each index i and its own vector: vectors (..., b, c, p) -> (..., b, c, p)."""
+        """∇²fᵢₐ(θ)vᵢₐ for each output a of each index i and its own vector: vectors (..., b, c, p) -> (..., b, c,
+        p).
+        """
 
     def sample_losses(self, theta: FloatArray, indices: IntArray) -> FloatArray:
         return np.asarray((self.residuals(theta, indices) ** 2).sum(axis=-1) / 2)

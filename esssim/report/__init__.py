@@ -1,4 +1,6 @@
-"""What came out, for people and programs: words, tables on a terminal, files, one HTML page, the pages of the results."""
+"""What came out, for people and programs: words, tables on a terminal, files, one HTML page, the pages of the
+results.
+"""
 
 from esssim.report.html import render_report
 from esssim.report.readme import BEGIN, END, check_readme, result_pages, summary, update_readme

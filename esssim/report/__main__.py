@@ -1,6 +1,8 @@
-"""`python -m esssim.report README.md docs/results.json` writes the pages of the published results and the README's table.
+"""`python -m esssim.report README.md docs/results.json` writes the pages of the published results and the README's
+table.
 
-`--check` only compares. The claims about torch networks come from the networks.json beside the results, where there is one.
+`--check` only compares. The claims about torch networks come from the networks.json beside the results, where there is
+one.
 """
 
 from __future__ import annotations

@@ -40,7 +40,8 @@ def text(quoted: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in result["packages"].items())
     lines += _wrapped(
         "code",
-        f"esssim {result['version']}, commit {result['commit']}, {result['date']}; Python {result['python']}, {packages}",
+        f"esssim {result['version']}, commit {result['commit']}, {result['date']}; Python {result['python']}, "
+        f"{packages}",
     )
     return "\n".join([*lines, *_wrapped("sentence (LaTeX)", quoted["sentence"])])
 

@@ -22,6 +22,7 @@ from esssim._environment import environment
 from esssim.experiments import Configuration
 from esssim.plots.files import rendered
 from esssim.report.forecast import spoken
+from esssim.report.run_page import render_run
 from esssim.report.terminal import output
 from esssim.report.words import number
 from esssim.settling import Level
@@ -104,7 +105,8 @@ def show_run(experiment: Configuration, trace: xarray.Dataset, levels: dict[str,
                 console.print(Text(f"{name}: no verdict, {level.reason}"), soft_wrap=True)
         console.print(
             Text(
-                f"level: mean of (η/2)·statistic from step {math.ceil(experiment.after):,} on; 1 is the edge 2/η; ess: effective samples"
+                f"level: mean of (η/2)·statistic from step {math.ceil(experiment.after):,} on; 1 is the edge 2/η; ess: "
+                "effective samples"
             ),
             soft_wrap=True,
         )
@@ -136,11 +138,22 @@ def _finite(value: Any) -> Any:
 
 
 def write_run(
-    folder: Path, name: str, trace: xarray.Dataset, levels: dict[str, Level | str], after: float
+    folder: Path,
+    name: str,
+    trace: xarray.Dataset,
+    levels: dict[str, Level | str],
+    experiment: Configuration,
+    command: str,
 ) -> list[Path]:
-    """Write NAME.nc, NAME.png and NAME.svg, each whole; the paths."""
-    paths = [folder / f"{name}.nc"]
-    store.save(trace, paths[0])
+    """Write NAME.nc, NAME.html, NAME.png and NAME.svg, each whole; the paths. command: what gives the run again."""
+    after, toml = experiment.after, experiment.to_toml()
+    paths = [folder / f"{name}.nc", folder / f"{name}.html"]
+    # What `esssim report` needs to make the page again.
+    store.save(
+        trace.assign_attrs(experiment=toml, after=after, replicas_agree=int(experiment.replicas_agree)), paths[0]
+    )
+    where = environment(int(trace.attrs["seed"]))
+    store.write_text(paths[1], render_run(name, trace, levels, after, where, command, toml))
     with plots.style():
         pictures = rendered(plots.trajectory_figure(trace, list(levels) or None, after))
     for suffix, content in pictures.items():

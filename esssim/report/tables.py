@@ -10,7 +10,8 @@ from esssim.report.words import TONES, grouped, spoken, tone
 
 MARKS = {"holds": "✓", "refuted": "✗", "inconclusive": "?", "skipped": "–"}
 LEGEND = (
-    "Each number is the measured (η/2)·statistic: 1 is the edge 2/η. ✓ it settles at 1 ± 0.05, ✗ it does not, ? no verdict; "
+    "Each number is the measured (η/2)·statistic: 1 is the edge 2/η. ✓ it settles at 1 ± 0.05, ✗ it does not, ? no "
+    "verdict; "
     "**bold** contradicts our own prediction."
 )
 # From so many settings on a sentence is one row.
@@ -67,7 +68,8 @@ def other_table(entries: Sequence[Entry]) -> str:
 
 
 def summary_table(groups: Mapping[str, Sequence[Entry]]) -> str:
-    """One row a statistic; for each group of settings the lowest and highest level, and how often it settles at the edge.
+    """One row a statistic; for each group of settings the lowest and highest level, and how often it settles at the
+    edge.
 
     groups: name of a column -> levels. Failures are counted beside successes: "0.73 to 1.55 · 6 of 18".
     """

@@ -66,7 +66,9 @@ def spoken_verdict(verdict: Verdict) -> str:
 
 
 def our_prediction(predicted: Predicted) -> str:
-    """What we predict, with the verdict before it where the words do not say it themselves, and the day if it is known."""
+    """What we predict, with the verdict before it where the words do not say it themselves, and the day if it is
+    known.
+    """
     verdict = EXPECTED[predicted.verdict]
     words = predicted.words if predicted.words.startswith(verdict) else f"{verdict}: {predicted.words}"
     return words + (f" (stated on {predicted.on})" if predicted.on else "")

@@ -46,7 +46,8 @@ def gradient_flow(problem: Problem, theta0: npt.ArrayLike, *, gradient_tolerance
         taken += 1
         if taken > MOST_GRADIENTS:
             raise RuntimeError(
-                f"gradient_flow did not reach a minimum from theta0 in {MOST_GRADIENTS:,} gradients: they must be smooth "
+                f"gradient_flow did not reach a minimum from theta0 in {MOST_GRADIENTS:,} gradients: they must be "
+                "smooth "
                 "to ten digits, which float32 is not"
             )
         return -problem.gradient(length * point) / length / rate

@@ -40,7 +40,9 @@ def measure(
     n_batches: int,
     seed: np.random.SeedSequence,
 ) -> dict[str, float]:
-    """All variables at one theta; batches are the same for all sampled statistics of a record, NaN what is undefined."""
+    """All variables at one theta; batches are the same for all sampled statistics of a record, NaN what is
+    undefined.
+    """
     row: dict[str, float] = {}
     for name in record:
         if name == "theta":

@@ -82,7 +82,9 @@ class Replica:
             self.step = last
 
     def is_out_of_range(self) -> bool:
-        """Whether a sample's gradient here, or its residual as far as its loss shows it, is beyond the limit of divergence."""
+        """Whether a sample's gradient here, or its residual as far as its loss shows it, is beyond the limit of
+        divergence.
+        """
         if self._loop.is_surely_in_range():
             return False
         everyone = np.arange(self.problem.n_samples)

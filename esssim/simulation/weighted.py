@@ -27,7 +27,9 @@ class WeightedReplica(Replica):
     """The state of one run whose steps are θ − ηΣᵢwᵢ∇ℓᵢ."""
 
     def _draw(self, first: int, last: int) -> tuple[Drawn, FloatArray]:
-        """Weights (m, n) of the steps first … last−1 and what the targets are off, (m, n·c), or (0, 0) without noise."""
+        """Weights (m, n) of the steps first … last−1 and what the targets are off, (m, n·c), or (0, 0) without
+        noise.
+        """
         o, n = self.optimiser, self.problem.n_samples
         return draw_steps(cast(RandomWeights, o.sampling), n, self.n_outputs, last - first, o.label_noise, self.rng)
 

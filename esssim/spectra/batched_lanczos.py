@@ -1,4 +1,6 @@
-"""Batch Hessians that are known by their products: Lanczos on many batches at once, each eigenvalue with its residual."""
+"""Batch Hessians that are known by their products: Lanczos on many batches at once, each eigenvalue with its
+residual.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ EPS = float(np.finfo(np.float64).eps)
 
 
 class TopPairs(NamedTuple):
-    """λ (m,), unit vectors x (m, p), and the residuals ‖H_Bx − λx‖ (m,): an eigenvalue lies within one residual of λ."""
+    """λ (m,), unit vectors x (m, p), and the residuals ‖H_Bx − λx‖ (m,): an eigenvalue lies within one residual of
+    λ.
+    """
 
     values: FloatArray
     vectors: FloatArray
@@ -44,11 +48,12 @@ def lanczos_top_pairs(
 ) -> TopPairs:
     """The largest eigenvalue of every H_B and its vector, batches (m, b), by Lanczos on all batches at once.
 
-    Full reorthogonalisation; a batch stops when its residual, which is computed in the end and not only estimated, is at
-    most tolerance·|λ| (or rounding in H_B): an eigenvalue is that close to λ, and its error of the order of the square
-    over the gap. start: first vectors (p,) or (m, p), warm (that of the curvature if None); they are mixed with a random
-    direction, so that none is orthogonal to the top by structure. tolerance: that of the curvature if None. Raises RuntimeError, naming the batch, where the residual stays larger.
-    Source: Lanczos 1950; thick restart, Wu & Simon 2000.
+    Full reorthogonalisation; a batch stops when its residual, which is computed in the end and not only estimated, is
+    at most tolerance·|λ| (or rounding in H_B): an eigenvalue is that close to λ, and its error of the order of the
+    square over the gap. start: first vectors (p,) or (m, p), warm (that of the curvature if None); they are mixed with
+    a random direction, so that none is orthogonal to the top by structure. tolerance: that of the curvature if None.
+    Raises RuntimeError, naming the batch, where the residual stays larger. Source: Lanczos 1950; thick restart, Wu &
+    Simon 2000.
     """
     limit = curvature.tolerance if tolerance is None else tolerance
     m, p = len(batches), curvature.n_params
@@ -179,8 +184,8 @@ class _Lanczos:
 def _orthogonalise(image: FloatArray, basis: FloatArray) -> tuple[FloatArray, float]:
     """Takes the part of a vector (p,) in the span of orthonormal rows (k, p) away; its coordinates, and what is left.
 
-    The last two rows first, where almost all of it lies, so that one pass over all of them is as good as two; again where
-    it is not, by the rule of Daniel, Gragg, Kaufman and Stewart; 0 where nothing but rounding is left.
+    The last two rows first, where almost all of it lies, so that one pass over all of them is as good as two; again
+    where it is not, by the rule of Daniel, Gragg, Kaufman and Stewart; 0 where nothing but rounding is left.
     """
     whole = float(np.linalg.norm(image))
     coordinates = np.zeros(len(basis))

@@ -37,7 +37,8 @@ def gram_largest_eigenvalues(factors: FloatArray, batches: IntArray) -> FloatArr
     """λ_max of (1/b) Σ_{i∈B} aᵢaᵢᵀ for each batch.
 
     Slices of the one n×n Gram matrix, or products of the batch's rows; b = 1: ‖aᵢ‖²; b = 2: the closed form of a 2×2
-    matrix. factors: (n, p), the aᵢ; batches: (m, b). Returns (m,). Relative error of a few b·eps at any scale of any row.
+    matrix. factors: (n, p), the aᵢ; batches: (m, b). Returns (m,). Relative error of a few b·eps at any scale of any
+    row.
     """
     if slices_pay(factors, batches.shape):
         return slice_largest_eigenvalues(GramSlices.of(factors), batches)
@@ -88,7 +89,9 @@ def _normalised_rows(factors: FloatArray) -> tuple[IntArray, FloatArray]:
 
 
 def _weights(exponents: IntArray) -> FloatArray:
-    """2^(e_i − max e): rows keep their own power of two, so that a batch of tiny rows loses nothing next to a huge one."""
+    """2^(e_i − max e): rows keep their own power of two, so that a batch of tiny rows loses nothing next to a huge
+    one.
+    """
     return np.ldexp(1.0, np.maximum(exponents - exponents.max(), kernels.SMALLEST_EXPONENT))
 
 

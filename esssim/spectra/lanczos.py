@@ -38,11 +38,10 @@ def lanczos_largest_eigenvalue(
 
     start: first vector, of which only the direction counts; it is mixed with a random one drawn from `seed`, so that it
     is never orthogonal to the top one by structure, and a few steps from a second start must not exceed what is found.
-    inside: that the start is known to have a part along the top, as a vector inside the cone of a positive map; it is then
-    taken as it is, and alone. A may have any scale, and may return float32: symmetry and residual are then checked to
-    that precision. Raises ValueError if the operator is not symmetric, RuntimeError if
-    ‖Av − λv‖ > 100·tolerance·max(|λ|, ‖Av₀‖/‖v₀‖).
-    Source: implicitly restarted Lanczos (ARPACK), algebraically largest eigenvalue.
+    inside: that the start is known to have a part along the top, as a vector inside the cone of a positive map; it is
+    then taken as it is, and alone. A may have any scale, and may return float32: symmetry and residual are then checked
+    to that precision. Raises ValueError if the operator is not symmetric, RuntimeError if ‖Av − λv‖ >
+    100·tolerance·max(|λ|, ‖Av₀‖/‖v₀‖). Source: implicitly restarted Lanczos (ARPACK), algebraically largest eigenvalue.
     """
     rng = np.random.default_rng(seed)
     random = rng.standard_normal(size)
@@ -88,8 +87,8 @@ def lanczos_largest_eigenvalue(
 def mixed(start: FloatArray, random: FloatArray, tolerance: float) -> FloatArray:
     """A guess (..., p), whose length does not count, with a part w of a random direction (p,) beside it.
 
-    The top has a part w/√p of it. Before that part has grown to 1, Lanczos takes a wrong guess for the top, with a residual
-    of w/√p or somewhat less: w = 100·√p·tolerance keeps it above the tolerance.
+    The top has a part w/√p of it. Before that part has grown to 1, Lanczos takes a wrong guess for the top, with a
+    residual of w/√p or somewhat less: w = 100·√p·tolerance keeps it above the tolerance.
     """
     weight = min(1.0, max(LEAST_RANDOM, 100.0 * tolerance * len(random) ** 0.5))
     guess = np.ldexp(start, -np.frexp(np.abs(start).max(axis=-1, keepdims=True))[1])
@@ -98,7 +97,9 @@ def mixed(start: FloatArray, random: FloatArray, tolerance: float) -> FloatArray
 
 
 def _image_near_one(apply: Product, probe: FloatArray) -> tuple[FloatArray, int, float]:
-    """2⁻ᵉAv with entries near 1, whose squares are in range, for v = probe; e; the precision of what `apply` returns."""
+    """2⁻ᵉAv with entries near 1, whose squares are in range, for v = probe; e; the precision of what `apply`
+    returns.
+    """
     for shift in (0, -FAR, FAR):
         with np.errstate(over="ignore", invalid="ignore"):
             image = np.asarray(apply(np.ldexp(probe, shift)))
@@ -167,7 +168,8 @@ def _in_small_spaces(apply: Product, size: int, tolerance: float) -> tuple[float
 def lanczos_from(
     start: FloatArray, apply: Product, tolerance: float, max_vectors: int = 40, *, inside: bool = False
 ) -> FloatArray:
-    """The unit top eigenvector, with ‖Av − λv‖ ≤ tolerance·|λ|, of a symmetric operator of which `start` is a good guess.
+    """The unit top eigenvector, with ‖Av − λv‖ ≤ tolerance·|λ|, of a symmetric operator of which `start` is a good
+    guess.
 
     Lanczos with full reorthogonalisation, which stops as soon as it may: between nearby operators, and where a rough
     answer is enough, a third of the applications of a restarted one; handed to that one after max_vectors. inside: that

@@ -1,4 +1,6 @@
-"""Several leading eigenvalues at once: Lanczos on a block of random vectors, which no symmetry of the operator holds back."""
+"""Several leading eigenvalues at once: Lanczos on a block of random vectors, which no symmetry of the operator holds
+back.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ def leading_pairs(
     """The `count` largest eigenvalues of AAᵀ, ascending, and unit eigenvectors (n, count): factors A (n, p).
 
     Every residual is at most tolerance·λ_max. Copies of a multiple eigenvalue and blocks of A that share no column are
-    all found. Dense where the basis would hold nearly all n vectors. Raises RuntimeError where the residuals stay larger.
+    all found. Dense where the basis would hold nearly all n vectors. Raises RuntimeError where the residuals stay
+    larger.
     """
     unit, n = power_of_two(factors), len(factors)
     rows = factors / unit
@@ -37,11 +40,12 @@ def leading_pairs(
 def block_lanczos(
     product: Callable[[FloatArray], FloatArray], n: int, count: int, *, tolerance: float = 1e-10, seed: int = 0
 ) -> tuple[FloatArray, FloatArray]:
-    """The algebraically largest eigenvalues of a symmetric operator on blocks of rows (s, n), ascending; vectors (n, count).
+    """The algebraically largest eigenvalues of a symmetric operator on blocks of rows (s, n), ascending; vectors (n,
+    count).
 
-    Every residual is at most tolerance·‖A‖, and a second block, drawn at random in the complement of what was found, has
-    to leave the eigenvalues as they are. largest_basis(count) + BLOCK ≤ n. Raises RuntimeError where the residuals stay larger.
-    Source: block Lanczos, Golub & Underwood 1977; thick restart, Wu & Simon 2000.
+    Every residual is at most tolerance·‖A‖, and a second block, drawn at random in the complement of what was found,
+    has to leave the eigenvalues as they are. largest_basis(count) + BLOCK ≤ n. Raises RuntimeError where the residuals
+    stay larger. Source: block Lanczos, Golub & Underwood 1977; thick restart, Wu & Simon 2000.
     """
     rng, size, kept = np.random.default_rng(seed), largest_basis(count), 0
     basis, images = np.empty((size, n)), np.empty((size, n))

@@ -63,7 +63,9 @@ def secular_largest_eigenvalues(rows: SecularRows, batches: IntArray) -> FloatAr
 
 
 def _by_newton(rows: SecularRows, batches: IntArray, shifts: IntArray) -> FloatArray:
-    """The same in units of 4^shift by Newton's method on the secular equation, and densely where that does not converge."""
+    """The same in units of 4^shift by Newton's method on the secular equation, and densely where that does not
+    converge.
+    """
     values = np.empty(len(batches))
     converged = kernels.largest_eigenvalues(rows.diagonals, rows.factors, batches, np.ldexp(1.0, -shifts), values)
     for m in np.flatnonzero(~converged):

@@ -54,9 +54,9 @@ def lyapunov_exponent(
     """Top Lyapunov exponent γ = lim (1/t) log ‖T_{B_t}…T_{B_1}e₀‖ per step, on the range of H: SGD contracts iff γ < 0.
 
     Mean over n_replicas independent products of n_steps steps (after a fifth of burn-in), the `n_batches` of the
-    Estimate; the standard error is their spread. Where every batch has the same Hessian (b = n) it is log ρ(T), exact. theta: (p,). The same seed uses the
-    same batches at every step size, so that γ is smooth in η, and for a replica beside any number of others.
-    Raises ValueError for bad arguments, at a theta that is not a minimum, and where H = 0.
+    Estimate; the standard error is their spread. Where every batch has the same Hessian (b = n) it is log ρ(T), exact.
+    theta: (p,). The same seed uses the same batches at every step size, so that γ is smooth in η, and for a replica
+    beside any number of others. Raises ValueError for bad arguments, at a theta that is not a minimum, and where H = 0.
     Source: Furstenberg & Kesten 1960.
     """
     eta = _validate.real("step_size", step_size, above=0.0)

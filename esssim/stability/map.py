@@ -1,9 +1,10 @@
 """The critical step size for every batch size from one factorisation, with both sides of what lies between.
 
-The scheme enters only through c (`esssim.sampling`), which falls from 1 at b = 1 to 0 at b = n. Without momentum η_c = 2/Q,
-and Q(c) = max over M of ⟨M, (1−c)HMH + c·mean HᵢMHᵢ⟩/⟨M, CM⟩ is a maximum of linear functions of c: convex. A few values
-of c, each solved exactly, hence enclose Q for all batch sizes, from above by chords and from below by chords prolonged.
-With momentum the noise radius is c·R(η), R independent of c and growing with η: η_c grows with b, which gives bounds too.
+The scheme enters only through c (`esssim.sampling`), which falls from 1 at b = 1 to 0 at b = n. Without momentum η_c =
+2/Q, and Q(c) = max over M of ⟨M, (1−c)HMH + c·mean HᵢMHᵢ⟩/⟨M, CM⟩ is a maximum of linear functions of c: convex. A few
+values of c, each solved exactly, hence enclose Q for all batch sizes, from above by chords and from below by chords
+prolonged. With momentum the noise radius is c·R(η), R independent of c and growing with η: η_c grows with b, which
+gives bounds too.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class StabilityMap:
 
     @property
     def critical_batch_size(self) -> int:
-        """The smallest b whose critical step size is within 5 % of that of full batches: a larger b allows no larger step."""
+        """The smallest b whose critical step size is within 5 % of that of full batches: a larger b allows no larger
+        step.
+        """
         steps = self.dataset["critical_step_size"].values
         return int(self.dataset["batch_size"].values[np.argmax(steps >= (1 - SAME) * steps[-1])])
 

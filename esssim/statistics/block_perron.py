@@ -1,7 +1,7 @@
 """Samples of c rows each, Hᵢ = AᵢᵀAᵢ: the mean-square edge from a positive map on n blocks of c×c, whatever p.
 
-As in `esssim.statistics.perron`, with the n·c rows of all Aᵢ in place of the n rows aᵢ, K = AAᵀ = UΛUᵀ (n·c, n·c), and a
-symmetric c×c block Xᵢ for every sample in place of a number:
+As in `esssim.statistics.perron`, with the n·c rows of all Aᵢ in place of the n rows aᵢ, K = AAᵀ = UΛUᵀ (n·c, n·c), and
+a symmetric c×c block Xᵢ for every sample in place of a number:
 
     Ψ(η)X = block-diag(U(M∘(Uᵀ block-diag(X) U))Uᵀ).
 
@@ -26,7 +26,9 @@ LARGEST_GRAM = 2000
 
 @dataclass(frozen=True)
 class BlockPerron(PerronMatrix):
-    """η ↦ Ψ(η): eigenvalues λ (r,) ascending and eigenvectors U (n·c, r) of K on its range, the scheme's c, and rows."""
+    """η ↦ Ψ(η): eigenvalues λ (r,) ascending and eigenvectors U (n·c, r) of K on its range, the scheme's c, and
+    rows.
+    """
 
     n_rows: int = 1
 
@@ -113,7 +115,9 @@ class BlockPerron(PerronMatrix):
 
 @singledispatch
 def perron_of(curvature: Curvature, c: float) -> PerronMatrix | None:
-    """Ψ of a curvature of square roots Hᵢ = AᵢᵀAᵢ, not all of them zero; None where there are none, or n·c is too large."""
+    """Ψ of a curvature of square roots Hᵢ = AᵢᵀAᵢ, not all of them zero; None where there are none, or n·c is too
+    large.
+    """
     return None
 
 

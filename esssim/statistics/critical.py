@@ -36,9 +36,9 @@ def critical_sharpness(problem: Problem, theta: npt.ArrayLike) -> float:
 
     theta: (p,). Exact for quadratics, linear regression and diagonal networks, whose loss is a polynomial along a line.
     For any other problem η grows by factors of √2 from an eighth of 2‖g‖²/|gᵀHg|, and the first rise is bisected: one
-    that is over within such a factor may be missed, and λ_c is 0 where none comes within 2⁴⁶ of it. Where the loss falls
-    by less than 2e-10 of itself on the way, its rounding would decide, and gᵀHg/‖g‖², the limit for small g, is returned.
-    Raises Undefined where g = 0. Source: Kalra et al., arXiv 2601.16979.
+    that is over within such a factor may be missed, and λ_c is 0 where none comes within 2⁴⁶ of it. Where the loss
+    falls by less than 2e-10 of itself on the way, its rounding would decide, and gᵀHg/‖g‖², the limit for small g, is
+    returned. Raises Undefined where g = 0. Source: Kalra et al., arXiv 2601.16979.
     """
     check_problem(problem)
     point = problem.check_point(theta)
@@ -61,9 +61,9 @@ def minibatch_critical_sharpness(
 
     On quadratics it is the batch sharpness E_B[g_BᵀH_Bg_B/‖g_B‖²], negative ratios counted as 0.
 
-    theta: (p,). n_batches=None enumerates every batch (exact) where that is affordable, otherwise batches are drawn from
-    `seed` as SGD draws them. chunk_size bounds the memory: so many batches at a time (4096 by default). Raises Undefined
-    where the gradient of a batch is zero, ValueError for bad arguments and too many batches to enumerate.
+    theta: (p,). n_batches=None enumerates every batch (exact) where that is affordable, otherwise batches are drawn
+    from `seed` as SGD draws them. chunk_size bounds the memory: so many batches at a time (4096 by default). Raises
+    Undefined where the gradient of a batch is zero, ValueError for bad arguments and too many batches to enumerate.
     Source: after Kalra et al., arXiv 2601.16979.
     """
     check_problem(problem)
@@ -137,7 +137,9 @@ def _inverse_rise_of_diagonal_network(
 
 
 def largest_sign_change(coefficients: FloatArray) -> FloatArray:
-    """The largest s > 0 at which the polynomial Σ aₖ s^{K−k}, a₀ = 1, changes sign; 0 where it does not: (m, K + 1) -> (m,)."""
+    """The largest s > 0 at which the polynomial Σ aₖ s^{K−k}, a₀ = 1, changes sign; 0 where it does not: (m, K + 1) ->
+    (m,).
+    """
     points, changed = _sign_changes(coefficients)
     return np.asarray(np.where(changed, points, 0.0).max(axis=1))
 

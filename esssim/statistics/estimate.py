@@ -84,7 +84,9 @@ def sampled(values: FloatArray, seed: int | np.random.SeedSequence | None) -> Es
 
 
 def sampled_ratio(values: FloatArray, seed: int | np.random.SeedSequence | None) -> Estimate:
-    """E[f]/E[g] of independent rows (f, g), (m, 2), which are overwritten, with its standard error by the delta method."""
+    """E[f]/E[g] of independent rows (f, g), (m, 2), which are overwritten, with its standard error by the delta
+    method.
+    """
     numerator, denominator = values.T
     if not denominator.any():
         raise Undefined(ZERO_GRADIENTS)
@@ -107,7 +109,8 @@ def warn_of_heavy_tail(name: str, found: Estimate) -> Estimate:
     effective = found.n_effective
     if effective is not None and effective < min(FEW_EFFECTIVE, MOST_DO_NOT_COUNT * found.n_batches):
         warnings.warn(
-            f"{name} rests on {effective:.0f} of its {found.n_batches:,} batches: some samples outweigh all others, and "
+            f"{name} rests on {effective:.0f} of its {found.n_batches:,} batches: some samples outweigh all others, "
+            "and "
             f"the interval may be too short; a larger n_batches helps",
             HeavyTailWarning,
             stacklevel=_callers_level(),

@@ -27,7 +27,8 @@ Seed = int | np.random.SeedSequence | None
 
 @one_blas_thread()
 def top_eigenvalues(problem: Problem, theta: npt.ArrayLike, k: int) -> FloatArray:
-    """The k algebraically largest eigenvalues λ₁ ≥ … ≥ λ_k of H, the Hessian of the full loss, (k,); λ₁ is the sharpness.
+    """The k algebraically largest eigenvalues λ₁ ≥ … ≥ λ_k of H, the Hessian of the full loss, (k,); λ₁ is the
+    sharpness.
 
     theta: (p,); k: from 1 to p. Copies of a multiple eigenvalue are all counted. Dense where H is affordable, otherwise
     by block Lanczos on products. Raises ValueError for bad arguments.

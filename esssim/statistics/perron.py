@@ -55,7 +55,9 @@ class PerronMatrix:
 
     @classmethod
     def leading(cls, factors: FloatArray, c: float, rank: int) -> PerronMatrix:
-        """From the rows aᵢ, (n, p), by products with them alone: so many leading eigenvectors, fewer than n; no tail yet."""
+        """From the rows aᵢ, (n, p), by products with them alone: so many leading eigenvectors, fewer than n; no tail
+        yet.
+        """
         return cls(*leading_eigenvectors(factors, rank), c)
 
     def with_tail(self, factors: FloatArray) -> PerronMatrix:
@@ -136,7 +138,8 @@ class PerronMatrix:
             vector = self.positive(lanczos_from(vector, self.at(2.0 / value), enough, inside=True))
             # Its Rayleigh quotient is no smaller than that of the vector before, which was 1 here: nor is the root.
             previous, value = value, self._rayleigh_functional(vector, value)
-            # The vector is as wrong as the value it belongs to was, or by `tolerance`; the new value by the square of it.
+            # The vector is as wrong as the value it belongs to was, or by `tolerance`; the new value by the square of
+            # it.
             settled = enough == tolerance and abs(value - previous) <= tolerance * value
             # An eigenvector well inside the cone is the Perron vector; another one may be that of a block of its own.
             if settled and (looked_again or self.depth(vector) > SHALLOW):

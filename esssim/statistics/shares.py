@@ -1,19 +1,21 @@
 """Expectations over batches of samples of very different weight, each sample with draws of its own.
 
-wᵢ ≥ 0 bounds what sample i can add, |f(B)| ≤ w̄_B = (1/b) Σ_{i∈B} wᵢ. Each sample is credited with its share wᵢ/(b·w̄_B)
-of every batch, and its batches are told apart by whether they are crowded:
+wᵢ ≥ 0 bounds what sample i can add, |f(B)| ≤ w̄_B = (1/b) Σ_{i∈B} wᵢ. Each sample is credited with its share
+wᵢ/(b·w̄_B) of every batch, and its batches are of two kinds, crowded or not:
 
     E f(B) = (1/n) Σᵢ wᵢ P(crowded) E[f(B)/w̄_B | i ∈ B, crowded] + (1/n) Σᵢ wᵢ P(not) E[f(B)/w̄_B | i ∈ B, not].
 
-A batch of i is crowded where another member weighs more than a hundredth of wᵢ. The quotients lie in [−1, 1] however large a
-sample is, and the probabilities are known (hypergeometric or binomial). Where also f(B) ≥ max_{i∈B} wᵢ/b, as for the
-λ_max(H_B) of positive semidefinite Hᵢ with λ_max(Hᵢ) = wᵢ, that maximum is averaged exactly and only the rest is shared:
+A batch of i is crowded where another member weighs more than a hundredth of wᵢ. The quotients lie in [−1, 1] however
+large a sample is, and the probabilities are known (hypergeometric or binomial). Where also f(B) ≥ max_{i∈B} wᵢ/b, as
+for the λ_max(H_B) of positive semidefinite Hᵢ with λ_max(Hᵢ) = wᵢ, that maximum is averaged exactly and only the rest
+is shared:
 
     E f(B) = (1/n) Σᵢ wᵢ P(i alone) + (1/n) Σᵢ wᵢ P(not) E[(f(B) − max/b)/(w̄_B − max/b) | i ∈ B, not alone],
 
-i being alone where no heavier sample is in its batch. Samples of similar weight form a stratum, with as many draws as its part
-of the samples and its part of the weight suggest. The mean is unbiased whatever the weights are, as long as f is 0 on
-batches without weight. Sources: Midzuno, Ann. Inst. Stat. Math. 1951; Neyman, J. R. Stat. Soc. 1934; Satterthwaite, Biometrics 1946.
+i being alone where no heavier sample is in its batch. Samples of similar weight form a stratum, with as many draws as
+its part of the samples and its part of the weight suggest. The mean is unbiased whatever the weights are, as long as f
+is 0 on batches without weight. Sources: Midzuno, Ann. Inst. Stat. Math. 1951; Neyman, J. R. Stat. Soc. 1934;
+Satterthwaite, Biometrics 1946.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from esssim._validate import FloatArray, IntArray
 from esssim.sampling import Sampling, WithReplacement
 from esssim.statistics.uncertainty import ROUNDING, Estimate, satterthwaite
 
-# At most so many strata, with at least so many draws each on average: fewer would not tell their spread.
+# At most so many strata, with at least so many draws each on average: fewer would not show their spread.
 STRATA, DRAWS_PER_STRATUM, FEWEST_DRAWS = 32, 20, 8
 # Of the weight of a sample: what another one must exceed for their batch to be crowded.
 COUNTS = 0.01
@@ -47,10 +49,11 @@ class Weights:
 
 @dataclass(frozen=True)
 class Shares:
-    """The samples in the order of their weight, the cells (two of each: crowded and not), and the strata that they form.
+    """The samples in the order of their weight, the cells (two of each: crowded and not), and the strata that they
+    form.
 
-    known: what is averaged exactly. shares: wᵢP(cell)/n of every cell (2n,). edges: the first cell of each stratum, and an
-    end. counts: draws in each stratum.
+    known: what is averaged exactly. shares: wᵢP(cell)/n of every cell (2n,). edges: the first cell of each stratum, and
+    an end. counts: draws in each stratum.
     """
 
     sampling: Sampling
@@ -134,7 +137,8 @@ class Shares:
 def chances_of_ranks(sampling: Sampling, n: int) -> tuple[FloatArray, FloatArray]:
     """P(the b − 1 others meet the first r of the n − 1 ranks that are left), without replacement, and that they do not.
 
-    Both (n,), for r = 0 … n − 1: C(n−1−r, b−1)/C(n−1, b−1) as a product, and what is left of 1 as a sum of positive terms.
+    Both (n,), for r = 0 … n − 1: C(n−1−r, b−1)/C(n−1, b−1) as a product, and what is left of 1 as a sum of positive
+    terms.
     """
     b, ranks = sampling.batch_size, np.arange(n - 1)
     factors = np.maximum(n - b - ranks, 0) / (n - 1 - ranks)
@@ -154,7 +158,8 @@ def chances_met(sampling: Sampling, limits: IntArray, below: FloatArray, clear: 
 
 
 def chances_before(sampling: Sampling, n: int) -> FloatArray:
-    """The same of another member that comes before i, with replacement: i is one of b draws, at u uniform in [i/n, (i+1)/n).
+    """The same of another member that comes before i, with replacement: i is one of b draws, at u uniform in [i/n,
+    (i+1)/n).
 
     n∫(1−u)^(b−1)du is the chance that no other one lies below u.
     """

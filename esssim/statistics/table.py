@@ -54,7 +54,9 @@ class Statistic:
 
     @property
     def heading(self) -> str:
-        """As a sentence begins: "Sharpness λ_max(H)"; the symbol alone where the title only describes it ("…, ratio of …")."""
+        """As a sentence begins: "Sharpness λ_max(H)"; the symbol alone where the title only describes it ("…, ratio of
+        …").
+        """
         return self.symbol if "," in self.title else f"{self.title[0].upper()}{self.title[1:]} {self.symbol}"
 
     def measure(

@@ -183,7 +183,9 @@ def _sign(one: Estimate, other: Estimate) -> tuple[float, float]:
 
 
 def _product_of_errors(one: Estimate, other: Estimate) -> Source | None:
-    """The error δδ' that first order leaves out: of standard error σσ', or up to √2σσ' where both depend on each other."""
+    """The error δδ' that first order leaves out: of standard error σσ', or up to √2σσ' where both depend on each
+    other.
+    """
     if one.exact or other.exact:
         return None
     streams = [{source.stream for source, _ in estimate.errors} for estimate in (one, other)]

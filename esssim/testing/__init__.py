@@ -1,7 +1,8 @@
 """What esssim is tested with, for problems and bounds of one's own.
 
 `check_problem(problem)` is the battery that our own problems pass. `strategies` are hypothesis strategies for problems,
-points and schemes in the nasty corners, and `check_bound(bound)` tries a conjecture on all of them (both need hypothesis).
+points and schemes in the nasty corners, and `check_bound(bound)` tries a conjecture on all of them (both need
+hypothesis).
 """
 
 from __future__ import annotations

@@ -174,9 +174,9 @@ def check_bound(
 ) -> BoundCheck:
     """Try bound(problem, theta, sampling) ≥ statistic (≤ for side="lower") on n_settings problems, points and schemes.
 
-    The settings have duplicates, zero rows, p = 1, b = 1, b = n, degenerate top eigenvalues and scales of 1e±300, or are
-    normal. A bound may be wrong by γS (see `es.gap.bounds`), or √γ·S for rounding="root", where it takes the root of a
-    difference. It returns NaN where it does not apply. The same seed tries the same settings.
+    The settings have duplicates, zero rows, p = 1, b = 1, b = n, degenerate top eigenvalues and scales of 1e±300, or
+    are normal. A bound may be wrong by γS (see `es.gap.bounds`), or √γ·S for rounding="root", where it takes the root
+    of a difference. It returns NaN where it does not apply. The same seed tries the same settings.
 
     Returns a `BoundCheck`: true where the bound holds, with the smallest counterexample or the tightness beside ours.
     Raises ValueError for bad arguments, and whatever the bound raises. Needs hypothesis.

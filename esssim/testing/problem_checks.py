@@ -29,7 +29,8 @@ def derivative(values: FloatArray, h: float) -> FloatArray:
 def assert_is_derivative(
     case: Case, function: Callable[[FloatArray, IntArray], FloatArray], claimed: FloatArray, scale: float, name: str
 ) -> None:
-    """claimed[i, …, j] = ∂_j function(θ)[i, …] to 1e-8 of `scale`, by differences; where a kink is near, of shorter steps.
+    """claimed[i, …, j] = ∂_j function(θ)[i, …] to 1e-8 of `scale`, by differences; where a kink is near, of shorter
+    steps.
 
     Rounding is eps·f/h = 2e-13·f/‖θ‖ for the longest of them, truncation h⁴ of the fifth derivative.
     """

@@ -1,6 +1,7 @@
 """What must be true of every problem under every sampling scheme: each statistic against enumeration and dense algebra.
 
-A check compares with `sample_losses`, `sample_gradients` and `sample_hessians`, which `problem_checks` ties to each other.
+A check compares with `sample_losses`, `sample_gradients` and `sample_hessians`, which `problem_checks` ties to each
+other.
 """
 
 from __future__ import annotations

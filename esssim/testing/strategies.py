@@ -59,7 +59,9 @@ def rows(draw: Any, n: int, d: int, corner: str) -> FloatArray:
 
 @st.composite
 def cases(draw: Any, kinds: tuple[str, ...] = KINDS, max_samples: int = 5, max_width: int = 3) -> Case:
-    """A problem of one of `kinds` with 1 to max_samples samples, at a point: generic, zero, or where all losses vanish."""
+    """A problem of one of `kinds` with 1 to max_samples samples, at a point: generic, zero, or where all losses
+    vanish.
+    """
     kind, corner, scale = draw(st.sampled_from(kinds)), draw(st.sampled_from(CORNERS)), draw(st.sampled_from(SCALES))
     n, d = draw(st.integers(1, max_samples)), draw(st.integers(1, max_width))
     if kind == "quadratic":

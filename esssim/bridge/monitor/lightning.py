@@ -17,7 +17,8 @@ else:
 
 
 class MonitorCallback(Callback):
-    """`Monitor` of a LightningModule, its first optimiser and its training DataLoader; what it records goes to the loggers.
+    """`Monitor` of a LightningModule, its first optimiser and its training DataLoader; what it records goes to the
+    loggers.
 
     net: what is measured of the module, itself by default, such as `lambda module: module.model`. options: those of
     `Monitor`, loss among them; inputs and targets, where they are not those of the DataLoader.

@@ -31,7 +31,9 @@ SIZES, AGREEMENT = (2, 3, 5), 1e-4
 
 @dataclass(frozen=True)
 class SampleLoss:
-    """loss: for `TorchProblem`; reduction: how the loss of a batch is made of the samples' own; notes: what is approximate."""
+    """loss: for `TorchProblem`; reduction: how the loss of a batch is made of the samples' own; notes: what is
+    approximate.
+    """
 
     loss: Any
     reduction: str
@@ -50,7 +52,9 @@ class OfOne(nn.Module):
 
 
 class OfClasses(nn.Module):
-    """ℓ(f, y) = Σ over positions of w_y·loss(f, y), over the mean of Σ w_y, for `nn.CrossEntropyLoss` and `nn.NLLLoss`."""
+    """ℓ(f, y) = Σ over positions of w_y·loss(f, y), over the mean of Σ w_y, for `nn.CrossEntropyLoss` and
+    `nn.NLLLoss`.
+    """
 
     def __init__(self, loss: Any, shape: tuple[int, ...], factor: float) -> None:
         super().__init__()
@@ -78,7 +82,8 @@ def sample_loss(
         return SampleLoss(loss, "mean")
     if not callable(loss):
         raise ValueError(
-            f"loss must be 'squared', 'cross_entropy', a loss of torch, or a function of a batch, got {_validate.shown(loss)}"
+            "loss must be 'squared', 'cross_entropy', a loss of torch, or a function of a batch, got "
+            f"{_validate.shown(loss)}"
         )
     if reduction == "sample":
         return SampleLoss(loss, "sample")

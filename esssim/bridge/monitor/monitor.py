@@ -238,7 +238,9 @@ class Monitor:
 
     @property
     def dataset(self) -> xarray.Dataset:
-        """All records, with dims (replica, record) as `esssim.simulate` has them, and the optimiser's settings as coords."""
+        """All records, with dims (replica, record) as `esssim.simulate` has them, and the optimiser's settings as
+        coords.
+        """
         coords = ("step_size", "momentum", "weight_decay", "edge", "small_batch_edge", "n_batches", "rank", "seconds")
         names = dict.fromkeys(name for row in self._rows for name in row if name not in coords)
         data: dict[str, Any] = {
@@ -274,7 +276,8 @@ class Monitor:
         }
 
     def stability_map(self, **options: Any) -> StabilityMap:
-        """`esssim.bridge.stability_map` of the network as it is now, for the optimiser as it is now, with this run on it.
+        """`esssim.bridge.stability_map` of the network as it is now, for the optimiser as it is now, with this run on
+        it.
 
         The probe set stands for all training samples, from which batches of any size are drawn. options: those of
         `stability_map`, such as batch_sizes, rank and tolerance. Raises ValueError where the optimiser is not known.

@@ -4,8 +4,8 @@ One step near a point is, in coordinates φ with θ = θ₀ + s∘φ in which th
 
     v ← βv + γ(Sg + λφ),   φ ← (1 − ηδ)φ − ηv,
 
-S = diag(s): γ is 1 − dampening for SGD and 1 − β₁ for Adam, λ a weight decay that is part of the gradient and δ one that
-is not. It is stable where the eigenvalues of SHS are below
+S = diag(s): γ is 1 − dampening for SGD and 1 − β₁ for Adam, λ a weight decay that is part of the gradient and δ one
+that is not. It is stable where the eigenvalues of SHS are below
 
     (1+β)(2 − ηδ)/(ηγ) − λ,   with Nesterov's momentum 2(1+β)/(η(1+2β)) − λ.
 

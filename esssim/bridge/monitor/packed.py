@@ -53,7 +53,8 @@ def outputs_of(found: Any) -> Tensor:
         found = found[0]
     if not isinstance(found, Tensor):
         raise ValueError(
-            f"net must return a tensor, an object with logits, or a tuple that begins with one, got {type(found).__name__}"
+            "net must return a tensor, an object with logits, or a tuple that begins with one, got "
+            f"{type(found).__name__}"
         )
     return found
 

@@ -18,7 +18,9 @@ LABELS = ("labels", "label", "targets", "target", "y")
 
 @dataclass(frozen=True)
 class Probe:
-    """Inputs and targets of n samples, chosen among n_train; batch_size: that of the DataLoader, where there was one."""
+    """Inputs and targets of n samples, chosen among n_train; batch_size: that of the DataLoader, where there was
+    one.
+    """
 
     inputs: Any
     targets: Tensor
@@ -35,8 +37,8 @@ def probe(inputs: Any, targets: Any, n_probe: int | None, seed: int) -> Probe:
     """n_probe samples drawn from `seed`, all of them for None or where there are no more.
 
     inputs: a tensor or an array (n, ...), a tuple or a dict of them, each with targets (n, ...); or a Dataset or
-    DataLoader of (inputs, targets) or of dicts with labels, without targets. A DataLoader is asked for its Dataset only:
-    iterating it would draw random numbers of the training.
+    DataLoader of (inputs, targets) or of dicts with labels, without targets. A DataLoader is asked for its Dataset
+    only: iterating it would draw random numbers of the training.
     """
     if targets is None:
         return _of_dataset(inputs, n_probe, seed)

@@ -17,7 +17,9 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 
 @contextmanager
 def untouched() -> Iterator[None]:
-    """Random numbers of torch, numpy and Python as they were before; inside, derivatives are taken in full precision."""
+    """Random numbers of torch, numpy and Python as they were before; inside, derivatives are taken in full
+    precision.
+    """
     cpu, devices = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     of_numpy, of_python = np.random.get_state(), random.getstate()  # noqa: NPY002
     try:

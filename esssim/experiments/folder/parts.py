@@ -146,7 +146,9 @@ class Part:
 
 
 def mapped(path: Path) -> pa.Buffer:
-    """The bytes of a file that is no link. Raises `Damaged` for anything else, FileNotFoundError where there is none."""
+    """The bytes of a file that is no link. Raises `Damaged` for anything else, FileNotFoundError where there is
+    none.
+    """
     about = os.lstat(path)
     if not stat.S_ISREG(about.st_mode):
         raise Damaged("it is not an ordinary file")

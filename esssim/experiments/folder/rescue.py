@@ -86,7 +86,7 @@ def mend(folder: Path, plan_text: str) -> list[str]:
         saved = _saved_rows(source, plan) if NAME.fullmatch(name) else None
         if saved is not None and len(saved):
             write(folder / reading.PARTS, saved, {"plan": plan.id, "environments": {}})
-        _put_aside(folder, source)
+        put_aside(folder, source)
         count = 0 if saved is None else len(saved)
         done.append(f"{name}: {reason}; {count} rows saved, moved to {DAMAGED}/")
     return done
@@ -111,7 +111,7 @@ def _saved_rows(path: Path, plan: reading.StoredPlan) -> Rows | None:
         return None
 
 
-def _put_aside(folder: Path, source: Path) -> None:
+def put_aside(folder: Path, source: Path) -> None:
     aside = folder / DAMAGED
     aside.mkdir(exist_ok=True)
     target = aside / source.name

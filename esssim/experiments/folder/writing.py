@@ -96,7 +96,11 @@ class Writer:
         for begin in range(0, len(rows), self.room):
             piece = rows.take(np.arange(begin, min(begin + self.room, len(rows))))
             known = {key: self.environments[key] for key in set(piece.environment) if key in self.environments}
-            path = write(self.path / reading.PARTS, piece, {"plan": self.plan.id, "environments": known})
+            try:
+                path = write(self.path / reading.PARTS, piece, {"plan": self.plan.id, "environments": known})
+            except OSError as error:
+                words = f"folder {str(self.path)!r} cannot be written to: {error.strerror}"
+                raise ValueError(f"{words}; what is there stays, and the same command goes on") from error
             self._parts[path] = len(piece)
 
     def _drop(self, paths: list[Path]) -> None:
@@ -109,8 +113,8 @@ class Writer:
 def opened(path: str | os.PathLike[str], plan: Plan, tell: Any = lambda _: None) -> Iterator[Writer]:
     """A writer of the folder, which is made, or taken up where it was left.
 
-    tell: called with words about what was found damaged. Raises ValueError where another process writes to it, and where
-    it holds finished cells that the plan does not have.
+    tell: called with words about what was found damaged. Raises ValueError where another process writes to it, and
+    where it holds finished cells that the plan does not have.
     """
     folder = _validate.path("folder", path)
     try:
@@ -122,8 +126,13 @@ def opened(path: str | os.PathLike[str], plan: Plan, tell: Any = lambda _: None)
         _take_up(writer, tell)
         try:
             yield writer
-        finally:
+        except ValueError:
+            # What cannot be written now cannot be written a moment later.
+            raise
+        except BaseException:
             writer.flush()
+            raise
+        writer.flush()
 
 
 def _take_up(writer: Writer, tell: Any) -> None:
@@ -135,29 +144,41 @@ def _take_up(writer: Writer, tell: Any) -> None:
     for line in rescue.mend(folder, plan.text):
         tell(line)
     contents = reading.read(folder)
+    places = {} if contents.plan.id == plan.id and not contents.others else _places(plan)
     if contents.plan.id != plan.id:
         stored = contents.plan.measures
         if stored != tuple(measure.name for measure in plan.measures):
             raise ValueError(f"folder has the measures {', '.join(stored)}; choose another folder for others")
-        contents = _adopted(writer, (*contents.parts, *contents.others))
+        parts = (*contents.parts, *contents.others)
+        missing = sum(_strangers(part, places) for part in parts)
+        if missing:
+            words = f"folder holds {missing} finished cells that this grid does not have; choose another folder"
+            raise ValueError(words)
+        contents = _adopted(writer, parts, places)
     elif contents.others:
-        contents = _adopted(writer, contents.others)
+        # Left over from a grid that was growing when its writer was killed; or put there by somebody.
+        for part in contents.others:
+            if _strangers(part, places):
+                rescue.put_aside(folder, part.path)
+                tell(f"{part.path.name}: it belongs to another sweep; moved to {rescue.DAMAGED}/")
+        contents = _adopted(writer, [part for part in contents.others if not _strangers(part, places)], places)
     writer.take(list(contents.parts))
 
 
-def _adopted(writer: Writer, parts: Sequence[Part]) -> reading.Contents:
+def _places(plan: Plan) -> dict[str, int]:
+    """Fingerprint of a cell's configuration -> its index."""
+    return {plan.experiment(index).fingerprint: index for index in plan.cells.tolist()}
+
+
+def _strangers(part: Part, places: Mapping[str, int]) -> int:
+    """Finished cells that the plan does not have."""
+    finished = zip(part.column("fingerprint"), part.state, strict=True)
+    return sum(each.hex() not in places for each, state in finished if state == DONE)
+
+
+def _adopted(writer: Writer, parts: Sequence[Part], places: Mapping[str, int]) -> reading.Contents:
     """The cells of another plan, found by the fingerprints of their configurations, in the places of this one."""
     folder, plan = writer.path, writer.plan
-    places = {plan.experiment(index).fingerprint: index for index in plan.cells.tolist()}
-    missing = sum(
-        each.hex() not in places
-        for part in parts
-        for each, state in zip(part.column("fingerprint"), part.state, strict=True)
-        if state == DONE
-    )
-    if missing:
-        words = f"folder holds {missing} finished cells that this grid does not have; choose another folder"
-        raise ValueError(words)
     for part in parts:
         rows = part.rows()
         kept = np.array([k for k, each in enumerate(rows.fingerprint) if each.hex() in places], dtype=np.int64)

@@ -1,0 +1,98 @@
+"""(i) What machines put in the way: a full disk, folders that nobody can write to, a user without a home."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from esssim._rows import Row
+from esssim.doctor.check import Finding, Unavailable, check, exactly, steps
+from esssim.doctor.sweeps import small_sweep
+from esssim.experiments.folder import rescue
+from esssim.experiments.sweeps import from_toml, run
+
+# Before the command line: files may only be so large, as on a disk with so much room.
+SMALL_FILES = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))
+"""
+COMMAND = """
+import sys
+from esssim import cli
+sys.exit(cli.run(sys.argv[1:]))
+"""
+
+# A command that meets an obstacle: exit code, what it said, and the folder of the sweep afterwards.
+Tried = tuple[int, str, Path]
+
+
+@check(key="i", title="Full disk, read-only folder, no home", seconds=(40.0, 60.0))
+def obstacles(quick: bool) -> Finding:
+    """`esssim sweep` in processes of their own: where the disk is full it has to end with one line that says so, keep
+    what was finished, and go on once there is room; where a folder cannot be written to, one line names it; without a
+    home it gives the bits that it gives with one.
+    """
+    if os.name != "posix":
+        raise Unavailable("needs a system with limits of processes and users")
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="esssim-doctor-") as name:
+        root = Path(name)
+        os.chmod(root, 0o755)
+        config = root / "sweep.toml"
+        config.write_text(small_sweep(40, 100), encoding="utf-8")
+        run(from_toml(config), root / "expected", 1)
+        expected = rescue.verify(root / "expected").digest
+        tries: dict[str, Callable[[Path, Path, str], str]] = {
+            "full disk": _full_disk, "read-only folder": _read_only_folder, "no home": _no_home,
+        }  # fmt: skip
+        for obstacle, tried in steps(list(tries.items())):
+            rows.append({"obstacle": obstacle, "wrong": tried(root, config, expected)})
+    failures = [f"{row['obstacle']}: {row['wrong']}" for row in rows if row["wrong"]]
+    return Finding({"obstacles": len(rows), "met_badly": len(failures)}, {"met_badly": exactly(0)}, rows, failures)
+
+
+def _sweep(folder: Path, config: Path, before: str = "", **environment: str) -> Tried:
+    arguments = ["sweep", str(config), "--out", str(folder), "--workers", "1", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", before + COMMAND, *arguments],
+        env={**os.environ, **environment}, capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stderr, folder
+
+
+def _full_disk(root: Path, config: Path, expected: str) -> str:
+    """Room for the plan and the first rows; for all rows there is none."""
+    folder = root / "full"
+    code, said, _ = _sweep(folder, config, SMALL_FILES.format(room=20_000))
+    if code != 2 or "Traceback" in said:
+        return f"exit code {code}: {said[-300:]}"
+    errors = [line for line in said.splitlines() if line.startswith("error:")]
+    if len(errors) != 1 or "cannot be written" not in errors[0]:
+        return f"it said {errors}"
+    if not rescue.verify(folder).intact:
+        return "the folder is not intact"
+    code, said, _ = _sweep(folder, config)
+    return "" if code == 0 and rescue.verify(folder).digest == expected else f"it did not go on: {said[-300:]}"
+
+
+def _read_only_folder(root: Path, config: Path, expected: str) -> str:
+    """A folder without permissions; for the superuser, whom they do not stop, one of the system's own."""
+    folder = root / "closed"
+    folder.mkdir(mode=0o555)
+    if os.geteuid() == 0:
+        folder = Path("/proc")
+    code, said, _ = _sweep(folder, config)
+    named = [line for line in said.splitlines() if line.startswith("error:") and str(folder) in line]
+    return "" if code == 2 and len(named) == 1 else f"exit code {code}: {said[-300:]}"
+
+
+def _no_home(root: Path, config: Path, expected: str) -> str:
+    code, said, folder = _sweep(root / "homeless", config, HOME="/dev/null/home", XDG_CACHE_HOME="/dev/null/cache")
+    if code != 0:
+        return f"exit code {code}: {said[-300:]}"
+    return "" if rescue.verify(folder).digest == expected else "other numbers"
