@@ -31,7 +31,7 @@ def test_node_computes_the_golden_vectors(vectors: Path) -> None:
     assert wrong == []
     assert len(found) > 500
     assert {each["name"].split(":")[0] for each in found} == {
-        "random", "records", "ensemble", "batches", "enumeration", "start", "eigenvalues", "statistics", "perron", "flow", "run",
+        "random", "records", "weights", "ensemble", "batches", "enumeration", "start", "eigenvalues", "statistics", "perron", "flow", "run",
     }  # fmt: skip
     # Exactly zero everywhere would mean that nothing was compared.
     assert sum(each["error"] > 0 for each in found) > 400

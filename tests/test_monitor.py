@@ -438,3 +438,20 @@ def test_a_monitor_with_a_budget_takes_fewer_batches_and_says_so() -> None:
     assert row is not None
     assert row["n_batches"] < 16
     assert monitor.dataset["n_batches"].values.tolist() == [16, row["n_batches"]]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"label_smoothing": 0.1}, {"weight": WEIGHT}, {"weight": WEIGHT, "label_smoothing": 0.3, "ignore_index": 1}],
+)
+def test_the_curvature_of_class_losses_is_right_at_any_margin(options: dict[str, Any]) -> None:
+    loss = sample_loss(nn.CrossEntropyLoss(**options), OUTPUTS, CLASSES, 5).loss.double()
+    roots = loss.root(OUTPUTS, CLASSES)
+    for f, y, root in zip(OUTPUTS, CLASSES, roots, strict=True):
+        hessian = torch.autograd.functional.hessian(lambda f, y=y: loss(f, y).sum(), f)
+        torch.testing.assert_close(root @ root.T, hessian)
+    # One class is sure up to 10⁻²⁶: what is left of the Hessian is of that size, and not rounding.
+    sure = torch.tensor([[60.0, 0.0, 0.0]], dtype=torch.float64)
+    kept = loss.root(sure, torch.tensor([0]))[0]
+    scale = float((loss.root(OUTPUTS, CLASSES) @ loss.root(OUTPUTS, CLASSES).mT).max())
+    assert 0 < float((kept @ kept.T)[0, 0]) < 1e-24 * scale

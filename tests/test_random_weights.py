@@ -308,3 +308,18 @@ def test_oracles_agree_on_the_operator() -> None:
         matrices = np.einsum("mi,ijk->mjk", weights, hessians)
         found = sum(p * np.kron(matrix, matrix) for p, matrix in zip(chances, matrices, strict=True))
         assert np.allclose(found, wanted, atol=1e-12)
+
+
+def test_the_two_averages_of_batch_sharpness_are_those_of_brute_force() -> None:
+    table = es.data.gaussian(12, 5, seed=1)
+    problem, sampling = es.DiagonalLinearNetwork(table.inputs, table.targets), es.GaussianWeights(3)
+    theta = np.random.default_rng(0).standard_normal(10)
+    weights = sampling.draw_weights(12, 64, np.random.default_rng(3))
+    hessians = np.einsum("mi,ijk->mjk", weights, problem.sample_hessians(theta, np.arange(12)))
+    gradients = weights @ problem.sample_gradients(theta, np.arange(12))
+    forms, norms = np.einsum("mj,mjk,mk->m", gradients, hessians, gradients), (gradients**2).sum(axis=1)
+    mean, ratio = ((forms / norms).mean(), forms.mean() / norms.mean())
+    assert abs(mean / ratio - 1) > 1e-3
+    found = es.batch_sharpness(problem, theta, sampling, n_batches=64, seed=3)
+    parts = es.batch_sharpness(problem, theta, sampling, average="ratio_of_means", n_batches=64, seed=3)
+    np.testing.assert_allclose([found.value, parts.value], [mean, ratio], rtol=1e-12)

@@ -59,8 +59,10 @@ def numerical_root(loss: SampleLoss, *, one_by_one: bool = False) -> Callable[[T
         )
         values, vectors = torch.linalg.eigh(hessians)
         scale = values.abs().amax(dim=-1, keepdim=True)
-        rounding = max(1e-10, 1e2 * torch.finfo(values.dtype).eps)
-        if bool((values < -rounding * scale).any()):
+        eps = torch.finfo(values.dtype).eps
+        # A sample whose Hessian is the rounding of a larger one that cancels is none with a negative eigenvalue.
+        limit = max(1e-10, 1e2 * eps) * scale + 1e2 * eps * values.abs().max()
+        if bool((values < -limit).any()):
             raise ValueError(
                 "loss must be convex in the outputs for Gauss–Newton matrices, "
                 f"its Hessian there has the eigenvalue {float(values.min()):.3g}"

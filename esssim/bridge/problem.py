@@ -441,10 +441,21 @@ def _loss(loss: Any, kind: torch.dtype) -> tuple[str, SampleLoss]:
 
 
 def _root(name: str, loss: SampleLoss, one_by_one: bool) -> Callable[[Tensor, Tensor], Tensor]:
-    """The root of the curvature of a loss on the outputs."""
+    """The root of the curvature of a loss on the outputs: the loss's own `root` where it has one."""
     if name == "squared":
         return losses.squared_root
-    return losses.cross_entropy_root if name == "cross_entropy" else losses.numerical_root(loss, one_by_one=one_by_one)
+    if name == "cross_entropy":
+        return losses.cross_entropy_root
+    numerical = losses.numerical_root(loss, one_by_one=one_by_one)
+    own = getattr(loss.loss if isinstance(loss, OneNumber) else loss, "root", None)
+    if own is None:
+        return numerical
+
+    def root(outputs: Tensor, targets: Tensor) -> Tensor:
+        found = own(outputs, targets)
+        return numerical(outputs, targets) if found is None else found
+
+    return root
 
 
 def _source(thing: Any) -> str:

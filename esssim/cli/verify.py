@@ -66,6 +66,8 @@ def verify(
     _check(names or [], resume, out)
     from esssim import claims
 
+    if "registry" not in vars(claims) and not listed:
+        print("loading the claims ...", file=sys.stderr, flush=True)  # two seconds in which nothing else is seen
     extra = "bridge" if bridge else None
     selected = claims.registry.select(names or None, quick, extra)
     if listed:

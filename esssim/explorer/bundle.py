@@ -7,15 +7,15 @@ from pathlib import Path
 
 _IMPORT = re.compile(r'^import \{([^}]*)\} from "([^"]+)";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:const|function|class|let) )", re.MULTILINE)
-_NAME = re.compile(r"^export (?:const|function|class|let) (\w+)([^;\n]*)", re.MULTILINE)
+_NAME = re.compile(r"^export (?:const|function|class|let) (\w+)", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*(?://[^\n]*|/\*\*(?:[^*]|\*(?!/))*\*/)\n", re.MULTILINE)
-_SECOND_NAME = re.compile(r", ([A-Z_]+) =")
 
 
 def bundle(entry: Path) -> str:
     """One script of a module and of all that it imports, by `import { … } from "./…";` on one line or several.
 
-    Raises ValueError for a module that exports otherwise than `export const|function|class|let`.
+    Raises ValueError for a module that exports otherwise than by `export const|function|class|let`, one name each, and
+    for an imported name that is not exported.
     """
     order: list[Path] = []
     _collect(entry.resolve(), order, ())
@@ -37,11 +37,14 @@ def _imports(path: Path) -> list[Path]:
 
 def _wrapped(path: Path, order: list[Path]) -> str:
     text = path.read_text(encoding="utf-8")
-    names = [name for found in _NAME.finditer(text) for name in (found[1], *_SECOND_NAME.findall(found[2]))]
-    imports = [
-        f"const {{{' '.join(names.split())}}} = module{order.index((path.parent / source).resolve())};"
-        for names, source in _IMPORT.findall(text)
-    ]
+    names, imports = _NAME.findall(text), []
+    for listed, source in _IMPORT.findall(text):
+        module = (path.parent / source).resolve()
+        wanted = [name.strip() for name in listed.split(",") if name.strip()]
+        missing = set(wanted) - set(_NAME.findall(module.read_text(encoding="utf-8")))
+        if missing:
+            raise ValueError(f"{path.name} imports {', '.join(sorted(missing))}, which {module.name} does not export")
+        imports.append(f"const {{ {', '.join(wanted)} }} = module{order.index(module)};")
     body = _EXPORT.sub(r"\1", _IMPORT.sub("", text))
     if re.search(r"^(import|export)\b", body, re.MULTILINE):
         raise ValueError(f"{path.name} must import and export by name, at the beginning of a line")

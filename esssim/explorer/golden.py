@@ -128,15 +128,37 @@ def _of_problem(place: int, setting: Setting) -> Iterator[Vector]:
         yield from _at_point(f"{label} {scheme} b={b}", problem, theta, sampling, here, rng)
         if form != "linear":
             yield from _of_flow(f"{label} {scheme} b={b}", problem, solution, theta, sampling, here)
-        edge = 2.0 / es.mean_square_sharpness(problem, theta, sampling, hessian="gauss_newton")
-        for momentum, noise in ((0.0, 0.0), (0.0, 0.1), (0.5, 0.1)):
-            ramp = Ramp(0.2 * edge, 0.4 * edge)
-            trace = es.simulate(problem, theta, step_size=ramp, sampling=sampling, n_steps=200, momentum=momentum,
-                                label_noise=noise, record=("theta",), record_steps=[200], seed=b)  # fmt: skip
-            # Rounding of 200 steps in another order.
-            yield _vector("run", f"{label} {scheme} b={b} β={momentum} ε={noise}",
-                          {"theta": trace["theta"].values[0, 0].tolist()}, 1e-9, **here, momentum=momentum,
-                          label_noise=noise, step_size=0.2 * edge, seed=b, n_steps=200)  # fmt: skip
+        yield from _of_runs(f"{label} {scheme} b={b}", problem, theta, sampling, here)
+    yield from _of_weights(label, place, problem, theta)
+
+
+def _of_weights(label: str, place: int, problem: Model, theta: np.ndarray) -> Iterator[Vector]:
+    """Gaussian weights: how they are drawn, their Hessians and gradients, and a run."""
+    sampling, n = es.GaussianWeights(4), problem.n_samples
+    drawn = sampling.draw_weights(n, 10, np.random.default_rng(place))
+    yield _vector("weights", label, {"weights": drawn.tolist()}, seed=place, b=4, n=n, count=10)
+    everyone = np.arange(n)
+    hessians = np.einsum("mi,ijk->mjk", drawn, problem.sample_hessians(theta, everyone))
+    gradients = drawn @ problem.sample_gradients(theta, everyone)
+    expected = {
+        "eigenvalues": np.linalg.eigvalsh(hessians)[:, -1].tolist(),
+        "forms": np.einsum("mj,mjk,mk->m", gradients, hessians, gradients).tolist(),
+        "norms": (gradients**2).sum(axis=1).tolist(),
+    }
+    here = {"problem": place, "theta": theta.tolist(), "scheme": "gaussian_weights", "b": 4}
+    yield _vector("eigenvalues", f"{label} Gaussian weights", expected, **here, weights=drawn.tolist())
+    yield from _of_runs(f"{label} Gaussian weights", problem, theta, sampling, here)
+
+
+def _of_runs(label: str, problem: Model, theta: np.ndarray, sampling: es.Sampling, here: Vector) -> Iterator[Vector]:
+    edge = 2.0 / es.mean_square_sharpness(problem, theta, sampling, hessian="gauss_newton")
+    for momentum, noise in ((0.0, 0.0), (0.0, 0.1), (0.5, 0.1)):
+        ramp, seed = Ramp(0.2 * edge, 0.4 * edge), sampling.batch_size
+        trace = es.simulate(problem, theta, step_size=ramp, sampling=sampling, n_steps=200, momentum=momentum,
+                            label_noise=noise, record=("theta",), record_steps=[200], seed=seed)  # fmt: skip
+        # Rounding of 200 steps in another order.
+        yield _vector("run", f"{label} β={momentum} ε={noise}", {"theta": trace["theta"].values[0, 0].tolist()}, 1e-9,
+                      **here, momentum=momentum, label_noise=noise, step_size=0.2 * edge, seed=seed, n_steps=200)  # fmt: skip
 
 
 def _at_point(

@@ -92,7 +92,7 @@ def style(width: str | Page = REPORT, usetex: bool = False) -> Iterator[None]:
     embedded as TrueType in PDF and as outlines in SVG. usetex: LaTeX sets the text, in its own Times. Raises ValueError
     for another width, with the nearest one.
     """
-    from matplotlib import rc_context
+    from matplotlib import rc_context, rcParams
 
     place = page(width) if isinstance(width, str) else width
     small = place.letters - 1
@@ -132,8 +132,16 @@ def style(width: str | Page = REPORT, usetex: bool = False) -> Iterator[None]:
             "font.serif": ["Times"],
             "text.latex.preamble": r"\usepackage{amsmath,amssymb,textcomp}\usepackage{newtxtext,newtxmath}",
         }
-    with rc_context(settings):
-        yield
+    interactive = rcParams["interactive"]
+    try:
+        with rc_context(settings):
+            try:
+                yield
+            finally:
+                interactive = rcParams["interactive"]
+    finally:
+        # pyplot, where it is first imported inside, has told a notebook to show its figures: that stays.
+        rcParams["interactive"] = interactive
 
 
 def small_letters() -> float:

@@ -56,7 +56,7 @@ def weighted_batch_sharpness(
             raise Undefined("batch_sharpness is 0/0 at theta: a weighted gradient is zero")
         return float(form / squared_norm)
 
-    if average != "ratios":
+    if average == "ratio_of_means":
         return _ratio(forms, weights, problem.n_samples, n_draws, seed) * scale
     return _mean(ratio, weights, problem.n_samples, n_draws, seed) * scale
 

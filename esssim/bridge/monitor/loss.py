@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from esssim import _validate
+from esssim.bridge.losses import cross_entropy_root
 
 REDUCTIONS = ("mean", "sum", "sample")
 CLASSES = (nn.CrossEntropyLoss, nn.NLLLoss)
@@ -65,6 +66,16 @@ class OfClasses(nn.Module):
         if len(self.shape) == 1:
             return self.factor * self.loss(outputs, target)
         return self.factor * self.loss(outputs.reshape(1, *self.shape), target[None])
+
+    def root(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
+        """RRᵀ = ∇²_f ℓ = a(diag(p) − ppᵀ), a = (1−ε)w_y + (ε/c)Σw, right at any margin; None for another loss or shape."""
+        if len(self.shape) != 1 or not isinstance(self.loss, nn.CrossEntropyLoss) or targets.is_floating_point():
+            return None
+        kept, labels = targets != self.loss.ignore_index, targets.clamp(min=0)
+        weight = outputs.new_ones(outputs.shape[1]) if self.loss.weight is None else self.loss.weight.to(outputs)
+        smoothing = self.loss.label_smoothing
+        total = torch.where(kept, (1 - smoothing) * weight[labels] + smoothing * weight.mean(), 0.0)
+        return cross_entropy_root(outputs, labels) * (self.factor * total).sqrt()[:, None, None]
 
 
 def sample_loss(

@@ -226,8 +226,13 @@ class Monitor:
 
     def _forecast(self, share: float | None) -> str:
         full, least = (self.clock.seconds(effort) for effort in (self._efforts[0], self._efforts[-1]))
-        costs = f"about {full:.2g} s" + ("" if share is None else f", {least:.2g} s for the smallest")
-        spends = "at every call that is due" if share is None else f"at most {share:.3g} of the training time"
+        costs = f"about {_seconds(full)}" + ("" if share is None else f", the smallest {_seconds(least)}")
+        spends = "at every call that is due"
+        if share is not None:
+            first = self.clock.safe_seconds(self._efforts[-1]) / share
+            spends = (
+                f"at most {100 * share:.3g} % of the training time, first after about {_seconds(first)} of training"
+            )
         return (
             f"esssim.bridge.Monitor: one measurement of {len(self.record)} statistics takes {costs} "
             f"({self.problem.n_params:,} parameters, {self.problem.n_samples:,} samples, {self.n_batches} batches of "
@@ -269,6 +274,7 @@ class Monitor:
             "every": self.every,
             "budget": "none" if self.clock.share is None else self.clock.share,
             "seconds_measuring": self.clock.spent,
+            "skipped": self.clock.skipped,
             "seconds_training": self.clock.trained,
             "seed": self.seed,
             "notes": list(self.notes),
@@ -309,3 +315,8 @@ class Monitor:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write `dataset` as NetCDF: `esssim.load` gives it back."""
         store.save(self.dataset, path)
+
+
+def _seconds(value: float) -> str:
+    """To the digits that a forecast has."""
+    return f"{value:,.0f} s" if value >= 10 else f"{value:.1g} s"

@@ -50,7 +50,18 @@ class Subject:
         self.loss: SampleLoss = sample_loss(loss, outputs_of(found), samples.targets, batch_size, reduction)
         self.notes += self.loss.notes
         taken: Loss = self.loss.loss
-        self.problem = TorchProblem(module, x, samples.targets, taken, dtype)
+        try:
+            self.problem = TorchProblem(module, x, samples.targets, taken, dtype)
+        except ValueError as error:
+            padded = [
+                name for name, layer in self.net.named_modules() if getattr(layer, "padding_idx", None) is not None
+            ]
+            if "derivatives" not in str(error) or not padded:
+                raise
+            raise ValueError(
+                f"{error}; an embedding with padding_idx ({', '.join(padded)}) gives that row no gradient: mask the "
+                "positions that hold it"
+            ) from error
         self.notes += self.problem.notes
         self._prefix = "net." if isinstance(module, Packed) else ""
         by_name = dict(self.net.named_parameters())

@@ -6,23 +6,25 @@ import { Model } from "./models.mjs";
 import { edge, perronMatrix } from "./perron.mjs";
 import { Generator } from "./random.mjs";
 import { recordSteps } from "./records.mjs";
-import { covarianceCoefficient, drawBatches, enumerate } from "./sampling.mjs";
+import { covarianceCoefficient, drawBatches, drawWeights, enumerate } from "./sampling.mjs";
 import { Sgd } from "./sgd.mjs";
 import { initialisation, solution } from "./start.mjs";
-import { at, kernel, largestEigenvalues, measure, ratioOfMeans } from "./statistics.mjs";
+import { at, gradientForms, kernel, largestEigenvalues, measure, ratioOfMeans } from "./statistics.mjs";
 
 /** [{name, error, tolerance}] of every vector, error relative to the largest entry of what Python computed. */
 export function check(golden) {
   const models = golden.problems.map(modelOf);
   return golden.vectors.map((vector) => {
-    const found = COMPUTE[vector.kind]({ ...vector, model: models[vector.problem] }), errors = [];
+    const found = COMPUTE[vector.kind]({ ...vector, model: models[vector.problem] }),
+      errors = [];
     for (const [key, wanted] of Object.entries(vector.expected)) errors.push(difference(found[key], wanted));
     return { name: vector.name, error: Math.max(...errors), tolerance: vector.tolerance };
   });
 }
 
 function difference(found, wanted) {
-  const a = [found].flat(2).flatMap((x) => (ArrayBuffer.isView(x) ? Array.from(x) : [x])), b = [wanted].flat(2);
+  const a = [found].flat(2).flatMap((x) => (ArrayBuffer.isView(x) ? Array.from(x) : [x])),
+    b = [wanted].flat(2);
   if (a.length !== b.length || !a.every(Number.isFinite)) return Infinity;
   const scale = Math.max(...b.map(Math.abs)) || 1;
   return Math.max(...b.map((x, i) => Math.abs(x - a[i]) / scale));
@@ -30,12 +32,20 @@ function difference(found, wanted) {
 
 function modelOf({ form, depth, inputs, targets }) {
   const [n, d] = [inputs.length, inputs[0].length];
-  return new Model({ form, depth, n, d, inputs: Float64Array.from(inputs.flat()), targets: Float64Array.from(targets) });
+  return new Model({
+    form,
+    depth,
+    n,
+    d,
+    inputs: Float64Array.from(inputs.flat()),
+    targets: Float64Array.from(targets),
+  });
 }
 
 const COMPUTE = {
   random: ({ seed, key, count }) => {
-    const first = new Generator(seed, key), second = new Generator(seed, key);
+    const first = new Generator(seed, key),
+      second = new Generator(seed, key);
     return { uniform: Array.from({ length: count }, () => first.uniform()), normal: second.normals(count) };
   },
   ensemble: ({ data, n, d, seed, options }) => {
@@ -53,8 +63,14 @@ const COMPUTE = {
   start: ({ model, scale, second_scale }) => {
     return { theta: solution(model, initialisation(model, scale, second_scale)) };
   },
-  eigenvalues: ({ model, theta, batches }) => ({
-    eigenvalues: largestEigenvalues(at(model, Float64Array.from(theta)), batches.map((x) => Int32Array.from(x))),
+  eigenvalues: ({ model, theta, batches, weights }) => {
+    const drawn = weights ? weights.map((x) => Float64Array.from(x)) : batches.map((x) => Int32Array.from(x));
+    const { forms, norms } = gradientForms(at(model, Float64Array.from(theta)), drawn);
+    const eigenvalues = largestEigenvalues(at(model, Float64Array.from(theta)), drawn);
+    return { eigenvalues, ...(weights && { forms, norms }) };
+  },
+  weights: ({ seed, b, n, count }) => ({
+    weights: drawWeights(new Generator(seed), b, n, count).map((w) => Array.from(w)),
   }),
   statistics: ({ model, theta, scheme, b, batches, probabilities }) => {
     const point = at(model, Float64Array.from(theta));

@@ -18,8 +18,10 @@ export function ensemble(kind, n, d, seed, { spike = 10, separation = 4, exponen
   };
   if (kind === "spiked") stretched((i, along) => (Math.sqrt(1 + spike) - 1) * along(i * d));
   if (kind === "two_clusters") stretched((i) => (i % 2 ? -1 : 1) * (separation / 2));
-  if (kind === "power_law") inputs = coloured(inputs, n, d, exponent, orthonormalColumns(geometry.normals(d * d), d, d));
-  const beta = weights.normals(d), targets = errors.normals(n);
+  if (kind === "power_law")
+    inputs = coloured(inputs, n, d, exponent, orthonormalColumns(geometry.normals(d * d), d, d));
+  const beta = weights.normals(d),
+    targets = errors.normals(n);
   for (let i = 0; i < n; i++) {
     let sum = 0;
     for (let k = 0; k < d; k++) sum += inputs[i * d + k] * beta[k];
@@ -48,10 +50,12 @@ function coloured(z, n, d, exponent, basis) {
 export function standardised(columns, n, d) {
   const out = Float64Array.from(columns);
   for (let k = 0; k < d; k++) {
-    let mean = 0, square = 0;
+    let mean = 0,
+      square = 0;
     for (let i = 0; i < n; i++) mean += out[i * d + k] / n;
     for (let i = 0; i < n; i++) square += (out[i * d + k] - mean) ** 2 / n;
-    const deviation = Math.sqrt(square), flat = !(deviation > 1e-12 * Math.abs(mean));
+    const deviation = Math.sqrt(square),
+      flat = !(deviation > 1e-12 * Math.abs(mean));
     for (let i = 0; i < n; i++) out[i * d + k] = flat ? 0 : (out[i * d + k] - mean) / deviation;
   }
   return out;
@@ -59,9 +63,13 @@ export function standardised(columns, n, d) {
 
 /** {rowSpace V (d, r), weights}: an orthonormal basis of what the rows span, and the shortest least-squares β. */
 export function leastSquares(inputs, targets, n, d) {
-  const { values, vectors } = symmetricEigen(gram(inputs, n, d), d), top = values[d - 1];
+  const { values, vectors } = symmetricEigen(gram(inputs, n, d), d),
+    top = values[d - 1];
   const kept = Array.from(values.keys()).filter((j) => values[j] > 1e-12 * top);
-  const r = kept.length, V = new Float64Array(d * r), weights = new Float64Array(d), moment = new Float64Array(d);
+  const r = kept.length,
+    V = new Float64Array(d * r),
+    weights = new Float64Array(d),
+    moment = new Float64Array(d);
   for (let i = 0; i < n; i++) for (let k = 0; k < d; k++) moment[k] += inputs[i * d + k] * targets[i];
   kept.forEach((j, column) => {
     let along = 0;
@@ -76,7 +84,8 @@ export function leastSquares(inputs, targets, n, d) {
 
 /** Xβ of the shortest least-squares β: targets that the model fits exactly. */
 export function interpolatingTargets(inputs, targets, n, d) {
-  const { weights } = leastSquares(inputs, targets, n, d), fitted = new Float64Array(n);
+  const { weights } = leastSquares(inputs, targets, n, d),
+    fitted = new Float64Array(n);
   for (let i = 0; i < n; i++) for (let k = 0; k < d; k++) fitted[i] += inputs[i * d + k] * weights[k];
   return fitted;
 }

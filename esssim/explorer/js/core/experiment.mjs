@@ -11,7 +11,16 @@ import { recordSteps } from "./records.mjs";
 import { batchesOfRecord, Sgd } from "./sgd.mjs";
 import { Generator } from "./random.mjs";
 import { flattest, initialisation, solution } from "./start.mjs";
-import { at, average, fullSpectrum, gaussNewtonEigenvalues, kernel, largestEigenvalues, meanSquare, measure } from "./statistics.mjs";
+import {
+  at,
+  average,
+  fullSpectrum,
+  gaussNewtonEigenvalues,
+  kernel,
+  largestEigenvalues,
+  meanSquare,
+  measure,
+} from "./statistics.mjs";
 
 /** name ↦ form, depth, and the second scale α′ as a share of α. */
 export const MODELS = {
@@ -22,7 +31,10 @@ export const MODELS = {
   depth4: { form: "difference", depth: 4, second: 6 / 13 },
   regression: { form: "linear", depth: 1, second: 0 },
 };
-export const N_RECORDS = 301, N_BATCHES = 64, BELOW_THE_LAST_EDGE = 0.9, FOLLOWED = 1.15, RAISE = 1.25;
+export const N_RECORDS = 301;
+export const N_BATCHES = 64;
+const BELOW_THE_LAST_EDGE = 0.9;
+const FOLLOWED = 1.15;
 // Batches of a histogram that is refined while the run rests.
 const MOST_BATCHES = 4096;
 // Iterates that the picture of the plane shows.
@@ -32,11 +44,16 @@ const ITERATES = 40;
 export class Refused extends Error {}
 
 export class Experiment {
-  /** table: {inputs, targets, n, d} of one's own, or null for an ensemble. changes: [{step, factor, b}, …] while it ran. */
+  /**
+   * table: {inputs, targets, n, d} of one's own, or null for an ensemble. changes: [{step, factor, b}, …] while it
+   * ran.
+   */
   constructor(settings, table = null, changes = []) {
     this.settings = settings;
     this.model = modelOf(settings, table);
-    const { model } = this, { n } = model, { form, second } = MODELS[settings.model];
+    const { model } = this,
+      { n } = model,
+      { form, second } = MODELS[settings.model];
     if (settings.b > n && settings.scheme !== "with_replacement")
       throw new Refused(`b must be between 1 and n = ${n} for this scheme, got ${settings.b}`);
     this.second = second * settings.alpha;
@@ -77,9 +94,12 @@ export class Experiment {
 
   /** The step from which on levels are averaged: where η passes 1.15 first edges, or half of the run. */
   get after() {
-    const { steps, to, schedule } = this.settings, opens = FOLLOWED * this.firstEdge;
+    const { steps, to, schedule } = this.settings,
+      opens = FOLLOWED * this.firstEdge;
     const [start, stop] = [this.schedule(0), this.schedule(steps)];
-    return schedule === "rising" && to && start < opens && opens < stop ? (steps * (opens - start)) / (stop - start) : steps / 2;
+    return schedule === "rising" && to && start < opens && opens < stop
+      ? (steps * (opens - start)) / (stop - start)
+      : steps / 2;
   }
 
   /** The step of record k; behind the end of the schedule, where changes lead, they go on equally spaced. */
@@ -94,7 +114,8 @@ export class Experiment {
 
   /** Run to the next record and measure there. */
   next() {
-    const k = this.count ?? 0, step = this.stepOfRecord(k);
+    const k = this.count ?? 0,
+      step = this.stepOfRecord(k);
     this.path = [];
     if (this.settings.model === "two") this.advanceInSight(step);
     else this.sgd.advance(step);
@@ -115,15 +136,27 @@ export class Experiment {
   }
 
   measured(k, step) {
-    const { scheme, seed } = this.settings, { model, b } = this, point = at(model, this.sgd.theta);
+    const { scheme, seed } = this.settings,
+      { model, b } = this,
+      point = at(model, this.sgd.theta);
     const few = countBatches(scheme, b, model.n) <= N_BATCHES && scheme !== "gaussian_weights";
-    const drawn = few ? enumerate(scheme, b, model.n) : { batches: batchesOfRecord(seed, step, scheme, b, model.n, N_BATCHES) };
+    const drawn = few
+      ? enumerate(scheme, b, model.n)
+      : { batches: batchesOfRecord(seed, step, scheme, b, model.n, N_BATCHES) };
     const { record, eigenvalues, spectrum, vector } = measure(point, scheme, b, drawn, this.vector);
     this.vector = this.c > 0 ? vector : null;
-    const eta = this.etaAt(step), critical = this.settings.momentum
-      ? 2 / edge(perronMatrix(spectrum, this.c, this.settings.momentum), this.vector).Q
-      : 2 / record.mean_square_sharpness_gauss_newton;
-    this.last = { step, theta: Float64Array.from(this.sgd.theta), eigenvalues: Array.from(eigenvalues), exact: few, eta, b };
+    const eta = this.etaAt(step),
+      critical = this.settings.momentum
+        ? 2 / edge(perronMatrix(spectrum, this.c, this.settings.momentum), this.vector).Q
+        : 2 / record.mean_square_sharpness_gauss_newton;
+    this.last = {
+      step,
+      theta: Float64Array.from(this.sgd.theta),
+      eigenvalues: Array.from(eigenvalues),
+      exact: few,
+      eta,
+      b,
+    };
     return { k, step, eta, b, exact: few, share: eta / critical, ...record };
   }
 
@@ -135,21 +168,20 @@ export class Experiment {
       this.sgd.rebatch(b);
       this.vector = null;
     }
-    this.limit = Math.max(this.limit, this.stepOfRecord(Math.round((step / this.settings.steps + 0.25) * (N_RECORDS - 1))));
+    this.limit = Math.max(
+      this.limit,
+      this.stepOfRecord(Math.round((step / this.settings.steps + 0.25) * (N_RECORDS - 1))),
+    );
     this.restartFlow = true;
-  }
-
-  /** The last change that is in force. */
-  get factor() {
-    return this.changes.at(-1)?.factor ?? 1;
   }
 
   // The flow beside the run.
 
   startFlow(theta, step) {
-    const { model, settings, b } = this, { scheme, noise, momentum, start } = settings;
+    const { model, settings, b } = this,
+      { scheme, noise, momentum, start } = settings;
     this.flow = null;
-    if (model.form === "linear" || scheme === "reshuffled") return;
+    if (model.form === "linear") return;
     const follow = start === "solution" ? "solutions" : "mean";
     const frozen = follow === "solutions" ? unreachable(model) : null;
     const law = flowLaw({ model, scheme, b, noise, momentum, follow, frozen });
@@ -163,7 +195,10 @@ export class Experiment {
     if (this.restartFlow) {
       // The flow goes on from where it is; above the edge it has no stationary state, and waits for SGD to come down.
       this.restartFlow = false;
-      this.startFlow(this.flow && !this.flow.stopped ? this.flow.theta : this.sgd.theta, this.flow?.step ?? this.sgd.step);
+      this.startFlow(
+        this.flow && !this.flow.stopped ? this.flow.theta : this.sgd.theta,
+        this.flow?.step ?? this.sgd.step,
+      );
     }
     this.flowAt ??= 0;
     while (this.flow && !this.flow.stopped && now() < until) {
@@ -180,8 +215,11 @@ export class Experiment {
 
   /** (η/2)·statistic on the flow, of its Gauss–Newton Hessians; MiniBS of the same sampled batches at every step. */
   observedFlow(step) {
-    const { model, b, flow } = this, { scheme, seed } = this.settings, eta = this.etaAt(step);
-    const { Q } = meanSquare(flow.fast.perron, this.c), point = at(model, flow.theta);
+    const { model, b, flow } = this,
+      { scheme, seed } = this.settings,
+      eta = this.etaAt(step);
+    const { Q } = meanSquare(flow.fast.perron, this.c),
+      point = at(model, flow.theta);
     // The same batches all along: the line is then as smooth as the flow.
     const batches = batchesOfRecord(seed, 0, scheme, b, model.n, N_BATCHES);
     const { lambda } = flow.fast.perron;
@@ -198,10 +236,15 @@ export class Experiment {
 
   /** More eigenvalues of mini-batches at the last record: {eigenvalues, exact} or null when there are enough. */
   refine(count) {
-    const { last, model } = this, { scheme, seed } = this.settings;
+    const { last, model } = this,
+      { scheme, seed } = this.settings;
     if (!last || last.exact || last.eigenvalues.length >= MOST_BATCHES || last.b !== this.b) return null;
     this.more ??= new Generator(seed, [1, 1]);
-    const { n } = model, draw = scheme === "gaussian_weights" ? drawWeights(this.more, last.b, n, count) : drawBatches(this.more, scheme, last.b, n, count);
+    const { n } = model,
+      draw =
+        scheme === "gaussian_weights"
+          ? drawWeights(this.more, last.b, n, count)
+          : drawBatches(this.more, scheme, last.b, n, count);
     last.eigenvalues.push(...largestEigenvalues(at(model, last.theta), draw));
     return last.eigenvalues;
   }
@@ -215,23 +258,37 @@ export class Experiment {
 
   /** The edges of one batch size at the last record: {b, meanSquare, minibatch, minibatchError, sharpness}. */
   edgesOf(b) {
-    const { model, settings, last } = this, c = covarianceCoefficient(settings.scheme, b, model.n);
-    const point = at(model, last.theta), spectrum = kernel(point);
+    const { model, settings, last } = this,
+      c = covarianceCoefficient(settings.scheme, b, model.n);
+    const point = at(model, last.theta),
+      spectrum = kernel(point);
     const critical = 2 / edge(perronMatrix(spectrum, c, settings.momentum), null, 1e-6).Q;
     const batches = batchesOfRecord(settings.seed, last.step, settings.scheme, b, model.n, b === 1 ? 64 : 32);
     const { value, error } = average(largestEigenvalues(point, batches));
-    return { b, meanSquare: critical, minibatch: 2 / value, minibatchError: (2 * error) / value ** 2, sharpness: 2 / fullSpectrum(point).at(-1) };
+    return {
+      b,
+      meanSquare: critical,
+      minibatch: 2 / value,
+      minibatchError: (2 * error) / value ** 2,
+      sharpness: 2 / fullSpectrum(point).at(-1),
+    };
   }
 
-  /** Q_b of the inputs alone for every batch size: on a two-parameter network (η/2)Q_b = 1 where u² + v² = 2/(η q_b). */
+  /**
+   * Q_b of the inputs alone for every batch size: on a two-parameter network (η/2)Q_b = 1 where u² + v² = 2/(η q_b).
+   */
   walls() {
     const { inputs, n, d } = this.model;
-    return this.sizes.map((b) => ({ b, q: meanSquareSharpness(inputs, n, d, covarianceCoefficient(this.settings.scheme, b, n)) }));
+    return this.sizes.map((b) => ({
+      b,
+      q: meanSquareSharpness(inputs, n, d, covarianceCoefficient(this.settings.scheme, b, n)),
+    }));
   }
 }
 
 function modelOf(settings, table) {
-  const { form, depth } = MODELS[settings.model], { n } = table ?? settings;
+  const { form, depth } = MODELS[settings.model],
+    { n } = table ?? settings;
   const d = settings.model === "two" ? 1 : (table ?? settings).d;
   const found = table ?? ensemble(settings.data, n, d, settings.dataSeed);
   const targets = settings.targets === "own" ? found.targets : interpolatingTargets(found.inputs, found.targets, n, d);
@@ -239,21 +296,25 @@ function modelOf(settings, table) {
 }
 
 /** step ↦ η: constant or rising linearly, in units of the first edge, as `Experiment.step_size` of Python. */
-function scheduleOf({ settings, model, theta0, firstEdge, ...rest }) {
+function scheduleOf({ settings, model, theta0, firstEdge }) {
   const start = settings.from * firstEdge;
   if (settings.schedule === "constant") return () => start;
   let stop = settings.to * firstEdge;
   if (model.form !== "linear" && model.n >= model.d) {
     const c = covarianceCoefficient(settings.scheme, settings.b, model.n);
     const spectrum = kernel(at(model, flattest(model, theta0)));
-    stop = Math.min(stop, (BELOW_THE_LAST_EDGE * 2) / edge(perronMatrix(spectrum, c, settings.momentum), null, 1e-12).Q);
+    stop = Math.min(
+      stop,
+      (BELOW_THE_LAST_EDGE * 2) / edge(perronMatrix(spectrum, c, settings.momentum), null, 1e-12).Q,
+    );
   }
   return start === stop ? () => start : (step) => start + ((stop - start) * step) / settings.steps;
 }
 
 /** r*: what no β can fit of the targets; null where that is rounding. */
 function unreachable(model) {
-  const { inputs, targets, n, d } = model, fitted = interpolatingTargets(inputs, targets, n, d);
+  const { inputs, targets, n, d } = model,
+    fitted = interpolatingTargets(inputs, targets, n, d);
   const left = fitted.map((y, i) => y - targets[i]);
   return Math.max(...left.map(Math.abs)) > 1e-10 * Math.max(...targets.map(Math.abs)) ? left : null;
 }

@@ -4,7 +4,9 @@
 
 import { fastMotion, motion } from "./flow.mjs";
 
-const GAMMA = 1 + Math.SQRT1_2, SHORTEST = 1e-7, ACCURACY = 1e-8;
+const GAMMA = 1 + Math.SQRT1_2,
+  SHORTEST = 1e-7,
+  ACCURACY = 1e-8;
 
 export class FlowSolver {
   /** etaAt: step ↦ η; tolerance: relative error of θ in a step. */
@@ -19,16 +21,25 @@ export class FlowSolver {
   /** One step of the solver, not beyond `to`; `stopped` where the flow meets an edge that it cannot leave. */
   advance(to) {
     if (this.stopped || this.step >= to) return;
-    const { velocity, solve, ofStep } = this.moving, { law, theta, step } = this, size = norm(theta);
+    const { velocity, solve, ofStep } = this.moving,
+      { law, theta, step } = this,
+      size = norm(theta);
     let h = Math.min(to - step, this.length || Math.max(1, (1e-3 * size) / (norm(velocity) || 1e-300)));
     for (;;) {
       // How much the velocity changes by η alone in the step.
-      const rise = this.etaAt(step + h) - this.etaAt(step), drift = ofStep.map((x) => GAMMA * rise * x);
-      const first = solve(GAMMA * h, velocity.map((x, k) => x + drift[k])), middle = theta.map((x, k) => x + h * first[k]);
+      const rise = this.etaAt(step + h) - this.etaAt(step),
+        drift = ofStep.map((x) => GAMMA * rise * x);
+      const first = solve(
+          GAMMA * h,
+          velocity.map((x, k) => x + drift[k]),
+        ),
+        middle = theta.map((x, k) => x + h * first[k]);
       const there = fastMotion(law, middle, this.etaAt(step + h), this.fast.rho, ACCURACY);
-      let next = null, error = Infinity;
+      let next = null,
+        error = Infinity;
       if (there) {
-        const other = motion(there).velocity, right = other.map((x, k) => x - 2 * first[k] - drift[k]);
+        const other = motion(there).velocity,
+          right = other.map((x, k) => x - 2 * first[k] - drift[k]);
         const second = solve(GAMMA * h, right);
         const moved = theta.map((x, k) => x + h * (1.5 * first[k] + 0.5 * second[k]));
         error = norm(moved.map((x, k) => x - middle[k])) / size / this.tolerance;

@@ -1,6 +1,8 @@
 // Dense linear algebra of small matrices: Float64Array, row after row.
 
 const EPS = 2 ** -52;
+// After so many products Lanczos looks whether it is done: looking costs as much as a few of them.
+const CHECKED = [1, 2, 4, 6, 8, 10, 13, 16, 20, 24];
 
 export const dot = (x, y) => {
   let total = 0;
@@ -29,7 +31,8 @@ export function transposed(A, m, n) {
 export function gram(A, m, n, w) {
   const C = new Float64Array(n * n);
   for (let i = 0; i < m; i++) {
-    const weight = w ? w[i] : 1, row = i * n;
+    const weight = w ? w[i] : 1,
+      row = i * n;
     for (let j = 0; j < n; j++) {
       const a = weight * A[row + j];
       if (a !== 0) for (let k = 0; k <= j; k++) C[j * n + k] += a * A[row + k];
@@ -41,18 +44,22 @@ export function gram(A, m, n, w) {
 
 /** Eigenvalues, ascending, and eigenvectors (the columns of an (n, n) matrix) of a symmetric matrix. */
 export function symmetricEigen(A, n) {
-  const V = Float64Array.from(A), d = new Float64Array(n), e = new Float64Array(n);
+  const V = Float64Array.from(A),
+    d = new Float64Array(n),
+    e = new Float64Array(n);
   tridiagonalise(V, d, e, n);
   tridiagonalEigen(d, e, n, V);
   const order = Array.from(d.keys()).sort((i, j) => d[i] - d[j]);
-  const values = Float64Array.from(order, (i) => d[i]), vectors = new Float64Array(n * n);
+  const values = Float64Array.from(order, (i) => d[i]),
+    vectors = new Float64Array(n * n);
   for (let k = 0; k < n; k++) for (let j = 0; j < n; j++) vectors[k * n + j] = V[k * n + order[j]];
   return { values, vectors };
 }
 
 /** Eigenvalues of a symmetric matrix, ascending; the matrix is overwritten. */
 export function eigenvaluesInPlace(A, n) {
-  const d = new Float64Array(n), e = new Float64Array(n);
+  const d = new Float64Array(n),
+    e = new Float64Array(n);
   reduceOnly(A, d, e, n);
   tridiagonalEigen(d, e, n, null);
   return d.sort();
@@ -62,7 +69,8 @@ export function eigenvaluesInPlace(A, n) {
 function tridiagonalise(V, d, e, n) {
   for (let j = 0; j < n; j++) d[j] = V[(n - 1) * n + j];
   for (let i = n - 1; i > 0; i--) {
-    let scale = 0, h = 0;
+    let scale = 0,
+      h = 0;
     for (let k = 0; k < i; k++) scale += Math.abs(d[k]);
     if (scale === 0) {
       e[i] = d[i - 1];
@@ -75,7 +83,8 @@ function tridiagonalise(V, d, e, n) {
         d[k] /= scale;
         h += d[k] * d[k];
       }
-      let f = d[i - 1], g = f > 0 ? -Math.sqrt(h) : Math.sqrt(h);
+      let f = d[i - 1],
+        g = f > 0 ? -Math.sqrt(h) : Math.sqrt(h);
       e[i] = scale * g;
       h -= f * g;
       d[i - 1] = f - g;
@@ -131,7 +140,8 @@ function tridiagonalise(V, d, e, n) {
 
 /** The same reduction without the transformation, from the lower triangle of A; A is overwritten. */
 function reduceOnly(A, d, e, n) {
-  const u = new Float64Array(n), p = new Float64Array(n);
+  const u = new Float64Array(n),
+    p = new Float64Array(n);
   for (let i = n - 1; i > 1; i--) {
     const row = i * n;
     let scale = 0;
@@ -146,13 +156,15 @@ function reduceOnly(A, d, e, n) {
       u[k] = A[row + k] / scale;
       h += u[k] * u[k];
     }
-    const f = u[i - 1], g = f > 0 ? -Math.sqrt(h) : Math.sqrt(h);
+    const f = u[i - 1],
+      g = f > 0 ? -Math.sqrt(h) : Math.sqrt(h);
     e[i] = scale * g;
     h -= f * g;
     u[i - 1] = f - g;
     p.fill(0, 0, i);
     for (let j = 0; j < i; j++) {
-      const at = j * n, uj = u[j];
+      const at = j * n,
+        uj = u[j];
       let sum = A[at + j] * uj;
       for (let k = 0; k < j; k++) {
         sum += A[at + k] * u[k];
@@ -168,7 +180,9 @@ function reduceOnly(A, d, e, n) {
     const half = inner / (h + h);
     for (let k = 0; k < i; k++) p[k] -= half * u[k];
     for (let j = 0; j < i; j++) {
-      const at = j * n, uj = u[j], pj = p[j];
+      const at = j * n,
+        uj = u[j],
+        pj = p[j];
       for (let k = 0; k <= j; k++) A[at + k] -= uj * p[k] + pj * u[k];
     }
   }
@@ -183,14 +197,17 @@ function reduceOnly(A, d, e, n) {
 function tridiagonalEigen(d, e, n, V) {
   for (let i = 1; i < n; i++) e[i - 1] = e[i];
   e[n - 1] = 0;
-  let shift = 0, largest = 0;
+  let shift = 0,
+    largest = 0;
   for (let l = 0; l < n; l++) {
     largest = Math.max(largest, Math.abs(d[l]) + Math.abs(e[l]));
     let m = l;
     while (m < n - 1 && Math.abs(e[m]) > EPS * largest) m++;
     if (m > l) {
       do {
-        let g = d[l], p = (d[l + 1] - g) / (2 * e[l]), r = Math.hypot(p, 1);
+        let g = d[l],
+          p = (d[l + 1] - g) / (2 * e[l]),
+          r = Math.hypot(p, 1);
         if (p < 0) r = -r;
         d[l] = e[l] / (p + r);
         d[l + 1] = e[l] * (p + r);
@@ -199,7 +216,11 @@ function tridiagonalEigen(d, e, n, V) {
         for (let i = l + 2; i < n; i++) d[i] -= h;
         shift += h;
         p = d[m];
-        let c = 1, c2 = 1, c3 = 1, s = 0, s2 = 0;
+        let c = 1,
+          c2 = 1,
+          c3 = 1,
+          s = 0,
+          s2 = 0;
         const after = e[l + 1];
         for (let i = m - 1; i >= l; i--) {
           c3 = c2;
@@ -215,7 +236,9 @@ function tridiagonalEigen(d, e, n, V) {
           d[i + 1] = h + s * (c * g + s * d[i]);
           if (V)
             for (let k = 0; k < n; k++) {
-              const at = k * n + i, x = V[at + 1], y = V[at];
+              const at = k * n + i,
+                x = V[at + 1],
+                y = V[at];
               V[at + 1] = s * y + c * x;
               V[at] = c * y - s * x;
             }
@@ -251,7 +274,8 @@ export function orthonormalColumns(A, m, n) {
 
 /** x with Ax = right for a symmetric positive definite A, or null. */
 export function solvePositive(A, right, n) {
-  const L = Float64Array.from(A), x = Float64Array.from(right);
+  const L = Float64Array.from(A),
+    x = Float64Array.from(right);
   for (let j = 0; j < n; j++) {
     for (let i = j; i < n; i++) {
       let sum = L[i * n + j];
@@ -273,8 +297,13 @@ export function solvePositive(A, right, n) {
 
 /** {value, vector}: the largest eigenvalue of a symmetric map, by Lanczos with full reorthogonalisation. */
 export function lanczos(apply, start, tolerance) {
-  const n = start.length, basis = [], alpha = [], beta = [];
-  let vector = start, size = Math.sqrt(dot(vector, vector)), found;
+  const n = start.length,
+    basis = [],
+    alpha = [],
+    beta = [];
+  let vector = start,
+    size = Math.sqrt(dot(vector, vector)),
+    found;
   for (let m = 0; m < n; m++) {
     basis.push(vector.map((x) => x / size));
     const image = apply(basis[m]);
@@ -285,7 +314,14 @@ export function lanczos(apply, start, tolerance) {
         for (let i = 0; i < n; i++) image[i] -= inner * q[i];
       }
     size = Math.sqrt(dot(image, image));
-    const count = m + 1, T = new Float64Array(count * count);
+    const count = m + 1,
+      looks = count === n || count > 24 || CHECKED.includes(count) || size <= EPS * Math.abs(alpha[m]);
+    if (!looks) {
+      beta.push(size);
+      vector = image;
+      continue;
+    }
+    const T = new Float64Array(count * count);
     for (let i = 0; i < count; i++) {
       T[i * count + i] = alpha[i];
       if (i) T[i * count + i - 1] = T[(i - 1) * count + i] = beta[i - 1];
@@ -293,7 +329,8 @@ export function lanczos(apply, start, tolerance) {
     const { values, vectors } = symmetricEigen(T, count);
     found = { value: values[m], weights: Array.from({ length: count }, (_, i) => vectors[i * count + m]) };
     // The error of the eigenvector is this residual over the gap to the next eigenvalue.
-    const residual = size * Math.abs(found.weights[m]), gap = m ? values[m] - values[m - 1] : 0;
+    const residual = size * Math.abs(found.weights[m]),
+      gap = m ? values[m] - values[m - 1] : 0;
     if (residual <= tolerance * gap || size <= EPS * Math.abs(found.value)) break;
     beta.push(size);
     vector = image;

@@ -18,19 +18,24 @@ export class Model {
     const { d, depth } = this;
     for (let k = 0; k < d; k++)
       out[k] =
-        this.form === "linear" ? theta[k]
-        : this.form === "product" ? theta[k] * theta[d + k]
-        : power(theta[k], depth) - power(theta[d + k], depth);
+        this.form === "linear"
+          ? theta[k]
+          : this.form === "product"
+            ? theta[k] * theta[d + k]
+            : power(theta[k], depth) - power(theta[d + k], depth);
     return out;
   }
 
   /** {first, second, G, p11, p12, p22} at θ, each (d). */
   link(theta) {
-    const { d, depth: D } = this, of = (f) => Float64Array.from({ length: d }, (_, k) => f(theta[k], theta[d + k]));
-    const zero = new Float64Array(d), one = new Float64Array(d).fill(1);
+    const { d, depth: D } = this,
+      of = (f) => Float64Array.from({ length: d }, (_, k) => f(theta[k], theta[d + k]));
+    const zero = new Float64Array(d),
+      one = new Float64Array(d).fill(1);
     let link;
     if (this.form === "linear") link = { first: one, second: zero, p11: zero, p12: zero, p22: zero };
-    else if (this.form === "product") link = { first: of((u, v) => v), second: of((u) => u), p11: zero, p12: one, p22: zero };
+    else if (this.form === "product")
+      link = { first: of((u, v) => v), second: of((u) => u), p11: zero, p12: one, p22: zero };
     else
       link = {
         first: of((w) => D * power(w, D - 1)),
@@ -44,7 +49,9 @@ export class Model {
 
   /** r = Xβ(θ) − y. */
   residuals(theta) {
-    const { n, d, inputs, targets } = this, beta = this.weights(theta), r = new Float64Array(n);
+    const { n, d, inputs, targets } = this,
+      beta = this.weights(theta),
+      r = new Float64Array(n);
     for (let i = 0; i < n; i++) {
       let sum = -targets[i];
       for (let k = 0; k < d; k++) sum += inputs[i * d + k] * beta[k];
@@ -60,7 +67,8 @@ export class Model {
 
   /** s = Σ wᵢ rᵢ xᵢ, the gradient of the loss with respect to β, for weights w (1/n each by default). */
   covector(residuals, weights) {
-    const { n, d, inputs } = this, s = new Float64Array(d);
+    const { n, d, inputs } = this,
+      s = new Float64Array(d);
     for (let i = 0; i < n; i++) {
       const w = (weights ? weights[i] : 1 / n) * residuals[i];
       if (w !== 0) for (let k = 0; k < d; k++) s[k] += w * inputs[i * d + k];
@@ -70,7 +78,8 @@ export class Model {
 
   /** (∂β/∂θ)ᵀs. */
   pullBack(link, s) {
-    const { d, p } = this, out = new Float64Array(p);
+    const { d, p } = this,
+      out = new Float64Array(p);
     for (let k = 0; k < d; k++) {
       out[k] = link.first[k] * s[k];
       if (p > d) out[d + k] = link.second[k] * s[k];
@@ -85,7 +94,9 @@ export class Model {
 
   /** √K-like factors: X diag(√G), (n, d), whose Gram matrices hold the spectrum of the Gauss–Newton Hessians. */
   factors(link) {
-    const { n, d, inputs } = this, roots = link.G.map(Math.sqrt), A = new Float64Array(n * d);
+    const { n, d, inputs } = this,
+      roots = link.G.map(Math.sqrt),
+      A = new Float64Array(n * d);
     for (let i = 0; i < n; i++) for (let k = 0; k < d; k++) A[i * d + k] = inputs[i * d + k] * roots[k];
     return A;
   }

@@ -11,11 +11,14 @@ const RANK_TOLERANCE = 1e-12;
 
 /** λ (r) ascending and U (n, r) of AAᵀ on its range, for A (n, d). */
 export function spectrumOfGram(A, n, d) {
-  const wide = n <= d, size = wide ? n : d;
+  const wide = n <= d,
+    size = wide ? n : d;
   const { values, vectors } = symmetricEigen(wide ? gram(transposed(A, n, d), d, n) : gram(A, n, d), size);
   const top = values[size - 1];
   const kept = Array.from(values.keys()).filter((j) => values[j] > RANK_TOLERANCE * top);
-  const r = kept.length, U = new Float64Array(n * r), lambda = Float64Array.from(kept, (j) => values[j]);
+  const r = kept.length,
+    U = new Float64Array(n * r),
+    lambda = Float64Array.from(kept, (j) => values[j]);
   kept.forEach((j, column) => {
     for (let i = 0; i < n; i++) {
       let sum = 0;
@@ -29,8 +32,11 @@ export function spectrumOfGram(A, n, d) {
 
 /** The map Q = 2/η ↦ Ψ of a spectrum, for a scheme's c and momentum β: 1/M = slopes·Q − poles. */
 export function perronMatrix({ n, r, lambda, U }, c, momentum = 0) {
-  const kappa1 = (1 - c) / n ** 2, kappa2 = c / n, beta = momentum;
-  const slopes = new Float64Array(r * r), poles = new Float64Array(r * r);
+  const kappa1 = (1 - c) / n ** 2,
+    kappa2 = c / n,
+    beta = momentum;
+  const slopes = new Float64Array(r * r),
+    poles = new Float64Array(r * r);
   for (let j = 0; j < r; j++)
     for (let k = 0; k < r; k++) {
       const ratio = lambda[j] / lambda[k];
@@ -48,7 +54,8 @@ export function inEigenbasis({ n, r, U }, x) {
 
 /** diag(U S Uᵀ) for a symmetric S (r, r). */
 export function folded({ n, r, U }, S) {
-  const out = new Float64Array(n), image = new Float64Array(r);
+  const out = new Float64Array(n),
+    image = new Float64Array(r);
   for (let i = 0; i < n; i++) {
     const at = i * r;
     image.fill(0);
@@ -93,16 +100,19 @@ export function edge(perron, start = null, tolerance = 1e-9) {
 
 /** The Q at which κ₂ Σ M_jk Y_jk² = ‖x‖², Y = Uᵀ diag(x) U: Newton on the reciprocal of the sum, which is concave. */
 function rayleigh(perron, x, least) {
-  const { slopes, poles, kappa2 } = perron, Y = inEigenbasis(perron, x);
+  const { slopes, poles, kappa2 } = perron,
+    Y = inEigenbasis(perron, x);
   let size = 0;
   for (const value of x) size += value * value;
   const weights = Y.map((y) => (kappa2 * y * y) / size);
   let Q = least;
   for (let m = 0; m < weights.length; m++) Q = Math.max(Q, (poles[m] + weights[m]) / slopes[m]);
   for (let iteration = 0; iteration < 60; iteration++) {
-    let total = 0, slope = 0;
+    let total = 0,
+      slope = 0;
     for (let m = 0; m < weights.length; m++) {
-      const distance = Q * slopes[m] - poles[m], term = weights[m] / distance;
+      const distance = Q * slopes[m] - poles[m],
+        term = weights[m] / distance;
       total += term;
       slope += (term * slopes[m]) / distance;
     }

@@ -28,7 +28,9 @@ export function countBatches(scheme, b, n) {
 
 /** Every batch without replacement, or every multiset with its probability: {batches, probabilities}. */
 export function enumerate(scheme, b, n) {
-  const batches = [], probabilities = [], repeated = scheme === "with_replacement";
+  const batches = [],
+    probabilities = [],
+    repeated = scheme === "with_replacement";
   const batch = new Int32Array(b);
   const descend = (place, from, weight) => {
     if (place === b) {
@@ -54,7 +56,8 @@ export function enumerate(scheme, b, n) {
 export function drawBatches(rng, scheme, b, n, count) {
   if (scheme === "with_replacement")
     return Array.from({ length: count }, () => Int32Array.from({ length: b }, () => Math.floor(rng.uniform() * n)));
-  const order = Int32Array.from({ length: n }, (_, i) => i), swaps = new Int32Array(b);
+  const order = Int32Array.from({ length: n }, (_, i) => i),
+    swaps = new Int32Array(b);
   return Array.from({ length: count }, () => {
     const batch = new Int32Array(b);
     for (let i = 0; i < b; i++) {

@@ -20,7 +20,8 @@ export class Sgd {
 
   /** Run up to a step; stops where a number leaves every regime of interest. */
   advance(to) {
-    const { model, momentum, theta, velocity, beta, covector } = this, { d, p } = model;
+    const { model, momentum, theta, velocity, beta, covector } = this,
+      { d, p } = model;
     while (this.step < to && this.divergedAt < 0) {
       const bounded = this.scheme === "gaussian_weights" ? this.weighted() : this.batched();
       if (!bounded) {
@@ -30,7 +31,9 @@ export class Sgd {
       const eta = this.etaAt(this.step);
       if (model.form === "product" && momentum === 0) {
         for (let k = 0; k < d; k++) {
-          const u = theta[k], v = theta[d + k], move = eta * covector[k];
+          const u = theta[k],
+            v = theta[d + k],
+            move = eta * covector[k];
           theta[k] = u - move * v;
           theta[d + k] = v - move * u;
           beta[k] = theta[k] * theta[d + k];
@@ -48,7 +51,9 @@ export class Sgd {
     }
   }
 
-  /** The rows that batches of b are drawn from, and what label noise is multiplied with: triangular for full batches. */
+  /**
+   * The rows that batches of b are drawn from, and what label noise is multiplied with: triangular for full batches.
+   */
   rowsOf(b) {
     const { n, d, inputs, targets } = this.model;
     if (this.scheme !== "without_replacement" || b < n || n <= d) return { inputs, targets, b, unit: 1 };
@@ -57,13 +62,17 @@ export class Sgd {
 
   /** The covector of the next batch; false where a residual is out of range. */
   batched() {
-    const { model, rng, order, beta, covector } = this, { n, d } = model, { inputs, targets, b, unit } = this.rows;
-    const batch = (this.batch ??= new Int32Array(b)), noise = unit * this.noise;
+    const { model, rng, order, beta, covector } = this,
+      { n, d } = model,
+      { inputs, targets, b, unit } = this.rows;
+    const batch = (this.batch ??= new Int32Array(b)),
+      noise = unit * this.noise;
     for (let i = 0; i < b; i++) {
       if (this.scheme === "with_replacement") batch[i] = Math.floor(rng.uniform() * n);
       else if (this.b === n) batch[i] = i;
       else {
-        const j = i + Math.floor(rng.uniform() * (n - i)), kept = order[i];
+        const j = i + Math.floor(rng.uniform() * (n - i)),
+          kept = order[i];
         order[i] = order[j];
         order[j] = kept;
         batch[i] = order[i];
@@ -85,7 +94,8 @@ export class Sgd {
 
   /** The same for Gaussian weights of all samples. */
   weighted() {
-    const { model, rng, b, noise, beta, covector } = this, { n, d, inputs, targets } = model;
+    const { model, rng, b, noise, beta, covector } = this,
+      { n, d, inputs, targets } = model;
     const [weights] = drawWeights(rng, b, n, 1);
     covector.fill(0);
     let bounded = true;
@@ -111,13 +121,18 @@ export class Sgd {
  * Xᵀ(Xβ − y)/n = R̃ᵀ(R̃β − ỹ)/d, and Qᵀz is as normal as z.
  */
 function triangular(inputs, targets, n, d) {
-  const A = Float64Array.from(inputs), y = Float64Array.from(targets), unit = Math.sqrt(d / n);
+  const A = Float64Array.from(inputs),
+    y = Float64Array.from(targets),
+    unit = Math.sqrt(d / n);
   for (let j = 0; j < d; j++) {
     let size = 0;
     for (let i = j; i < n; i++) size += A[i * d + j] ** 2;
-    const alpha = A[j * d + j], beta = alpha < 0 ? Math.sqrt(size) : -Math.sqrt(size);
+    const alpha = A[j * d + j],
+      beta = alpha < 0 ? Math.sqrt(size) : -Math.sqrt(size);
     if (beta === 0) continue;
-    const v = new Float64Array(n), scale = 1 / (alpha - beta), tau = (beta - alpha) / beta;
+    const v = new Float64Array(n),
+      scale = 1 / (alpha - beta),
+      tau = (beta - alpha) / beta;
     v[j] = 1;
     for (let i = j + 1; i < n; i++) v[i] = A[i * d + j] * scale;
     for (let k = j; k <= d; k++) {

@@ -9,16 +9,20 @@ export function hessianEigenvalues(model, link, residuals, rows) {
 
 /** H_w (p, p), in full. */
 export function denseHessian(model, link, residuals, rows) {
-  const { d, p, inputs } = model, M = new Float64Array(d * d), s = new Float64Array(d);
+  const { d, p, inputs } = model,
+    M = new Float64Array(d * d),
+    s = new Float64Array(d);
   for (const [i, w] of rows) {
-    const at = i * d, r = w * residuals[i];
+    const at = i * d,
+      r = w * residuals[i];
     for (let j = 0; j < d; j++) {
       const x = w * inputs[at + j];
       s[j] += r * inputs[at + j];
       for (let k = 0; k <= j; k++) M[j * d + k] += x * inputs[at + k];
     }
   }
-  const H = new Float64Array(p * p), { first, second, p11, p12, p22 } = link;
+  const H = new Float64Array(p * p),
+    { first, second, p11, p12, p22 } = link;
   for (let j = 0; j < d; j++)
     for (let k = 0; k <= j; k++) {
       const m = M[j * d + k];
@@ -48,16 +52,26 @@ function largestOfBatch(model, link, residuals, batch) {
     const found = secular(diagonalPlusRows(model, link, residuals, batch), b, model.p);
     if (found !== null) return found;
   }
-  return hessianEigenvalues(model, link, residuals, Array.from(batch, (i) => [i, 1 / b])).at(-1);
+  return hessianEigenvalues(
+    model,
+    link,
+    residuals,
+    Array.from(batch, (i) => [i, 1 / b]),
+  ).at(-1);
 }
 
 /** H_B = diag(δ) + AᵀA in a basis in which the curvature of β is diagonal: {delta (p), A (b, p)}. */
 function diagonalPlusRows(model, link, residuals, batch) {
-  const { d, p, inputs, form } = model, b = batch.length;
-  const A = new Float64Array(b * p), delta = new Float64Array(p), s = new Float64Array(d);
-  const { first, second, p11, p22 } = link, share = 1 / Math.sqrt(b);
+  const { d, p, inputs, form } = model,
+    b = batch.length;
+  const A = new Float64Array(b * p),
+    delta = new Float64Array(p),
+    s = new Float64Array(d);
+  const { first, second, p11, p22 } = link,
+    share = 1 / Math.sqrt(b);
   for (let a = 0; a < b; a++) {
-    const at = batch[a] * d, r = residuals[batch[a]] / b;
+    const at = batch[a] * d,
+      r = residuals[batch[a]] / b;
     for (let k = 0; k < d; k++) {
       const x = inputs[at + k];
       s[k] += r * x;
@@ -83,11 +97,13 @@ function diagonalPlusRows(model, link, residuals, batch) {
  * max δ + ‖A‖_F² downwards. null where it does not converge: the eigenvalue may be max δ itself.
  */
 function secular({ delta, A }, b, p) {
-  let top = -Infinity, squares = 0;
+  let top = -Infinity,
+    squares = 0;
   for (let k = 0; k < p; k++) top = Math.max(top, delta[k]);
   for (let k = 0; k < b * p; k++) squares += A[k] * A[k];
   let value = top + squares;
-  const inverse = new Float64Array(p), B = new Float64Array(b * b);
+  const inverse = new Float64Array(p),
+    B = new Float64Array(b * b);
   for (let iteration = 0; iteration < 40; iteration++) {
     for (let k = 0; k < p; k++) inverse[k] = 1 / (value - delta[k]);
     for (let a = 0; a < b; a++)

@@ -1,4 +1,5 @@
-// Where a run starts: the initialisation (α, α′) in both halves, or the solution that gradient flow leads to from there.
+// Where a run starts: the initialisation (α, α′) in both halves, or the solution that gradient flow leads to from
+// there.
 
 import { leastSquares } from "./data.mjs";
 import { solvePositive } from "./linalg.mjs";
@@ -21,7 +22,8 @@ export function solution(model, theta0) {
   const { V, r, weights } = leastSquares(inputs, targets, n, d);
   if (p === d) return weights;
   const wanted = projected(V, weights, d, r);
-  let zeta = new Float64Array(r), state = answer(model, theta0, spread(V, zeta, d, r));
+  let zeta = new Float64Array(r),
+    state = answer(model, theta0, spread(V, zeta, d, r));
   let miss = projected(V, state.beta, d, r).map((x, j) => x - wanted[j]);
   const size = (vector) => Math.sqrt(vector.reduce((sum, x) => sum + x * x, 0));
   for (let iteration = 0; iteration < 200; iteration++) {
@@ -34,7 +36,8 @@ export function solution(model, theta0) {
     if (!step) return null;
     let taken = false;
     for (let share = 1; share > 1e-10; share /= 2) {
-      const tried = zeta.map((x, j) => x + share * step[j]), there = answer(model, theta0, spread(V, tried, d, r));
+      const tried = zeta.map((x, j) => x + share * step[j]),
+        there = answer(model, theta0, spread(V, tried, d, r));
       if (!there) continue;
       const left = projected(V, there.beta, d, r).map((x, j) => x - wanted[j]);
       if (!(size(left) < size(miss))) continue;
@@ -49,16 +52,20 @@ export function solution(model, theta0) {
 
 /** {theta, beta, slope = −dβ/dz} of every coordinate after z; null beyond what z may be. */
 function answer(model, theta0, z) {
-  const { d, form, depth: D } = model, theta = new Float64Array(2 * d), slope = new Float64Array(d);
+  const { d, form, depth: D } = model,
+    theta = new Float64Array(2 * d),
+    slope = new Float64Array(d);
   for (let k = 0; k < d; k++) {
     const [a, b] = [theta0[k], theta0[d + k]];
     if (form === "product") {
-      const sum = (a + b) * Math.exp(-z[k]), difference = (a - b) * Math.exp(z[k]);
+      const sum = (a + b) * Math.exp(-z[k]),
+        difference = (a - b) * Math.exp(z[k]);
       theta[k] = (sum + difference) / 2;
       theta[d + k] = (sum - difference) / 2;
       slope[k] = (sum * sum + difference * difference) / 2;
     } else {
-      const first = moved(a, z[k], D), second = moved(b, -z[k], D);
+      const first = moved(a, z[k], D),
+        second = moved(b, -z[k], D);
       if (!(first >= 0 && second >= 0)) return null;
       theta[k] = first;
       theta[d + k] = second;
@@ -87,7 +94,9 @@ function projected(V, vector, d, r) {
 
 /** The balanced solution with the weights of θ: |u| = |v|, or one of w₊ and w₋ zero. */
 export function flattest(model, theta) {
-  const { d, depth, form } = model, beta = model.weights(theta), out = new Float64Array(2 * d);
+  const { d, depth, form } = model,
+    beta = model.weights(theta),
+    out = new Float64Array(2 * d);
   for (let k = 0; k < d; k++) {
     const root = Math.abs(beta[k]) ** (1 / depth);
     out[k] = form === "product" || beta[k] > 0 ? root : 0;

@@ -8,7 +8,8 @@ import { denseHessian, largestOfBatches, largestOfWeights } from "./spectra.mjs"
 
 /** Everything about θ that the statistics share. */
 export function at(model, theta) {
-  const link = model.link(theta), residuals = model.residuals(theta);
+  const link = model.link(theta),
+    residuals = model.residuals(theta);
   return { model, theta, link, residuals };
 }
 
@@ -38,24 +39,29 @@ export function largestEigenvalues({ model, link, residuals }, batches) {
 
 /** λ_max of the Gauss–Newton part of each batch, which is that of K_BB/b. */
 export function gaussNewtonEigenvalues({ model, link, residuals }, batches) {
-  if (!(batches[0] instanceof Int32Array)) return largestEigenvalues({ model, link, residuals: residuals.map(() => 0) }, batches);
-  const { d } = model, A = model.factors(link);
+  if (!(batches[0] instanceof Int32Array))
+    return largestEigenvalues({ model, link, residuals: residuals.map(() => 0) }, batches);
+  const { d } = model,
+    A = model.factors(link);
   return Float64Array.from(batches, (batch) => {
-    const b = batch.length, K = new Float64Array(b * b);
+    const b = batch.length,
+      K = new Float64Array(b * b);
     if (b > d) {
       const rows = new Float64Array(b * d);
       batch.forEach((i, a) => rows.set(A.subarray(i * d, (i + 1) * d), a * d));
       return eigenvaluesInPlace(gram(rows, b, d), d).at(-1) / b;
     }
     for (let i = 0; i < b; i++)
-      for (let j = 0; j <= i; j++) for (let k = 0; k < d; k++) K[i * b + j] += A[batch[i] * d + k] * A[batch[j] * d + k];
+      for (let j = 0; j <= i; j++)
+        for (let k = 0; k < d; k++) K[i * b + j] += A[batch[i] * d + k] * A[batch[j] * d + k];
     return eigenvaluesInPlace(K, b).at(-1) / b;
   });
 }
 
 /** g_BᵀH_Bg_B and ‖g_B‖² of each batch. */
 export function gradientForms(point, batches) {
-  const forms = new Float64Array(batches.length), norms = new Float64Array(batches.length);
+  const forms = new Float64Array(batches.length),
+    norms = new Float64Array(batches.length);
   batches.forEach((batch, m) => {
     const weights = batch instanceof Int32Array ? batchWeights(batch, point.model.n) : batch;
     const s = point.model.covector(point.residuals, weights);
@@ -74,7 +80,8 @@ function squaredNorm({ G }, s) {
 
 /** gᵀH_w g for g = (∂β)ᵀs: Σ wᵢ (xᵢᵀ(G∘s))² + the curvature of β along g, weighted by the covector of w. */
 function quadraticForm({ model, link, residuals }, s, weights, covector = model.covector(residuals, weights)) {
-  const { n, d, inputs } = model, { first, second, G, p11, p12, p22 } = link;
+  const { n, d, inputs } = model,
+    { first, second, G, p11, p12, p22 } = link;
   let total = 0;
   for (let i = 0; i < n; i++) {
     const w = weights ? weights[i] : 1 / n;
@@ -84,7 +91,8 @@ function quadraticForm({ model, link, residuals }, s, weights, covector = model.
     total += w * along * along;
   }
   for (let k = 0; k < d; k++) {
-    const a = first[k] * s[k], b = second[k] * s[k];
+    const a = first[k] * s[k],
+      b = second[k] * s[k];
     total += covector[k] * (p11[k] * a * a + 2 * p12[k] * a * b + p22[k] * b * b);
   }
   return total;
@@ -92,9 +100,13 @@ function quadraticForm({ model, link, residuals }, s, weights, covector = model.
 
 /** ‖g‖, GNI E[g_BᵀHg_B]/‖g‖² and IAS tr(HG_b)/tr G_b, exact by E[g_Bg_Bᵀ] = (1−c)ggᵀ + c·mean gᵢgᵢᵀ. */
 export function gradientStatistics(point, c) {
-  const { model, residuals, link } = point, { n, d, inputs } = model, everyone = null;
-  const mean = model.covector(residuals), full = squaredNorm(link, mean);
-  let norms = 0, forms = 0;
+  const { model, residuals, link } = point,
+    { n, d, inputs } = model,
+    everyone = null;
+  const mean = model.covector(residuals),
+    full = squaredNorm(link, mean);
+  let norms = 0,
+    forms = 0;
   const own = new Float64Array(d);
   for (let i = 0; i < n; i++) {
     for (let k = 0; k < d; k++) own[k] = residuals[i] * inputs[i * d + k];
@@ -103,14 +115,19 @@ export function gradientStatistics(point, c) {
   }
   const squared = (1 - c) * full + c * norms;
   const form = (1 - c) * quadraticForm(point, mean, everyone, mean) + c * forms;
-  return { gradient_norm: Math.sqrt(full), gradient_noise_interaction: form / full, interaction_aware_sharpness: form / squared };
+  return {
+    gradient_norm: Math.sqrt(full),
+    gradient_noise_interaction: form / full,
+    interaction_aware_sharpness: form / squared,
+  };
 }
 
 const mean = (values, weights) =>
   weights ? dot(values, weights) : values.reduce((sum, value) => sum + value, 0) / values.length;
 
 const errorOf = (values) => {
-  const centre = mean(values), count = values.length;
+  const centre = mean(values),
+    count = values.length;
   return Math.sqrt(values.reduce((sum, value) => sum + (value - centre) ** 2, 0) / (count - 1) / count);
 };
 
@@ -121,15 +138,20 @@ export function average(values, probabilities) {
 
 /** {value, error} of E[f]/E[g]: to first order the error is that of f − value·g, over E[g]. */
 export function ratio(forms, norms, probabilities) {
-  const below = mean(norms, probabilities), value = mean(forms, probabilities) / below;
+  const below = mean(norms, probabilities),
+    value = mean(forms, probabilities) / below;
   return { value, error: probabilities ? 0 : errorOf(forms.map((f, m) => f - value * norms[m])) / Math.abs(below) };
 }
 
 /** All statistics by their names in Python; sampled ones come with name_standard_error. */
 export function measure(point, scheme, b, { batches, probabilities }, start = null) {
-  const { model } = point, c = covarianceCoefficient(scheme, b, model.n);
-  const values = fullSpectrum(point), spectrum = kernel(point), { Q, vector } = meanSquare(spectrum, c, start);
-  const eigenvalues = largestEigenvalues(point, batches), { forms, norms } = gradientForms(point, batches);
+  const { model } = point,
+    c = covarianceCoefficient(scheme, b, model.n);
+  const values = fullSpectrum(point),
+    spectrum = kernel(point),
+    { Q, vector } = meanSquare(spectrum, c, start);
+  const eigenvalues = largestEigenvalues(point, batches),
+    { forms, norms } = gradientForms(point, batches);
   const record = {
     loss: model.loss(point.theta),
     ...gradientStatistics(point, c),
@@ -139,18 +161,31 @@ export function measure(point, scheme, b, { batches, probabilities }, start = nu
   for (const j of [2, 3]) if (model.p >= j) record[`eigenvalue_${j}`] = values.at(-j);
   const add = (name, { value, error }) => Object.assign(record, { [name]: value, [`${name}_standard_error`]: error });
   add("minibatch_sharpness", average(eigenvalues, probabilities));
-  add("batch_sharpness", average(forms.map((f, m) => f / norms[m]), probabilities));
+  add(
+    "batch_sharpness",
+    average(
+      forms.map((f, m) => f / norms[m]),
+      probabilities,
+    ),
+  );
   add("batch_sharpness_parts", ratio(forms, norms, probabilities));
   return { record, eigenvalues, spectrum, vector };
 }
 
 /** E[g_BᵀH_Bg_B]/E‖g_B‖² without batches, from the second and third moments of batch means. */
 export function ratioOfMeans(point, scheme, b) {
-  const { model, residuals, link } = point, { n, d, inputs } = model;
-  const c = covarianceCoefficient(scheme, b, n), c3 = thirdCoefficient(scheme, b, n);
-  const s = model.covector(residuals), full = quadraticForm(point, s, null, s);
-  let spread = 0, own = 0, cross = 0, norms = 0;
-  const si = new Float64Array(d), weights = new Float64Array(n);
+  const { model, residuals, link } = point,
+    { n, d, inputs } = model;
+  const c = covarianceCoefficient(scheme, b, n),
+    c3 = thirdCoefficient(scheme, b, n);
+  const s = model.covector(residuals),
+    full = quadraticForm(point, s, null, s);
+  let spread = 0,
+    own = 0,
+    cross = 0,
+    norms = 0;
+  const si = new Float64Array(d),
+    weights = new Float64Array(n);
   for (let i = 0; i < n; i++) {
     for (let k = 0; k < d; k++) si[k] = residuals[i] * inputs[i * d + k];
     weights.fill(0);
@@ -158,13 +193,12 @@ export function ratioOfMeans(point, scheme, b) {
     spread += quadraticForm(point, si, null, s) / n;
     own += quadraticForm(point, si, weights, si) / n;
     norms += squaredNorm(link, si) / n;
-    const sum = si.map((x, k) => x + s[k]), difference = si.map((x, k) => x - s[k]);
+    const sum = si.map((x, k) => x + s[k]),
+      difference = si.map((x, k) => x - s[k]);
     // gᵀHᵢgᵢ by polarisation.
     cross += (quadraticForm(point, sum, weights, si) - quadraticForm(point, difference, weights, si)) / (4 * n);
   }
-  const second = 2 * (cross - full) + (spread - full), third = own - 2 * cross - spread + 2 * full;
+  const second = 2 * (cross - full) + (spread - full),
+    third = own - 2 * cross - spread + 2 * full;
   return (full + c * second + c3 * third) / ((1 - c) * squaredNorm(link, s) + c * norms);
 }
-
-/** The Gram matrix of the inputs over n: the Hessian of a regression. */
-export const secondMoment = (model) => gram(model.inputs, model.n, model.d).map((x) => x / model.n);

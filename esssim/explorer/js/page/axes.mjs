@@ -1,6 +1,7 @@
 // Scales, ticks and the frame of a picture.
 
-const LOG_STEPS = [1, 2, 5], CLOSE_STEPS = [1, 1.5, 2, 3, 4, 5, 7];
+const LOG_STEPS = [1, 2, 5],
+  CLOSE_STEPS = [1, 1.5, 2, 3, 4, 5, 7];
 
 /** {at: value ↦ pixel, ticks} from [low, high] to [from, to]. */
 export function scale(low, high, from, to, { log = false, count = 6 } = {}) {
@@ -14,15 +15,21 @@ export function scale(low, high, from, to, { log = false, count = 6 } = {}) {
 }
 
 function linearTicks(low, high, count) {
-  const rough = (high - low) / count, power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * [1, 2, 5, 10].find((s) => s * power >= rough), ticks = [];
-  for (let k = Math.ceil(low / step - 1e-9); k * step <= high * (1 + 1e-12) + 1e-12; k++) ticks.push(Number((k * step).toPrecision(12)));
+  const rough = (high - low) / count,
+    power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 5, 10].find((s) => s * power >= rough),
+    ticks = [];
+  for (let k = Math.ceil(low / step - 1e-9); k * step <= high * (1 + 1e-12) + 1e-12; k++)
+    ticks.push(Number((k * step).toPrecision(12)));
   return ticks;
 }
 
 function logTicks(low, high, count) {
-  const first = Math.floor(Math.log10(low)), last = Math.ceil(Math.log10(high)), decades = Math.log10(high / low);
-  const steps = decades > 2.5 ? [1] : decades > 0.9 ? LOG_STEPS : CLOSE_STEPS, every = Math.max(1, Math.ceil(decades / count));
+  const first = Math.floor(Math.log10(low)),
+    last = Math.ceil(Math.log10(high)),
+    decades = Math.log10(high / low);
+  const steps = decades > 2.5 ? [1] : decades > 0.9 ? LOG_STEPS : CLOSE_STEPS,
+    every = Math.max(1, Math.ceil(decades / count));
   const ticks = [];
   for (let k = first; k <= last; k++) {
     if ((k - first) % every) continue;
@@ -48,21 +55,62 @@ export function short(value) {
 const superscript = (k) => String(k).replace(/[-0-9]/g, (sign) => (sign === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[sign]));
 
 /** Axes, grid and labels of a box {left, top, right, bottom} for scales x and y; names under and beside. */
-export function frame(surface, box, x, y, theme, { xName, yName, format = short, xFormat = short, size = 11.5, grid = true } = {}) {
+export function frame(
+  surface,
+  box,
+  x,
+  y,
+  theme,
+  { xName, yName, format = short, xFormat = short, size = 11.5, grid = true } = {},
+) {
   for (const tick of y.ticks) {
     const at = y.at(tick);
-    if (grid) surface.line([[box.left, at], [box.right, at]], { color: theme.grid, width: 1 });
+    if (grid)
+      surface.line(
+        [
+          [box.left, at],
+          [box.right, at],
+        ],
+        { color: theme.grid, width: 1 },
+      );
     surface.text(format(tick), box.left - 6, at, { color: theme.faint, size, align: "right", baseline: "middle" });
   }
   let free = -Infinity;
   for (const tick of x.ticks) {
-    const at = x.at(tick), words = xFormat(tick), half = words.length * size * 0.3;
-    surface.line([[at, box.bottom], [at, box.bottom + 4]], { color: theme.axis, width: 1 });
+    const at = x.at(tick),
+      words = xFormat(tick),
+      half = words.length * size * 0.3;
+    surface.line(
+      [
+        [at, box.bottom],
+        [at, box.bottom + 4],
+      ],
+      { color: theme.axis, width: 1 },
+    );
     if (at - half < free) continue;
     free = at + half + 6;
     surface.text(words, at, box.bottom + 7, { color: theme.faint, size, align: "center", baseline: "top" });
   }
-  surface.line([[box.left, box.bottom], [box.right, box.bottom]], { color: theme.axis, width: 1 });
-  if (xName) surface.text(xName, (box.left + box.right) / 2, box.bottom + 23, { color: theme.ink, size, align: "center", baseline: "top" });
-  if (yName) surface.text(yName, 9, (box.top + box.bottom) / 2, { color: theme.ink, size, align: "center", baseline: "middle", turn: -Math.PI / 2 });
+  surface.line(
+    [
+      [box.left, box.bottom],
+      [box.right, box.bottom],
+    ],
+    { color: theme.axis, width: 1 },
+  );
+  if (xName)
+    surface.text(xName, (box.left + box.right) / 2, box.bottom + 23, {
+      color: theme.ink,
+      size,
+      align: "center",
+      baseline: "top",
+    });
+  if (yName)
+    surface.text(yName, 9, (box.top + box.bottom) / 2, {
+      color: theme.ink,
+      size,
+      align: "center",
+      baseline: "middle",
+      turn: -Math.PI / 2,
+    });
 }

@@ -10,19 +10,31 @@ const el = (tag, attributes = {}, ...children) => {
 
 /** Builds the controls in `root`; changed(name, value) is called when a person moves one. */
 export function buildControls(root, changed) {
-  const groups = new Map(), parts = new Map();
+  const groups = new Map(),
+    parts = new Map();
   for (const control of CONTROLS) {
     if (!groups.has(control.group)) {
       const group = el("fieldset", {}, el("legend", { textContent: control.group }));
       groups.set(control.group, group);
       root.append(group);
     }
-    const id = `control-${control.name}`, note = el("small", { id: `${id}-note`, textContent: control.sentence });
-    const input = inputOf(control, id), output = el("output", { htmlFor: id });
+    const id = `control-${control.name}`,
+      note = el("small", { id: `${id}-note`, textContent: control.sentence });
+    const input = inputOf(control, id),
+      output = el("output", { htmlFor: id });
     input.setAttribute("aria-describedby", note.id);
-    const row = el("div", { className: `control ${control.kind}` }, el("label", { htmlFor: id, textContent: control.label }), input, output, note);
+    const row = el(
+      "div",
+      { className: `control ${control.kind}` },
+      el("label", { htmlFor: id, textContent: control.label }),
+      input,
+      output,
+      note,
+    );
     groups.get(control.group).append(row);
-    input.addEventListener(input.tagName === "SELECT" || control.kind === "seed" ? "change" : "input", () => changed(control.name, valueOf(control, input)));
+    input.addEventListener(input.tagName === "SELECT" || control.kind === "seed" ? "change" : "input", () =>
+      changed(control.name, valueOf(control, input)),
+    );
     parts.set(control.name, { control, input, output, row });
   }
   return parts;
@@ -45,7 +57,7 @@ function valueOf(control, input) {
   if (control.kind !== "log") return number;
   if (number < 0) return 0;
   const value = control.low * (control.high / control.low) ** (number / 100);
-  return control.round ? roundTo(value, 2) : roundTo(value, 2);
+  return roundTo(value, 2);
 }
 
 const roundTo = (value, digits) => Number(value.toPrecision(digits));
@@ -58,9 +70,16 @@ export function showControls(parts, settings, { n, names = [] } = {}) {
     if (control.kind === "column" && input.options.length !== names.length)
       input.replaceChildren(...names.map((each) => el("option", { value: each, textContent: each })));
     if (name === "b") input.max = settings.scheme === "with_replacement" ? 128 : (n ?? settings.n);
-    if (control.kind === "log") input.value = value === 0 ? -1 : Math.round((100 * Math.log(value / control.low)) / Math.log(control.high / control.low));
+    if (control.kind === "log")
+      input.value =
+        value === 0 ? -1 : Math.round((100 * Math.log(value / control.low)) / Math.log(control.high / control.low));
     else if (document.activeElement !== input || control.kind !== "seed") input.value = value;
-    const shown = control.kind === "log" && control.round ? value.toLocaleString("en") : control.suffix ? `${value} ${control.suffix}` : String(value);
+    const shown =
+      control.kind === "log" && control.round
+        ? value.toLocaleString("en")
+        : control.suffix
+          ? `${value} ${control.suffix}`
+          : String(value);
     output.textContent = ["choice", "column", "seed"].includes(control.kind) ? "" : shown;
     if (control.kind === "log") input.setAttribute("aria-valuetext", shown);
     row.classList.toggle("changed", value !== DEFAULTS[name]);

@@ -5,45 +5,86 @@ import { STATISTICS } from "./looks.mjs";
 
 /** The settings as TOML. run: {eta: [first, last], second, table}; changes cannot be said in TOML, and are listed. */
 export function toToml(settings, { eta, second, table }, changes = []) {
-  const { form, depth } = MODELS[settings.model], linear = form === "linear", text = (value) => JSON.stringify(value);
+  const { form, depth } = MODELS[settings.model],
+    linear = form === "linear",
+    text = (value) => JSON.stringify(value);
   const number = (value) => (Number.isInteger(value) ? `${value}.0` : String(value).replace(/^(\d+)e/, "$1.0e"));
   const d = settings.model === "two" ? 1 : settings.d;
   const problem = linear
     ? ['kind = "linear_regression"']
     : ['kind = "diagonal_linear_network"', `form = ${text(form)}`, `depth = ${depth}`];
   const data = table
-    ? ['kind = "file"', `path = ${text(table.name)}`, `target = ${text(table.target)}`, `targets = ${text(settings.targets)}`]
-    : [`kind = ${text(settings.data)}`, `n_samples = ${settings.n}`, `n_features = ${d}`, `seed = ${settings.dataSeed}`, 'targets = "interpolating"'];
+    ? [
+        'kind = "file"',
+        `path = ${text(table.name)}`,
+        `target = ${text(table.target)}`,
+        `targets = ${text(settings.targets)}`,
+      ]
+    : [
+        `kind = ${text(settings.data)}`,
+        `n_samples = ${settings.n}`,
+        `n_features = ${d}`,
+        `seed = ${settings.dataSeed}`,
+        'targets = "interpolating"',
+      ];
   const start = linear
     ? ['kind = "zeros"']
-    : [`kind = ${text(settings.start === "solution" ? "solution" : "scale")}`, `scale = ${number(settings.alpha)}`, `second_scale = ${number(second)}`];
-  const stepSize = settings.schedule === "constant"
-    ? number(eta[0])
-    : `{ from = ${number(settings.from)}, to = ${number(settings.to)}, unit = "first edge" }`;
+    : [
+        `kind = ${text(settings.start === "solution" ? "solution" : "scale")}`,
+        `scale = ${number(settings.alpha)}`,
+        `second_scale = ${number(second)}`,
+      ];
+  const stepSize =
+    settings.schedule === "constant"
+      ? number(eta[0])
+      : `{ from = ${number(settings.from)}, to = ${number(settings.to)}, unit = "first edge" }`;
   const dynamics = [
-    `step_size = ${stepSize}`, `n_steps = ${settings.steps}`, `label_noise = ${number(settings.noise)}`,
-    `momentum = ${number(settings.momentum)}`, `seed = ${settings.seed}`,
+    `step_size = ${stepSize}`,
+    `n_steps = ${settings.steps}`,
+    `label_noise = ${number(settings.noise)}`,
+    `momentum = ${number(settings.momentum)}`,
+    `seed = ${settings.seed}`,
   ];
   const statistics = ["loss", ...STATISTICS].map(text).join(", ");
   const notes = ["# A run of the explorer. `esssim run FILE.toml` repeats it, number by number."];
   if (table) notes.push(`# The table ${table.name} has to lie beside this file.`);
-  if (settings.scheme === "gaussian_weights") notes.push("# Gaussian weights: the same law as in the page, and other random numbers.");
   for (const { step, factor, b } of changes)
-    notes.push(`# Not repeated: from step ${step} on, the step size was ${Number(factor.toPrecision(6))} times that of the schedule, and b = ${b}.`);
+    notes.push(
+      `# Not repeated: from step ${step} on, the step size was ${Number(factor.toPrecision(6))} times that of the ` +
+      `schedule, and b = ${b}.`,
+    );
   const sections = {
-    problem, data, start, sampling: [`scheme = ${text(settings.scheme)}`, `batch_size = ${settings.b}`], dynamics,
+    problem,
+    data,
+    start,
+    sampling: [`scheme = ${text(settings.scheme)}`, `batch_size = ${settings.b}`],
+    dynamics,
     records: [`statistics = [${statistics}]`, `n_records = ${N_RECORDS}`, `n_batches = ${N_BATCHES}`],
   };
-  return `${notes.join("\n")}\n\n${Object.entries(sections).map(([name, lines]) => `[${name}]\n${lines.join("\n")}\n`).join("\n")}`;
+  return `${notes.join("\n")}\n\n${Object.entries(sections)
+    .map(([name, lines]) => `[${name}]\n${lines.join("\n")}\n`)
+    .join("\n")}`;
 }
 
-/** One line a record: step, step size, batch size, loss, the statistics with their standard errors, the levels of the flow. */
+/**
+ * One line a record: step, step size, batch size, loss, the statistics with their standard errors, the levels of the
+ * flow.
+ */
 export function toCsv(records, flow) {
   const sampled = ["minibatch_sharpness", "batch_sharpness", "batch_sharpness_parts"];
-  const columns = ["step", "eta", "b", "loss", ...STATISTICS.flatMap((name) => (sampled.includes(name) ? [name, `${name}_standard_error`] : [name]))];
+  const columns = [
+    "step",
+    "eta",
+    "b",
+    "loss",
+    ...STATISTICS.flatMap((name) => (sampled.includes(name) ? [name, `${name}_standard_error`] : [name])),
+  ];
   const followed = ["sharpness", "minibatch_sharpness", "mean_square_sharpness_gauss_newton"];
   const levels = new Map(flow.map((each) => [each.step, each]));
-  const head = [...columns.map((name) => ({ eta: "step_size", b: "batch_size" })[name] ?? name), ...followed.map((name) => `flow_level_${name}`)];
+  const head = [
+    ...columns.map((name) => ({ eta: "step_size", b: "batch_size" })[name] ?? name),
+    ...followed.map((name) => `flow_level_${name}`),
+  ];
   const lines = records.map((record) => {
     const along = levels.get(record.step);
     return [...columns.map((name) => record[name] ?? ""), ...followed.map((name) => along?.[name] ?? "")].join(",");
@@ -53,7 +94,8 @@ export function toCsv(records, flow) {
 
 /** Let the browser save a file. */
 export function save(name, content, kind) {
-  const link = document.createElement("a"), url = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type: kind }));
+  const link = document.createElement("a"),
+    url = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type: kind }));
   Object.assign(link, { href: url, download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);

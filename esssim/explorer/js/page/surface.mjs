@@ -8,7 +8,8 @@ export class CanvasSurface {
   }
 
   begin() {
-    const ratio = Math.min(devicePixelRatio || 1, 3), { clientWidth, clientHeight } = this.canvas;
+    const ratio = Math.min(devicePixelRatio || 1, 3),
+      { clientWidth, clientHeight } = this.canvas;
     const [w, h] = [Math.round(clientWidth * ratio), Math.round(clientHeight * ratio)];
     if (this.canvas.width !== w || this.canvas.height !== h) Object.assign(this.canvas, { width: w, height: h });
     Object.assign(this, { width: clientWidth, height: clientHeight });
@@ -18,7 +19,13 @@ export class CanvasSurface {
 
   line(points, { color, width = 1, dash = [], alpha = 1 }) {
     const c = this.context;
-    Object.assign(c, { strokeStyle: color, lineWidth: width, globalAlpha: alpha, lineJoin: "round", lineCap: dash.length ? "butt" : "round" });
+    Object.assign(c, {
+      strokeStyle: color,
+      lineWidth: width,
+      globalAlpha: alpha,
+      lineJoin: "round",
+      lineCap: dash.length ? "butt" : "round",
+    });
     c.setLineDash(dash);
     c.beginPath();
     let up = true;
@@ -67,7 +74,12 @@ export class CanvasSurface {
     c.globalAlpha = 1;
   }
 
-  text(words, x, y, { color, size = 12, align = "left", baseline = "alphabetic", weight = "normal", turn = 0, halo = null }) {
+  text(
+    words,
+    x,
+    y,
+    { color, size = 12, align = "left", baseline = "alphabetic", weight = "normal", turn = 0, halo = null },
+  ) {
     const c = this.context;
     c.save();
     c.translate(x, y);
@@ -103,7 +115,8 @@ export class SvgSurface {
   begin() {}
 
   line(points, { color, width = 1, dash = [], alpha = 1 }) {
-    let path = "", up = true;
+    let path = "",
+      up = true;
     for (const point of points) {
       if (!point) up = true;
       else {
@@ -112,7 +125,10 @@ export class SvgSurface {
       }
     }
     const dashes = dash.length ? ` stroke-dasharray="${dash.join(" ")}"` : "";
-    this.parts.push(`<path d="${path}" fill="none" stroke="${color}" stroke-width="${width}" stroke-opacity="${alpha}"${dashes} stroke-linejoin="round"/>`);
+    this.parts.push(
+      `<path d="${path}" fill="none" stroke="${color}" stroke-width="${width}" stroke-opacity="${alpha}"${dashes} ` +
+      `stroke-linejoin="round"/>`,
+    );
   }
 
   area(points, { color, alpha = 1 }) {
@@ -121,34 +137,49 @@ export class SvgSurface {
   }
 
   rectangle(x, y, w, h, { color, alpha = 1 }) {
-    this.parts.push(`<rect x="${round(x)}" y="${round(y)}" width="${round(w)}" height="${round(h)}" fill="${color}" fill-opacity="${alpha}"/>`);
+    this.parts.push(
+      `<rect x="${round(x)}" y="${round(y)}" width="${round(w)}" height="${round(h)}" fill="${color}" ` +
+      `fill-opacity="${alpha}"/>`,
+    );
   }
 
   circle(x, y, radius, { fill = "none", color = "none", width = 1, alpha = 1 }) {
-    this.parts.push(`<circle cx="${round(x)}" cy="${round(y)}" r="${radius}" fill="${fill}" stroke="${color}" stroke-width="${width}" opacity="${alpha}"/>`);
+    this.parts.push(
+      `<circle cx="${round(x)}" cy="${round(y)}" r="${radius}" fill="${fill}" stroke="${color}" ` +
+      `stroke-width="${width}" opacity="${alpha}"/>`,
+    );
   }
 
   text(words, x, y, { color, size = 12, align = "left", baseline = "alphabetic", weight = "normal", turn = 0 }) {
     const shift = { alphabetic: 0, middle: 0.35, top: 0.8, bottom: -0.2 }[baseline] * size;
     const rotate = turn ? ` transform="rotate(${round((turn * 180) / Math.PI)} ${round(x)} ${round(y)})"` : "";
     const anchor = { left: "start", center: "middle", right: "end" }[align];
-    this.parts.push(`<text x="${round(x)}" y="${round(y + shift)}" font-size="${size}" font-weight="${weight}" fill="${color}" text-anchor="${anchor}"${rotate}>${escaped(words)}</text>`);
+    this.parts.push(
+      `<text x="${round(x)}" y="${round(y + shift)}" font-size="${size}" font-weight="${weight}" fill="${color}" ` +
+      `text-anchor="${anchor}"${rotate}>${escaped(words)}</text>`,
+    );
   }
 
   clip(x, y, w, h, draw) {
     const name = `clip${this.clips++}`;
-    this.parts.push(`<clipPath id="${name}"><rect x="${round(x)}" y="${round(y)}" width="${round(w)}" height="${round(h)}"/></clipPath><g clip-path="url(#${name})">`);
+    this.parts.push(
+      `<clipPath id="${name}"><rect x="${round(x)}" y="${round(y)}" width="${round(w)}" ` +
+      `height="${round(h)}"/></clipPath><g clip-path="url(#${name})">`,
+    );
     draw();
     this.parts.push("</g>");
   }
 
   toString() {
     const { width, height } = this;
-    return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="${FONT.replaceAll('"', "'")}">${this.parts.join("\n")}</svg>\n`;
+    const size = `width="${width}" height="${height}" viewBox="0 0 ${width} ${height}"`;
+    const font = `font-family="${FONT.replaceAll('"', "'")}"`;
+    return `<svg xmlns="http://www.w3.org/2000/svg" ${size} ${font}>${this.parts.join("\n")}</svg>\n`;
   }
 }
 
 const FONT = 'system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif';
 const ALIGN = { left: "left", center: "center", right: "right" };
 const round = (x) => Math.round(x * 100) / 100;
-const escaped = (words) => String(words).replace(/[&<>"]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[sign]);
+const escaped = (words) =>
+  String(words).replace(/[&<>"]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[sign]);

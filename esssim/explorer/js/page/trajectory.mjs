@@ -11,20 +11,33 @@ export function boxOf(surface) {
 /** view: {hidden (a Set), raw}; run: {records, flow, limit, after, changes}; cursor: a step, or null. */
 export function drawTrajectory(surface, run, view, theme, cursor = null) {
   surface.begin();
-  const box = boxOf(surface), { records, flow } = run;
-  const valueOf = (record, name) => (view.raw ? record[name] : levelOf(record, name)), unit = (record) => (view.raw ? 2 / record.eta : 1);
+  const box = boxOf(surface),
+    { records, flow } = run;
+  const valueOf = (record, name) => (view.raw ? record[name] : levelOf(record, name)),
+    unit = (record) => (view.raw ? 2 / record.eta : 1);
   const shown = STATISTICS.filter((name) => !view.hidden.has(name));
   const x = scale(0, run.limit, box.left, box.right, { count: surface.width < 500 ? 4 : 7 });
-  const y = scale(0, highest(records, shown, valueOf, unit), box.bottom, box.top, { count: surface.height < 260 ? 4 : 7 });
+  const y = scale(0, highest(records, shown, valueOf, unit), box.bottom, box.top, {
+    count: surface.height < 260 ? 4 : 7,
+  });
   if (run.after < run.limit && records.length && !view.raw)
-    surface.rectangle(x.at(run.after), box.top, box.right - x.at(run.after), box.bottom - box.top, { color: theme.ink, alpha: 0.025 });
+    surface.rectangle(x.at(run.after), box.top, box.right - x.at(run.after), box.bottom - box.top, {
+      color: theme.ink,
+      alpha: 0.025,
+    });
   frame(surface, box, x, y, theme, { xName: "steps", yName: view.raw ? "statistic" : "(η/2) · statistic" });
   surface.clip(box.left, box.top - 2, box.right - box.left + 2, box.bottom - box.top + 4, () => {
     drawChanges(surface, run, x, box, theme);
-    const edge = view.raw ? records.map((record) => [x.at(record.step), y.at(unit(record))]) : [[box.left, y.at(1)], [box.right, y.at(1)]];
+    const edge = view.raw
+      ? records.map((record) => [x.at(record.step), y.at(unit(record))])
+      : [
+          [box.left, y.at(1)],
+          [box.right, y.at(1)],
+        ];
     surface.line(edge, { color: theme.ink, width: 1.4, alpha: 0.75 });
     for (const name of [...shown].reverse()) {
-      const { color, dash, width } = look(name, theme), noisy = width < 2;
+      const { color, dash, width } = look(name, theme),
+        noisy = width < 2;
       const points = records.map((record) => point(x, y, record.step, valueOf(record, name)));
       surface.line(points, { color, width, dash, alpha: noisy ? 0.75 : 0.95 });
     }
@@ -42,15 +55,40 @@ export function drawTrajectory(surface, run, view, theme, cursor = null) {
         surface.line(points, { color: theme.ink, width: 1.2 });
       }
   });
-  if (!view.raw) surface.text("edge: statistic = 2/η", box.right - 4, y.at(1) - 5, { color: theme.ink, size: 11.5, align: "right", halo: theme.paper });
+  if (!view.raw)
+    surface.text("edge: statistic = 2/η", box.right - 4, y.at(1) - 5, {
+      color: theme.ink,
+      size: 11.5,
+      align: "right",
+      halo: theme.paper,
+    });
   const at = cursor === null ? records.at(-1) : nearest(records, cursor);
-  if (at && cursor !== null) surface.line([[x.at(at.step), box.top], [x.at(at.step), box.bottom]], { color: theme.axis, width: 1 });
+  if (at && cursor !== null)
+    surface.line(
+      [
+        [x.at(at.step), box.top],
+        [x.at(at.step), box.bottom],
+      ],
+      { color: theme.axis, width: 1 },
+    );
   if (at)
     for (const name of shown) {
       const value = valueOf(at, name);
-      if (value <= y.high) surface.circle(x.at(at.step), y.at(value), cursor === null ? 3.2 : 3.6, { fill: look(name, theme).color, color: theme.paper, width: 1.2 });
+      if (value <= y.high)
+        surface.circle(x.at(at.step), y.at(value), cursor === null ? 3.2 : 3.6, {
+          fill: look(name, theme).color,
+          color: theme.paper,
+          width: 1.2,
+        });
     }
-  if (run.diverged >= 0) surface.text(`diverged at step ${run.diverged.toLocaleString("en")}`, (box.left + box.right) / 2, box.top + 26, { color: theme.ink, size: 15, align: "center", weight: "600", halo: theme.paper });
+  if (run.diverged >= 0)
+    surface.text(`diverged at step ${run.diverged.toLocaleString("en")}`, (box.left + box.right) / 2, box.top + 26, {
+      color: theme.ink,
+      size: 15,
+      align: "center",
+      weight: "600",
+      halo: theme.paper,
+    });
 }
 
 /** (η/2)·statistic; with momentum Q_b is shown by the share η/η_c of its own edge, which is the same without. */
@@ -76,14 +114,25 @@ function highest(records, shown, valueOf, unit) {
 
 function drawChanges(surface, { changes }, x, box, theme) {
   for (const { step, b, note } of changes) {
-    surface.line([[x.at(step), box.top], [x.at(step), box.bottom]], { color: theme.accent, width: 1.2, dash: [3, 3] });
-    surface.text(note ?? `b = ${b}`, x.at(step) + 4, box.top + 10, { color: theme.accent, size: 11, halo: theme.paper });
+    surface.line(
+      [
+        [x.at(step), box.top],
+        [x.at(step), box.bottom],
+      ],
+      { color: theme.accent, width: 1.2, dash: [3, 3] },
+    );
+    surface.text(note ?? `b = ${b}`, x.at(step) + 4, box.top + 10, {
+      color: theme.accent,
+      size: 11,
+      halo: theme.paper,
+    });
   }
 }
 
 /** The record at or before a step. */
 export function nearest(records, step) {
-  let low = 0, high = records.length - 1;
+  let low = 0,
+    high = records.length - 1;
   while (low < high) {
     const middle = Math.ceil((low + high) / 2);
     if (records[middle].step <= step) low = middle;
@@ -97,11 +146,16 @@ export function drawLoss(surface, run, theme) {
   surface.begin();
   const box = { left: 50, right: surface.width - 14, top: 6, bottom: surface.height - 8 };
   // A run that starts at a solution starts at a loss of rounding, which would take all the room.
-  const losses = run.records.slice(run.records.length > 5 ? 1 : 0).map((record) => record.loss).filter((loss) => loss > 0);
+  const losses = run.records
+    .slice(run.records.length > 5 ? 1 : 0)
+    .map((record) => record.loss)
+    .filter((loss) => loss > 0);
   const x = scale(0, run.limit, box.left, box.right);
   const [low, high] = losses.length ? [Math.min(...losses), Math.max(...losses)] : [1e-3, 1];
   const y = scale(low / 1.6, high * 1.6 + 1e-300, box.bottom, box.top, { log: true, count: 3 });
   frame(surface, box, { ...x, ticks: [] }, y, theme, { yName: "loss" });
   const points = run.records.map(({ step, loss }) => (loss > 0 ? [x.at(step), y.at(loss)] : null));
-  surface.clip(box.left, box.top, box.right - box.left, box.bottom - box.top, () => surface.line(points, { color: theme.faint, width: 1.3 }));
+  surface.clip(box.left, box.top, box.right - box.left, box.bottom - box.top, () =>
+    surface.line(points, { color: theme.faint, width: 1.3 }),
+  );
 }
