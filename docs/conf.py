@@ -56,8 +56,9 @@ html_css_files = ["esssim.css"]
 html_js_files = ["esssim.js"]
 html_show_sourcelink = False
 html_context = {"default_mode": "auto"}
-# The table of results takes the width of the sidebar.
-html_sidebars = {"results/index": []}
+# Pages without others below them, and the table of results, take the width of the sidebar.
+ALONE = ("index", "start", "question", "explorer", "tutorial", "glossary", "limits", "reliability", "results/index")
+html_sidebars = {name: [] for name in ALONE}
 html_math_renderer = "mathml"
 html_theme_options = {
     "show_nav_level": 2,

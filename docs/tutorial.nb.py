@@ -65,9 +65,18 @@ for factor in (0.7, 1.0, 1.5):
 names = ("sharpness", "minibatch_sharpness", "mean_square_sharpness_gauss_newton")
 ramp = es.Ramp(0.8 * edge, 2.0 * edge)
 trace = es.simulate(
-    network, solution, step_size=ramp, sampling=sampling, n_steps=100_000, n_replicas=12, label_noise=0.01,
-    record=names, n_records=61, n_batches=64, seed=0,
-)  # fmt: skip
+    network,
+    solution,
+    step_size=ramp,
+    sampling=sampling,
+    n_steps=100_000,
+    n_replicas=12,
+    label_noise=0.01,
+    record=names,
+    n_records=61,
+    n_batches=64,
+    seed=0,
+)
 for name in names:
     found = es.settling.level(trace, name, after=30_000)
     print(f"{name:36} {found.value:.3f}  {found.interval[0]:.3f} to {found.interval[1]:.3f}  {found.verdict}")
@@ -79,9 +88,16 @@ for name in names:
 
 # %%
 flow = es.flow.solve(
-    network, solution, step_size=ramp, sampling=sampling, n_steps=100_000, label_noise=0.01, n_records=21, record=names,
+    network,
+    solution,
+    step_size=ramp,
+    sampling=sampling,
+    n_steps=100_000,
+    label_noise=0.01,
+    n_records=21,
+    record=names,
     n_batches=128,
-)  # fmt: skip
+)
 figure, axes = plt.subplots(figsize=(6.5, 3.2), layout="constrained")
 for name, colour in zip(names, ("black", "#D55E00", "#0072B2"), strict=True):
     level = (trace[name] * trace["step_size"] / 2).mean("replica")
@@ -97,9 +113,15 @@ plt.show()
 
 # %%
 doubt = es.flow.solve(
-    network, solution, step_size=ramp, sampling=sampling, n_steps=100_000, label_noise=0.01, n_records=5,
+    network,
+    solution,
+    step_size=ramp,
+    sampling=sampling,
+    n_steps=100_000,
+    label_noise=0.01,
+    n_records=5,
     record=("error_estimate", "burst_correction"),
-)  # fmt: skip
+)
 print("error estimate  ", doubt["error_estimate"].values.round(4))
 print("burst correction", doubt["burst_correction"].values.round(4))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import esssim as es
-from esssim.claims import Measurement, Predicted, Registry, claim, verify
+from esssim.claims import Measurement, Predicted, Registry, around, claim, verify
 from esssim.papers import ours
 from esssim.report.terminal import show_verdicts
 
@@ -21,6 +21,9 @@ MINE = Registry()
     we_predict=Predicted.none("no prediction: never measured before"),
     method="linear regression, batches drawn with replacement, every batch enumerated",
     tolerance=0.1,
+    formula=r"2\,(M_2-\lambda_{\max})=M_1-\lambda_{\max}",
+    accepts=around(1, 0.1),
+    about=("minibatch_sharpness", "sharpness"),
     over=[{"table": table} for table in ("diabetes", "wine")],
     registry=MINE,
 )

@@ -40,7 +40,7 @@ WITHOUT_NUMBERS = {
     "test_bridge_missing", "test_claim_fields", "test_cli",
     "test_data", "test_definitions", "test_figures", "test_fingerprint", "test_bridge_fingerprints", "test_first_run",
     "test_flow_page", "test_intervals_page", "test_layers_page", "test_read_only", "test_readme", "test_report",
-    "test_saved_files", "test_site", "test_text_tables", "test_theory", "test_theory_flow", "test_verify_interrupted",
+    "test_pages_run", "test_saved_files", "test_site", "test_text_tables", "test_theory", "test_theory_flow", "test_verify_interrupted",
 }  # fmt: skip
 
 

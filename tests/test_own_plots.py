@@ -309,6 +309,15 @@ class TestStyle:
             assert rcParams["font.size"] == plots.page(width).letters
         assert rcParams["font.size"] == before
 
+    def test_what_shows_figures_in_a_notebook_outlives_it(self) -> None:
+        before = rcParams["interactive"]
+        try:
+            with plots.style():
+                rcParams["interactive"] = not before
+            assert rcParams["interactive"] is not before
+        finally:
+            rcParams["interactive"] = before
+
     def test_an_unknown_width_is_refused(self) -> None:
         with (
             pytest.raises(ValueError, match=r"width must be one of 'icml1', .* did you mean"),

@@ -76,6 +76,18 @@ def check_command(arguments: list[str]) -> None:
     command.make_context(arguments[0], list(arguments[1:]))
 
 
+def test_every_page_is_in_a_table_of_contents() -> None:
+    """Sphinx refuses the site otherwise: a new page is named in the index of its folder, or of one above."""
+    pages = [page for page in DOCS.rglob("*.md") if not {*MADE, "_sphinx"} & set(page.relative_to(DOCS).parts)]
+    named = {
+        (index.parent / (entry[1] or entry[2])).resolve()
+        for index in pages
+        for table in re.findall(r"^```\{toctree\}\n(.*?)^```$", index.read_text(encoding="utf-8"), re.M | re.S)
+        for entry in re.finditer(r"^(?:[^<\n]+<([^>\n]+)>|([\w./-]+))$", table, re.M)
+    }
+    assert [page for page in pages if page.with_suffix("").resolve() not in named and page != DOCS / "index.md"] == []
+
+
 def test_there_are_pages_with_code() -> None:
     assert len(PAGES) > 20
 

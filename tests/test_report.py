@@ -182,14 +182,20 @@ class TestPage:
 
     def test_shows_the_first_rows_and_says_so(self) -> None:
         page = page_of(verdicts(AS_PREDICTED[0]))
-        assert page.count('<tr><td class="n">') == 20
-        assert "the first 20 of 30 rows; all are in the CSV" in page
+        assert page.count('<tr><td class="n">') == 10
+        assert "the first 10 of 30 rows; all are in the CSV" in page
 
     def test_embeds_pictures_and_environment(self) -> None:
         page = page_of(verdicts(AS_PREDICTED[0]), {"The headline": '<svg viewBox="0 0 1 1"></svg>'})
         assert '<svg viewBox="0 0 1 1"></svg>' in page
         assert "The headline" in page
         assert environment(7)["python"] in page  # type: ignore[operator]
+
+    def test_an_id_with_a_percent_sign_is_still_an_address(self) -> None:
+        (item,) = verdicts(replace(AS_PREDICTED[0], id="levels/5%25/b=1"))
+        structure = Structure(page_of([item]))
+        assert "#levels/5%2525/b=1" in structure.targets
+        assert unquote("levels/5%2525/b=1") in structure.anchors
 
     def test_families_that_come_back_are_told_once(self) -> None:
         page = page_of(verdicts(AS_PREDICTED[0], UNDECIDED, AS_PREDICTED[1]))

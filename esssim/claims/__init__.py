@@ -5,7 +5,18 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from esssim.claims.claim import REGISTRY, Cell, Claim, Measurement, Predicted, Registry, Verdict
+from esssim.claims.claim import (
+    REGISTRY,
+    Cell,
+    Claim,
+    Measurement,
+    Predicted,
+    Registry,
+    Verdict,
+    around,
+    at_least,
+    at_most,
+)
 from esssim.claims.declare import claim
 from esssim.claims.verify import EXTRAS, Progress, exit_code, missing, verify_claims
 
@@ -37,6 +48,9 @@ __all__ = [
     "Predicted",
     "Registry",
     "Verdict",
+    "around",
+    "at_least",
+    "at_most",
     "claim",
     "exit_code",
     "missing",

@@ -1,7 +1,7 @@
 """One style for every picture: fonts, colours, legends; matplotlib is imported on first use.
 
 One colour, marker and line per statistic, the same in every picture; they differ in grey too. Colours are those of
-Okabe & Ito (2008), told apart by every kind of colour vision. Batch sizes go from dark to light along one map.
+Okabe & Ito (2008), which every kind of colour vision can distinguish. Batch sizes go from dark to light along one map.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def look_of(name: str) -> Look:
     return Look(title, BLACK if name == "loss" else GREY, "x", "-")
 
 
-# Markers of curves that are told apart by batch size, in the order of the sizes: they differ in grey too.
+# Markers of curves that differ in batch size, in the order of the sizes: they differ in grey too.
 BATCH_MARKERS = "osD^vPX*"
 
 
@@ -92,7 +92,7 @@ def style(width: str | Page = REPORT, usetex: bool = False) -> Iterator[None]:
     embedded as TrueType in PDF and as outlines in SVG. usetex: LaTeX sets the text, in its own Times. Raises ValueError
     for another width, with the nearest one.
     """
-    from matplotlib import rc_context
+    from matplotlib import rc_context, rcParams
 
     place = page(width) if isinstance(width, str) else width
     small = place.letters - 1
@@ -132,8 +132,16 @@ def style(width: str | Page = REPORT, usetex: bool = False) -> Iterator[None]:
             "font.serif": ["Times"],
             "text.latex.preamble": r"\usepackage{amsmath,amssymb,textcomp}\usepackage{newtxtext,newtxmath}",
         }
-    with rc_context(settings):
-        yield
+    interactive = rcParams["interactive"]
+    try:
+        with rc_context(settings):
+            try:
+                yield
+            finally:
+                interactive = rcParams["interactive"]
+    finally:
+        # pyplot, where it is first imported inside, has told a notebook to show its figures: that stays.
+        rcParams["interactive"] = interactive
 
 
 def small_letters() -> float:

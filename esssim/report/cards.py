@@ -13,7 +13,7 @@ from esssim.report.scale import scale
 from esssim.report.trajectory import trajectory
 from esssim.report.words import duration, interval_text, number, our_prediction, spoken_verdict, tone
 
-SHOWN_ROWS = 20
+SHOWN_ROWS = 10
 
 
 class Cards:

@@ -51,10 +51,11 @@ def figure(svg: str, caption: str, *, paper: bool = False) -> str:
 
 
 def reproduce(command: str, texts: Iterable[str], note: str = "") -> str:
-    """The command that gives these numbers again, and the TOML files behind them."""
+    """The command that gives these numbers again, and behind a click the TOML files that it runs."""
     files = "".join(f"<pre>{escape(text)}</pre>" for text in texts)
     words = f"<p>{note}</p>" if note else ""
-    return f"<details><summary>reproduce</summary><pre>{escape(command)}</pre>{words}{files}</details>"
+    shown = f"<details><summary>its configuration</summary>{words}{files}</details>" if files or words else ""
+    return f'<p class="soft">reproduce</p><pre class="command">{escape(command)}</pre>{shown}'
 
 
 def source_links(source: Source | Paper) -> str:
