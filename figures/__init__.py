@@ -71,7 +71,7 @@ def build(
     """Build one figure into the folder `out`: the files written.
 
     width: a page of `esssim.plots.NAMES`; formats: of `style.FORMATS`, by default all that the figure has; quick: fewer
-    and shorter runs; usetex: LaTeX sets the text; tell: called in words with what is being computed. Raises ValueError
+    and shorter runs; usetex: LaTeX sets the text; tell: called with what is being computed, in words. Raises ValueError
     for an unknown name, width or format, with the nearest one, for a format that this figure or machine does not have,
     and for a figure of torch networks where PyTorch is not installed.
     """
