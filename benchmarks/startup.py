@@ -1,4 +1,4 @@
-"""Time to import and to help, in a fresh interpreter."""
+"""Time to import and to help, in a new interpreter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wall-clock time of several sides, interleaved on one thread, so that a busy machine slows all of them alike."""
+"""Wall-clock time of several sides, interleaved on one thread, so that a busy machine slows all of them equally."""
 
 from __future__ import annotations
 

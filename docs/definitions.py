@@ -7,11 +7,9 @@ table: which batches, which Hessian, which average, when it stops. Nothing of th
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -20,12 +18,9 @@ from scipy.sparse.linalg import LinearOperator, eigsh, lobpcg
 from torch import nn
 
 import esssim as es
-from esssim import store
-from esssim._threads import one_blas_thread
 from esssim.bridge.curvature import TorchCurvature
 from esssim.claims.claim import Row
-from esssim.claims.gap_tables import as_json
-from esssim.report.pages import keep_page
+from esssim.report.pages import keep_measured_page
 
 SAMPLES, BATCH_SIZE, STEP_SIZE, STEPS = 512, 32, 0.5, 3000
 SEEDS = 5
@@ -258,19 +253,8 @@ def markdown(content: dict[str, list[Row]]) -> str:
     return head + "\n".join(lines) + "\n" + TAIL.format(least=11)
 
 
-def stored() -> str:
-    """The page with the numbers that are kept beside it."""
-    return markdown(json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8")))
-
-
-def keep(numbers: Path) -> None:
-    """Measure, and write the numbers."""
-    with one_blas_thread():
-        store.write_text(numbers, as_json(measure()))
-
-
 def main() -> int:
-    return keep_page(__file__, stored, keep)
+    return keep_measured_page(__file__, markdown, measure)
 
 
 if __name__ == "__main__":

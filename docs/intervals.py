@@ -6,20 +6,15 @@ python docs/intervals.py --check   exit 1 if the page and the numbers differ
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 import esssim as es
-from esssim import store
-from esssim._threads import one_blas_thread
 from esssim.claims.claim import Row
-from esssim.claims.gap_tables import as_json
-from esssim.report.pages import keep_page
+from esssim.report.pages import keep_measured_page
 from esssim.spectra import largest_eigenvalues
 
 N, D, REPETITIONS, TRUTH = 2000, 10, 1000, 1_000_000
@@ -132,19 +127,8 @@ def markdown(content: dict[str, list[Row]]) -> str:
     return head + "\n".join(lines) + f"\n\nLeast coverage with shares: {ends}.\n"
 
 
-def stored() -> str:
-    """The page with the numbers that are kept beside it."""
-    return markdown(json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8")))
-
-
-def keep(numbers: Path) -> None:
-    """Measure, and write the numbers."""
-    with one_blas_thread():
-        store.write_text(numbers, as_json(measure()))
-
-
 def main() -> int:
-    return keep_page(__file__, stored, keep)
+    return keep_measured_page(__file__, markdown, measure)
 
 
 if __name__ == "__main__":

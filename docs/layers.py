@@ -6,16 +6,11 @@ page with the numbers in the JSON file.
 
 from __future__ import annotations
 
-import json
 import sys
-from pathlib import Path
 
-from esssim import store
-from esssim._threads import one_blas_thread
 from esssim.bridge.layer_cases import CASES, row, version
 from esssim.claims.claim import Row
-from esssim.claims.gap_tables import as_json
-from esssim.report.pages import keep_page
+from esssim.report.pages import keep_measured_page
 
 HEAD = """# Layers and functions of torch
 
@@ -46,19 +41,8 @@ def markdown(content: dict[str, list[Row]]) -> str:
     return HEAD.format(version=content["torch"][0]["version"]) + "\n".join(lines) + "\n"
 
 
-def stored() -> str:
-    """The page with the numbers that are kept beside it."""
-    return markdown(json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8")))
-
-
-def keep(numbers: Path) -> None:
-    """Measure, and write the numbers."""
-    with one_blas_thread():
-        store.write_text(numbers, as_json(measure()))
-
-
 def main() -> int:
-    return keep_page(__file__, stored, keep)
+    return keep_measured_page(__file__, markdown, measure)
 
 
 if __name__ == "__main__":

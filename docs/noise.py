@@ -118,7 +118,7 @@ def stated() -> dict[str, Any]:
     """The rows with what is known of them so far."""
     kept: dict[str, Any] = json.loads(NUMBERS.read_text(encoding="utf-8")) if NUMBERS.is_file() else {"rows": []}
     known = {_key(row): row for row in kept["rows"]}
-    return kept | {"rows": [known.get(_key(row), row) for row in rows_to_run()]}
+    return {"rows": [known.get(_key(row), row) for row in rows_to_run()]}
 
 
 def _key(row: dict[str, Any]) -> str:
@@ -128,11 +128,11 @@ def _key(row: dict[str, Any]) -> str:
 def predict() -> None:
     """Predictions of every row, with the day on which they were written."""
     content = stated()
-    content["predicted_on"] = datetime.datetime.now(datetime.UTC).date().isoformat()
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
     for row in content["rows"]:
         if "mean_square" in row:
             raise ValueError("a prediction is written before the run, and this row has one")
-        row |= predicted(row)
+        row |= predicted(row) | {"predicted_on": today}
         print(row, flush=True)
     store.write_text(NUMBERS, as_json(content))
 
@@ -151,11 +151,25 @@ def measure(numbers: Path) -> None:
 def markdown(content: dict[str, Any]) -> str:
     """The whole page."""
     rows = content["rows"]
-    parts = [HEAD.format(replicas=N_REPLICAS, steps=N_STEPS, day=content["predicted_on"])]
+    parts = [HEAD.format(replicas=N_REPLICAS, steps=N_STEPS, day=rows[0]["predicted_on"])]
     plain = [row for row in rows if row["kurtosis"] is None]
+    parts += [_summary(rows)]
     parts += [TABLE, _table(plain, lambda row: NAMES[row["scheme"]], "weights")]
     parts += [FAMILY_HEAD, _table(rows[len(plain) :], lambda row: f"{row['kurtosis']:g}", "m₄")]
     return "\n".join(parts)
+
+
+def _summary(rows: list[dict[str, Any]]) -> str:
+    """In how many ramps the prediction lies in the interval of the level, by the label noise."""
+    lines = ["| ε | ramps | predicted level inside the interval | flow inside the interval |", "|---:|---:|---:|---:|"]
+    for noise in sorted({row["label_noise"] for row in rows}, reverse=True):
+        some = [row for row in rows if row["label_noise"] == noise and row.get("mean_square") is not None]
+        inside = [
+            sum(abs(row[key] - row["mean_square"]) <= row["mean_square_half_width"] for row in some)
+            for key in ("predicted", "flow")
+        ]
+        lines.append(f"| {noise:g} | {len(some)} | {inside[0]} | {inside[1]} |")
+    return "\n".join(lines) + "\n"
 
 
 def _table(rows: list[dict[str, Any]], name: Any, heading: str) -> str:

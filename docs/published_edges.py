@@ -6,15 +6,11 @@ mean-square one: 1 is right, above 1 too bold, below too careful.
 
 from __future__ import annotations
 
-import json
 import sys
-from pathlib import Path
 
-from esssim import store
 from esssim.claims import published, self_stabilisation
 from esssim.claims.claim import Row
-from esssim.claims.gap_tables import as_json
-from esssim.report.pages import keep_page
+from esssim.report.pages import keep_measured_page
 
 HEAD = """# Published edges against the exact mean-square edge
 
@@ -79,13 +75,8 @@ def markdown(content: dict[str, list[Row]]) -> str:
     return "\n".join([*parts, SOURCES])
 
 
-def stored() -> str:
-    """The page with the numbers that are kept beside it."""
-    return markdown(json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8")))
-
-
 def main() -> int:
-    return keep_page(__file__, stored, lambda numbers: store.write_text(numbers, as_json(measure())))
+    return keep_measured_page(__file__, markdown, measure)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ def possible_periods(scheme: str, batch_size: int, n_samples: int) -> tuple[int,
 def random_phases(n_steps: int, n_records: int, period: int, seed: int) -> IntArray:
     """Step 0, n_steps, and between them one random step around each of the equally spaced ones, in increasing order.
 
-    The steps take their phases, step mod period, from shuffled rounds of all of them, so that each is seen alike.
+    The steps take their phases, step mod period, from shuffled rounds of all of them, so that each is seen equally
+    often.
     """
     if n_records <= 2 or n_records > n_steps:
         return equally_spaced(n_steps, n_records)
@@ -69,6 +70,6 @@ def missed_period(steps: IntArray, periods: Sequence[int]) -> tuple[int, int] | 
 
 
 def mean_over_phases(series: FloatArray, steps: IntArray, period: int) -> float:
-    """The mean of the means at each phase: every phase that was seen counts alike."""
+    """The mean of the means at each phase: every phase that was seen counts the same."""
     _, phase, counts = np.unique(steps % period, return_inverse=True, return_counts=True)
     return float((np.bincount(phase, series) / counts).mean())

@@ -1,4 +1,4 @@
-"""How far a long call has come: told to the caller's function, or shown as a bar on a terminal."""
+"""How far a long call has come: passed to the caller's function, or shown as a bar on a terminal."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def shown(progress: Progress, total: int, words: str) -> Iterator[Callable[[int]
 
 @contextlib.contextmanager
 def spoken(progress: Callable[[str], None] | bool | None) -> Iterator[Callable[[str], None]]:
-    """What to call with words for what is being done: told to the caller's function, or one changing line."""
+    """What to call with words for what is being done: passed to the caller's function, or one changing line."""
     if callable(progress):
         yield progress
         return
@@ -67,7 +67,7 @@ def _of_two(function: Callable[..., None]) -> Callable[[int, int], None]:
     """The caller's function of (done, total); one of `done` alone is given that. Known before the work begins."""
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some compiled functions do not tell
+    except (TypeError, ValueError):  # some compiled functions have no signature
         return function
     for arguments in ((0, 0), (0,)):
         with contextlib.suppress(TypeError):

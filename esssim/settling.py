@@ -18,7 +18,7 @@ from esssim._validate import FloatArray, IntArray
 MINIMUM_ESS = 100.0
 # A sample size as small as this is an estimate of no worth: the interval is then that of two values.
 FEW = 10.0
-# Below this many replicas their common trend cannot be told from their noise.
+# Below this many replicas their common trend cannot be separated from their noise.
 REPLICAS_FOR_TREND = 4
 N_WINDOWS = 3
 # R-hat, and the spread of two or three means in units of their own standard errors, of replicas that do not agree.
@@ -55,13 +55,13 @@ def level(
     after: int | float = 0,
     tolerance: float = 0.05,
     target: float = 1.0,
-    alike: bool = True,
+    replicas_agree: bool = True,
 ) -> Level:
     """Does (η/2)·statistic settle at `target` after step `after`?
 
     Averages over the records with step ≥ after and over the replicas that never diverged, with a Student-t interval at
-    the effective sample size of the records. alike=False is for replicas that need not agree in the long run, such as
-    initialisations that lead to solutions of their own.
+    the effective sample size of the records. replicas_agree=False is for replicas that need not have the same level in
+    the long run, such as initialisations that lead to solutions of their own.
 
     Verdict: "settles" if the interval and all three windows' means lie within target ± tolerance and the means differ
     by no more than the tolerance; "below"/"above" if the interval lies outside; else "inconclusive", as always when the
@@ -99,7 +99,9 @@ def level(
             f"statistic {statistic!r} must be finite from step {after:g} on, got {undefined} undefined records"
         )
     periods = _possible_periods(window)
-    found = summarise(series, tolerance, target, n_diverged, _validate.flag("alike", alike), bool(periods))
+    found = summarise(
+        series, tolerance, target, n_diverged, _validate.flag("replicas_agree", replicas_agree), bool(periods)
+    )
     return _unless_in_step(found, series.mean(axis=0), window["step"].values, periods)
 
 
@@ -108,7 +110,7 @@ def summarise(
     tolerance: float,
     target: float,
     n_diverged: int = 0,
-    alike: bool = True,
+    replicas_agree: bool = True,
     phases_are_shared: bool = False,
 ) -> Level:
     """The `Level` of a (replica, record) array.
@@ -118,25 +120,27 @@ def summarise(
     """
     n_all, series = len(series), _distinct(series)
     n_replicas, value = len(series), float(series.mean())
-    ess = effective_sample_size(series) if alike else sum(effective_sample_size(run[None]) for run in series)
+    ess = effective_sample_size(series) if replicas_agree else sum(effective_sample_size(run[None]) for run in series)
     windows = [float(part.mean()) for part in np.array_split(series, N_WINDOWS, axis=1)]
     drift = max(windows) - min(windows)
-    disagree = alike and 1 < n_replicas < REPLICAS_FOR_TREND and _between(series) > DISAGREEING * _own_error(series)
-    half = _half_width(series, ess, alike and not disagree, phases_are_shared)
+    disagree = (
+        replicas_agree and 1 < n_replicas < REPLICAS_FOR_TREND and _between(series) > DISAGREEING * _own_error(series)
+    )
+    half = _half_width(series, ess, replicas_agree and not disagree, phases_are_shared)
     interval = (value - half, value + half)
     verdict, reason = _verdict(interval, windows, drift, ess, tolerance, target)
-    if not alike and n_replicas == 1:
+    if not replicas_agree and n_replicas == 1:
         verdict, reason = "inconclusive", "one replica says nothing about others that need not agree with it"
     elif disagree:
         verdict, reason = "inconclusive", f"the {n_replicas} replicas disagree by more than each fluctuates"
-    elif alike and ess < MINIMUM_ESS and _r_hat(series) > DISAGREEING_R_HAT:
+    elif replicas_agree and ess < MINIMUM_ESS and _r_hat(series) > DISAGREEING_R_HAT:
         reason += f": the replicas disagree (R-hat = {_r_hat(series):.3g})"
-    elif verdict == "inconclusive" and not alike and n_replicas < REPLICAS_FOR_TREND and ess >= MINIMUM_ESS:
+    elif verdict == "inconclusive" and not replicas_agree and n_replicas < REPLICAS_FOR_TREND and ess >= MINIMUM_ESS:
         reason += f"; it rests on the spread of {n_replicas} replicas"
     return Level(value, interval, ess, verdict, drift, n_all, n_diverged, reason)
 
 
-def _half_width(series: FloatArray, ess: float, alike: bool, phases_are_shared: bool) -> float:
+def _half_width(series: FloatArray, ess: float, replicas_agree: bool, phases_are_shared: bool) -> float:
     """Of the interval of the mean; the spread of the replicas' own means counts where it is the larger."""
     n_replicas, n_records = series.shape
     residual = _without_trend(series)
@@ -150,7 +154,7 @@ def _half_width(series: FloatArray, ess: float, alike: bool, phases_are_shared: 
         if of_phases > standard_error:
             standard_error, degrees = of_phases, n_records - 1.0
     within = student_quantile(degrees) * standard_error
-    if not alike:
+    if not replicas_agree:
         return max(within, student_quantile(n_replicas - 1.0) * _between(series)) if n_replicas > 1 else math.inf
     between = _between(series) if n_replicas >= REPLICAS_FOR_TREND else 0.0
     return student_quantile(n_replicas - 1.0) * between if between > standard_error else within

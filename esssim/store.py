@@ -134,7 +134,7 @@ def kept(kind: str, decides: object, compute: Callable[[], xarray.Dataset]) -> x
     """compute(), or what it gave before: kept in the folder that ESSSIM_CACHE names, if it names one.
 
     decides: everything that decides the result but the code of esssim; what other code computed is not used. Raises
-    `Unfingerprintable`, a ValueError, for what cannot be told from something else.
+    `Unfingerprintable`, a ValueError, for what cannot be distinguished from something else.
     """
     folder = os.environ.get("ESSSIM_CACHE")
     if not folder:

@@ -1,5 +1,6 @@
 """A sweep on a cluster with Slurm: dask-jobqueue asks Slurm for workers, esssim sends them the cells.
 
+    pip install "esssim[sweep]" dask-jobqueue
     python examples/slurm_sweep.py examples/sweep.toml --jobs 20 --queue short
 
 --local tries the same on this machine, where there is no Slurm.
@@ -26,9 +27,9 @@ def main() -> None:
     parser.add_argument("--local", action="store_true", help="processes here in place of jobs")
     given = parser.parse_args()
     # One core and one thread for a worker: the numbers are the same with more, and no faster.
-    options = {"cores": 1, "processes": 1, "memory": "4GB", "scheduler_options": {"dashboard_address": None}}
+    options = {"cores": 1, "processes": 1, "memory": "4GB"}
     if given.local:
-        cluster = LocalCluster(**options, interface=None, host="127.0.0.1")
+        cluster = LocalCluster(**options, scheduler_options={"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"})
     else:
         cluster = SLURMCluster(**options, queue=given.queue, walltime=given.walltime)
     with cluster, Client(cluster):

@@ -17,6 +17,7 @@ FIGURES = {
     "ramp": "every statistic while the step size rises, one panel per batch size",
     "flow": "the stochastic central flow against SGD, along the ramp, with nothing fitted",
     "wall": "the distance that is kept to the mean-square edge, against label noise and the speed of the ramp",
+    "noise": "four laws of noise with the same second moments: the same level of Q_b, and other tails at the wall",
     "gap": "the gap between mini-batch sharpness and sharpness, exact and predicted, with its local exponent",
     "spectra": "the distribution of the largest eigenvalue of mini-batch Hessians, per batch size",
     "stability": "growth rate of SGD over step size and batch size, with four thresholds",
@@ -70,7 +71,7 @@ def build(
     """Build one figure into the folder `out`: the files written.
 
     width: a page of `esssim.plots.NAMES`; formats: of `style.FORMATS`, by default all that the figure has; quick: fewer
-    and shorter runs; usetex: LaTeX sets the text; tell: called in words with what is being computed. Raises ValueError
+    and shorter runs; usetex: LaTeX sets the text; tell: called with what is being computed, in words. Raises ValueError
     for an unknown name, width or format, with the nearest one, for a format that this figure or machine does not have,
     and for a figure of torch networks where PyTorch is not installed.
     """

@@ -79,7 +79,7 @@ def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[
         common: Row = {"batch_size": run.batch_size, "n_samples": run.n_samples}
         rows += [{"kind": "training"} | common | row for row in trajectory_rows(trace, tuple(LOOKS), after=after)]
         for name in LOOKS:
-            level = es.settling.level(trace, name, after=after, tolerance=TOLERANCE, alike=False)
+            level = es.settling.level(trace, name, after=after, tolerance=TOLERANCE, replicas_agree=False)
             rows.append(
                 {"kind": "level"} | common | {
                     "statistic": name, "level": level.value, "lower": level.interval[0], "upper": level.interval[1],

@@ -117,7 +117,7 @@ class TestClaims:
 
     def test_directions_of_small_batches_are_more(self) -> None:
         runs = [networks.experiment("digits-gelu-16", b) for b in (8, 32, 128)]
-        assert [run.n_directions for run in runs] == [64, 16, 8]
+        assert [run.rank for run in runs] == [64, 16, 8]
 
     def test_the_limit_of_the_ladder(self) -> None:
         """q − a·½ᵏ, whose limit is q; and a sequence that does not settle is left as it is."""
@@ -135,7 +135,7 @@ class TestClaims:
         # 12 samples of 3 outputs have 36 directions at most.
         assert exact["ratio"] == pytest.approx(1.0, abs=1e-4)
         assert extrapolated["extrapolated"] == pytest.approx(exact["exact"], rel=1e-4)
-        monkeypatch.setattr(NetworkExperiment, "n_directions", 1)
+        monkeypatch.setattr(NetworkExperiment, "rank", 1)
         assert network_directions.leading_directions_are_enough(quick=False).verdict == "refuted"
 
     def test_flow_needs_every_statistic_within_the_tolerance(self) -> None:

@@ -372,7 +372,7 @@ def covers(found: Level, truth: float = 1.0) -> bool:
 def test_two_stuck_runs_that_need_not_agree_tell_next_to_nothing() -> None:
     """Student's t with one degree of freedom: 12.7 times the standard error of two means."""
     values = np.array([[0.9], [1.1]]) + 1e-3 * autoregressive(0.0, (2, 100), 0)
-    found = level(trace_of(values), "statistic", alike=False)
+    found = level(trace_of(values), "statistic", replicas_agree=False)
     low, high = ttest_1samp(values.mean(axis=1), 0.0).confidence_interval(0.95)
     assert_allclose(found.interval, (low, high), rtol=1e-10)
     assert (found.verdict, found.reason) == (
@@ -388,16 +388,16 @@ def test_runs_with_levels_of_their_own_are_covered(n_replicas: int, own: float) 
     for seed in range(100):
         levels = 0.1 * own * np.random.default_rng([seed, 9]).standard_normal((n_replicas, 1))
         series = 1.0 + levels + 0.1 * autoregressive(0.5, (n_replicas, 100), seed)
-        covered += covers(summarise(series, 0.05, 1.0, alike=False))
+        covered += covers(summarise(series, 0.05, 1.0, replicas_agree=False))
     assert covered >= 90
 
 
 def test_one_run_says_nothing_about_others() -> None:
     noise = 1e-3 * autoregressive(0.0, (2, 300), 0)
     for found in (
-        level(trace_of(1.0 + noise[:1]), "statistic", alike=False),
-        level(trace_of(1.0 + noise, diverged_at=[-1, 7]), "statistic", alike=False),
-        level(trace_of(1.0 + noise[[0, 0]]), "statistic", alike=False),
+        level(trace_of(1.0 + noise[:1]), "statistic", replicas_agree=False),
+        level(trace_of(1.0 + noise, diverged_at=[-1, 7]), "statistic", replicas_agree=False),
+        level(trace_of(1.0 + noise[[0, 0]]), "statistic", replicas_agree=False),
     ):
         assert found.interval == (-math.inf, math.inf)
         assert found.reason == "one replica says nothing about others that need not agree with it"

@@ -159,10 +159,10 @@ class TestJournal:
         hostile = bare("odd/one", "open", lambda _: Measurement("holds", "x"))
         odd = Measurement("holds", "λ\u2028\n", float("inf"), (float("-inf"), 1e-310), None, [{"a": 0.1, "b": True}])
         written = [*verdicts(*AS_PREDICTED), Verdict(hostile, odd, 1.5)]
-        journal = Journal(tmp_path, fresh=True)
+        journal = Journal(tmp_path, begins_anew=True)
         for verdict in written:
             journal.add(verdict, quick=False)
-        known, others = Journal(tmp_path, fresh=False).known([*AS_PREDICTED, hostile], quick=False)
+        known, others = Journal(tmp_path, begins_anew=False).known([*AS_PREDICTED, hostile], quick=False)
         assert list(known.values()) == written
         assert others == {}
 
@@ -172,11 +172,11 @@ class TestJournal:
         first, *rest = AS_PREDICTED
         failed = Verdict(rest[0], Measurement("inconclusive", "could not be measured: x"), 0.1, "x")
         absent = Verdict(rest[1], Measurement("skipped", "no torch"), 0.0)
-        journal = Journal(tmp_path, fresh=True)
+        journal = Journal(tmp_path, begins_anew=True)
         for verdict in (*verdicts(first), failed, absent):
             journal.add(verdict, quick=False)
         journal.add(*verdicts(rest[2]), quick=True)  # which a short run cannot decide: it was measured in full
-        again = Journal(tmp_path, fresh=False)
+        again = Journal(tmp_path, begins_anew=False)
         known, others = again.known(AS_PREDICTED, quick=False)
         assert list(known) == [first.id, rest[2].id]
         assert others == {"could not be measured": [rest[0].id], "was skipped": [rest[1].id]}
@@ -189,13 +189,13 @@ class TestJournal:
         assert others["measured by other code"] == [first.id, rest[2].id]
 
     def test_damaged_lines_are_left_out(self, tmp_path: Path) -> None:
-        journal = Journal(tmp_path, fresh=True)
+        journal = Journal(tmp_path, begins_anew=True)
         for verdict in verdicts(*AS_PREDICTED):
             journal.add(verdict, quick=False)
         lines = (tmp_path / NAME).read_text(encoding="utf-8").splitlines()
         damaged = [lines[0], lines[1][:40], "", "[]", '{"id": 3}', '"text"', "\x00\xff", lines[2], lines[3][:-1]]
         (tmp_path / NAME).write_text("\n".join(damaged), encoding="utf-8")
-        again = Journal(tmp_path, fresh=False)
+        again = Journal(tmp_path, begins_anew=False)
         known, _ = again.known(AS_PREDICTED, quick=False)
         assert list(known) == [AS_PREDICTED[0].id, AS_PREDICTED[2].id]
         assert again.damaged == 6  # a blank line is none
@@ -213,7 +213,7 @@ class TestJournal:
     def test_a_folder_in_the_place_of_the_file_is_named(self, tmp_path: Path) -> None:
         (tmp_path / NAME).mkdir()
         with pytest.raises(ValueError, match=f"{NAME} must be a file that can be read: Is a directory"):
-            Journal(tmp_path, fresh=False)
+            Journal(tmp_path, begins_anew=False)
 
 
 class TestResume:

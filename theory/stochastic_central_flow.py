@@ -1,7 +1,7 @@
 """The stochastic central flow: where SGD with label noise drifts along the solutions of a model.
 
 Setting. A scalar model f(θ) ∈ ℝⁿ with loss L = (1/2n)‖f − y‖², J = ∂f/∂θ (n×p), K = JJᵀ. SGD with step η on batches drawn
-independently at each step, with weights w ∈ ℝⁿ (1/b for each draw of i) and fresh label noise εz:
+independently at each step, with weights w ∈ ℝⁿ (1/b for each draw of i) and independent label noise εz:
 
     θ ← θ − ηJᵀ(w∘(f − y − εz)).                                                                                    (SGD)
 

@@ -33,7 +33,7 @@ def fingerprint(thing: Any, name: str = "value", *, arguments: Iterable[Any] = (
 
 
 def fingerprints(parts: Mapping[str, Any], name: str, *, arguments: Iterable[Any] = ()) -> dict[str, str]:
-    """The fingerprint of each part of `name`: they tell what differs, and not only that something does."""
+    """The fingerprint of each part of `name`: they show what differs, and not only that something does."""
     held = list(arguments)
     return {part: fingerprint(thing, f"{name}.{part}", arguments=held) for part, thing in sorted(parts.items())}
 

@@ -24,7 +24,7 @@ class Unfingerprintable(ValueError):
     def __init__(self, path: str, reason: str) -> None:
         self.path, self.reason = path, reason
         super().__init__(
-            f"{path} {reason}, so that checkpoints and caches cannot tell it from another one: "
+            f"{path} {reason}, so that checkpoints and caches cannot distinguish it from another one: "
             "put a plain value in its place, or do without them"
         )
 
@@ -48,7 +48,7 @@ class Walk:
         return self.hash.hexdigest()
 
     def write(self, *words: str | bytes) -> None:
-        """Words, each with its length: no two lists of words look alike."""
+        """Words, each with its length: different lists of words differ."""
         for word in words:
             raw = word.encode("utf-8", "surrogatepass") if isinstance(word, str) else word
             self.hash.update(struct.pack("<q", len(raw)) + raw)

@@ -25,6 +25,7 @@ MODULES = (
     "identities",
     "gap",
     "ramp",
+    "noise",
     "thresholds",
     "momentum",
     "moments",

@@ -41,14 +41,13 @@ def claim(
 ) -> Callable[[Decides], Decides]:
     """Register a claim, or one for each setting of `over`, decided by the function below: f(*, quick, **setting).
 
-    id, states, source_predicts, method, where: text in which {name} stands for a value of the setting (where `over` is
-    given), or a function of the setting, as all other fields may be. states: the sentence; where: its setting in words,
-    which end it in brackets. we_predict: what we expect, stated before the run. cell: the place of a level in the
-    tables. quick: whether a short run can decide it; extra: the optional part of the package that it needs.
-    experiment: the runs that decide it, f(quick=…, **setting); the report shows their TOML. formula: the sentence as
-    LaTeX, taken as it is. accepts: the lowest and the highest value with which the claim holds, as `around`, `at_most`
-    and `at_least` give them. about: the keys of the statistics that it is about. stated: the day of the prediction, as
-    2026-11-24, where `we_predict` does not name its own. registry: the one that `esssim verify` measures by default.
+    id, states, method, where: text in which {name} stands for a value of the setting (where `over` is given), or a
+    function of the setting, as all other fields may be. states: the sentence; where: its setting in words, in brackets
+    at its end. source_predicts, we_predict: the value or verdict of the source, and ours, stated before the run on the
+    day `stated`. accepts: the values with which the claim holds, from `around`, `at_most` or `at_least`. cell: the
+    place of a level in the tables. quick: whether a short run can decide it; extra: the optional part of the package
+    that it needs. experiment: the runs that decide it, f(quick=…, **setting), whose TOML the report shows. formula: the
+    sentence as LaTeX. about: the keys of its statistics. registry: by default that of `esssim verify`.
     Raises ValueError when an id is taken.
     """
     chosen = REGISTRY if registry is None else registry

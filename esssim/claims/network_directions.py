@@ -76,11 +76,11 @@ def leading_directions_are_enough(*, quick: bool) -> Measurement:
     for setting, b, exactly in CASES:
         run = experiment(setting, b)
         problem, theta = _end(run)
-        recorded = leading(problem, theta, run.sampling, rank=run.n_directions)
+        recorded = leading(problem, theta, run.sampling, rank=run.rank)
         ladder = tuple(leading(problem, theta, run.sampling, rank=rank) for rank in LADDER)
         whole = limit(ladder)  # type: ignore[arg-type]
         row: Row = {
-            "setting": setting, "b": b, "directions": run.n_directions, "recorded": recorded, "extrapolated": whole,
+            "setting": setting, "b": b, "directions": run.rank, "recorded": recorded, "extrapolated": whole,
             "last_increment": 1 - ladder[1] / ladder[2],
         }  # fmt: skip
         if exactly:

@@ -149,7 +149,9 @@ def predicted_level(setting: str, b: int, statistic: str) -> Predicted:
 
 def network_level(run: NetworkExperiment, statistic: str, target: float = 1.0) -> Level:
     """Where (η/2)·statistic settles in a run."""
-    return level(run_network(run), statistic, after=run.after, tolerance=TOLERANCE * target, target=target, alike=False)
+    return level(
+        run_network(run), statistic, after=run.after, tolerance=TOLERANCE * target, target=target, replicas_agree=False
+    )
 
 
 def decide(run: NetworkExperiment, statistic: str, target: float = 1.0) -> Measurement:
@@ -159,7 +161,7 @@ def decide(run: NetworkExperiment, statistic: str, target: float = 1.0) -> Measu
 
 
 def in_words(run: NetworkExperiment) -> str:
-    """What tells the run of a network from others, but for its batch size."""
+    """What distinguishes the run of a network from others, but for its batch size."""
     noise = f", label noise {run.label_noise:g}" if run.label_noise else ""
     return noise + (f", η rising {run.rise:g}-fold" if run.rise != 1.0 else "")
 

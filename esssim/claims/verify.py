@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """What `verify` tells its caller while it works."""
+    """What `verify` calls before and after each claim."""
 
     def __call__(self, claim: Claim, verdict: Verdict | None) -> None: ...
 

@@ -88,7 +88,7 @@ def run(arguments: list[str]) -> int:
         code = app(arguments, prog_name="esssim", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except SystemExit as left:  # 1, which means something else here: by rich and typer alike on a closed pipe
+    except SystemExit as left:  # 1, which means something else here: by both rich and typer on a closed pipe
         return BROKEN_PIPE if left.code == 1 else int(left.code or 0)
     except Exception as error:
         if tracebacks_are_wanted():

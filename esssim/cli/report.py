@@ -50,7 +50,7 @@ def report(
     from esssim.experiments.base import levels_of
     from esssim.report.run_page import render_run
 
-    levels = levels_of(trace, since, alike=bool(trace.attrs.get("alike", True)))
+    levels = levels_of(trace, since, replicas_agree=bool(trace.attrs.get("replicas_agree", True)))
     command = shlex.join(["esssim", "report", str(run), *([] if after is None else ["--after", f"{after:g}"])])
     path = folder / f"{run.stem}.html"
     where = environment(trace.attrs.get("seed"))

@@ -66,6 +66,8 @@ def verify(
     _check(names or [], resume, out)
     from esssim import claims
 
+    if "registry" not in vars(claims) and not listed:
+        print("loading the claims ...", file=sys.stderr, flush=True)  # two seconds in which nothing else is seen
     extra = "bridge" if bridge else None
     selected = claims.registry.select(names or None, quick, extra)
     if listed:
@@ -149,7 +151,7 @@ def _measure(
     from esssim.report.journal import Journal
     from esssim.report.terminal import claim_progress
 
-    journal = None if out is None else Journal(out, fresh=not resume)
+    journal = None if out is None else Journal(out, begins_anew=not resume)
     if out is not None and not resume and (count := Journal.length(out)):
         print(f"{out}: its {count} verdicts will be replaced; --resume would go on from them", file=sys.stderr)
     known = _taken_up(journal, selected, quick) if journal is not None and resume else {}

@@ -76,7 +76,7 @@ def standardised(columns: FloatArray) -> FloatArray:
     """
     constant = constant_up_to_rounding(columns)
     scaled = _near_one(columns)
-    # The mean of n equal numbers need not equal them in floating point: their range tells constant columns.
+    # The mean of n equal numbers need not equal them in floating point: their range shows constant columns.
     centred = np.where(constant, 0.0, scaled - scaled.mean(axis=0))
     deviation = np.sqrt((centred**2).mean(axis=0))
     result: FloatArray = centred / np.where(deviation > 0, deviation, 1.0)

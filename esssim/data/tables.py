@@ -49,7 +49,7 @@ def load(name: str, *, standardize: bool = True) -> Data:
     choice = _validate.choice("name", name, BUNDLED)
     from sklearn import datasets
 
-    # The diabetes table comes rescaled unless told otherwise.
+    # The diabetes table comes rescaled unless asked otherwise.
     options = {"scaled": False} if choice == "diabetes" else {}
     table = getattr(datasets, f"load_{choice}")(**options)
     inputs = np.asarray(table.data, dtype=np.float64)
@@ -73,16 +73,14 @@ def read_table(
 ) -> Data:
     """A table of numbers with a named target column; every other column is an input, in the order of the file.
 
-    path: .csv, .tsv or .txt with a first line of names; .parquet; or .npz: there each 1-D array is a column, and a 2-D
-    array `a` of several columns gives a_0, a_1, …. standardize: as in `load`. True and False count as 1 and 0.
-    separator, decimal, thousands, encoding, header: how a text table is written, where the file does not show it;
-    header=False names the columns x0, x1, …. columns: the inputs to take, all by default. drop_missing: leave out rows
-    with a missing entry. encode="one-hot": an input column of text becomes a column of 0 and 1 for each of its values.
-    What was found, left out and encoded is said in `Data.notes`.
+    path: .csv, .tsv or .txt with a first line of names; .parquet; or .npz, where each 1-D array is a column and a 2-D
+    array `a` gives the columns a_0, a_1, …. True and False count as 1 and 0. standardize: as in `load`. separator,
+    decimal, thousands, encoding, header: how a text table is written, where the file does not show it. columns: the
+    inputs to take, all by default. drop_missing: leave out rows with a missing entry. encode="one-hot": an input column
+    of text becomes a column of 0 and 1 for each of its values. `Data.notes` says what was found, left out and encoded.
 
-    Raises FileNotFoundError when there is no such file; ValueError for a file that cannot be read as what its
-    extension says, an unknown target, unnamed or duplicate columns, no row, no input column, and for text, missing or
-    infinite entries and integers that no double holds, with their column, row and line.
+    Raises FileNotFoundError; ValueError for a file that cannot be read, an unknown target, unnamed or duplicate
+    columns, no row or input column, and entries that are no finite numbers, with column, row and line.
     """
     form = TextFormat(separator, decimal, thousands, encoding, header)
     file = _validate.path("path", path)

@@ -24,9 +24,10 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_
 
 @check(key="j", title="The same numbers everywhere", seconds=(40.0, 120.0))
 def determinism(quick: bool) -> Finding:
-    """One sweep of runs, levels, statistics of the start and flows: with 1, 2 and 4 workers, with 1 and 2 threads of linear
-    algebra in a process of its own, with the axes reversed, and on dask where it is installed. Every number of every cell
-    has to have the same bits."""
+    """One sweep of runs, levels, statistics of the start and flows: with 1, 2 and 4 workers, with 1 and 2 threads of
+    linear algebra in a process of its own, with the axes reversed, and on dask where it is installed. Every number of
+    every cell has to have the same bits.
+    """
     ways = ["two threads", "two workers", "axes reversed"]
     ways += [] if quick else ["one thread", "four workers"]
     ways += ["dask"] if find_spec("distributed") is not None else []

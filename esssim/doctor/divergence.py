@@ -26,7 +26,7 @@ def divergence(quick: bool) -> Finding:
     """SGD on problems of every kind at step sizes from stable to absurd, every step recorded. Each run that leaves the
     range must be marked at the step of its first undefined record, with nothing but NaN from there on; full-batch runs
     are stepped once more in plain numpy for the step itself. A level must be the mean over the others. Exact moments
-    are marked alike.
+    are marked in the same way.
     """
     seeds = range(1 if quick else 20)
     counts = dict.fromkeys(("runs", "diverged", "unmarked", "wrong_step", "averaged", "moments_unmarked"), 0)

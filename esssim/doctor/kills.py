@@ -46,9 +46,10 @@ class Count:
 
 @check(key="g", title="kill −9 loses nothing", seconds=(60.0, 900.0))
 def kills(quick: bool) -> Finding:
-    """A sweep on two processes of joblib by the command line, at random the command or one of its workers is killed with
-    SIGKILL, and the command is run again; a sweep that comes to its end is begun anew. The end is compared with a run in
-    one process that nobody disturbs."""
+    """A sweep on two processes of joblib by the command line, at random the command or one of its workers is killed
+    with SIGKILL, and the command is run again; a sweep that comes to its end is begun anew. The end is compared with a
+    run in one process that nobody disturbs.
+    """
     if os.name != "posix" or not Path("/proc/self/task").is_dir():
         raise Unavailable("needs Linux, where the workers of a process can be found")
     count, rng = Count(), random.Random(20261129)

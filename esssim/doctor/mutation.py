@@ -24,8 +24,11 @@ REASONS = {
     "in: while i >= 0 and current[i] == n_samples - b + i:": "it moves past the last combination, which nobody reads",
     "in: new_bend = ": "another second derivative takes other steps to the same root",
     "in: discriminant = (size - 1)": "a larger discriminant takes shorter steps to the same root",
-    "np.sqrt(discriminant if discriminant > 0.0": "only where rounding makes a discriminant negative: another length of a step",
+    "np.sqrt(discriminant if discriminant > "
+    "0.0": "only where rounding makes a discriminant negative: another length of a step",
     "in: largest = np.abs(u).max()": "the scale of a vector whose quotient is taken",
+    "in: names = (*loaded.feature_names": "seen since by a test of the targets of bundled tables",
+    "off.max() < 1e-08": "no double lies on this boundary",
     "in: FEW = ": "a threshold: below it an interval rests on so few values that it is very wide anyway",
     "in: DISAGREEING = ": "a threshold in standard errors",
 }

@@ -33,9 +33,10 @@ Tried = tuple[int, str, Path]
 
 @check(key="i", title="Full disk, read-only folder, no home", seconds=(40.0, 60.0))
 def obstacles(quick: bool) -> Finding:
-    """`esssim sweep` in processes of their own: where the disk is full it has to end with one line that says so, keep what
-    was finished, and go on once there is room; where a folder cannot be written to, one line names it; without a home it
-    gives the bits that it gives with one."""
+    """`esssim sweep` in processes of their own: where the disk is full it has to end with one line that says so, keep
+    what was finished, and go on once there is room; where a folder cannot be written to, one line names it; without a
+    home it gives the bits that it gives with one.
+    """
     if os.name != "posix":
         raise Unavailable("needs a system with limits of processes and users")
     rows: list[Row] = []

@@ -22,6 +22,8 @@ MODULES: tuple[str, ...] = (
     "derivatives",
     "mutation",
     "corruption",
+    "kills",
+    "obstacles",
 )
 
 # Told (entry, None) before and (entry, check) after each check.

@@ -27,14 +27,14 @@ KINDS: dict[str, type[Configuration]] = {}
 
 
 def levels_of(
-    trace: xarray.Dataset, after: float, *, tolerance: float = 0.05, alike: bool = True
+    trace: xarray.Dataset, after: float, *, tolerance: float = 0.05, replicas_agree: bool = True
 ) -> dict[str, Level | str]:
     """Where (η/2)·statistic settles from step `after` on, of each statistic recorded, or why that cannot be said."""
     found: dict[str, Level | str] = {}
     for name in STATISTICS:
         if name in trace and name not in WITHOUT_AN_EDGE:
             try:
-                found[name] = level(trace, name, after=after, tolerance=tolerance, alike=alike)
+                found[name] = level(trace, name, after=after, tolerance=tolerance, replicas_agree=replicas_agree)
             except ValueError as error:
                 found[name] = str(error)
     return found
@@ -45,7 +45,7 @@ class Configuration:
 
     kind: ClassVar[str]
     # Whether its replicas lead to one solution, so that their levels must agree.
-    alike: ClassVar[bool] = True
+    replicas_agree: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -68,7 +68,7 @@ class Configuration:
 
     def levels(self, trace: xarray.Dataset, *, tolerance: float = 0.05) -> dict[str, Level | str]:
         """Where (η/2)·statistic settles, of each statistic recorded in a run, or why that cannot be said."""
-        return levels_of(trace, self.after, tolerance=tolerance, alike=self.alike)
+        return levels_of(trace, self.after, tolerance=tolerance, replicas_agree=self.replicas_agree)
 
     def plain(self) -> dict[str, Any]:
         """Every key and its value, as in TOML."""

@@ -41,7 +41,7 @@ HEAVY_BALL = [
     FlowExperiment("gaussian-20x40", 4, 0.03, depth=3, momentum=0.5),
     FlowExperiment("tanh-30x5", 4, 0.03, momentum=0.9, follow="mean"),
 ]
-# Where eight runs of another seed could not tell whether the batch sharpness is within 2 %.
+# Where eight runs of another seed left open whether the batch sharpness is within 2 %.
 UNDECIDED = (FlowExperiment("spiked-40x20", 8, 0.1), PERCEPTRONS[3])
 QUICK = {FlowExperiment("gaussian-40x20", 2, 0.03), FlowExperiment("gaussian-20x40", 4, 0.03)}
 STRONG = FlowExperiment("gaussian-40x20", 2, 0.2)

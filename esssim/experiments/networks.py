@@ -50,11 +50,11 @@ class NetworkExperiment(Configuration):
     which (η/2)Q_b = `start` at the first initialisation. rise: the step size grows linearly by this factor over the
     run. change_at: the step of an intervention, after which η is eta_factor·η and batches have `later_batch_size`
     samples (0: as before). Levels are averages over n_records records from step `after` on, those of Q_b in
-    `n_directions`.
+    `rank`.
     """
 
     kind: ClassVar[str] = "network"
-    alike: ClassVar[bool] = False
+    replicas_agree: ClassVar[bool] = False
 
     batch_size: Count
     step_size: NotNegative = 0.0
@@ -105,7 +105,7 @@ class NetworkExperiment(Configuration):
         )
 
     @property
-    def n_directions(self) -> int:
+    def rank(self) -> int:
         """So many leading directions that Q_b has almost all of its value: the more the batch weighs, the more it
         takes.
         """
@@ -189,7 +189,7 @@ def _measured(experiment: NetworkExperiment, progress: Progress) -> xarray.Datas
         record=("loss", *RECORDED),
         record_steps=experiment.record_steps,
         n_batches=experiment.n_batches,
-        rank=experiment.n_directions,
+        rank=experiment.rank,
         n_workers=min(free_cores(), experiment.n_replicas),
         progress=progress,
         seed=experiment.seed,
@@ -214,6 +214,6 @@ def described(experiment: NetworkExperiment) -> Mapping[str, str]:
         f"{experiment.n_steps:,} steps; mean of (η/2)·statistic over {experiment.n_records} records from step "
         f"{experiment.after:,} on, {experiment.n_batches} batches each, with a 95 % interval over the initialisations; "
         "Q_b in the "
-        f"{experiment.n_directions} leading directions"
+        f"{experiment.rank} leading directions"
     )
     return {"network": network, "protocol": protocol}

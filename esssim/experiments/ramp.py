@@ -45,7 +45,7 @@ SAMPLES = {"gaussian-100x50": 100, "gaussian-50x100": 50, "diabetes": 442}
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 # What a quick run of the claims and of the pictures covers.
 QUICK = {("gaussian-100x50", 1), ("gaussian-100x50", 8), ("gaussian-100x50", 100), ("diabetes", 1)}
-# Ten coordinates forget slowly: the diabetes runs wander as one, so that only many of them tell their mean.
+# Ten coordinates forget slowly: the diabetes runs wander as one, so that only many of them give their mean.
 REPLICAS = {"gaussian-100x50": 12, "gaussian-50x100": 12, "diabetes": 96}
 # At b = 32 one run in ten leaves the edge for a while: twelve of them are 37 effective samples. Full batches do not
 # wander: each of their records counts, and a step of theirs costs the most.

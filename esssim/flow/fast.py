@@ -1,4 +1,25 @@
-"""The fast motion: the stationary covariance of the residuals of SGD about a set of solutions."""
+"""The fast motion: the stationary covariance of the residuals of SGD about a set of solutions.
+
+Residuals r ← r − ηK(w∘(r + r* − εz)) near a solution, w the weights of the batch (1/b for each draw).
+
+Their covariance R solves (KR+RK)/n = ηKNK, N = κ₁R + diag ρ, ρ = κ₂(diag R + r*∘r*) + ε²/(bn); hence
+
+    R = U[M∘(Uᵀdiag(ρ)U)]Uᵀ,  (I − κ₂Ψ)ρ = κ₂ r*∘r* + ε²/(bn),  1/M_jk = (1/λⱼ + 1/λ_k)/(nη) − κ₁.
+
+Heavy ball has the same form with another M (theory/momentum_flow.py),
+
+    1/M_jk = (1−β)(1/λⱼ + 1/λ_k)/(nη) − κ₁ + [2β/(1+β) + β(λⱼ−λ_k)²/((1−β²)λⱼλ_k)]/n².
+
+With c outputs a sample J, K and R have n·c rows, diag takes the c×c blocks of the samples, and ρ, r*∘r* and ε²/(bn)
+are blocks too, r*ᵢr*ᵢᵀ and (ε²/(bn))I (theory/several_outputs.py).
+
+With the leading eigenvectors only, what K′ = K − UΛUᵀ adds is of first order in its eigenvalues, D = diag ρ:
+
+    R′ = K′DG + GDK′ + ¼nη′(K′QDQ + QDQK′),   G = U diag(g)Uᵀ, Q = I − UUᵀ, η′ = η/(1−β),
+
+g = n/(1/η′ + βλ/((1−β²)n)), exact to that order but for pairs of K′ of unlike eigenvalues, whose λⱼλ_k/(λⱼ+λ_k) is
+taken as (λⱼ+λ_k)/4 (where n·c > p the kernel of K is among these). ρ itself has the diagonal of R′ for equal ρ.
+"""
 
 from __future__ import annotations
 
@@ -20,29 +41,11 @@ TOLERANCE = 1e-11
 
 @dataclass(frozen=True)
 class FastMotion:
-    """Residuals r ← r − ηK(w∘(r + r* − εz)) near a solution, w the weights of the batch (1/b for each draw).
+    """The stationary covariance R of the residuals at one point of the set of solutions; the module has its equations.
 
-    Their covariance R solves (KR+RK)/n = ηKNK, N = κ₁R + diag ρ, ρ = κ₂(diag R + r*∘r*) + ε²/(bn); hence
-
-        R = U[M∘(Uᵀdiag(ρ)U)]Uᵀ,  (I − κ₂Ψ)ρ = κ₂ r*∘r* + ε²/(bn),  1/M_jk = (1/λⱼ + 1/λ_k)/(nη) − κ₁.
-
-    Heavy ball has the same form with another M (theory/momentum_flow.py),
-
-        1/M_jk = (1−β)(1/λⱼ + 1/λ_k)/(nη) − κ₁ + [2β/(1+β) + β(λⱼ−λ_k)²/((1−β²)λⱼλ_k)]/n².
-
-    With c outputs a sample J, K and R have n·c rows, diag takes the c×c blocks of the samples, and ρ, r*∘r* and ε²/(bn)
-    are blocks too, r*ᵢr*ᵢᵀ and (ε²/(bn))I (theory/several_outputs.py).
-
-    With the leading eigenvectors only, what K′ = K − UΛUᵀ adds is of first order in its eigenvalues, D = diag ρ:
-
-        R′ = K′DG + GDK′ + ¼nη′(K′QDQ + QDQK′),   G = U diag(g)Uᵀ, Q = I − UUᵀ, η′ = η/(1−β),
-
-    g = n/(1/η′ + βλ/((1−β²)n)), exact to that order but for pairs of K′ of unlike eigenvalues, whose λⱼλ_k/(λⱼ+λ_k) is
-    taken as (λⱼ+λ_k)/4 (where n·c > p the kernel of K is among these). ρ itself has the diagonal of R′ for equal ρ.
-
-    jacobians: J (n·c, p); source: the right-hand side (n,), or blocks (n·c²,); step_size: η; momentum: β. All at one
-    point of the set of solutions. guess: ρ at a point nearby, from which the iterative solution then starts.
-    by_products: K is too large for anything but products with J.
+    jacobians: J (n·c, p); source: the right-hand side (n,), or blocks (n·c²,); step_size: η; momentum: β. guess: ρ at a
+    point nearby, from which the iterative solution then starts. by_products: K is too large for anything but products
+    with J.
     """
 
     perron: PerronMatrix

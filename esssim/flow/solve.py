@@ -67,13 +67,12 @@ def solve(
     edge.
 
     problem: a `NonlinearLeastSquares` or `MultiOutputLeastSquares`; theta0: (p,), a minimum. Other arguments: as for
-    `simulate`. follow="mean": the mean of SGD off the solutions, from any theta0. n_batches: batches per record of
-    sampled statistics. rank: leading modes of K for large problems; None chooses.
+    `simulate`. follow="mean": the mean of SGD off the solutions, from any theta0. n_batches: per record of sampled
+    statistics. rank: leading modes of K for large problems; None chooses.
 
-    Returns a Dataset with dim record and coords step and step_size: theta, loss, statistics with Gauss–Newton Hessians,
-    distance_to_edge, next_order_correction, error_estimate, burst_correction, tail_index, almost_sure_excess and
-    `diverged_at`, −1 for never; NaN from there on. docs/flow.md says what each means and when not to believe the flow.
-    Raises ValueError for bad arguments and for a theta0 that is no minimum or beyond the edge. Source:
+    Returns a Dataset with dim record and coords step and step_size: theta, the loss, statistics with Gauss–Newton
+    Hessians, distance_to_edge, corrections, error estimates, and `diverged_at`, −1 for never (docs/flow.md). Raises
+    ValueError for bad arguments and for a theta0 that is no minimum or beyond the edge. Source:
     theory/stochastic_central_flow.py; after Damian, Ma & Lee, NeurIPS 2021 and Cohen et al., ICLR 2025.
     """
     if not isinstance(problem, (NonlinearLeastSquares, MultiOutputLeastSquares)):

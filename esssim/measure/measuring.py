@@ -43,8 +43,8 @@ def measure_table(
     least-squares fit, α = 2·max(1, √max|β*|): the start of the step-size ramp of the claims, whatever the units; or
     "mlp", a torch network of one hidden layer of tanh units (extra: esssim[bridge]) after 5000 steps of full-batch
     descent. n_batches are drawn from `seed` at each batch size; where no more exist, all are enumerated and the numbers
-    exact. standardized is only reported. progress: a function that is told what is being done, or True for a line on a
-    terminal. Raises ValueError.
+    exact. standardized is only reported. progress: a function that is called with what is being done, or True for a
+    line on a terminal. Raises ValueError.
     """
     _validate.instance("table", table, data.Data, "data.load returns")
     n = table.n_samples

@@ -33,7 +33,7 @@ def level_rows(
     *,
     after: float | None = None,
     tolerance: float = 0.05,
-    alike: bool = True,
+    replicas_agree: bool = True,
 ) -> list[Row]:
     """Per run and statistic: where (η/2)·statistic settles, with its 95 % interval and verdict (`settling.level`).
 
@@ -49,7 +49,7 @@ def level_rows(
     for value, run in found.items():
         since = float(run["step"].values[-1]) / 2 if after is None else after
         for statistic in _names(run, statistics):
-            settled = _level(run, statistic, since, tolerance, alike)
+            settled = _level(run, statistic, since, tolerance, replicas_agree)
             row: Row = {name: value, "n_samples": run.attrs["n_samples"]} if "n_samples" in run.attrs else {name: value}
             lost = int((run["diverged_at"].values >= 0).sum())
             row |= {"statistic": statistic} | level_columns(settled, tolerance)
@@ -75,19 +75,19 @@ def levels(
     *,
     after: float | None = None,
     tolerance: float = 0.05,
-    alike: bool = True,
+    replicas_agree: bool = True,
     axes: Axes | None = None,
 ) -> Axes:
     """Draw where (η/2)·statistic settles in each run, with 95 % intervals; open markers have no verdict.
 
     The line is the edge 2/η, the band around it the tolerance; a cross stands where most replicas diverged. runs,
-    statistics, after, tolerance, alike: as in `level_rows`, or the rows that it gave. axes: where to draw; by default a
-    figure of its own with a legend. Raises ValueError for Datasets that are no runs, and for a sweep with more than one
-    dimension of its own.
+    statistics, after, tolerance, replicas_agree: as in `level_rows`, or the rows that it gave. axes: where to draw; by
+    default a figure of its own with a legend. Raises ValueError for Datasets that are no runs, and for a sweep with
+    more than one dimension of its own.
     """
     rows = _given(runs)
     if rows is None:
-        rows = level_rows(runs, statistics, after=after, tolerance=tolerance, alike=alike)  # type: ignore[arg-type]
+        rows = level_rows(runs, statistics, after=after, tolerance=tolerance, replicas_agree=replicas_agree)  # type: ignore[arg-type]
     elif statistics is not None:
         rows = [row for row in rows if row["statistic"] in statistics]
     if not rows:
@@ -173,7 +173,7 @@ def _given(runs: object) -> list[Row] | None:
 
 
 def _runs(runs: Runs) -> tuple[str, dict[float, xarray.Dataset]]:
-    """(what tells the runs apart, its value -> run)."""
+    """(the setting in which the runs differ, its value -> run)."""
     if isinstance(runs, xarray.Dataset):
         return _sweep(runs)
     if isinstance(runs, Mapping):
@@ -249,10 +249,10 @@ def _ordered(names: Iterable[str]) -> list[str]:
     return [name for name in LOOKS if name in given] + [name for name in given if name not in LOOKS]
 
 
-def _level(run: xarray.Dataset, name: str, after: float, tolerance: float, alike: bool) -> Level | None:
+def _level(run: xarray.Dataset, name: str, after: float, tolerance: float, replicas_agree: bool) -> Level | None:
     window = run[name].isel(
         record=np.flatnonzero(run["step"].values >= after), replica=np.flatnonzero(run["diverged_at"].values < 0)
     )
     if not np.isfinite(window.values).all():
         return None
-    return level(run, name, after=after, tolerance=tolerance, alike=alike)
+    return level(run, name, after=after, tolerance=tolerance, replicas_agree=replicas_agree)

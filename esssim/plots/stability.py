@@ -31,7 +31,7 @@ THRESHOLDS = {
     ),
     "mean_square": Look("mean-square edge, $2/Q_b$", LOOKS[MEAN_SQUARE].color, "", "-", main=True),
 }
-# The lightness falls throughout: a grey print tells both signs apart.
+# The lightness falls throughout: a grey print still shows both signs.
 HUES = ("#F7FCFF", "#BFE2F8", "#86BEE6", "#9A9A9A", "#B8692F", "#8A4110", "#2E1000")
 PLACES = (0.0, 0.25, 0.45, 0.5, 0.55, 0.75, 1.0)
 

@@ -1,7 +1,7 @@
 """One style for every picture: fonts, colours, legends; matplotlib is imported on first use.
 
 One colour, marker and line per statistic, the same in every picture; they differ in grey too. Colours are those of
-Okabe & Ito (2008), told apart by every kind of colour vision. Batch sizes go from dark to light along one map.
+Okabe & Ito (2008), which every kind of colour vision can distinguish. Batch sizes go from dark to light along one map.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def look_of(name: str) -> Look:
     return Look(title, BLACK if name == "loss" else GREY, "x", "-")
 
 
-# Markers of curves that are told apart by batch size, in the order of the sizes: they differ in grey too.
+# Markers of curves that differ in batch size, in the order of the sizes: they differ in grey too.
 BATCH_MARKERS = "osD^vPX*"
 
 

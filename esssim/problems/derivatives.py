@@ -20,7 +20,7 @@ MOST_SAMPLES = 256
 MOST_NUMBERS = 2**20  # in the Hessians that are looked at
 LARGEST_HESSIAN = 2**24
 STEPS = 2.0 ** -np.arange(6, 22, 2)
-# Between neighbours of which rounding is told; numbers of fewer digits than a double's need a wider distance.
+# Between neighbours, from which rounding is estimated; numbers of fewer digits than a double's need a wider distance.
 NOISE_STEP, WIDE_NOISE_STEP = 2.0**-22, 2.0**-12
 # A factor that is wrong by so much is seen, and with fewer digits.
 TOLERANCE, COARSE = 1e-3, 3e-2

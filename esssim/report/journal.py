@@ -34,14 +34,14 @@ def code(claim: Claim) -> str:
 
 
 class Journal:
-    """The verdicts of a folder. `fresh`: those of earlier runs are left out, and the file begins anew.
+    """The verdicts of a folder. `begins_anew`: those of earlier runs are left out.
 
     damaged: how many of its lines cannot be read; they are left out too.
     """
 
-    def __init__(self, folder: Path, *, fresh: bool) -> None:
+    def __init__(self, folder: Path, *, begins_anew: bool) -> None:
         self.path = folder / NAME
-        self._lines, self.damaged = ([], 0) if fresh else _read(self.path)
+        self._lines, self.damaged = ([], 0) if begins_anew else _read(self.path)
         self._begun = False
 
     @staticmethod

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from esssim import store
+from esssim._rows import Row
+from esssim._threads import one_blas_thread
+from esssim.claims.gap_tables import as_json
 
 
 def keep_page(script: str, markdown: Callable[[], str], measure: Callable[[Path], None] | None = None) -> int:
@@ -32,3 +36,16 @@ def keep_page(script: str, markdown: Callable[[], str], measure: Callable[[Path]
         print(f"error: {page}: {error}", file=sys.stderr)
     print(f"error: {page} is out of date: run {command}", file=sys.stderr)
     return 1
+
+
+def keep_measured_page(
+    script: str, markdown: Callable[[dict[str, list[Row]]], str], measure: Callable[[], dict[str, list[Row]]]
+) -> int:
+    """`keep_page` of a page whose numbers are the tables of rows that `measure` gives and NAME.json keeps."""
+    numbers = Path(script).with_suffix(".json")
+
+    def keep(path: Path) -> None:
+        with one_blas_thread():
+            store.write_text(path, as_json(measure()))
+
+    return keep_page(script, lambda: markdown(json.loads(numbers.read_text(encoding="utf-8"))), keep)

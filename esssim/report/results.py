@@ -44,7 +44,7 @@ def claim_csv(verdict: Verdict) -> str:
 
 
 def csv_names(verdicts: Sequence[Verdict]) -> dict[str, str]:
-    """Claim id -> file name: letters, digits, dots and dashes only, and no two alike on any file system."""
+    """Claim id -> file name: letters, digits, dots and dashes only, and no two the same on any file system."""
     names: dict[str, str] = {}
     taken: set[str] = set()
     for verdict in verdicts:

@@ -149,7 +149,9 @@ def write_run(
     after, toml = experiment.after, experiment.to_toml()
     paths = [folder / f"{name}.nc", folder / f"{name}.html"]
     # What `esssim report` needs to make the page again.
-    store.save(trace.assign_attrs(experiment=toml, after=after, alike=int(experiment.alike)), paths[0])
+    store.save(
+        trace.assign_attrs(experiment=toml, after=after, replicas_agree=int(experiment.replicas_agree)), paths[0]
+    )
     where = environment(int(trace.attrs["seed"]))
     store.write_text(paths[1], render_run(name, trace, levels, after, where, command, toml))
     with plots.style():

@@ -56,7 +56,8 @@ def output() -> Console:
 
 @contextlib.contextmanager
 def claim_progress(claims: Sequence[Claim], quick: bool) -> Iterator[Progress]:
-    """The current claim, a bar and the time left on a terminal, a line per claim otherwise; both on standard error."""
+    """Each verdict as it comes, below them the current claim, a bar and the time left, on a terminal; two plain lines per
+    claim otherwise; both on standard error."""
     forecast = Forecast(claims, quick)
     if not sys.stderr.isatty():
         yield _plain_claims(len(claims), forecast)
@@ -78,6 +79,10 @@ def claim_progress(claims: Sequence[Claim], quick: bool) -> Iterator[Progress]:
             else:
                 forecast.measured(claim, verdict.seconds)
                 bar.update(task, advance=1, left=f"{spoken(forecast.left())} left")
+                if verdict.measurement.verdict != "skipped":
+                    style = STYLES[tone(claim.expected, verdict.measurement.verdict)]
+                    words = Text.assemble(f"{claim.id}  ", (spoken_verdict(verdict), style))
+                    console.print(words, highlight=False, soft_wrap=True)
 
         yield show
 

@@ -1,7 +1,7 @@
 """Expectations over batches of samples of very different weight, each sample with draws of its own.
 
 wᵢ ≥ 0 bounds what sample i can add, |f(B)| ≤ w̄_B = (1/b) Σ_{i∈B} wᵢ. Each sample is credited with its share
-wᵢ/(b·w̄_B) of every batch, and its batches are told apart by whether they are crowded:
+wᵢ/(b·w̄_B) of every batch, and its batches are of two kinds, crowded or not:
 
     E f(B) = (1/n) Σᵢ wᵢ P(crowded) E[f(B)/w̄_B | i ∈ B, crowded] + (1/n) Σᵢ wᵢ P(not) E[f(B)/w̄_B | i ∈ B, not].
 
@@ -31,7 +31,7 @@ from esssim._validate import FloatArray, IntArray
 from esssim.sampling import Sampling, WithReplacement
 from esssim.statistics.uncertainty import ROUNDING, Estimate, satterthwaite
 
-# At most so many strata, with at least so many draws each on average: fewer would not tell their spread.
+# At most so many strata, with at least so many draws each on average: fewer would not show their spread.
 STRATA, DRAWS_PER_STRATUM, FEWEST_DRAWS = 32, 20, 8
 # Of the weight of a sample: what another one must exceed for their batch to be crowded.
 COUNTS = 0.01

@@ -36,7 +36,7 @@ class Case:
 
     @cached_property
     def neighbourhood(self) -> FloatArray:
-        """θ and points as far from it as θ is large, (2p+3, p): values there tell how large a rounded term may be.
+        """θ and points as far from it as θ is large, (2p+3, p): values there show how large a rounded term may be.
 
         Nearer ones, where the losses are not finite as far as that.
         """

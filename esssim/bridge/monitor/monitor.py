@@ -115,9 +115,18 @@ class Monitor:
         self._calls, self._due, self._due_since = 0, 0, -1
         self._diverged_at = -1
         self.clock = Clock(share)
+        if share is not None:
+            self._try()
         self._plan()
+        self.clock.started = time.perf_counter()
         if not _validate.flag("quiet", quiet):
             print(self._forecast(share), file=sys.stderr, flush=True)
+
+    def _try(self) -> None:
+        """Measure twice with the smallest effort: the first time compiles, the second one says what it costs."""
+        with untouched(), one_blas_thread():
+            for _ in range(2):
+                self._measured(0, dynamics(self._optimizer, self._subject.parameters), self._efforts[-1])
 
     @property
     def problem(self) -> TorchProblem:
