@@ -108,6 +108,8 @@ def registered_twice() -> None:
 
 A_POSITIVE_NUMBER = "step_size must be a finite number above 0, got "
 A_MOMENTUM = "momentum must be a finite number at least 0 and below 1, got "
+LEFT_OUT = "; drop_missing=True (--drop-missing) leaves such rows out"
+ONE_HOT = "; encode='one-hot' (--encode one-hot) makes a column of each value"
 A_PROBLEM = "problem must be a Problem such as LinearRegression(inputs, targets), got "
 A_SCHEME = "sampling must be a Sampling such as WithoutReplacement(8), got "
 INDEPENDENT = (
@@ -244,6 +246,14 @@ BAD_CALLS = [
     *[
         Bad(f"{call.__name__}: momentum {beta!r}", lambda call=call, beta=beta: call(momentum=beta), A_MOMENTUM + repr(beta))
         for call in (critical, exponent, simulate) for beta in (1, 1.0, -0.1, NAN, "0.9")
+    ],
+    *[
+        Bad(f"diagram: {what}", lambda sizes=sizes, options=options: es.stability.diagram(REGRESSION, THETA, sizes, **options), re.compile(message))
+        for what, sizes, options, message in (
+            ("b = 0", [0], {}, "batch_sizes must .*got .*0.*"),
+            ("a scheme that is none", [2], {"scheme": 3}, "scheme must be a class such as WithoutReplacement, got 3"),
+            ("one batch", [2], {"n_batches": 1}, "n_batches must be an integer of at least 2, got 1"),
+        )
     ],
     Bad("edge: momentum 1", lambda: es.stability.edge(0.1, momentum=1), A_MOMENTUM + "1"),
     Bad("small_batch_edge: momentum -0.1", lambda: es.stability.small_batch_edge(0.1, momentum=-0.1), A_MOMENTUM + "-0.1"),
@@ -385,8 +395,8 @@ BAD_CALLS = [
     Bad("Data: a string for names", lambda: es.data.Data(np.ones((3, 2)), np.ones(3), "t", "ab"), "feature_names must be a sequence of names, got 'ab'"),
     Bad("interpolating_targets: targets too many", lambda: es.data.interpolating_targets(np.ones((3, 1)), np.ones(4)), "targets must have shape (3,), got (4,)"),
     Bad("data.load: unknown name", lambda: es.data.load("wines"), "name must be one of 'diabetes', 'breast_cancer', 'wine', 'digits', got 'wines'; did you mean 'wine'?"),
-    Bad("read_table: text in a column", lambda: es.data.read_table("text.csv", "y"), "column 'x' of text.csv must hold numbers, got 'red' in row 2 (line 3)"),
-    Bad("read_table: a hole", lambda: es.data.read_table("hole.csv", "y"), "column 'x' of hole.csv must have no missing entry, got one in row 2 (line 3)"),
+    Bad("read_table: text in a column", lambda: es.data.read_table("text.csv", "y"), "column 'x' of text.csv must hold numbers, got 'red' in row 2 (line 3)" + ONE_HOT),
+    Bad("read_table: a hole", lambda: es.data.read_table("hole.csv", "y"), "column 'x' of hole.csv must have no missing entry, got one in row 2 (line 3)" + LEFT_OUT),
     Bad("read_table: unknown column", lambda: es.data.read_table("text.csv", "why"), "target must be a column of text.csv: 'x', 'y'; got 'why'"),
     Bad("read_table: damaged", lambda: es.data.read_table("damaged.parquet", "y"), re.compile(r"damaged\.parquet must be a readable parquet table: .*")),
     Bad("read_table: unknown format", lambda: es.data.read_table("table.xlsx", "y"), "path must end in .csv, .tsv, .txt, .parquet, .npz, got 'table.xlsx'"),
@@ -541,8 +551,8 @@ BAD_LINES: list[tuple[str, str | re.Pattern[str]]] = [
     ("measure folder.npz --target y", "path must be an existing file, got 'folder.npz'"),
     ("measure table.xlsx --target y", "path must end in .csv, .tsv, .txt, .parquet, .npz, got 'table.xlsx'"),
     ("measure damaged.parquet --target y", re.compile(r"damaged\.parquet must be a readable parquet table: .*")),
-    ("measure text.csv --target y", "column 'x' of text.csv must hold numbers, got 'red' in row 2 (line 3)"),
-    ("measure hole.csv --target y", "column 'x' of hole.csv must have no missing entry, got one in row 2 (line 3)"),
+    ("measure text.csv --target y", "column 'x' of text.csv must hold numbers, got 'red' in row 2 (line 3)" + ONE_HOT),
+    ("measure hole.csv --target y", "column 'x' of hole.csv must have no missing entry, got one in row 2 (line 3)" + LEFT_OUT),
     ("measure diabets", f"table must be one of {ALL_TABLES}, got 'diabets'; did you mean 'diabetes'? (or give a .csv, .tsv, .txt, .parquet or .npz file)"),
     ("measure .", f"table must be one of {ALL_TABLES}, got '.' (or give a .csv, .tsv, .txt, .parquet or .npz file)"),
     ("measure good.csv", "target must name a column of good.csv, got none (--target COLUMN)"),

@@ -364,7 +364,7 @@ class TestOwnTable:
         self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """200 steps of full-batch heavy ball by torch itself, and the Hessian there by automatic differentiation."""
-        monkeypatch.setattr(measure, "MLP_STEPS", 200)
+        monkeypatch.setattr("esssim.measure.models.MLP_STEPS", 200)
         rng = np.random.default_rng(0)
         x = rng.standard_normal((20, 2))
         lines = [f"{a!r},{b!r},{a * b!r}" for a, b in x.tolist()]

@@ -291,6 +291,7 @@ class TestProgram:
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         ) as process:
             assert process.stderr is not None
+            assert process.stderr.readline() == "loading the claims ...\n"
             assert process.stderr.readline() == f"[1/1] {name} ...\n"
             time.sleep(seconds)
             os.killpg(process.pid, signal.SIGINT)

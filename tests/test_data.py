@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -211,14 +212,16 @@ class TestReadTable:
         np.testing.assert_array_equal(table.targets, [2, 4])
 
 
+LEFT_OUT = re.escape("; drop_missing=True (--drop-missing) leaves such rows out")
+ONE_HOT = re.escape("; encode='one-hot' (--encode one-hot) makes a column of each value")
 BAD_CSV = [
-    ("a,y\n1,2\nten,3\n", "column 'a' of bad.csv must hold numbers, got 'ten' in row 2 \\(line 3\\)"),
+    ("a,y\n1,2\nten,3\n", "column 'a' of bad.csv must hold numbers, got 'ten' in row 2 \\(line 3\\)" + ONE_HOT),
     ("a,y\n1,2\n1_000,3\n", "column 'a' of bad.csv must hold numbers, got '1_000' in row 2 \\(line 3\\)"),
-    ("a,y\n1,2\n3,high\n", "column 'y' of bad.csv must hold numbers, got 'high' in row 2 \\(line 3\\)"),
-    ("a,y\n1,2\n,3\n", "column 'a' of bad.csv must have no missing entry, got one in row 2 \\(line 3\\)"),
-    ("a,y\nNaN,2\n1,3\n", "column 'a' of bad.csv must have no missing entry, got one in row 1 \\(line 2\\)"),
+    ("a,y\n1,2\n3,high\n", "column 'y' of bad.csv must hold numbers, got 'high' in row 2 \\(line 3\\)" + ONE_HOT),
+    ("a,y\n1,2\n,3\n", "column 'a' of bad.csv must have no missing entry, got one in row 2 \\(line 3\\)" + LEFT_OUT),
+    ("a,y\nNaN,2\n1,3\n", "column 'a' of bad.csv must have no missing entry, got one in row 1 \\(line 2\\)" + LEFT_OUT),
     ("a,y\n1,2\n1,-inf\n", "column 'y' of bad.csv must be finite, got an infinite entry in row 2 \\(line 3\\)"),
-    ("a,y\n1,2\n3\n", "column 'y' of bad.csv must have no missing entry, got one in row 2 \\(line 3\\)"),
+    ("a,y\n1,2\n3\n", "column 'y' of bad.csv must have no missing entry, got one in row 2 \\(line 3\\)" + LEFT_OUT),
     ("a,y\n1,2\n3,4,5\n", "bad.csv must be a readable csv table: line 3 has 3 cells, the first line has 2"),
     ("a,y\n1,2,3\n4,5,6\n", "bad.csv must be a readable csv table: line 2 has 3 cells, the first line has 2"),
     ("a,y\n", "bad.csv must have at least one row, got only the names of its columns"),
@@ -296,7 +299,7 @@ BAD_FILES = [
     ("t.npz", with_two_lengths, "the arrays of t.npz must have the same number of rows, got x 3, y 2"),
     ("t.npz", with_three_dimensions, r"array 'x' of t.npz must have 1 or 2 dimensions, got shape \(2, 2, 2\)"),
     ("t.npz", with_a_name_twice, "columns of t.npz must have different names, got more than one 'x_1'"),
-    ("t.npz", with_text, "column 'x' of t.npz must hold numbers, got 'one' in row 2"),
+    ("t.npz", with_text, "column 'x' of t.npz must hold numbers, got 'one' in row 2" + ONE_HOT),
     ("t.npz", with_complex, "column 'x' of t.npz must hold real numbers, got complex ones"),
     ("t.npz", with_nothing, "t.npz must have columns, got none"),
     ("t.npz", with_no_rows, "t.npz must have at least one row, got only the names of its columns"),
@@ -307,12 +310,16 @@ BAD_FILES = [
     ("t.parquet", with_two_of_a_name, "columns of t.parquet must have different names, got more than one 'x'"),
     ("t.parquet", with_dates, "column 'when' of t.parquet must hold numbers, got .*2026-01-01.* in row 1"),
     ("t.parquet", with_lists, "column 'x' of t.parquet must hold numbers, got .* in row 1"),
-    ("t.parquet", with_categories, "column 'x' of t.parquet must hold numbers, got 'red' in row 1"),
-    ("t.parquet", with_missing_integer, "column 'x' of t.parquet must have no missing entry, got one in row 2"),
+    ("t.parquet", with_categories, "column 'x' of t.parquet must hold numbers, got 'red' in row 1" + ONE_HOT),
+    (
+        "t.parquet",
+        with_missing_integer,
+        "column 'x' of t.parquet must have no missing entry, got one in row 2" + LEFT_OUT,
+    ),
     (
         "t.csv",
         lambda path: path.write_bytes(b"a,y\n\xff,1\n"),
-        "column 'a' of t.csv must hold numbers, got 'ÿ' in row 1 \\(line 2\\)",
+        "column 'a' of t.csv must hold numbers, got 'ÿ' in row 1 \\(line 2\\)" + ONE_HOT,
     ),
     ("t.json", empty, r"path must end in .csv, .tsv, .txt, .parquet, .npz, got '.*t.json'"),
 ]

@@ -97,7 +97,7 @@ def second_moments_set_the_level(*, law: str, quick: bool) -> Measurement:
 
 @claim(
     id="noise-without-batches/minibs/{law}",
-    states="Where Q_b settles at the same level with other noise, the mean of λ_max(Σwᵢ∇²ℓᵢ) does so too",
+    states="Where Q_b settles at the same level with other noise, the mean λ_max of the weighted Hessians does so too",
     where=lambda law: f"{WORDS[law]}, b = 2, ε = 0.1",
     source=ANDREYEV_V1,
     source_predicts="level over that with mini-batches = 1, if MiniBS were what settles",
