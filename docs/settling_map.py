@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -78,9 +79,13 @@ def table(folder: Path) -> dict[str, list[Cell]]:
     for place in np.ndindex(*chosen["state"].shape):
         cell = {name: side[k] for name, side, k in zip(AXES.values(), sides, place, strict=True)}
         cells.append(cell | {name: _plain(name, float(value[place])) for name, value in values.items()})
-    environments = {
-        key: each for part in reading.read(folder).parts for key, each in part.about["environments"].items()
-    }
+    places = np.arange(found["state"].size).reshape(found["state"].shape)
+    shown = xarray.DataArray(places, dims=found["state"].dims).isel({"sampling.batch_size": np.flatnonzero(done)})
+    environments = {}
+    for part in reading.read(folder).parts:
+        for key, index in zip(part.column("environment"), part.index, strict=True):
+            if index in shown.values:
+                environments[key] = part.about["environments"][key]
     return {"cells": cells, "environments": [environments[key] for key in sorted(environments)]}
 
 
@@ -188,7 +193,9 @@ def _by_network(cells: Sequence[Cell]) -> str:
 
 
 def _codes(environments: Sequence[Cell]) -> str:
-    codes = ", ".join(f"commit `{each['commit']}`, numpy {each['packages']['numpy']}" for each in environments)
+    codes = "; ".join(
+        f"commit `{each['commit']}`, code `{each['code']}`, numpy {each['packages']['numpy']}" for each in environments
+    )
     return f"""![A map for each depth, a cell for each ε and last step size: levels at the edge where ε is weak](settling_map.svg)
 
 A cell of a map is one ramp; within a batch size the last step size rises upwards, from 0.9 to 2.9 first edges. Colours
