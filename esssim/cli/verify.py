@@ -64,6 +64,8 @@ def verify(
     listed: Annotated[bool, typer.Option("--list", help="List the claims instead of measuring them.")] = False,
 ) -> None:
     _check(names or [], resume, out)
+    if out is not None and not listed:
+        prepare_folder(out)  # before the claims are loaded: what is wrong with it is said at once, and alone
     from esssim import claims
 
     if "registry" not in vars(claims) and not listed:
@@ -84,8 +86,6 @@ def verify(
     absent = claims.missing(extra) if extra else None
     if absent:
         raise ValueError(f"--bridge needs torch: {absent}")
-    if out is not None:
-        prepare_folder(out)
     verdicts: list[Verdict] = []
     with interrupts.saving(lambda: _save(out, selected, list(verdicts), quick)):
         _measure(selected, names or None, quick, extra, out, resume, verdicts)
