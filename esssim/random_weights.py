@@ -26,7 +26,8 @@ from esssim.sampling import Sampling, WithoutReplacement
 class RandomWeights(Sampling):
     """Random weights w of all n samples in place of mini-batches: a step of SGD is θ − ηΣᵢwᵢ∇ℓᵢ.
 
-    Their mean and covariance are those of `WithoutReplacement(batch_size)`, and so are Q_b and the flow. Statistics of batches become statistics of the weighted Hessian H_w = Σᵢwᵢ∇²ℓᵢ and gradient g_w = Σᵢwᵢ∇ℓᵢ.
+    Their mean and covariance are those of `WithoutReplacement(batch_size)`, and so are Q_b and the flow. Statistics of
+    batches become statistics of the weighted Hessian H_w = Σᵢwᵢ∇²ℓᵢ and gradient g_w = Σᵢwᵢ∇ℓᵢ.
     """
 
     # The law of the weights and its one number, as the compiled loop knows them.

@@ -24,6 +24,8 @@ MODULES: tuple[str, ...] = (
     "corruption",
     "kills",
     "obstacles",
+    "determinism",
+    "bad_input",
 )
 
 # Told (entry, None) before and (entry, check) after each check.

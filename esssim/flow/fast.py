@@ -68,7 +68,7 @@ class FastMotion:
         rank: int | None = None,
         with_tail: bool = False,
     ) -> FastMotion:
-        """In all modes of K above rounding, or in `rank` leading ones, with the others to first order in their eigenvalues."""
+        """In all modes of K above rounding, or in `rank` leading ones and, to first order, the others."""
         jacobians = point.jacobians
         perron = point.perron(sampling.variance_coefficient(point.problem.n_samples), rank)
         if rank is not None or (with_tail and len(perron.eigenvalues) < len(jacobians)):

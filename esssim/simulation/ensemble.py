@@ -64,9 +64,9 @@ def simulate(
     number.
 
     Returns a Dataset with dims (replica, record), coords step (updates done) and step_size, a variable per name (with
-    its standard error where sampled) and `diverged_at` (replica,), where a gradient or
-    residual exceeds 1e100, −1 for none; records from there on are NaN. The same seed gives the same numbers for any n_replicas, n_workers and choice of records.
-    Raises ValueError for bad arguments.
+    its standard error where sampled) and `diverged_at` (replica,), where a gradient or residual exceeds 1e100, −1 for
+    none; records from there on are NaN. The same seed gives the same numbers for any n_replicas, n_workers and choice
+    of records. Raises ValueError for bad arguments.
     """
     check_problem(problem)
     n_steps = _validate.integer("n_steps", n_steps, 1)

@@ -55,10 +55,10 @@ def minibatch_sharpness(
     """Mini-batch sharpness (MiniBS) M_b = E_B λ_max(H_B).
 
     theta: (p,). n_batches=None enumerates every batch (exact), and raises where there are too many; a number draws so
-    many batches from `seed`. draws="uniform" draws them as SGD does. draws="shares" draws more batches around samples of
-    large curvature and weights them so that the mean stays unbiased (`esssim.statistics.shares`); it enumerates where
-    n_batches would cover every batch, and keeps value and interval at or above λ_max(H) ≤ M_b where λ_max(H) is cheap.
-    chunk_size: batches held in memory at a time, 4096 by default.
+    many batches from `seed`. draws="uniform" draws them as SGD does. draws="shares" draws more batches around samples
+    of large curvature and weights them so that the mean stays unbiased (`esssim.statistics.shares`); it enumerates
+    where n_batches would cover every batch, and keeps value and interval at or above λ_max(H) ≤ M_b where λ_max(H) is
+    cheap. chunk_size: batches held in memory at a time, 4096 by default.
 
     Raises ValueError for bad arguments and, with their number, for too many batches to enumerate. Warns
     (HeavyTailWarning) where fewer than 30 batches dominate the estimate.
