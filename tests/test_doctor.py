@@ -10,12 +10,25 @@ import sys
 
 import numpy as np
 import pytest
+import xarray
 
 import esssim as es
 import esssim.doctor.check as protocol
 from esssim import cli, settling
 from esssim._intervals import half_width
-from esssim.doctor import bounds, divergence, intervals, levels, mutation, numbers, spectra, verdicts
+from esssim.doctor import (
+    bad_input,
+    bounds,
+    determinism,
+    divergence,
+    fuzzing,
+    intervals,
+    levels,
+    mutation,
+    numbers,
+    spectra,
+    verdicts,
+)  # fmt: skip
 from esssim.doctor.cases import case, sampling
 from esssim.doctor.check import Finding, Unavailable, at_least, at_most, between, check, exactly, heard_by, steps
 from esssim.doctor.run import checks, run
@@ -221,6 +234,55 @@ def test_wrong_verdicts_and_formulas_that_pass_are_seen(monkeypatch):
     assert found.passed is False
     assert found.figure["wrong_formulas_not_refuted"] >= 18
     assert found.figure["wrong_on_levels"] == 50
+
+
+def test_numbers_that_depend_on_the_workers_are_seen(monkeypatch):
+    def by_the_workers(*at, n_workers, **how):
+        trace = simulate(*at, n_workers=1, **how)
+        trace["loss"][0, -1] = np.nextafter(trace["loss"][0, -1], 0 if n_workers == 2 else 1)
+        return trace
+
+    simulate = es.simulate
+    monkeypatch.setattr(es, "simulate", by_the_workers)
+    first, second = determinism.digests(1), determinism.digests(2)
+    assert [name for name in first if first[name] != second[name]] == ["simulate, loss"]
+    expected = xarray.Dataset({"state": ("x", [1, 1]), "loss": ("x", [0.5, 0.25]), "seconds": ("x", [1.0, 2.0])},
+                              {"x": [1, 2]})  # fmt: skip
+    turned = expected.isel(x=[1, 0])
+    assert determinism._differing(turned.assign(seconds=turned["seconds"] * 2), expected) == []
+    assert determinism._differing(turned.assign(loss=np.nextafter(turned["loss"], 0)), expected) == ["loss"]
+
+
+def test_bad_input_that_is_accepted_or_badly_answered_is_seen(monkeypatch):
+    monkeypatch.setattr(es.stability, "edge", lambda step_size: 2.0)
+    (found,) = run(["k"], quick=True)
+    assert found.passed is False
+    assert found.figure["answered_badly"] == 6
+    assert {row["said"] for row in found.rows} == {"accepted"}
+    assert bad_input.answer(lambda: [][1]) == "IndexError: list index out of range"
+    assert bad_input.well_said("b must be 1", "b must ")
+    assert not any(bad_input.well_said(said, "b must ") for said in ("b must\nbe 1", "a must be 1", "b must " * 80))
+
+
+def test_readers_that_raise_or_write_are_seen(tmp_path):
+    def laid(folder, content):
+        return folder / "file"
+
+    def reader(read):
+        return fuzzing.Reader("any", b"content", laid, read)
+
+    for read, failure in (
+        (lambda path: [][1], "IndexError: list index out of range"),
+        (lambda path: path.write_bytes(b""), "opened for writing: file"),
+        (lambda path: (tmp_path / "other").mkdir(), "opened for writing: other"),
+    ):
+        seen = fuzzing.Seen()
+        fuzzing.one(reader(read), tmp_path / "folder", b"", seen)
+        assert failure in seen.failures
+    seen = fuzzing.Seen()
+    fuzzing.one(reader(lambda path: int("x")), tmp_path / "folder", b"", seen)
+    assert (seen.inputs, seen.accepted, seen.failures) == (1, 0, [])
+    assert fuzzing.mutated(b"abcdef", [(1, 2, b"X"), (4, 9, b"")]) == b"aXde"
 
 
 def test_a_wrong_product_of_a_layer_is_seen(monkeypatch):

@@ -24,6 +24,9 @@ MODULES: tuple[str, ...] = (
     "corruption",
     "kills",
     "obstacles",
+    "determinism",
+    "bad_input",
+    "fuzzing",
 )
 
 # Told (entry, None) before and (entry, check) after each check.
