@@ -32,6 +32,8 @@ nb_execution_mode = "cache"
 nb_execution_cache_path = str(HERE.parent / "build" / "docs" / "notebooks")
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
+# What the cells write does not land among the pages.
+nb_execution_in_temp = True
 suppress_warnings = ["config.cache"]
 myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
@@ -54,6 +56,7 @@ html_title = "esssim"
 html_static_path = ["_static"]
 html_css_files = ["esssim.css"]
 html_js_files = ["esssim.js"]
+html_search_scorer = str(HERE / "_sphinx" / "scorer.js")
 html_show_sourcelink = False
 html_context = {"default_mode": "auto"}
 # Pages without others below them, and the table of results, take the width of the sidebar.

@@ -41,16 +41,23 @@ LEVELS = {"mean_square": MEAN_SQUARE, "minibs": "minibatch_sharpness"}
 
 HEAD = """# Noise without mini-batches
 
-Made by `python docs/noise.py`. A step of SGD is θ − ηΣᵢwᵢ∇ℓᵢ, where wᵢ = 1/b for the b samples of a batch and 0 for all
-others. Only the mean and the covariance of w enter the mean-square sharpness Q_b and the stochastic central flow. So SGD
-with mini-batches is compared here with other random weights of the same mean and covariance: `es.GaussianWeights`,
-`es.TwoPointWeights`, and `es.FullOrSingle`, a full-batch step or a single sample (Mulayoff & Michaeli, arXiv 2306.07850).
+Made by `python docs/noise.py`. A step of SGD is θ − ηΣᵢwᵢ∇ℓᵢ, with step size η and the loss ℓᵢ of sample i. The weight
+wᵢ is 1/b for the b samples of a batch and 0 for all others. Of the weights w only the mean and the covariance enter the
+mean-square sharpness Q_b and the stochastic central flow. So SGD with mini-batches is compared here with random weights of the
+same mean and covariance: Gaussian (`es.GaussianWeights`), two values (`es.TwoPointWeights`), and a full-batch step or a
+single sample (`es.FullOrSingle`; Mulayoff & Michaeli, arXiv 2306.07850).
 
-Each row is a step-size ramp with label noise ε ({replicas} replicas, {steps:,} steps). A level is the mean of (η/2)·statistic
-past 1.15 first edges, with the half-width of its 95 % interval. MiniBS is the mean of λ_max(Σᵢwᵢ∇²ℓᵢ), the weights' own.
-*Flow* is the level of Q_b on the flow, equal for all laws by construction. *Predicted* adds the smaller of
-`burst_correction` and `almost_sure_excess` (`docs/flow.md`), which depend on the law of the weights; *tail* is the median
-of `tail_index` on the flow. All predictions were written on {day}, before the runs. †: so many replicas diverged and are left out.
+In each run the step size rises slowly, with label noise ε ({replicas} replicas, {steps:,} steps). The edge at the start of a run
+is its first edge. A level is the mean of (η/2)·statistic over the steps with η above 1.15 first edges, with the half-width of
+its 95 % interval. MiniBS is the mean of λ_max(Σᵢwᵢ∇²ℓᵢ) for the weights of that run.
+
+* *Flow* is the level of Q_b on the stochastic central flow. It is the same for all weights of the same covariance.
+* *Predicted* multiplies the flow by 1 plus the smaller of `burst_correction` and `almost_sure_excess` ([the flow](flow.md)).
+  Both depend on the distribution of the weights.
+* *Tail* is the median of `tail_index` on the flow, the exponent of the power law of large residuals.
+* †: this many replicas diverged and are left out.
+
+All predictions were written on {day}, before the runs. How many of them came true:
 """
 TABLE = """## The same second moments, other tails
 """

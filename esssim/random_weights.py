@@ -24,9 +24,10 @@ from esssim.sampling import Sampling, WithoutReplacement
 
 @dataclass(frozen=True)
 class RandomWeights(Sampling):
-    """Weights w of all n samples with the mean and the covariance of those of `WithoutReplacement(batch_size)`.
+    """Random weights w of all n samples in place of mini-batches: a step of SGD is θ − ηΣᵢwᵢ∇ℓᵢ.
 
-    Statistics of batches become statistics of the weighted Hessian H_w = Σᵢwᵢ∇²ℓᵢ and gradient g_w = Σᵢwᵢ∇ℓᵢ.
+    Their mean and covariance are those of `WithoutReplacement(batch_size)`, and so are Q_b and the flow. Statistics of
+    batches become statistics of the weighted Hessian H_w = Σᵢwᵢ∇²ℓᵢ and gradient g_w = Σᵢwᵢ∇ℓᵢ.
     """
 
     # The law of the weights and its one number, as the compiled loop knows them.
@@ -102,14 +103,21 @@ class _Centred(RandomWeights):
 
 
 class GaussianWeights(_Centred):
-    """w = 1/n + √(c/n)(z − z̄), zᵢ normal; c = (n−b)/(b(n−1)), b = batch_size."""
+    """Normal weights of all samples in place of batches of b = batch_size, with the same mean and covariance.
+
+    w = 1/n + √(c/n)(z − z̄), zᵢ independent standard normal, z̄ their mean; c = (n−b)/(b(n−1)).
+    Used as `sampling`, wherever batches are not listed one by one.
+    """
 
     law = kernels.NORMAL
     _fourth_moment = 3.0
 
 
 class TwoPointWeights(_Centred):
-    """w = 1/n + √(c/n)(z − z̄), zᵢ = ±1; c = (n−b)/(b(n−1)), b = batch_size."""
+    """Weights of random signs in place of batches of b = batch_size, with the same mean and covariance.
+
+    w = 1/n + √(c/n)(z − z̄), zᵢ = ±1 with equal probability, z̄ their mean; c = (n−b)/(b(n−1)).
+    """
 
     law = kernels.TWO_POINTS
     _fourth_moment = 1.0

@@ -59,13 +59,14 @@ def level(
 ) -> Level:
     """Does (η/2)·statistic settle at `target` after step `after`?
 
-    Averages over the records with step ≥ after and over the replicas that never diverged, with a Student-t interval at
-    the effective sample size of the records. replicas_agree=False is for replicas that need not have the same level in
-    the long run, such as initialisations that lead to solutions of their own.
+    Averages over the records with step ≥ after and over the replicas that never diverged, with a 95 % Student-t
+    interval at the effective sample size of the records. replicas_agree=False is for replicas whose levels may differ
+    for ever, such as initialisations that lead to different solutions.
 
-    Verdict: "settles" if the interval and all three windows' means lie within target ± tolerance and the means differ
-    by no more than the tolerance; "below"/"above" if the interval lies outside; else "inconclusive", as always when the
-    effective sample size is under 100, most replicas diverged, or the records are in step with a period of the run.
+    Verdict: "settles" if the interval and the means of the first, middle and last third of the records lie within
+    target ± tolerance and these means differ by no more than the tolerance; "below"/"above" if the whole interval lies
+    outside; else "inconclusive". Always "inconclusive" where the effective sample size is under 100, more replicas
+    diverged than not, or the records see only some phases of an oscillation.
     Raises ValueError for a Dataset that `simulate` did not return, a statistic that was not recorded, fewer than 6
     records and non-finite entries. Details: docs/settling.md. Source: Vehtari et al. 2021 (effective sample size),
     through arviz-stats.

@@ -21,6 +21,7 @@ from esssim.doctor import (
     bounds,
     determinism,
     divergence,
+    fuzzing,
     intervals,
     levels,
     mutation,
@@ -261,6 +262,27 @@ def test_bad_input_that_is_accepted_or_badly_answered_is_seen(monkeypatch):
     assert bad_input.answer(lambda: [][1]) == "IndexError: list index out of range"
     assert bad_input.well_said("b must be 1", "b must ")
     assert not any(bad_input.well_said(said, "b must ") for said in ("b must\nbe 1", "a must be 1", "b must " * 80))
+
+
+def test_readers_that_raise_or_write_are_seen(tmp_path):
+    def laid(folder, content):
+        return folder / "file"
+
+    def reader(read):
+        return fuzzing.Reader("any", b"content", laid, read)
+
+    for read, failure in (
+        (lambda path: [][1], "IndexError: list index out of range"),
+        (lambda path: path.write_bytes(b""), "opened for writing: file"),
+        (lambda path: (tmp_path / "other").mkdir(), "opened for writing: other"),
+    ):
+        seen = fuzzing.Seen()
+        fuzzing.one(reader(read), tmp_path / "folder", b"", seen)
+        assert failure in seen.failures
+    seen = fuzzing.Seen()
+    fuzzing.one(reader(lambda path: int("x")), tmp_path / "folder", b"", seen)
+    assert (seen.inputs, seen.accepted, seen.failures) == (1, 0, [])
+    assert fuzzing.mutated(b"abcdef", [(1, 2, b"X"), (4, 9, b"")]) == b"aXde"
 
 
 def test_a_wrong_product_of_a_layer_is_seen(monkeypatch):

@@ -69,6 +69,12 @@ def plain(**changes: dict[str, Any]) -> dict[str, Any]:
     return {name: sections.get(name, {}) | changes.get(name, {}) for name in sections | changes}
 
 
+def quadratic(**dynamics: Any) -> Experiment:
+    """A short run of a quadratic."""
+    sections = plain(dynamics={"label_noise": 0.0} | dynamics)
+    return Experiment(**sections | {"problem": {"kind": "quadratic"}})
+
+
 number = st.floats(1e-6, 1e6)
 schedules = st.fixed_dictionaries(
     {"from": number, "to": number},
@@ -331,16 +337,38 @@ class TestRuns:
             ({"problem": {"kind": "linear_regression"}, "start": {"kind": "zeros"}}, es.LinearRegression),
             ({"problem": {"kind": "linear_regression"}, "start": {"kind": "random"}}, es.LinearRegression),
             ({"problem": {"form": "difference", "depth": 3}, "start": {"scale": 1.3, "second_scale": 0.6}}, None),
+            ({"problem": {"kind": "quadratic"}, "start": {"kind": "zeros"}}, es.Quadratic),
+            ({"problem": {"kind": "quadratic"}, "start": {"kind": "random"}}, es.Quadratic),
             ({"data": {"targets": "zero"}, "start": {"kind": "scale"}}, None),
             ({"data": {"kind": "orthogonal", "n_samples": 5}}, None),
         ],
     )
     def test_problems_and_starts(self, sections: dict[str, Any], model: type | None) -> None:
-        experiment = Experiment(**plain(**sections, dynamics={"step_size": 1e-3, "n_steps": 20}, records={}))
+        dynamics = {"step_size": 1e-3, "n_steps": 20} | ({"label_noise": 0.0} if model is es.Quadratic else {})
+        experiment = Experiment(**plain(**sections, dynamics=dynamics, records={}))
         trace = experiment.run()
         assert isinstance(experiment.model, model or es.DiagonalLinearNetwork)
         assert np.isfinite(trace["sharpness"].values).all()
         assert (trace["diverged_at"].values < 0).all()
+
+    @pytest.mark.parametrize("momentum", [0.0, 0.5])
+    def test_a_quadratic(self, momentum: float) -> None:
+        experiment = quadratic(momentum=momentum)
+        table, x = experiment.table, experiment.table.inputs
+        theta = np.linspace(-1, 1, 5)
+        losses = [((xi * (theta - yi)) ** 2).sum() / 2 for xi, yi in zip(x, table.targets, strict=True)]
+        np.testing.assert_allclose(experiment.model.sample_losses(theta, np.arange(12)), losses, rtol=1e-12)
+        squares = x**2
+        minimum = (squares * table.targets[:, None]).sum(axis=0) / squares.sum(axis=0)
+        np.testing.assert_allclose(experiment.theta0, minimum, rtol=1e-8)
+        # Coordinate by coordinate, with curvature of mean h and variance v: η_c = 2/max_k (h/(1+β) + v/((1−β)h)).
+        mean, variance = squares.mean(axis=0), experiment.batches.variance_coefficient(12) * squares.var(axis=0)
+        edges = 2 / (mean / (1 + momentum) + variance / ((1 - momentum) * mean))
+        assert experiment.first_edge == pytest.approx(edges.min(), rel=1e-9)
+
+    def test_a_quadratic_has_no_targets_to_put_noise_on(self) -> None:
+        with pytest.raises(ConfigurationError, match="label_noise must be 0 for 'quadratic', which has no targets"):
+            quadratic(label_noise=0.1)
 
     def test_a_torch_network(self) -> None:
         bridge = pytest.importorskip("esssim.bridge")

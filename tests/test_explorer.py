@@ -88,7 +88,8 @@ def test_the_browser_computes_the_golden_vectors(browser: Browser, explorer: Pat
     "fragment",
     [
         SMALL, f"{SMALL}&scheme=with_replacement", f"{SMALL}&scheme=gaussian_weights", f"{SMALL}&b=12", f"{SMALL}&model=depth3&alpha=1.3", f"{SMALL}&model=two",
-        f"{SMALL}&model=regression&schedule=constant&from=0.9", f"{SMALL}&momentum=0.5", f"{SMALL}&data=power_law&d=16",
+        f"{SMALL}&model=regression&schedule=constant&from=0.9", f"{SMALL}&model=quadratic&schedule=constant&from=0.9",
+        f"{SMALL}&model=quadratic&momentum=0.5&scheme=gaussian_weights&to=0.95", f"{SMALL}&momentum=0.5", f"{SMALL}&data=power_law&d=16",
         f"{SMALL}&start=initialisation&schedule=constant&from=0.1&alpha=0.5",
     ],
 )  # fmt: skip
@@ -109,7 +110,9 @@ def test_python_repeats_the_run_of_the_toml(browser: Browser, explorer: Path, tm
     for name in (Q, "sharpness", "minibatch_sharpness", "batch_sharpness"):
         got = np.array([record[name] for record in found], dtype=float)
         # At the solution where it starts the gradients are rounding, and so are their quotients.
-        np.testing.assert_allclose(got[1:], trace[name].values[0, 1:], rtol=1e-5)
+        # A quadratic has full Hessians only.
+        recorded = "mean_square_sharpness" if name == Q and "model=quadratic" in fragment else name
+        np.testing.assert_allclose(got[1:], trace[recorded].values[0, 1:], rtol=1e-5)
 
 
 def presets(opened: Page) -> list[dict[str, Any]]:
@@ -164,6 +167,22 @@ def test_the_flow_is_that_of_python(browser: Browser, explorer: Path, tmp_path: 
     for name in (Q, "sharpness"):
         expected = (solved[name] * solved["step_size"] / 2).values
         np.testing.assert_allclose([each[name] for each in found], expected, rtol=3e-3)
+
+
+@pytest.mark.parametrize("model", ["regression", "quadratic"])
+def test_the_page_says_why_there_is_no_flow(browser: Browser, explorer: Path, tmp_path: Path, model: str) -> None:
+    with visit(browser, explorer, fragment=f"{SMALL}&model={model}&schedule=constant&from=0.9") as opened:
+        faster(opened.page)
+        at_the_end(opened.page)
+        assert "There is no flow here" in (opened.page.locator("#flow-words").text_content() or "")
+        assert opened.page.evaluate("esssim.run.flow.length") == 0
+        assert opened.page.locator("#control-noise").is_visible() == (model == "regression")
+        with opened.page.expect_download() as download:
+            opened.page.click("#csv")
+        download.value.save_as(tmp_path / "run.csv")
+        opened.check_silent()
+    columns = (tmp_path / "run.csv").read_text().splitlines()[0].split(",")
+    assert ("mean_square_sharpness" in columns, Q in columns) == (model == "quadratic", model == "regression")
 
 
 def test_every_control_moves_the_picture(small: Visit) -> None:

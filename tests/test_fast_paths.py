@@ -432,7 +432,7 @@ def test_compiling_is_announced_once_by_the_process_that_people_started(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """In a terminal, a log or a notebook alike."""
+    """In a terminal, a log and a notebook."""
     monkeypatch.setattr(_kernels._Announcement, "said", False)
     monkeypatch.setattr(_kernels, "current_process", lambda: SimpleNamespace(name=process))
     if not silent:

@@ -142,7 +142,7 @@ def test_animation_lasts_a_frame_per_step(tmp_path: Path) -> None:
     figures.build("teaching", tmp_path, width="icml1", quick=True, formats=("gif",))
     n_steps = 1 + max(row["step"] for row in quick("teaching").rows)
     with Image.open(tmp_path / "teaching.gif") as picture:
-        # Frames that are alike are stored once, for longer; times are stored in hundredths of a second.
+        # Equal frames are stored once, for longer; times are stored in hundredths of a second.
         milliseconds = [(picture.seek(k), picture.info["duration"])[1] for k in range(picture.n_frames)]
     assert len(milliseconds) > n_steps / 2
     assert sum(milliseconds) == pytest.approx(1000 * n_steps / style.FRAMES_PER_SECOND, rel=0.05)

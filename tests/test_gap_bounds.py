@@ -1,6 +1,6 @@
 """Every bound against its formula in plain dense arithmetic, and against every batch of nasty problems.
 
-`python -m tests.test_gap_bounds 10000` tries so many fresh problems.
+`python -m tests.test_gap_bounds 10000` tries so many new problems.
 """
 
 from __future__ import annotations

@@ -447,7 +447,7 @@ def test_copies_of_a_run_add_nothing(n_replicas: int) -> None:
 
 @pytest.mark.parametrize("n_replicas", [4, 12])
 def test_phases_that_replicas_share_are_noise(n_replicas: int) -> None:
-    """An oscillation of ±0.3, seen at random phases by all alike, is known to 0.3/√n however many replicas there are."""
+    """An oscillation of ±0.3, all see the same random phases, is known to 0.3/√n however many replicas there are."""
     covered, n_records = 0, 200
     for seed in range(100):
         signs = np.random.default_rng([seed, 5]).choice([-0.3, 0.3], n_records)

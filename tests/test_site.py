@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 
@@ -131,6 +133,26 @@ class TestInTheBrowser:
             found = opened.page.locator("#search-results li a").all_inner_texts()
             opened.check_silent()
         assert any("second_order" in each for each in found)
+
+    @pytest.mark.parametrize(
+        ("query", "page"),
+        [
+            ("own network step size", "how-to/own_network.html"),
+            ("is my learning rate stable", "how-to/watch_training.html"),
+            ("batch size larger step", "how-to/stability_map.html"),
+            ("bound of the gap", "how-to/own_bound.html"),
+            ("minibs-and-stability/not-necessary", "results/index.html#claim-minibs-and-stability-not-necessary"),
+        ],
+    )
+    def test_what_people_search_for_is_among_the_first_three(
+        self, browser: Browser, site: Path, query: str, page: str
+    ) -> None:
+        with visit(browser, site / "search.html") as opened:
+            opened.page.goto((site / "search.html").as_uri() + f"?q={quote(query)}")
+            opened.page.wait_for_selector("#search-results li a")
+            links = opened.page.locator("#search-results li > a").evaluate_all("all => all.map((each) => each.href)")
+        found = [re.sub(r"\?[^#]*", "", link) for link in links[:3]]
+        assert any(link.endswith(page) or link.partition("#")[0].endswith(page) for link in found), found
 
     def test_code_has_copy_buttons(self, browser: Browser, site: Path) -> None:
         with visit(browser, site / "results" / f"{CLAIM}.html") as opened:

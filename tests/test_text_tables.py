@@ -1,4 +1,4 @@
-"""Text tables as people have them: read right, or refused with the option that tells."""
+"""Text tables as people have them: read right, or refused with the option that decides."""
 
 from __future__ import annotations
 

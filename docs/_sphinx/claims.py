@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -80,6 +81,11 @@ def address(name: str) -> str:
     return f"results/{name}"
 
 
+def anchor(name: str) -> str:
+    """Where the row of a claim is in the table."""
+    return "claim-" + re.sub(r"[^\w.-]+", "-", name)
+
+
 class ClaimTable(SphinxDirective):
     """All claims in one table, with controls that `esssim.js` brings to life."""
 
@@ -109,13 +115,15 @@ class ClaimTable(SphinxDirective):
             '<div class="claim-table"><table><thead><tr><th>claim</th><th>statistic</th><th>setting</th>'
             f"<th>measured</th><th>verdict</th></tr></thead><tbody>{rows}</tbody></table></div>"
         )
-        return [nodes.raw("", html, format="html")]
+        # The search of the site finds a claim by its id.
+        ids = [("single", entry["id"], anchor(entry["id"]), "main", None) for entry in entries]
+        return [addnodes.index(entries=ids), nodes.raw("", html, format="html")]
 
     def _row(self, entry: Entry) -> str:
         mark, words = VERDICTS[tone(entry)]
         picture = scale.strip(entry["measured"], entry["interval"], entry["tolerance"]) if entry["cell"] else ""
         return (
-            f'<tr data-statistic="{escape(statistic(entry))}" data-setting="{escape(setting(entry))}" '
+            f'<tr id="{anchor(entry["id"])}" data-statistic="{escape(statistic(entry))}" data-setting="{escape(setting(entry))}" '
             f'data-verdict="{tone(entry)}"><td><a href="{escape(entry["id"])}.html">{escape(entry["id"])}</a>'
             f"<br><small>{subscripts(escape(entry['sentence']))}</small></td><td>{escape(statistic(entry))}</td>"
             f"<td>{escape(setting(entry))}</td><td>{escape(number(entry))}{picture}</td>"
@@ -130,7 +138,7 @@ def _spoken(column: str, value: str) -> str:
 
 
 def pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """One page for each claim; they are kept out of the search of the site, which the table on Results replaces."""
+    """One page for each claim; the search of the site leads to its row in the table on Results."""
     if app.builder.format != "html":
         return
     for name, (entry, where) in published().items():
@@ -280,3 +288,5 @@ def _picture(entry: Entry, root: str) -> str:
 def setup(app: Sphinx) -> None:
     app.add_directive("claim-table", ClaimTable)
     app.connect("html-collect-pages", pages)
+    # Sphinx forgets the index entries of pages that it does not read again, and then the search has no claims.
+    app.connect("env-get-outdated", lambda *_: ["results/index"])

@@ -113,8 +113,8 @@ class Claim:
     id: "family/setting/b=4"; sentence: with the formula; where: its setting in words; source: paper and version;
     source_predicts: in words, with the number; we_predict: our own prediction; method: how it is measured; tolerance:
     what still counts as equal (None where exact); measure(quick) does the work. in_quick: whether a short run can
-    decide it; extra: the optional part of the package that it needs, "bridge" for torch; setting: the values that tell
-    it from the others of its family; cell: its place in the tables of levels; experiments(quick): the runs that decide
+    decide it; extra: the optional part of the package that it needs, "bridge" for torch; setting: the values that
+    distinguish it within its family; cell: its place in the tables of levels; experiments(quick): the runs that decide
     it. formula: the sentence as LaTeX; accepts: the values with which it holds (None where it is not about one number);
     about: the statistics that it is about, by their keys.
     """

@@ -177,7 +177,7 @@ def _without_thousands(cells: Any, form: TextFormat, line_of: Callable[[int], in
         row = int(wrong.to_numpy().argmax())
         raise ValueError(
             f"line {line_of(row)} has {cells.iloc[row]!r}, where {form.thousands!r} is not between groups of three "
-            "digits: thousands (--thousands) and decimal (--decimal) tell what it is"
+            "digits: say what it is with thousands (--thousands) and decimal (--decimal)"
         )
     return cells.str.replace(form.thousands, "", regex=False)
 
@@ -264,7 +264,7 @@ def _separator(file: Path, some: str, form: TextFormat) -> str:
     best = [separator for separator, score in scores.items() if score == max(scores.values())]
     if len(best) > 1 and "\n" in some:
         listed = " and ".join(SEPARATORS[separator] for separator in best)
-        raise ValueError(f"its separator may be {listed}: separator (--sep) tells")
+        raise ValueError(f"its separator may be {listed}: say which with separator (--sep)")
     return best[0] if best else ","
 
 
@@ -322,12 +322,14 @@ def _with_decimal(file: Path, form: TextFormat, rows: list[list[str]], first_lin
         if not points:
             return replace(form, decimal=",")
         cell, line = next((cell, line) for cell, line in numbers if not _GROUPED[","].fullmatch(cell))
-        raise ValueError(f"line {line} has {cell!r} in a table with decimal points too: decimal (--decimal) tells")
+        raise ValueError(
+            f"line {line} has {cell!r} in a table with decimal points too: say which with decimal (--decimal)"
+        )
     if numbers:
         cell, line = numbers[0]
         raise ValueError(
             f"{cell!r} in line {line} may be {cell.replace(',', '')} or {cell.replace(',', '.', 1)}: "
-            "thousands=',' (--thousands ,) or decimal=',' (--decimal ,) tells"
+            "thousands=',' (--thousands ,) or decimal=',' (--decimal ,) says which"
         )
     return replace(form, decimal=".")
 

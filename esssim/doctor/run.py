@@ -26,6 +26,7 @@ MODULES: tuple[str, ...] = (
     "obstacles",
     "determinism",
     "bad_input",
+    "fuzzing",
 )
 
 # Told (entry, None) before and (entry, check) after each check.

@@ -17,7 +17,7 @@ targets = "interpolating"
 batch_size = 3
 
 [dynamics]
-step_size = {{ from = 0.8, to = 1.6, unit = "first edge" }}
+step_size = {step_size}
 n_steps = {n_steps}
 n_replicas = 2
 label_noise = 1e-3
@@ -36,6 +36,11 @@ measures = {measures}
 """
 
 
-def small_sweep(n_cells: int, n_steps: int = 2000, measures: tuple[str, ...] = ("levels", "records")) -> str:
+RAMP = '{ from = 0.8, to = 1.6, unit = "first edge" }'
+
+
+def small_sweep(
+    n_cells: int, n_steps: int = 2000, measures: tuple[str, ...] = ("levels", "records"), step_size: str = RAMP
+) -> str:
     """TOML of a sweep of so many cells, a multiple of five."""
-    return CONFIG.format(n_seeds=n_cells // 5, n_steps=n_steps, measures=list(measures))
+    return CONFIG.format(n_seeds=n_cells // 5, n_steps=n_steps, measures=list(measures), step_size=step_size)

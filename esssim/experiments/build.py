@@ -17,11 +17,12 @@ from esssim.experiments.sections import (
     LinearRegressionSection,
     PerceptronSection,
     ProblemSection,
+    QuadraticSection,
     SamplingSection,
     StartSection,
     TableSection,
 )
-from esssim.problems import DiagonalLinearNetwork, LinearRegression, Perceptron, Problem
+from esssim.problems import DiagonalLinearNetwork, LinearRegression, Perceptron, Problem, Quadratic
 from esssim.random_weights import FullOrSingle, GaussianWeights, ThreePointWeights, TwoPointWeights
 from esssim.sampling import Reshuffled, Sampling, WithoutReplacement, WithReplacement
 from esssim.simulation import gradient_flow
@@ -67,6 +68,8 @@ def problem_of(section: ProblemSection, table: data.Data, start: StartSection) -
     """What is trained, on a table."""
     if isinstance(section, LinearRegressionSection):
         return LinearRegression(table.inputs, table.targets)
+    if isinstance(section, QuadraticSection):
+        return quadratic(table)
     if isinstance(section, DiagonalSection):
         return DiagonalLinearNetwork(table.inputs, table.targets, form=section.form, depth=section.depth)
     if isinstance(section, PerceptronSection):
@@ -77,6 +80,13 @@ def problem_of(section: ProblemSection, table: data.Data, start: StartSection) -
         table.n_features, section.hidden, 1, activation=section.activation, gain=start.deviation, seed=start.seed
     )
     return TorchProblem(network, table.inputs, table.targets[:, None])
+
+
+def quadratic(table: data.Data) -> Quadratic:
+    """ℓᵢ(θ) = ½ Σₖ xᵢₖ²(θₖ − yᵢ)²."""
+    squares = table.inputs**2
+    minimizers = np.tile(table.targets[:, None], squares.shape[1])
+    return Quadratic(squares[:, :, None] * np.eye(squares.shape[1]), minimizers)
 
 
 def sampling_of(section: SamplingSection) -> Sampling:
@@ -94,7 +104,7 @@ def start_of(section: StartSection, problem: Problem) -> FloatArray:
         d = problem.n_params // 2
         halves = np.concatenate([np.full(d, section.first_scale), np.full(d, section.second_scale)])
         return halves if section.kind == "scale" else gradient_flow(problem, halves)
-    if isinstance(problem, LinearRegression) and section.kind == "solution":
+    if isinstance(problem, LinearRegression | Quadratic) and section.kind == "solution":
         return gradient_flow(problem, np.zeros(problem.n_params))
     begin = _random(section, problem)
     return begin if section.kind == "random" else gradient_flow(problem, begin)

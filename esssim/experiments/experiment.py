@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import xarray
@@ -28,6 +28,7 @@ from esssim.experiments.sections import (
     LinearRegressionSection,
     MlpSection,
     ProblemSection,
+    QuadraticSection,
     RecordsSection,
     SamplingSection,
     ScheduleSection,
@@ -81,16 +82,19 @@ class Experiment(Section, Configuration):
     def _fits_together(self) -> Self:
         diagonal = isinstance(self.problem, DiagonalSection)
         name, start, n = self.problem.kind, self.start, getattr(self.data, "n_samples", None)
-        if start.kind == "zeros" and not isinstance(self.problem, LinearRegressionSection):
+        if start.kind == "zeros" and not isinstance(self.problem, LinearRegressionSection | QuadraticSection):
             raise refused(("start", "kind"), f"must not be 'zeros' for {name!r}, whose gradient is zero there")
         if start.kind == "scale" and not diagonal:
             raise refused(("start", "kind"), f"'scale' is for diagonal linear networks, got problem {name!r}")
         if start.second_scale and not (diagonal and start.kind in ("scale", "solution")):
             raise refused(("start", "second_scale"), "is for the second half of a diagonal linear network")
         if start.scale is not None and (
-            start.kind == "zeros" or (start.kind == "solution" and name == "linear_regression")
+            start.kind == "zeros" or (start.kind == "solution" and name in ("linear_regression", "quadratic"))
         ):
             raise refused(("start", "scale"), f"has no meaning for {name!r} from {start.kind!r}; leave it out")
+        if self.dynamics.label_noise and isinstance(self.problem, QuadraticSection):
+            words = f"must be 0 for 'quadratic', which has no targets, got {self.dynamics.label_noise:g}"
+            raise refused(("dynamics", "label_noise"), words)
         b, scheme = self.sampling.batch_size, self.sampling.scheme
         if n is not None and b > n and scheme != "with_replacement":
             raise refused(("sampling", "batch_size"), f"must be between 1 and n_samples = {n}, got {b}")
@@ -232,10 +236,13 @@ class Experiment(Section, Configuration):
     def _edge(self, theta: FloatArray, fraction: float = 1.0) -> float:
         """A fraction of the critical step size at theta."""
         beta, nesterov = self.dynamics.momentum, self.dynamics.nesterov
+        hessian: Literal["full", "gauss_newton"] = (
+            "full" if isinstance(self.problem, QuadraticSection) else "gauss_newton"
+        )
         if beta == 0:
-            return fraction * 2.0 / mean_square_sharpness(self.model, theta, self.batches, hessian="gauss_newton")
+            return fraction * 2.0 / mean_square_sharpness(self.model, theta, self.batches, hessian=hessian)
         return fraction * critical_step_size(
-            self.model, theta, self.batches, momentum=beta, nesterov=nesterov, hessian="gauss_newton"
+            self.model, theta, self.batches, momentum=beta, nesterov=nesterov, hessian=hessian
         )
 
 

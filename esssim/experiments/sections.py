@@ -67,6 +67,12 @@ class LinearRegressionSection(Section):
     kind: Literal["linear_regression"] = "linear_regression"
 
 
+class QuadraticSection(Section):
+    """ℓᵢ(θ) = ½ Σₖ xᵢₖ²(θₖ − yᵢ)²: `es.Quadratic` with Aᵢ = diag(xᵢ∘xᵢ) and cᵢ = yᵢ·(1, …, 1)."""
+
+    kind: Literal["quadratic"] = "quadratic"
+
+
 class DiagonalSection(Section):
     """A diagonal linear network: `es.DiagonalLinearNetwork`."""
 
@@ -98,9 +104,9 @@ class MlpSection(Section):
 
 
 ProblemSection = Annotated[
-    LinearRegressionSection | DiagonalSection | PerceptronSection | MlpSection,
+    LinearRegressionSection | QuadraticSection | DiagonalSection | PerceptronSection | MlpSection,
     Field(discriminator="kind"),
-    of_kind(LinearRegressionSection, DiagonalSection, PerceptronSection, MlpSection),
+    of_kind(LinearRegressionSection, QuadraticSection, DiagonalSection, PerceptronSection, MlpSection),
 ]
 
 Targets = Literal["own", "interpolating", "zero"]
@@ -193,7 +199,7 @@ class StartSection(Section):
 
     "zeros"; "random": weights of the scale's standard deviation (over √fan-in in a network); "scale": (α, 0) or (α, β)
     in the two halves of a diagonal network; "solution": where gradient flow leads from "scale" (diagonal networks),
-    "random" (perceptrons) or "zeros" (regression).
+    "random" (perceptrons) or "zeros" (regression, quadratic).
     """
 
     kind: Literal["zeros", "random", "scale", "solution"] = "solution"

@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,6 +16,7 @@ import esssim as es
 from esssim import store
 from esssim._phases import random_phases
 from esssim.data import interpolating_targets
+from esssim.experiments import build
 from esssim.flow.law import Law
 from esssim.flow.mean import MeanLaw
 from esssim.simulation import Ramp
@@ -26,7 +27,7 @@ from esssim.statistics.pointwise import ratio_of_means
 from esssim.statistics.table import MEAN_SQUARE, STATISTICS
 
 Vector = dict[str, Any]
-Model = es.LinearRegression | es.DiagonalLinearNetwork
+Model = es.LinearRegression | es.DiagonalLinearNetwork | es.Quadratic
 Setting = tuple[str, int, str, int, int]
 
 TOLERANCE = 1e-10
@@ -47,6 +48,7 @@ SETTINGS: list[Setting] = [
     ("linear", 1, "gaussian", 12, 5), ("linear", 1, "power_law", 8, 14), ("product", 2, "gaussian", 9, 1),
     ("product", 2, "gaussian", 24, 10), ("product", 2, "two_clusters", 10, 16), ("product", 2, "spiked", 64, 32),
     ("difference", 2, "power_law", 16, 6), ("difference", 3, "gaussian", 20, 8), ("difference", 4, "spiked", 8, 12),
+    ("quadratic", 1, "gaussian", 12, 5), ("quadratic", 1, "power_law", 8, 14),
 ]  # fmt: skip
 
 
@@ -57,10 +59,18 @@ def vectors() -> Iterator[Vector]:
         yield from _of_problem(place, setting)
 
 
+def table_of(setting: Setting) -> es.data.Data:
+    """The data of a setting, whose place in SETTINGS is the seed."""
+    _, _, ensemble, n, d = setting
+    return ENSEMBLES[ensemble](n, d, seed=SETTINGS.index(setting))
+
+
 def problem_of(setting: Setting) -> Model:
-    """The problem of a setting, whose place in SETTINGS is the seed of its data."""
-    form, depth, ensemble, n, d = setting
-    table = ENSEMBLES[ensemble](n, d, seed=SETTINGS.index(setting))
+    """The problem of a setting."""
+    form, depth, *_ = setting
+    table = table_of(setting)
+    if form == "quadratic":
+        return build.quadratic(table)
     if form == "linear":
         return es.LinearRegression(table.inputs, table.targets)
     if form == "product":
@@ -110,12 +120,13 @@ def _of_problem(place: int, setting: Setting) -> Iterator[Vector]:
     label, rng = f"{form} D={depth} {ensemble} {n}x{d}", np.random.default_rng(place)
     scales = (2.0, 0.0) if form == "product" else (1.3, 0.6)
     half = np.full(d, scales[0])
-    start = np.zeros(d) if form == "linear" else np.concatenate((half, np.full(d, scales[1])))
+    start = np.zeros(d) if form in ("linear", "quadratic") else np.concatenate((half, np.full(d, scales[1])))
     solution = es.gradient_flow(problem, start)
-    # gradient_flow keeps the conserved quantities to about 1e-9.
-    yield _vector(
-        "start", label, {"theta": solution.tolist()}, 1e-7, problem=place, scale=scales[0], second_scale=scales[1]
-    )
+    if form != "quadratic":  # the page starts it at zero
+        # gradient_flow keeps the conserved quantities to about 1e-9.
+        yield _vector(
+            "start", label, {"theta": solution.tolist()}, 1e-7, problem=place, scale=scales[0], second_scale=scales[1]
+        )
     theta = solution + 0.1 * rng.standard_normal(problem.n_params)
     for scheme, b in (
         ("without_replacement", 1),
@@ -126,10 +137,14 @@ def _of_problem(place: int, setting: Setting) -> Iterator[Vector]:
         sampling = SCHEMES[scheme](b)
         here = {"problem": place, "theta": theta.tolist(), "scheme": scheme, "b": b}
         yield from _at_point(f"{label} {scheme} b={b}", problem, theta, sampling, here, rng)
-        if form != "linear":
+        if isinstance(problem, es.DiagonalLinearNetwork):
             yield from _of_flow(f"{label} {scheme} b={b}", problem, solution, theta, sampling, here)
         yield from _of_runs(f"{label} {scheme} b={b}", problem, theta, sampling, here)
     yield from _of_weights(label, place, problem, theta)
+
+
+def _hessian(problem: Model) -> Literal["full", "gauss_newton"]:
+    return "full" if isinstance(problem, es.Quadratic) else "gauss_newton"
 
 
 def _of_weights(label: str, place: int, problem: Model, theta: np.ndarray) -> Iterator[Vector]:
@@ -151,8 +166,9 @@ def _of_weights(label: str, place: int, problem: Model, theta: np.ndarray) -> It
 
 
 def _of_runs(label: str, problem: Model, theta: np.ndarray, sampling: es.Sampling, here: Vector) -> Iterator[Vector]:
-    edge = 2.0 / es.mean_square_sharpness(problem, theta, sampling, hessian="gauss_newton")
-    for momentum, noise in ((0.0, 0.0), (0.0, 0.1), (0.5, 0.1)):
+    edge = 2.0 / es.mean_square_sharpness(problem, theta, sampling, hessian=_hessian(problem))
+    settings = ((0.0, 0.0), (0.0, 0.1), (0.5, 0.1))
+    for momentum, noise in ((0.0, 0.0), (0.5, 0.0)) if isinstance(problem, es.Quadratic) else settings:
         ramp, seed = Ramp(0.2 * edge, 0.4 * edge), sampling.batch_size
         trace = es.simulate(problem, theta, step_size=ramp, sampling=sampling, n_steps=200, momentum=momentum,
                             label_noise=noise, record=("theta",), record_steps=[200], seed=seed)  # fmt: skip
@@ -171,26 +187,34 @@ def _at_point(
     every = next(sampling.enumerate(n)) if sampling.count(n) <= 4096 else None
     statistics = {name: float(STATISTICS[name].compute(problem, theta, sampling)) for name in POINTWISE
                   if not STATISTICS[name].refuses(problem)}  # fmt: skip
-    statistics["ratio_of_means"] = ratio_of_means(problem, theta, sampling)
+    if isinstance(problem, es.Quadratic):
+        statistics["mean_square_sharpness"] = es.mean_square_sharpness(problem, theta, sampling)
+    else:
+        statistics["ratio_of_means"] = ratio_of_means(problem, theta, sampling)
     for name in SAMPLED if every else ():
         statistics[name] = STATISTICS[name].compute(problem, theta, sampling, n_batches=None).value
     batches, probabilities = every or (drawn, np.full(len(drawn), 1 / len(drawn)))
     yield _vector(
         "statistics", label, statistics, **here, batches=batches.tolist(), probabilities=probabilities.tolist()
     )
-    rows = np.asarray(problem.sample_jacobians(theta, np.arange(n)))
     c = sampling.variance_coefficient(n)
     for momentum in (0.0, 0.5, 0.9):
-        edge = es.stability.critical_step_size(problem, theta, sampling, momentum=momentum, hessian="gauss_newton")
+        edge = es.stability.critical_step_size(problem, theta, sampling, momentum=momentum, hessian=_hessian(problem))
         expected = {"edge": edge}
-        if momentum == 0.0 and c > 0.0:
+        if momentum == 0.0 and c > 0.0 and not isinstance(problem, es.Quadratic):
+            rows = np.asarray(problem.sample_jacobians(theta, np.arange(n)))
             _, vector = PerronMatrix.of(rows, c).edge(FOR_BOUNDS)
             expected["vector"] = (vector / np.linalg.norm(vector)).tolist()
         yield _vector("perron", f"{label} β={momentum}", expected, **here, momentum=momentum)
 
 
 def _of_flow(
-    label: str, problem: Model, solution: np.ndarray, theta: np.ndarray, sampling: es.Sampling, here: Vector
+    label: str,
+    problem: es.DiagonalLinearNetwork,
+    solution: np.ndarray,
+    theta: np.ndarray,
+    sampling: es.Sampling,
+    here: Vector,
 ) -> Iterator[Vector]:
     for momentum in (0.0, 0.5):
         for follow, of, point in (("solutions", Law, solution), ("mean", MeanLaw, theta)):
@@ -213,8 +237,8 @@ def main(arguments: list[str]) -> int:
         return 2
     found = list(vectors())
     problems = [
-        {"form": form, "depth": depth, "inputs": problem.inputs.tolist(), "targets": problem.targets.tolist()}
-        for (form, depth, *_), problem in ((setting, problem_of(setting)) for setting in SETTINGS)
+        {"form": form, "depth": depth, "inputs": table.inputs.tolist(), "targets": table.targets.tolist()}
+        for (form, depth, *_), table in ((setting, table_of(setting)) for setting in SETTINGS)
     ]
     store.write_text(Path(arguments[0]), json.dumps({"problems": problems, "vectors": found}))
     print(f"{len(found)} golden vectors")

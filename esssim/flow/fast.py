@@ -68,7 +68,7 @@ class FastMotion:
         rank: int | None = None,
         with_tail: bool = False,
     ) -> FastMotion:
-        """In all modes of K that are no rounding, or in so many leading ones; and in a tail of the others."""
+        """In all modes of K above rounding, or in `rank` leading ones and, to first order, the others."""
         jacobians = point.jacobians
         perron = point.perron(sampling.variance_coefficient(point.problem.n_samples), rank)
         if rank is not None or (with_tail and len(perron.eigenvalues) < len(jacobians)):
@@ -112,7 +112,7 @@ class FastMotion:
         return np.asarray(self.perron.in_eigenbasis(weights) / self.inverse_response)
 
     def feed_back(self, weights: FloatArray) -> FloatArray:
-        """Ψx = diag(U[M∘(Uᵀdiag(x)U)]Uᵀ), of the shape of x, and the tail's part."""
+        """Ψx = diag(U[M∘(Uᵀdiag(x)U)]Uᵀ), of the shape of x, and what the other modes add."""
         image = self.perron.folded(self.perron.eigenvectors @ self.respond(weights))
         return image if self.perron.tail is None else image + self.slow_step * self.perron.of_tail(weights)
 

@@ -30,8 +30,8 @@ class Law:
     """dθ/dt on the solutions of a problem under a scheme and a ramp of n_steps, with noise of source κ₂ r*∘r* +
     ε²/(bn).
 
-    frozen_residuals: r* (n·c,), sample by sample. rank: of how many eigenvectors of K, and of a tail to first order;
-    None for all of them. guess: the noise found last, where the next solution starts; `fast` sets it.
+    frozen_residuals: r* (n·c,), sample by sample. rank: of how many eigenvectors of K, with the others to first
+    order; None for all of them. guess: the noise found last, where the next solution starts; `fast` sets it.
     """
 
     problem: LeastSquaresProblem

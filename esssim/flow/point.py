@@ -60,7 +60,7 @@ class Point:
         return rows.perron(self.jacobians, self.n_outputs, c, rank)
 
     def sharpness(self, c: float, rank: int | None = None) -> float:
-        """Q_b of the Gauss–Newton Hessians, or of leading modes of K and a tail; infinite where they overflow."""
+        """Gauss–Newton Q_b, of all modes of K or of `rank` leading ones; infinite where they overflow."""
         if (c, rank) not in self._sharpness:
             self._sharpness[c, rank] = self._mean_square_sharpness(c, rank)
         return self._sharpness[c, rank]

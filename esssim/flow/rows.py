@@ -102,5 +102,5 @@ def of_batches(batches: IntArray, c: int) -> IntArray:
 
 
 def leading_sharpness(perron: PerronMatrix) -> float:
-    """Q_b of leading modes of K and a tail."""
+    """Q_b of the leading modes of K and of what they leave of it."""
     return perron.edge()[0] if perron.c > 0.0 else float(perron.eigenvalues[-1]) / perron.n_samples

@@ -64,7 +64,7 @@ def _lifted(fast: FastMotion, rotated: FloatArray) -> FloatArray:
 
 
 def _lifted_tail(fast: FastMotion) -> FloatArray:
-    """The vectors JᵀK⁺R′eᵢ (n·c, p) of the tail to first order in its eigenvalues, J′ = QJ:
+    """The vectors JᵀK⁺R′eᵢ (n·c, p) of the modes that are not leading, to first order in their eigenvalues, J′ = QJ:
 
     ½nη′QDJ′ + GDJ′ + J′J′ᵀDGΛ⁻¹UᵀJ,  with the G of `FastMotion` and Λ⁻¹ in its eigenbasis.
     """

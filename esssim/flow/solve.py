@@ -63,8 +63,7 @@ def solve(
 
         dθ/dt = −(η/n) P Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ],   t in steps,
 
-    P the projection on ker J, K = JJᵀ, R the stationary covariance of the residuals. R is singular at the mean-square
-    edge.
+    J = ∂f/∂θ, P the projection on ker J, K = JJᵀ, R the stationary covariance of the residuals, infinite at ηQ_b = 2.
 
     problem: a `NonlinearLeastSquares` or `MultiOutputLeastSquares`; theta0: (p,), a minimum. Other arguments: as for
     `simulate`. follow="mean": the mean of SGD off the solutions, from any theta0. n_batches: per record of sampled

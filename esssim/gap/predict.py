@@ -29,10 +29,14 @@ FORMULAS: tuple[Callable[[Setting], Prediction], ...] = (
 
 @one_blas_thread()
 def predict(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Prediction:
-    """The gap M_b − λ_max(H) by the valid formula of the smallest error, within the bounds that always hold.
+    """The gap M_b − λ_max(H), M_b = E_B λ_max(H_B), by the best formula that is valid at theta.
 
-    Where no formula is valid, or none is surer than the bounds, the middle of `bounds` with half their distance as the
-    error. theta: (p,). Raises ValueError for bad arguments.
+    A formula is valid where its conditions hold at theta, and then states its error. An exact formula comes first, then
+    the valid one of the smallest error; its value is kept within `bounds`, which always hold. Where every valid error
+    is larger than half the distance of the bounds, the answer is their middle, with that half as the error.
+
+    theta: (p,). Returns a `Prediction`: value, error, interval, and the method with the reason for its choice;
+    `predictions` lists every formula. Raises ValueError for bad arguments. Formulas and sources: docs/gap.md.
     """
     return predict_at(Setting.of(problem, theta, sampling))
 

@@ -43,9 +43,11 @@ def evolve(
     n_records: int = 100,
     record_steps: Sequence[int] | None = None,
 ) -> xarray.Dataset:
-    """Mean, covariance and expected loss of θ_t from a fixed θ_0 with v_0 = 0: exact, no sampling, any step size.
+    """Mean m, covariance Σ and expected loss of SGD's θ_t from a fixed θ_0: exact, no sampling, any step size.
 
-    Σ′ = Σ − η(HΣ + ΣH) + η²[(1−c)HΣH + c·mean HᵢΣHᵢ] + η²c·Cov_i ∇ℓᵢ(m),  E L = L(m) + ½ tr(HΣ).
+    Next step ′, without momentum:
+    Σ′ = Σ − η(HΣ + ΣH) + η²[(1−c)HΣH + c·mean HᵢΣHᵢ] + η²c·Cov_i ∇ℓᵢ(m),  E L = L(m) + ½ tr(HΣ);
+    c: `sampling.variance_coefficient(n)`.
 
     problem: Quadratic or LinearRegression; theta0: (p,). step_size: η, or a `Ramp`. label_noise: ε, targets y + εz with
     z drawn anew at each step (LinearRegression). Records are at n_records equally spaced steps, or at `record_steps`.

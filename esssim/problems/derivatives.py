@@ -168,7 +168,7 @@ def _compare(
             f"{type(problem).__name__}.{names[1]} must be the derivative of {names[0]}: for sample {samples[k]} along "
             "a "
             f"random direction it gives {slope[k, entry]:.6g}, and differences of {names[0]} {slopes[4, k, entry]:.6g} "
-            "(esssim.testing.check_problem tells more, check = False on the class skips this)"
+            "(esssim.testing.check_problem shows more, check = False on the class skips this)"
         )
 
 

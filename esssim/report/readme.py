@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from esssim.report.results import read_entries
 from esssim.report.tables import Entry, headline, page, summary_table
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+WIDTH = 130  # of a line of the README
 RESULTS = (
     "Every claim of esssim",
     "Made by `python -m esssim.report README.md docs/results.json` from the published run of `make verify`.",
@@ -38,7 +40,7 @@ def summary(results: Path) -> str:
     if networks is not None:
         groups |= _by_batch("torch networks", networks[0])
         lines.append(f"Torch networks: {headline(*networks)}")
-    return "\n\n".join([*lines, summary_table(groups)])
+    return "\n\n".join([*(textwrap.fill(line, WIDTH, break_on_hyphens=False) for line in lines), summary_table(groups)])
 
 
 def _claims(

@@ -71,7 +71,7 @@ def summary_table(groups: Mapping[str, Sequence[Entry]]) -> str:
     """One row a statistic; for each group of settings the lowest and highest level, and how often it settles at the
     edge.
 
-    groups: name of a column -> levels. Failures are counted beside successes: "0.73 to 1.55 · 6 of 18".
+    groups: name of a column -> levels. Failures are counted beside successes: "0.73–1.55 · 6 of 18".
     """
     rows = dict.fromkeys(entry["cell"]["row"] for entries in groups.values() for entry in entries)
     lines = ["| statistic | " + " | ".join(map(plain, groups)) + " |", "|---|" + "---:|" * len(groups)]
@@ -86,7 +86,8 @@ def _summary(entries: Sequence[Entry]) -> str:
     if not levels:
         return "—"
     settled = sum(entry["verdict"] == "holds" for entry in entries)
-    span = f"{min(levels):.2f}" if len(levels) == 1 else f"{min(levels):.2f} to {max(levels):.2f}"
+    low, high = f"{min(levels):.2f}", f"{max(levels):.2f}"
+    span = low if low == high else f"{low}–{high}"
     return f"{span} · {settled} of {len(entries)}"
 
 

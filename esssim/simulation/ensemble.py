@@ -58,15 +58,15 @@ def simulate(
     """An ensemble of SGD runs θ ← θ − ηg_B (heavy ball v ← βv + g_B, θ ← θ − ηv; Nesterov θ ← θ − η(g_B + βv)).
 
     theta0: (p,), or (n_replicas, p) for a start each. step_size: η, or a `Ramp`. label_noise: ε, targets y + εz with z
-    drawn anew at each step (least squares). record: names from `esssim.statistics.STATISTICS`, and "theta", at
+    drawn at each step (least squares). record: names from `esssim.statistics.STATISTICS`, and "theta", at
     n_records steps from 0 to n_steps or at `record_steps` (docs/simulation.md). n_batches: batches per record for
-    sampled statistics. n_workers: processes. progress: True for a bar, or a function of the finished replicas and their
+    sampled statistics. n_workers: processes. progress: True for a bar, or a function of replicas done and their
     number.
 
     Returns a Dataset with dims (replica, record), coords step (updates done) and step_size, a variable per name (with
-    its standard error where sampled) and `diverged_at` (replica,), the step beyond 1e100, −1 for none; records from
-    there on are NaN. The same seed gives the same numbers for any n_replicas, n_workers and choice of records.
-    Raises ValueError for bad arguments.
+    its standard error where sampled) and `diverged_at` (replica,), where a gradient or residual exceeds 1e100, −1 for
+    none; records from there on are NaN. The same seed gives the same numbers for any n_replicas, n_workers and choice
+    of records. Raises ValueError for bad arguments.
     """
     check_problem(problem)
     n_steps = _validate.integer("n_steps", n_steps, 1)

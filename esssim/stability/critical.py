@@ -29,11 +29,13 @@ def critical_step_size(
     hessian: Literal["full", "gauss_newton"] = "full",
     seed: int = 0,
 ) -> float:
-    """The step size η at which SGD linearised at the minimum theta stops contracting.
+    """The step size η above which SGD linearised at the minimum theta is unstable.
 
-    "mean_square": ρ(E[T_B⊗T_B]) = 1 with T_B = [[I−ηH_B, −ηβI], [H_B, βI]] (heavy ball); 2/Q_b without momentum.
-    "almost_sure": the Lyapunov exponent of Π T_B is 0, by Monte Carlo from `seed` (`almost_sure_threshold` has its
-    interval); never smaller than the mean-square one. Directions in the kernel of H are neutral and left out.
+    T_B = [[I−ηH_B, −ηβI], [H_B, βI]] is a linearised step of heavy ball, β the momentum. criterion="mean_square": the
+    mean square of ΠT_B stops shrinking, the spectral radius of E[T_B⊗T_B] is 1; 2/Q_b without momentum.
+    criterion="almost_sure": the typical size of ΠT_B stops shrinking, its Lyapunov exponent is 0; by Monte Carlo from
+    `seed`, never below the mean-square one (`almost_sure_threshold` has its interval). Directions in the kernel of H
+    are left out: SGD does not move there.
 
     theta: (p,). Returns η > 0, infinite where H = 0. Raises ValueError where no step size is stable (H has a negative
     eigenvalue, or samples whose Hessians cancel) and for `Reshuffled`, whose batches are dependent.

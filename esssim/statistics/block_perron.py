@@ -41,7 +41,7 @@ class BlockPerron(PerronMatrix):
 
     @classmethod
     def leading_blocks(cls, factors: FloatArray, c: float, rank: int) -> BlockPerron:
-        """From the Aᵢ, (n, rows, p), by products with them alone: so many leading eigenvectors; no tail yet."""
+        """From the Aᵢ, (n, rows, p), by products with them alone: `rank` leading eigenvectors, without `tail`."""
         n, rows, p = factors.shape
         return cls(*leading_eigenvectors(factors.reshape(n * rows, p), rank), c, n_rows=rows)
 
@@ -79,7 +79,7 @@ class BlockPerron(PerronMatrix):
         return self._blocks(blocks).ravel()
 
     def of_tail(self, weights: FloatArray) -> FloatArray:
-        """What the tail adds to ΨX, over η: ¼n(K′ᵢᵢXᵢ + XᵢK′ᵢᵢ), (n·c²,)."""
+        """What the modes in `tail` add to ΨX, over η: ¼n(K′ᵢᵢXᵢ + XᵢK′ᵢᵢ), (n·c²,)."""
         assert self.tail is not None
         products = self._blocks(self.tail) @ self._blocks(weights)
         return np.asarray(self.n_samples / 2 * self._blocks(products.ravel()).ravel())

@@ -61,9 +61,10 @@ def minibatch_critical_sharpness(
 
     On quadratics it is the batch sharpness E_B[g_BᵀH_Bg_B/‖g_B‖²], negative ratios counted as 0.
 
-    theta: (p,). n_batches=None enumerates every batch (exact) where that is affordable, otherwise batches are drawn
-    from `seed` as SGD draws them. chunk_size bounds the memory: so many batches at a time (4096 by default). Raises
-    Undefined where the gradient of a batch is zero, ValueError for bad arguments and too many batches to enumerate.
+    theta: (p,). n_batches=None enumerates every batch (exact), and raises where there are too many; a number draws so
+    many batches from `seed`, as SGD draws them. chunk_size bounds the memory: so many batches at a time (4096 by
+    default). Raises Undefined where the gradient of a batch is zero, ValueError for bad arguments and too many batches
+    to enumerate.
     Source: after Kalra et al., arXiv 2601.16979.
     """
     check_problem(problem)

@@ -51,9 +51,9 @@ def minibatch_top_eigenvalues(
 ) -> tuple[Estimate, ...]:
     """E_B λⱼ(H_B) for j = 1, …, k, the eigenvalues of each batch Hessian in descending order: the first is MiniBS.
 
-    theta: (p,); k: from 1 to p. n_batches=None enumerates every batch (exact) where that is affordable, otherwise all k
-    are averaged over the same batches, drawn from `seed` as SGD draws them. chunk_size: batches at a time (4096 by
-    default). Raises ValueError for bad arguments and for too many batches to enumerate.
+    theta: (p,); k: from 1 to p. n_batches=None enumerates every batch (exact), and raises where there are too many; a
+    number draws so many batches from `seed`, as SGD draws them, the same for all k. chunk_size: batches held in memory
+    at a time, 4096 by default. Raises ValueError for bad arguments and for too many batches to enumerate.
     """
     check_problem(problem)
     curvature, k = problem.curvature(problem.check_point(theta)), _check_k(k, problem)

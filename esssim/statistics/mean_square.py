@@ -70,11 +70,12 @@ def mean_square_sharpness(
 ) -> float | Enclosure:
     """Mean-square sharpness Q_b = λ_max(C⁺D), C = ½(H⊗I + I⊗H), D = E[H_B⊗H_B] = (1−c)H⊗H + c·mean Hᵢ⊗Hᵢ.
 
-    SGD linearised at theta is mean-square stable exactly when ηQ_b < 2, provided that H is positive semidefinite and no
-    sample's Hessian acts on its kernel: always so with hessian="gauss_newton" and at interpolating solutions. Elsewhere
-    the pencil is taken on H's eigenvectors of positive eigenvalue and decides nothing about the other directions
-    (`stability.critical_step_size` refuses such a theta). Exact by the moment identity, matrix-free: Lanczos on
-    L^{−½}DL^{−½}, L(M)_jk = ½(λⱼ+λ_k)M_jk in H's eigenbasis, or `esssim.statistics.perron`.
+    c = (n−b)/(b(n−1)) without replacement, 1/b with; C⁺ is the pseudo-inverse. SGD linearised at theta is mean-square
+    stable exactly when ηQ_b < 2, provided that H is positive semidefinite and no sample's Hessian acts on its kernel:
+    always so with hessian="gauss_newton" and at interpolating solutions. Elsewhere Q_b is taken on H's eigenvectors of
+    positive eigenvalue and decides nothing about the other directions (`stability.critical_step_size` refuses such a
+    theta). Exact, without matrices of size p²: Lanczos on L^{−½}DL^{−½}, L(M)_jk = ½(λⱼ+λ_k)M_jk in H's eigenbasis, or
+    `esssim.statistics.perron`.
 
     theta: (p,). hessian="gauss_newton" replaces Hᵢ by JᵢJᵢᵀ. certify=True returns an Enclosure, which for rank-one
     samples is within n·1e-14 of the value except near the full-batch limit.

@@ -54,12 +54,14 @@ def minibatch_sharpness(
 ) -> Estimate:
     """Mini-batch sharpness (MiniBS) M_b = E_B λ_max(H_B).
 
-    theta: (p,). n_batches=None enumerates every batch (exact) where that is affordable, otherwise batches are drawn
-    from `seed`. draws: "shares" gives each sample draws of its own, by its weight (`esssim.statistics.shares`), and
-    enumerates where there are no more batches than n_batches; "uniform" draws batches as SGD does. The value and the
-    interval never lie below λ_max(H) where that costs little. chunk_size bounds the memory: so many batches at a time
-    (4096 by default), beside 8 bytes for each value. Raises ValueError for bad arguments and for too many batches to
-    enumerate, with their number; warns (HeavyTailWarning) where under 30 batches carry the estimate.
+    theta: (p,). n_batches=None enumerates every batch (exact), and raises where there are too many; a number draws so
+    many batches from `seed`. draws="uniform" draws them as SGD does. draws="shares" draws more batches around samples
+    of large curvature and weights them so that the mean stays unbiased (`esssim.statistics.shares`); it enumerates
+    where n_batches would cover every batch, and keeps value and interval at or above λ_max(H) ≤ M_b where λ_max(H) is
+    cheap. chunk_size: batches held in memory at a time, 4096 by default.
+
+    Raises ValueError for bad arguments and, with their number, for too many batches to enumerate. Warns
+    (HeavyTailWarning) where fewer than 30 batches dominate the estimate.
     Source: Andreyev & Beneventano, arXiv 2412.20553 v1.
     """
     check_problem(problem)
@@ -87,7 +89,9 @@ def batch_sharpness(
     """Batch sharpness: E_B[g_BᵀH_Bg_B/‖g_B‖²] ("mean_of_ratios"), or E_B[g_BᵀH_Bg_B]/E_B‖g_B‖² ("ratio_of_means").
 
     theta: (p,). The mean of ratios never exceeds MiniBS, the ratio of means can. n_batches, seed, chunk_size, draws: as
-    in `minibatch_sharpness`. Raises Undefined where a gradient vanishes and the ratio is 0/0.
+    in `minibatch_sharpness`; with draws="shares" the ratio of means is exact from moments, without batches, where the
+    Hessians of the samples are formed. Raises Undefined for 0/0: where one batch gradient is zero (mean of ratios) or
+    all are (ratio of means).
     Source: Andreyev & Beneventano, arXiv 2412.20553 v3.
     """
     _validate.choice("average", average, ("mean_of_ratios", "ratio_of_means"))

@@ -32,8 +32,8 @@ class PerronMatrix:
     """η ↦ Ψ(η): eigenvalues λ (r,) ascending and eigenvectors U (n, r) of K on its range, and the scheme's c.
 
     tail: with leading eigenvectors only, the diagonal of what they leave of K, K′ = K − UΛUᵀ, (n,), or its blocks. To
-    first order in its eigenvalues, pairs of it alone add ½nηK′_aa x_a to (Ψx)_a, and pairs with a leading one nothing
-    on average.
+    first order in the eigenvalues of K′, pairs of its modes add ½nηK′_aa x_a to (Ψx)_a. Pairs of such a mode with a
+    leading one add nothing on average.
     """
 
     eigenvalues: FloatArray
@@ -55,8 +55,8 @@ class PerronMatrix:
 
     @classmethod
     def leading(cls, factors: FloatArray, c: float, rank: int) -> PerronMatrix:
-        """From the rows aᵢ, (n, p), by products with them alone: so many leading eigenvectors, fewer than n; no tail
-        yet.
+        """From the rows aᵢ, (n, p), by products with them alone: `rank` leading eigenvectors, fewer than n, without
+        `tail`.
         """
         return cls(*leading_eigenvectors(factors, rank), c)
 
@@ -118,7 +118,7 @@ class PerronMatrix:
         return apply
 
     def of_tail(self, weights: FloatArray) -> FloatArray:
-        """What the tail adds to Ψx, over η: ½nK′_aa x_a, (n,)."""
+        """What the modes in `tail` add to Ψx, over η: ½nK′_aa x_a, (n,)."""
         assert self.tail is not None
         return np.asarray(self.n_samples / 2 * self.tail * weights)
 

@@ -58,7 +58,7 @@ def _flags(names: tuple[str, ...]) -> dict[str, Any]:
 def _seconds(contents: reading.Contents) -> FloatArray:
     found = np.full(int(np.prod(contents.plan.grid.shape)), np.nan)
     for part in contents.parts:
-        found[part.index] = part.file.read(columns=["seconds"]).column(0).to_numpy()
+        found[part.index] = part.read("seconds").to_numpy()
     return found
 
 

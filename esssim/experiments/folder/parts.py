@@ -127,7 +127,7 @@ class Part:
 
     def values(self, name: str) -> FloatArray:
         """The numbers of a variable, (rows, numbers)."""
-        column = self.file.read(columns=["=" + name]).column(0).combine_chunks()
+        column = self.read("=" + name).combine_chunks()
         if isinstance(column, pa.ChunkedArray):
             column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
         flat = column.flatten() if pa.types.is_fixed_size_list(column.type) else column
@@ -135,12 +135,19 @@ class Part:
 
     def column(self, name: str) -> list[Any]:
         """A column beside the numbers, such as "error"."""
-        return list(self.file.read(columns=[name]).column(0).to_pylist())
+        return list(self.read(name).to_pylist())
+
+    def read(self, name: str) -> Any:
+        try:
+            return self.file.read(columns=[name]).column(0)
+        except (pa.ArrowException, OSError, LookupError) as error:
+            words = " ".join(str(error).split())[:200]
+            raise Damaged(f"column {name!r} of {self.path.name} cannot be read: {words}") from None
 
     def rows(self) -> Rows:
         """Everything."""
         lists = {name: self.column(name) for name in ("fingerprint", "error", "digest", "environment")}
-        seconds = np.asarray(self.file.read(columns=["seconds"]).column(0).to_numpy(), dtype=np.float64)
+        seconds = np.asarray(self.read("seconds").to_numpy(), dtype=np.float64)
         values = {name: self.values(name) for name in self.variables}
         return Rows(index=self.index, state=self.state, seconds=seconds, values=values, **lists)
 

@@ -4,6 +4,7 @@ import { ensemble, interpolatingTargets } from "./data.mjs";
 import { fastMotion, flowLaw, motion } from "./flow.mjs";
 import { Model } from "./models.mjs";
 import { edge, perronMatrix } from "./perron.mjs";
+import { Quadratic } from "./quadratic.mjs";
 import { Generator } from "./random.mjs";
 import { recordSteps } from "./records.mjs";
 import { covarianceCoefficient, drawBatches, drawWeights, enumerate } from "./sampling.mjs";
@@ -32,14 +33,8 @@ function difference(found, wanted) {
 
 function modelOf({ form, depth, inputs, targets }) {
   const [n, d] = [inputs.length, inputs[0].length];
-  return new Model({
-    form,
-    depth,
-    n,
-    d,
-    inputs: Float64Array.from(inputs.flat()),
-    targets: Float64Array.from(targets),
-  });
+  const own = { n, d, inputs: Float64Array.from(inputs.flat()), targets: Float64Array.from(targets) };
+  return form === "quadratic" ? new Quadratic(own) : new Model({ form, depth, ...own });
 }
 
 const COMPUTE = {
@@ -75,10 +70,14 @@ const COMPUTE = {
   statistics: ({ model, theta, scheme, b, batches, probabilities }) => {
     const point = at(model, Float64Array.from(theta));
     const drawn = { batches: batches.map((x) => Int32Array.from(x)), probabilities };
-    return { ...measure(point, scheme, b, drawn).record, ratio_of_means: ratioOfMeans(point, scheme, b) };
+    const { record } = measure(point, scheme, b, drawn);
+    if (model.form === "quadratic")
+      return { ...record, mean_square_sharpness: record.mean_square_sharpness_gauss_newton };
+    return { ...record, ratio_of_means: ratioOfMeans(point, scheme, b) };
   },
   perron: ({ model, theta, scheme, b, momentum }) => {
     const c = covarianceCoefficient(scheme, b, model.n);
+    if (model.form === "quadratic") return { edge: 2 / model.meanSquare(c, momentum) };
     const { Q, vector } = edge(perronMatrix(kernel(at(model, Float64Array.from(theta))), c, momentum), null, 1e-12);
     const size = Math.hypot(...vector);
     return { edge: 2 / Q, vector: vector.map((x) => x / size) };

@@ -5,6 +5,7 @@ import { ensemble, interpolatingTargets } from "./data.mjs";
 import { flowLaw } from "./flow.mjs";
 import { FlowSolver } from "./integrate.mjs";
 import { Model } from "./models.mjs";
+import { Quadratic } from "./quadratic.mjs";
 import { edge, meanSquareSharpness, perronMatrix } from "./perron.mjs";
 import { countBatches, covarianceCoefficient, drawBatches, drawWeights, enumerate } from "./sampling.mjs";
 import { recordSteps } from "./records.mjs";
@@ -14,9 +15,9 @@ import { flattest, initialisation, solution } from "./start.mjs";
 import {
   at,
   average,
+  criticalStepSize,
   fullSpectrum,
   gaussNewtonEigenvalues,
-  kernel,
   largestEigenvalues,
   meanSquare,
   measure,
@@ -30,6 +31,7 @@ export const MODELS = {
   depth3: { form: "difference", depth: 3, second: 6 / 13 },
   depth4: { form: "difference", depth: 4, second: 6 / 13 },
   regression: { form: "linear", depth: 1, second: 0 },
+  quadratic: { form: "quadratic", depth: 1, second: 0 },
 };
 export const N_RECORDS = 301;
 export const N_BATCHES = 64;
@@ -53,12 +55,12 @@ export class Experiment {
     this.model = modelOf(settings, table);
     const { model } = this,
       { n } = model,
-      { form, second } = MODELS[settings.model];
+      { second } = MODELS[settings.model];
     if (settings.b > n && settings.scheme !== "with_replacement")
       throw new Refused(`b must be between 1 and n = ${n} for this scheme, got ${settings.b}`);
     this.second = second * settings.alpha;
     const begin = initialisation(model, settings.alpha, this.second);
-    this.theta0 = settings.start === "solution" && form !== "linear" ? solution(model, begin) : begin;
+    this.theta0 = settings.start === "solution" && model.p > model.d ? solution(model, begin) : begin;
     if (!this.theta0) throw new Refused("gradient flow finds no solution from here: another α or other data will do");
     this.b = settings.b;
     this.firstEdge = this.edgeAt(this.theta0);
@@ -88,8 +90,7 @@ export class Experiment {
 
   /** The critical step size of mean-square stability at θ: 2/Q_b without momentum. */
   edgeAt(theta) {
-    const spectrum = kernel(at(this.model, theta));
-    return 2 / edge(perronMatrix(spectrum, this.c, this.settings.momentum), null, 1e-12).Q;
+    return criticalStepSize(at(this.model, theta), this.c, this.settings.momentum, 1e-12);
   }
 
   /** The step from which on levels are averaged: where η passes 1.15 first edges, or half of the run. */
@@ -146,9 +147,10 @@ export class Experiment {
     const { record, eigenvalues, spectrum, vector } = measure(point, scheme, b, drawn, this.vector);
     this.vector = this.c > 0 ? vector : null;
     const eta = this.etaAt(step),
-      critical = this.settings.momentum
-        ? 2 / edge(perronMatrix(spectrum, this.c, this.settings.momentum), this.vector).Q
-        : 2 / record.mean_square_sharpness_gauss_newton;
+      { momentum } = this.settings;
+    let critical = 2 / record.mean_square_sharpness_gauss_newton;
+    if (momentum && spectrum) critical = 2 / edge(perronMatrix(spectrum, this.c, momentum), this.vector).Q;
+    else if (momentum) critical = criticalStepSize(point, this.c, momentum);
     this.last = {
       step,
       theta: Float64Array.from(this.sgd.theta),
@@ -181,7 +183,7 @@ export class Experiment {
     const { model, settings, b } = this,
       { scheme, noise, momentum, start } = settings;
     this.flow = null;
-    if (model.form === "linear") return;
+    if (model.p === model.d) return;
     const follow = start === "solution" ? "solutions" : "mean";
     const frozen = follow === "solutions" ? unreachable(model) : null;
     const law = flowLaw({ model, scheme, b, noise, momentum, follow, frozen });
@@ -261,8 +263,7 @@ export class Experiment {
     const { model, settings, last } = this,
       c = covarianceCoefficient(settings.scheme, b, model.n);
     const point = at(model, last.theta),
-      spectrum = kernel(point);
-    const critical = 2 / edge(perronMatrix(spectrum, c, settings.momentum), null, 1e-6).Q;
+      critical = criticalStepSize(point, c, settings.momentum, 1e-6);
     const batches = batchesOfRecord(settings.seed, last.step, settings.scheme, b, model.n, b === 1 ? 64 : 32);
     const { value, error } = average(largestEigenvalues(point, batches));
     return {
@@ -292,7 +293,8 @@ function modelOf(settings, table) {
   const d = settings.model === "two" ? 1 : (table ?? settings).d;
   const found = table ?? ensemble(settings.data, n, d, settings.dataSeed);
   const targets = settings.targets === "own" ? found.targets : interpolatingTargets(found.inputs, found.targets, n, d);
-  return new Model({ form, depth, inputs: found.inputs, targets, n, d });
+  const own = { inputs: found.inputs, targets, n, d };
+  return form === "quadratic" ? new Quadratic(own) : new Model({ form, depth, ...own });
 }
 
 /** step ↦ η: constant or rising linearly, in units of the first edge, as `Experiment.step_size` of Python. */
@@ -300,13 +302,10 @@ function scheduleOf({ settings, model, theta0, firstEdge }) {
   const start = settings.from * firstEdge;
   if (settings.schedule === "constant") return () => start;
   let stop = settings.to * firstEdge;
-  if (model.form !== "linear" && model.n >= model.d) {
+  if (model.p > model.d && model.n >= model.d) {
     const c = covarianceCoefficient(settings.scheme, settings.b, model.n);
-    const spectrum = kernel(at(model, flattest(model, theta0)));
-    stop = Math.min(
-      stop,
-      (BELOW_THE_LAST_EDGE * 2) / edge(perronMatrix(spectrum, c, settings.momentum), null, 1e-12).Q,
-    );
+    const last = criticalStepSize(at(model, flattest(model, theta0)), c, settings.momentum, 1e-12);
+    stop = Math.min(stop, BELOW_THE_LAST_EDGE * last);
   }
   return start === stop ? () => start : (step) => start + ((stop - start) * step) / settings.steps;
 }

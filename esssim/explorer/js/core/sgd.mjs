@@ -56,7 +56,7 @@ export class Sgd {
    */
   rowsOf(b) {
     const { n, d, inputs, targets } = this.model;
-    if (this.scheme !== "without_replacement" || b < n || n <= d) return { inputs, targets, b, unit: 1 };
+    if (this.model.form === "quadratic" || this.scheme !== "without_replacement" || b < n || n <= d) return { inputs, targets, b, unit: 1 };
     return { ...triangular(inputs, targets, n, d), b: d, unit: Math.sqrt(d / n) };
   }
 
@@ -79,6 +79,10 @@ export class Sgd {
       }
     }
     covector.fill(0);
+    if (model.form === "quadratic") {
+      for (const i of batch) model.addGradient(i, this.theta, 1 / b, covector);
+      return covector.every((g) => Math.abs(g) <= LIMIT);
+    }
     let bounded = true;
     for (let i = 0; i < b; i++) {
       const at = batch[i] * d;
@@ -98,6 +102,10 @@ export class Sgd {
       { n, d, inputs, targets } = model;
     const [weights] = drawWeights(rng, b, n, 1);
     covector.fill(0);
+    if (model.form === "quadratic") {
+      weights.forEach((w, i) => model.addGradient(i, this.theta, w, covector));
+      return covector.every((g) => Math.abs(g) <= LIMIT);
+    }
     let bounded = true;
     for (let i = 0; i < n; i++) {
       const at = i * d;

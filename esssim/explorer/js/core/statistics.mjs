@@ -2,12 +2,14 @@
 
 import { eigenvaluesInPlace, dot, gram } from "./linalg.mjs";
 import { batchWeights } from "./models.mjs";
+import { diagonalForm } from "./quadratic.mjs";
 import { edge, perronMatrix, spectrumOfGram } from "./perron.mjs";
 import { covarianceCoefficient, thirdCoefficient } from "./sampling.mjs";
 import { denseHessian, largestOfBatches, largestOfWeights } from "./spectra.mjs";
 
 /** Everything about θ that the statistics share. */
 export function at(model, theta) {
+  if (model.form === "quadratic") return { model, theta };
   const link = model.link(theta),
     residuals = model.residuals(theta);
   return { model, theta, link, residuals };
@@ -15,6 +17,7 @@ export function at(model, theta) {
 
 /** Eigenvalues of the full Hessian, ascending. */
 export function fullSpectrum({ model, link, residuals }) {
+  if (model.form === "quadratic") return model.curvature().sort();
   const rows = Array.from({ length: model.n }, (_, i) => [i, 1 / model.n]);
   return eigenvaluesInPlace(denseHessian(model, link, residuals, rows), model.p);
 }
@@ -30,12 +33,22 @@ export function meanSquare(spectrum, c, start = null) {
   return edge(perronMatrix(spectrum, c), start);
 }
 
+/** η_c = 2/Q of mean-square stability: of the Gauss–Newton Hessians, of the full ones of a quadratic. */
+export function criticalStepSize(point, c, momentum, tolerance) {
+  if (point.model.form === "quadratic") return 2 / point.model.meanSquare(c, momentum);
+  return 2 / edge(perronMatrix(kernel(point), c, momentum), null, tolerance).Q;
+}
+
 /** λ_max(H_B) of each batch (indices), or of each vector of weights. */
 export function largestEigenvalues({ model, link, residuals }, batches) {
+  if (model.form === "quadratic")
+    return Float64Array.from(batches, (batch) => Math.max(...model.curvature(weightsOf(batch, model.n))));
   return batches[0] instanceof Int32Array
     ? largestOfBatches(model, link, residuals, batches)
     : largestOfWeights(model, link, residuals, batches);
 }
+
+const weightsOf = (batch, n) => (batch instanceof Int32Array ? batchWeights(batch, n) : batch);
 
 /** λ_max of the Gauss–Newton part of each batch, which is that of K_BB/b. */
 export function gaussNewtonEigenvalues({ model, link, residuals }, batches) {
@@ -63,7 +76,14 @@ export function gradientForms(point, batches) {
   const forms = new Float64Array(batches.length),
     norms = new Float64Array(batches.length);
   batches.forEach((batch, m) => {
-    const weights = batch instanceof Int32Array ? batchWeights(batch, point.model.n) : batch;
+    const { model, theta } = point,
+      weights = weightsOf(batch, model.n);
+    if (model.form === "quadratic") {
+      const g = model.gradient(theta, weights);
+      norms[m] = dot(g, g);
+      forms[m] = diagonalForm(model.curvature(weights), g);
+      return;
+    }
     const s = point.model.covector(point.residuals, weights);
     norms[m] = squaredNorm(point.link, s);
     forms[m] = quadraticForm(point, s, weights);
@@ -100,9 +120,33 @@ function quadraticForm({ model, link, residuals }, s, weights, covector = model.
 
 /** ‖g‖, GNI E[g_BᵀHg_B]/‖g‖² and IAS tr(HG_b)/tr G_b, exact by E[g_Bg_Bᵀ] = (1−c)ggᵀ + c·mean gᵢgᵢᵀ. */
 export function gradientStatistics(point, c) {
-  const { model, residuals, link } = point,
+  const { full, norms, fullForm, forms } = gradientMoments(point);
+  const squared = (1 - c) * full + c * norms,
+    form = (1 - c) * fullForm + c * forms;
+  return {
+    gradient_norm: Math.sqrt(full),
+    gradient_noise_interaction: form / full,
+    interaction_aware_sharpness: form / squared,
+  };
+}
+
+/** ‖g‖² and gᵀHg, and their means over the samples' own gradients: mean ‖gᵢ‖² and mean gᵢᵀHgᵢ. */
+function gradientMoments(point) {
+  const { model, residuals, link, theta } = point,
     { n, d, inputs } = model,
     everyone = null;
+  if (model.form === "quadratic") {
+    const h = model.curvature(),
+      g = model.gradient(theta),
+      moments = { full: dot(g, g), fullForm: diagonalForm(h, g), norms: 0, forms: 0 };
+    for (let i = 0; i < n; i++) {
+      const own = new Float64Array(d);
+      model.addGradient(i, theta, 1, own);
+      moments.norms += dot(own, own) / n;
+      moments.forms += diagonalForm(h, own) / n;
+    }
+    return moments;
+  }
   const mean = model.covector(residuals),
     full = squaredNorm(link, mean);
   let norms = 0,
@@ -113,13 +157,7 @@ export function gradientStatistics(point, c) {
     norms += squaredNorm(link, own) / n;
     forms += quadraticForm(point, own, everyone, mean) / n;
   }
-  const squared = (1 - c) * full + c * norms;
-  const form = (1 - c) * quadraticForm(point, mean, everyone, mean) + c * forms;
-  return {
-    gradient_norm: Math.sqrt(full),
-    gradient_noise_interaction: form / full,
-    interaction_aware_sharpness: form / squared,
-  };
+  return { full, norms, fullForm: quadraticForm(point, mean, everyone, mean), forms };
 }
 
 const mean = (values, weights) =>
@@ -148,14 +186,16 @@ export function measure(point, scheme, b, { batches, probabilities }, start = nu
   const { model } = point,
     c = covarianceCoefficient(scheme, b, model.n);
   const values = fullSpectrum(point),
-    spectrum = kernel(point),
-    { Q, vector } = meanSquare(spectrum, c, start);
+    quadratic = model.form === "quadratic",
+    spectrum = quadratic ? null : kernel(point),
+    { Q, vector } = quadratic ? { Q: model.meanSquare(c), vector: null } : meanSquare(spectrum, c, start);
   const eigenvalues = largestEigenvalues(point, batches),
     { forms, norms } = gradientForms(point, batches);
   const record = {
     loss: model.loss(point.theta),
     ...gradientStatistics(point, c),
     sharpness: values.at(-1),
+    // Of a quadratic: Q_b of the full Hessians, the only ones that it has.
     mean_square_sharpness_gauss_newton: Q,
   };
   for (const j of [2, 3]) if (model.p >= j) record[`eigenvalue_${j}`] = values.at(-j);

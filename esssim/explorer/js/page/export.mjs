@@ -2,16 +2,21 @@
 
 import { MODELS, N_BATCHES, N_RECORDS } from "../core/experiment.mjs";
 import { STATISTICS } from "./looks.mjs";
+import { isNetwork } from "./state.mjs";
+
+/** Python's name of a statistic: Q_b of a quadratic is that of its full Hessians. */
+const nameOf = (settings) => (name) =>
+  settings.model === "quadratic" && name === "mean_square_sharpness_gauss_newton" ? "mean_square_sharpness" : name;
 
 /** The settings as TOML. run: {eta: [first, last], second, table}; changes cannot be said in TOML, and are listed. */
 export function toToml(settings, { eta, second, table }, changes = []) {
   const { form, depth } = MODELS[settings.model],
-    linear = form === "linear",
+    network = isNetwork(settings),
     text = (value) => JSON.stringify(value);
   const number = (value) => (Number.isInteger(value) ? `${value}.0` : String(value).replace(/^(\d+)e/, "$1.0e"));
   const d = settings.model === "two" ? 1 : settings.d;
-  const problem = linear
-    ? ['kind = "linear_regression"']
+  const problem = !network
+    ? [`kind = "${form === "linear" ? "linear_regression" : "quadratic"}"`]
     : ['kind = "diagonal_linear_network"', `form = ${text(form)}`, `depth = ${depth}`];
   const data = table
     ? [
@@ -27,7 +32,7 @@ export function toToml(settings, { eta, second, table }, changes = []) {
         `seed = ${settings.dataSeed}`,
         'targets = "interpolating"',
       ];
-  const start = linear
+  const start = !network
     ? ['kind = "zeros"']
     : [
         `kind = ${text(settings.start === "solution" ? "solution" : "scale")}`,
@@ -45,7 +50,7 @@ export function toToml(settings, { eta, second, table }, changes = []) {
     `momentum = ${number(settings.momentum)}`,
     `seed = ${settings.seed}`,
   ];
-  const statistics = ["loss", ...STATISTICS].map(text).join(", ");
+  const statistics = ["loss", ...STATISTICS.map(nameOf(settings))].map(text).join(", ");
   const notes = ["# A run of the explorer. `esssim run FILE.toml` repeats it, number by number."];
   if (table) notes.push(`# The table ${table.name} has to lie beside this file.`);
   for (const { step, factor, b } of changes)
@@ -70,7 +75,7 @@ export function toToml(settings, { eta, second, table }, changes = []) {
  * One line a record: step, step size, batch size, loss, the statistics with their standard errors, the levels of the
  * flow.
  */
-export function toCsv(records, flow) {
+export function toCsv(records, flow, settings) {
   const sampled = ["minibatch_sharpness", "batch_sharpness", "batch_sharpness_parts"];
   const columns = [
     "step",
@@ -82,7 +87,7 @@ export function toCsv(records, flow) {
   const followed = ["sharpness", "minibatch_sharpness", "mean_square_sharpness_gauss_newton"];
   const levels = new Map(flow.map((each) => [each.step, each]));
   const head = [
-    ...columns.map((name) => ({ eta: "step_size", b: "batch_size" })[name] ?? name),
+    ...columns.map((name) => ({ eta: "step_size", b: "batch_size" })[name] ?? nameOf(settings)(name)),
     ...followed.map((name) => `flow_level_${name}`),
   ];
   const lines = records.map((record) => {

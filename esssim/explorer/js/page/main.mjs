@@ -10,7 +10,7 @@ import { look, STATISTICS, themeOf } from "./looks.mjs";
 import { drawCoordinates, drawPlane, drawWeights } from "./plane.mjs";
 import { PRESETS } from "./presets.mjs";
 import { CanvasSurface, SvgSurface } from "./surface.mjs";
-import { fromHash, mended, toHash } from "./state.mjs";
+import { fromHash, isNetwork, mended, toHash } from "./state.mjs";
 import { problemOf, readTable } from "./table.mjs";
 import { TOUR } from "./tour.mjs";
 import { boxOf, drawLoss, drawTrajectory, levelOf, nearest } from "./trajectory.mjs";
@@ -277,8 +277,10 @@ export function startPage(source) {
     find("histogram-words").textContent =
       run.eigenvalues.length && at ? meanInWords(run.eigenvalues, run.records.at(-1).eta, run.exact) : "";
     find("flow-words").textContent =
-      run.ready && !run.ready.hasFlow && settings.model !== "regression"
-        ? "The flow has no stationary state above the edge: nothing to draw."
+      run.ready && !run.ready.hasFlow
+        ? run.ready.p === run.ready.d
+          ? "There is no flow here: the Hessians are the same everywhere, and no solution is flatter than another."
+          : "The flow has no stationary state above the edge: nothing to draw."
         : run.flowLost
           ? "The flow met an edge that it cannot leave, and ends there."
           : "";
@@ -330,7 +332,7 @@ export function startPage(source) {
           },
           theme,
         );
-      else if (ready.form === "linear") drawWeights(surface, { theta }, theme);
+      else if (ready.p === ready.d) drawWeights(surface, { theta }, theme);
       else drawCoordinates(surface, { theta, theta0: ready.theta, form: ready.form }, theme);
     },
   };
@@ -360,14 +362,14 @@ export function startPage(source) {
   }
 
   function planeTitle() {
-    const form = settings.model === "two" ? "two" : settings.model === "regression" ? "linear" : "many";
+    const form = settings.model === "two" ? "two" : isNetwork(settings) ? "many" : "linear";
     find("plane").closest("section").style.order = form === "two" ? -1 : 0;
     find("plane-title").textContent = { two: "Loss surface and walls", linear: "Weights", many: "The coordinates" }[
       form
     ];
     find("plane-words").textContent = {
       two: "Black: the solutions uv = β*. A circle is the wall of one batch size, where (η/2)Q_b = 1.",
-      linear: "The weights of the regression.",
+      linear: "The parameters θ, one bar for each coordinate.",
       many: "Each point is one coordinate of the network; grey: where it began. SGD carries them to the flat solution.",
     }[form];
   }
@@ -420,7 +422,7 @@ export function startPage(source) {
         ),
         "application/toml",
       ),
-    csv: () => save(`${name()}.csv`, toCsv(run.records, run.flow), "text/csv"),
+    csv: () => save(`${name()}.csv`, toCsv(run.records, run.flow, settings), "text/csv"),
     png: () => composed().toBlob((blob) => save(`${name()}.png`, blob)),
     svg: () => {
       const { clientWidth, clientHeight } = find("trajectory"),

@@ -1,5 +1,5 @@
 // The third picture on the right: the loss surface of two parameters with iterates and walls; the pairs (u_k, v_k) of a
-// larger network; or the spectrum of a regression.
+// larger network; or the weights of a regression or quadratic.
 
 import { frame, scale } from "./axes.mjs";
 import { batchColor, look } from "./looks.mjs";
@@ -158,7 +158,7 @@ export function drawCoordinates(surface, { theta, theta0, form }, theme) {
     });
 }
 
-/** The weights of a regression, one bar each: where SGD is, against the least-squares solution. */
+/** The weights of a regression or quadratic, one bar each. */
 export function drawWeights(surface, { theta }, theme) {
   surface.begin();
   const box = boxOf(surface),

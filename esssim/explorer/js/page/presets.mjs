@@ -101,6 +101,16 @@ export const PRESETS = [
       "be asked for.",
   },
   {
+    id: "quadratic-cannot-settle-diagonal",
+    settings: { ...RAMP, model: "quadratic", b: 4, schedule: "constant", from: 0.9, noise: 0, steps: 5000 },
+    statistic: "batch_sharpness",
+    golden: 0.764636,
+    title: "quadratic-cannot-settle, diagonal Hessians",
+    story:
+      "A quadratic whose samples have their minima in different places: SGD wanders around the mean of them, and " +
+      "every statistic of the Hessians stays what it was.",
+  },
+  {
     id: "momentum-edge",
     settings: { ...RAMP, b: 2, momentum: 0.9, noise: 0.03 },
     statistic: "mean_square_sharpness_gauss_newton",

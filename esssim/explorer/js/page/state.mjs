@@ -1,6 +1,8 @@
 // The settings: what they are, what each may be, a sentence on each, and their way into the address of the page and
 // back.
 
+export const isNetwork = ({ model }) => model !== "regression" && model !== "quadratic";
+
 /**
  * In the order of the page. kind: choice, number (a slider), integer, seed. when: for which settings it has a
  * meaning.
@@ -19,10 +21,11 @@ export const CONTROLS = [
       depth3: "diagonal network, depth 3",
       depth4: "diagonal network, depth 4",
       regression: "linear regression",
+      quadratic: "quadratic, diagonal Hessians",
     },
     sentence:
-      "What is trained. A network can move along its solutions to flatter ones; the Hessian of a regression never " +
-      "changes.",
+      "What is trained. A network can move along its solutions to flatter ones; the Hessians of a regression and of the " +
+      "quadratic ℓᵢ = ½Σₖxᵢₖ²(θₖ − yᵢ)² never change.",
   },
   {
     group: "Model",
@@ -32,7 +35,7 @@ export const CONTROLS = [
     value: "solution",
     options: { solution: "a sharp solution", initialisation: "the initialisation" },
     sentence: "Where SGD begins: where gradient flow ends, or where it begins, so that the run first has to learn.",
-    when: (s) => s.model !== "regression",
+    when: isNetwork,
   },
   {
     group: "Model",
@@ -44,7 +47,7 @@ export const CONTROLS = [
     high: 4,
     step: 0.05,
     sentence: "The size of the first weights at initialisation: the larger α, the sharper the solution.",
-    when: (s) => s.model !== "regression",
+    when: isNetwork,
   },
   {
     group: "Data",
@@ -181,6 +184,7 @@ export const CONTROLS = [
     zero: true,
     sentence:
       "Noise on the targets, drawn anew at every step. It pushes the run to flat solutions, away from the edge.",
+    when: (s) => s.model !== "quadratic",
   },
   {
     group: "SGD",
@@ -234,6 +238,7 @@ export function mended(settings, n = null) {
     }
   }
   if (found.model === "two") found.d = DEFAULTS.d;
+  if (found.model === "quadratic") found.noise = 0;
   const samples = n ?? found.n;
   if (found.scheme !== "with_replacement") found.b = Math.min(found.b, samples);
   return found;
