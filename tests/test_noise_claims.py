@@ -52,6 +52,11 @@ def test_ratio_is_that_of_the_levels(statistic: str) -> None:
     assert found.values["level_of_batches"] == pytest.approx(batches.mean(), rel=1e-9)
 
 
+def test_every_law_has_its_three_claims() -> None:
+    assert len(noise.CLAIMS) == 9
+    assert {claim.id.rsplit("/", 1)[1] for claim in map(noise.CLAIMS.__getitem__, noise.CLAIMS)} == set(noise.LAWS)
+
+
 @pytest.mark.usefixtures("short")
 def test_level_at_the_wall() -> None:
     found = noise.tails_decide_at_the_wall(law="full-or-single", quick=False)

@@ -25,7 +25,6 @@ MODULES = (
     "identities",
     "gap",
     "ramp",
-    "noise",
     "thresholds",
     "momentum",
     "moments",
