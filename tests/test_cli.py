@@ -285,7 +285,7 @@ class TestProgram:
     @pytest.mark.parametrize("seconds", [2, 8], ids=["while workers start", "while they work"])
     def test_an_interrupted_program_is_quiet_and_leaves_nothing(self, tmp_path: Path, seconds: int) -> None:
         # A claim of minutes, interrupted with all its processes, as a terminal does it.
-        name, folder = "minibs-settles/diabetes/b=442", tmp_path / "results"
+        name, folder = "minibs-settles/diabetes/b=32", tmp_path / "results"
         command = [sys.executable, "-m", "esssim.cli", "verify", name, "--out", str(folder)]
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True

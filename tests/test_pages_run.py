@@ -7,10 +7,12 @@ import io
 import re
 import shlex
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from esssim.statistics import STATISTICS
 from tests.conftest import Run
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -24,6 +26,15 @@ SAYS = {
     "how-to/own_claim.md": (r"double-batch/wine (holds|refuted)",),
     "concepts/verdicts.md": (r"^settles$",),
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def table_as_it_was() -> Iterator[None]:
+    """A page that adds a statistic of its own adds it for itself."""
+    before = dict(STATISTICS)
+    yield
+    STATISTICS.clear()
+    STATISTICS.update(before)
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:

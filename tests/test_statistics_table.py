@@ -141,7 +141,7 @@ def test_the_flow_names_its_records_as_runs_do() -> None:
         assert float(flow[name][0]) == pytest.approx(float(run[name][0, 0]), rel=1e-8)
     shared = {name for name in es.flow.RECORDS if name in STATISTICS}
     assert shared == set(es.flow.RECORDS) - {
-        "distance_to_edge", "next_order_correction", "error_estimate", "burst_correction",
+        "distance_to_edge", "next_order_correction", "error_estimate", "burst_correction", "tail_index", "almost_sure_excess",
     }  # fmt: skip
 
 
