@@ -112,8 +112,13 @@ def test_steps_are_reported_to_the_listener():
 
 
 @pytest.mark.numerical
-# Two mutants, which are all that a quick version of (o) has, say nothing about a fraction.
-@pytest.mark.parametrize("key", [key for key in checks() if key != "o"])
+FAILS = (
+    pytest.mark.slow,
+    pytest.mark.xfail(strict=True, reason="one of the two mutants of the quick version survives: docs/reliability.md, o"),
+)
+
+
+@pytest.mark.parametrize("key", [pytest.param(key, marks=FAILS) if key == "o" else key for key in checks()])
 def test_the_quick_version_of_each_check_passes(key):
     (found,) = run([key], quick=True)
     assert found.passed is not False, (found.error, found.failures)
