@@ -70,7 +70,7 @@ def soak(quick: bool) -> Finding:
 
 def sweeps(root: Path, quick: bool) -> Iterator[tuple[Sample, str]]:
     """Each sweep with the digest of its results."""
-    plan = from_toml(small_sweep(QUICK_CELLS if quick else CELLS, 100 if quick else 2000))
+    plan = from_toml(small_sweep(QUICK_CELLS if quick else CELLS, 100 if quick else 500))
     started, cells = time.monotonic(), 0
     for count in steps(range(QUICK_SWEEPS)) if quick else _until(SECONDS):
         begun = time.monotonic()
