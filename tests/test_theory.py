@@ -425,6 +425,24 @@ def match_bursts(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(left_over, 0.0, atol=1e-5 * z**level * np.exp(-z))
 
 
+def match_weights_without_batches(rng: np.random.Generator) -> None:
+    n = int(rng.integers(3, 40))
+    b, m4 = int(rng.integers(1, n)), float(rng.uniform(1.0, 9.0))
+    found, law = theory.results("weights_without_batches"), es.FullOrSingle(b)
+    values = {"n": n, "c": law.variance_coefficient(n), "m4": m4}
+    product, square = (
+        number(found[f"E of the {name}"], **values) for name in ("product of two weights", "square of a weight")
+    )
+    perron = PerronMatrix.of(np.eye(n), values["c"])
+    close([perron.kappa_1, perron.kappa_1 + perron.kappa_2], [product, square])
+    weights, chances = law.every(n)
+    close(weights.T @ (chances[:, None] * weights), np.full((n, n), product) + (square - product) * np.eye(n), 1e-11)
+    close(law.excess_kurtosis(n), number(found["excess kurtosis, all samples or one"], **values), 1e-10)
+    of_centred = found["excess kurtosis, centred weights"]
+    close(es.ThreePointWeights(b, m4).excess_kurtosis(n), number(of_centred, **values), 1e-10)
+    close(es.TwoPointWeights(b).excess_kurtosis(n), number(of_centred, **values | {"m4": 1.0}), 1e-10)
+
+
 MATCHES: dict[str, Callable[[np.random.Generator], None]] = {
     "moment_identity": match_moment_identity,
     "third_moment": match_third_moment,
@@ -447,6 +465,7 @@ MATCHES: dict[str, Callable[[np.random.Generator], None]] = {
     "several_outputs": match_several_outputs,
     "leading_modes": match_leading_modes,
     "bursts": match_bursts,
+    "weights_without_batches": match_weights_without_batches,
 }
 
 
@@ -512,6 +531,10 @@ WRONG = {
     "several_outputs": ("blocks_of", lambda matrix: sympy.diag(*matrix.diagonal())),
     "leading_modes": ("slow_step", lambda: sympy.Symbol("eta", positive=True)),
     "bursts": ("density", lambda: sympy.Symbol("W", positive=True) ** -2),
+    "weights_without_batches": (
+        "fourth_of_centred",
+        lambda: 3 * (1 - 1 / theory.module("weights_without_batches").n) ** 2,
+    ),
 }
 
 
