@@ -54,7 +54,7 @@ def doctor(
 
 def _installation(as_json: bool) -> int:
     from esssim.doctor import installation, numbers
-    from esssim.report.terminal import step_progress
+    from esssim.report.progress import step_progress
 
     with step_progress() as tell:
         tell("looking at what is installed")

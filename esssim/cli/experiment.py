@@ -44,8 +44,9 @@ def run(
     prepare_folder(folder)
     from esssim._threads import one_blas_thread
     from esssim.report import run as report
+    from esssim.report.progress import run_progress
 
-    with one_blas_thread(), report.run_progress(config.stem) as progress:
+    with one_blas_thread(), run_progress(config.stem) as progress:
         trace = experiment.run(progress)
         levels = experiment.levels(trace)
     sets = [word for change in changes or () for word in ("--set", change)]

@@ -73,7 +73,7 @@ def figure(
         raise ValueError("figure must be named, got none; `esssim figure --list` shows them")
     package.check(name, width, formats or (), usetex)
     prepare_folder(out)
-    from esssim.report.terminal import step_progress
+    from esssim.report.progress import step_progress
 
     with step_progress() as tell:
         paths = package.build(name, out, width=width, formats=formats or (), quick=quick, usetex=usetex, tell=tell)

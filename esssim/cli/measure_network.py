@@ -48,7 +48,7 @@ def measure_network(
         prepare_folder(out)
     from esssim import bridge, store
     from esssim.report.network import as_dict, show_network
-    from esssim.report.run import run_progress
+    from esssim.report.progress import run_progress
 
     net, inputs, targets, loss = made
     with run_progress(f"{factory}") as tell:
