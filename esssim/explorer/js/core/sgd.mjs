@@ -56,7 +56,8 @@ export class Sgd {
    */
   rowsOf(b) {
     const { n, d, inputs, targets } = this.model;
-    if (this.model.form === "quadratic" || this.scheme !== "without_replacement" || b < n || n <= d) return { inputs, targets, b, unit: 1 };
+    const full = this.scheme === "without_replacement" && b === n;
+    if (this.model.form === "quadratic" || !full || n <= d) return { inputs, targets, b, unit: 1 };
     return { ...triangular(inputs, targets, n, d), b: d, unit: Math.sqrt(d / n) };
   }
 
