@@ -265,6 +265,11 @@ BAD_CALLS = [
             "almost_sure_threshold": lambda **how: es.stability.almost_sure_threshold(REGRESSION, THETA, PAIRS, **how),
         }.items()
     ],
+    *(
+        Bad(f"{law.__name__}: {b!r}", lambda law=law, b=b: law(b), re.compile(f"batch_size must be an integer.*, got {b}"))
+        for law in (es.IsotropicNoise, es.DiagonalNoise) for b in (0, 2.5)
+    ),
+    Bad("critical_step_size: isotropic noise, almost surely", lambda: critical(sampling=es.IsotropicNoise(2), criterion="almost_sure"), "criterion must be 'mean_square' for a GradientNoise, got 'almost_sure'"),
     Bad("interaction_aware_step_size: no scheme", lambda: es.stability.interaction_aware_step_size(REGRESSION, THETA, 2), A_SCHEME + "2"),
     Bad("noise_kernel_norm: zero step size", lambda: es.stability.noise_kernel_norm(REGRESSION, np.zeros(2), PAIRS, 0.0), A_POSITIVE_NUMBER + "0.0"),
     Bad("noise_kernel_step_size: unknown approximation", lambda: es.stability.noise_kernel_step_size(REGRESSION, np.zeros(2), PAIRS, approximation="diag"), re.compile(r"approximation must be one of 'diagonal', 'high_dimensional', 'trace', got 'diag'.*")),
@@ -480,6 +485,7 @@ def test_every_public_function_is_in_the_table() -> None:
         "Problem",
         "Sampling",
         "RandomWeights",
+        "GradientNoise",
         "Threshold",
         "HeavyBallEnds",
         "SelfStabilisation",

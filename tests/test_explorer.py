@@ -107,7 +107,14 @@ def test_python_repeats_the_run_of_the_toml(browser: Browser, explorer: Path, tm
     trace = experiment.run()
     assert [record["step"] for record in found] == trace["step"].values.tolist()
     np.testing.assert_allclose([record["eta"] for record in found], trace["step_size"], rtol=1e-7)
-    for name in (Q, "sharpness", "minibatch_sharpness", "batch_sharpness"):
+    for name in (
+        Q,
+        "sharpness",
+        "minibatch_sharpness",
+        "batch_sharpness",
+        "gradient_noise_interaction",
+        "critical_sharpness",
+    ):
         got = np.array([record[name] for record in found], dtype=float)
         # At the solution where it starts the gradients are rounding, and so are their quotients.
         # A quadratic has full Hessians only.
@@ -207,6 +214,26 @@ def test_every_control_moves_the_picture(small: Visit) -> None:
         at_the_end(opened)
         assert pixels(opened, "trajectory") != before, name
         assert f"{name}=" in opened.evaluate("location.hash"), name
+    small.check_silent()
+
+
+def test_a_chip_draws_its_statistic(small: Visit) -> None:
+    opened = small.page
+    at_the_end(opened)
+    chips = opened.locator("#legend .chip")
+    assert chips.locator(".name").all_text_contents() == [
+        "Q_b", "MiniBS", "sharpness", "batch sharpness", "ratio of means", "IAS", "GNI", "critical sharpness",
+    ]  # fmt: skip
+    for chip in chips.all():
+        before = pixels(opened, "trajectory")
+        shown = chip.get_attribute("aria-pressed")
+        chip.click()
+        assert pixels(opened, "trajectory") != before
+        assert chip.get_attribute("aria-pressed") != shown
+    last = opened.evaluate("esssim.run.records.at(-1)")
+    for name, key in (("GNI", "gradient_noise_interaction"), ("critical sharpness", "critical_sharpness")):
+        shown = chips.filter(has_text=name).locator(".value").text_content()
+        assert shown == f"{last['eta'] / 2 * last[key]:.2f}"
     small.check_silent()
 
 

@@ -24,7 +24,7 @@ from esssim.report.__main__ import main
 from esssim.report.answer import answer, settled
 from esssim.report.forecast import Forecast, announcement
 from esssim.report.mathml import mathml
-from esssim.report.scale import scale
+from esssim.report.scale import scale, strip, ticks
 from esssim.report.tables import level_table, other_table
 from esssim.report.words import spoken, spoken_verdict, summary
 from tests.fake_claims import (
@@ -337,6 +337,28 @@ class TestScale:
         unbounded = scale(1.0, (-math.inf, math.inf), (0.95, 1.05), is_level=True)
         assert 'class="interval"' in unbounded
         assert 'class="cap"' not in unbounded
+
+    def test_a_strip_has_one_scale_for_every_row(self) -> None:
+        for value in (0.2, 1.0, 1.5):
+            drawing = strip(value, (value - 0.1, value + 0.05), (0.95, 1.05))
+            assert self.found(drawing, r'cx="([\d.]+)"') == pytest.approx(2 + 116 * value / 1.6, abs=0.06)
+            assert self.found(drawing, r'class="edge" d="M([\d.]+)') == pytest.approx(2 + 116 / 1.6, abs=0.06)
+            first, last = (
+                self.found(drawing, rf'class="interval" d="M{each}') for each in (r"([\d.]+)", r"[\d.]+ 7H([\d.]+)")
+            )
+            assert last - first == pytest.approx(116 * 0.15 / 1.6, abs=0.11)
+        assert strip(math.nan, None, None) == ""
+        assert "nan" not in strip(1.0, (math.nan, 1.1), (0.95, math.inf))
+        assert 'cx="118.0"' in strip(7.0, None, None)
+
+    @pytest.mark.parametrize(("low", "high"), [(0.0, 1.25), (-3.0, 11.0), (0.98, 1.02), (0.0, 1e-12), (-7e5, 9e5)])
+    def test_ticks_are_few_round_and_inside(self, low: float, high: float) -> None:
+        found = ticks(low, high)
+        assert 2 <= len(found) <= 6
+        assert all(low - 1e-9 * (high - low) <= tick <= high + 1e-9 * (high - low) for tick in found)
+        step = found[1] - found[0]
+        assert f"{step:.0e}"[0] in "125"
+        assert step == pytest.approx(float(f"{step:.0e}"))
 
 
 class TestFiles:

@@ -14,7 +14,7 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from _sphinx import scale
+from _sphinx.comparison import Row, comparison
 from _sphinx.files import DOCS
 from _sphinx.text import subscripts
 
@@ -121,7 +121,7 @@ class ClaimTable(SphinxDirective):
 
     def _row(self, entry: Entry) -> str:
         mark, words = VERDICTS[tone(entry)]
-        picture = scale.strip(entry["measured"], entry["interval"], entry["tolerance"]) if entry["cell"] else ""
+        picture = _strip(entry) if entry["cell"] else ""
         return (
             f'<tr id="{anchor(entry["id"])}" data-statistic="{escape(statistic(entry))}" data-setting="{escape(setting(entry))}" '
             f'data-verdict="{tone(entry)}"><td><a href="{escape(entry["id"])}.html">{escape(entry["id"])}</a>'
@@ -129,6 +129,17 @@ class ClaimTable(SphinxDirective):
             f"<td>{escape(setting(entry))}</td><td>{escape(number(entry))}{picture}</td>"
             f'<td class="{tone(entry)}">{mark} {words}</td></tr>'
         )
+
+
+def _strip(entry: Entry) -> str:
+    """The level beside the edge, as in the report of `esssim verify`."""
+    from esssim.report.scale import strip
+
+    if entry["measured"] is None:
+        return ""
+    known = None not in (entry["interval"] or [None])
+    tolerance = entry["tolerance"] or 0.0
+    return strip(entry["measured"], entry["interval"] if known else None, (1 - tolerance, 1 + tolerance))
 
 
 def _spoken(column: str, value: str) -> str:
@@ -276,13 +287,11 @@ def _picture(entry: Entry, root: str) -> str:
             rows = rows[first : first + MANY_ROWS]
         caption, target = "the measured number among those of its family", None
     drawn = [
-        scale.Row(
-            label, each["measured"], each["interval"], f"{root}results/{each['id']}.html", each["id"] == entry["id"]
-        )
+        Row(label, each["measured"], each["interval"], f"{root}results/{each['id']}.html", each["id"] == entry["id"])
         for label, each in rows
         if each["measured"] is not None
     ]
-    return f"<figure class='claim-picture'>{scale.chart(drawn, target, entry['tolerance'])}<figcaption>{caption}</figcaption></figure>"
+    return f"<figure class='claim-picture'>{comparison(drawn, target, entry['tolerance'])}<figcaption>{caption}</figcaption></figure>"
 
 
 def setup(app: Sphinx) -> None:

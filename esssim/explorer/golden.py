@@ -41,7 +41,7 @@ ENSEMBLES = {
     "power_law": es.data.power_law,
 }
 POINTWISE = ("loss", "gradient_norm", "gradient_noise_interaction", "interaction_aware_sharpness", "sharpness",
-             MEAN_SQUARE, "eigenvalue_2", "eigenvalue_3")  # fmt: skip
+             MEAN_SQUARE, "critical_sharpness", "eigenvalue_2", "eigenvalue_3")  # fmt: skip
 SAMPLED = ("minibatch_sharpness", "batch_sharpness", "batch_sharpness_parts")
 # (form, depth, ensemble, n, d)
 SETTINGS: list[Setting] = [

@@ -7,6 +7,7 @@ from html import escape
 
 from esssim.claims.claim import Claim, Verdict
 from esssim.report.page import address
+from esssim.report.scale import strip
 from esssim.report.words import EXPECTED, TONES, interval_text, number, spoken_verdict, tone
 from esssim.statistics.table import STATISTICS
 
@@ -62,8 +63,10 @@ def _row(verdict: Verdict) -> str:
     data = {"claim": claim.id, "about": " ".join(claim.about), "setting": setting_of(claim), "tone": _tone(verdict)}
     attributes = "".join(f' data-{name}="{escape(value, quote=True)}"' for name, value in data.items())
     link = f'<a href="{escape(address(claim.id), quote=True)}">{escape(claim.id)}</a>'
+    # A level of (η/2)·statistic, beside the edge.
+    drawn = strip(measured.value, measured.interval, claim.accepts) if claim.cell and measured.value is not None else ""
     cells = (
-        f'<td>{link}</td><td>{escape(names)}</td><td class="n">{number(measured.value)}</td>'
+        f'<td>{link}</td><td>{escape(names)}</td><td class="n">{number(measured.value)}{drawn}</td>'
         f'<td class="n">{interval_text(measured)}</td><td>{EXPECTED[claim.expected]}</td>'
         f'<td><span class="badge {_tone(verdict)}">{escape(spoken_verdict(verdict))}</span></td>'
     )

@@ -8,6 +8,7 @@ from html import escape
 from esssim.claims.claim import Accepted
 
 WIDTH, HEIGHT, MARGIN = 420, 46, 12
+STRIP_WIDTH, STRIP_HIGH = 120, 1.6
 
 
 def place(low: float, high: float, start: float, stop: float, value: float) -> float:
@@ -16,10 +17,9 @@ def place(low: float, high: float, start: float, stop: float, value: float) -> f
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """About four round numbers within [low, high]."""
-    step = 10 ** math.floor(math.log10((high - low) / 2))
-    while (high - low) / step > 5:
-        step *= 2
+    """Three to six round numbers within [low, high]."""
+    power = 10.0 ** math.floor(math.log10((high - low) / 2))
+    step = power * next((factor for factor in (1, 2, 5) if (high - low) / (factor * power) <= 5), 10)
     first = math.ceil(low / step - 1e-9)
     return [k * step for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
@@ -60,6 +60,31 @@ def scale(
     )
     label = escape(_label(value, ends, accepts))
     return f'<svg class="scale" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{shapes}</svg>'
+
+
+def strip(value: float, interval: tuple[float, float] | None, accepts: Accepted | None) -> str:
+    """A level with its interval as small as a line of text, from 0 to 1.6 in every row of a table; "" for NaN.
+
+    The edge is at 1; the band is what is accepted.
+    """
+    if not math.isfinite(value):
+        return ""
+
+    def x(level: float) -> float:
+        return place(0.0, STRIP_HIGH, 2, STRIP_WIDTH - 2, min(max(level, 0.0), STRIP_HIGH))
+
+    band = ""
+    if accepts is not None:
+        first, last = map(x, accepts)
+        band = f'<rect class="band" x="{first:.1f}" y="0" width="{last - first:.1f}" height="14"/>'
+    # An unknown end is NaN.
+    first, last = map(x, interval if interval is not None and interval[0] < interval[1] else (value, value))
+    return (
+        f'<svg class="strip" viewBox="0 0 {STRIP_WIDTH} 14" aria-hidden="true">{band}'
+        f'<path class="edge" d="M{x(1):.1f} 0v14"/><path class="axis" d="M2 7h{STRIP_WIDTH - 4}"/>'
+        f'<path class="interval" d="M{first:.1f} 7H{last:.1f}"/><circle class="dot" cx="{x(value):.1f}" cy="7" r="2.6"/>'
+        "</svg>"
+    )
 
 
 def _span(known: list[float], is_level: bool) -> tuple[float, float]:

@@ -1,5 +1,5 @@
 // One run, from its settings: data, model, start, step sizes, SGD, and the flow beside it. It is the run of the
-// Experiment that `esssim run` makes of the same settings as TOML (page/toml.mjs), replica 0.
+// Experiment that `esssim run` makes of the same settings as TOML (page/export.mjs), replica 0.
 
 import { ensemble, interpolatingTargets } from "./data.mjs";
 import { flowLaw } from "./flow.mjs";

@@ -53,7 +53,7 @@ export class Quadratic {
 
   /**
    * Q with η_c = 2/Q, the mean-square edge of the full Hessians: coordinate by coordinate, with h the mean curvature
-   * and v that of its variance over batches, Q = max h/(1+β) + v/((1−β)h).
+   * and v its variance over batches, Q = max h/(1+β) + v/((1−β)h).
    */
   meanSquare(c, momentum = 0) {
     const { n, d, curvatures } = this,

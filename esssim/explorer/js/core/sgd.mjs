@@ -56,8 +56,8 @@ export class Sgd {
    */
   rowsOf(b) {
     const { n, d, inputs, targets } = this.model;
-    const plain = this.model.form === "quadratic" || this.scheme !== "without_replacement";
-    if (plain || b < n || n <= d) return { inputs, targets, b, unit: 1 };
+    const full = this.scheme === "without_replacement" && b === n;
+    if (this.model.form === "quadratic" || !full || n <= d) return { inputs, targets, b, unit: 1 };
     return { ...triangular(inputs, targets, n, d), b: d, unit: Math.sqrt(d / n) };
   }
 

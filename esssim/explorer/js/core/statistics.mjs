@@ -1,6 +1,7 @@
 // The statistics of esssim/statistics/table.py at a point θ, from the same batches for all sampled ones.
 
 import { eigenvaluesInPlace, dot, gram } from "./linalg.mjs";
+import { criticalSharpness } from "./critical.mjs";
 import { batchWeights } from "./models.mjs";
 import { diagonalForm } from "./quadratic.mjs";
 import { edge, perronMatrix, spectrumOfGram } from "./perron.mjs";
@@ -119,8 +120,7 @@ function quadraticForm({ model, link, residuals }, s, weights, covector = model.
 }
 
 /** ‖g‖, GNI E[g_BᵀHg_B]/‖g‖² and IAS tr(HG_b)/tr G_b, exact by E[g_Bg_Bᵀ] = (1−c)ggᵀ + c·mean gᵢgᵢᵀ. */
-export function gradientStatistics(point, c) {
-  const { full, norms, fullForm, forms } = gradientMoments(point);
+function gradientStatistics({ full, norms, fullForm, forms }, c) {
   const squared = (1 - c) * full + c * norms,
     form = (1 - c) * fullForm + c * forms;
   return {
@@ -191,9 +191,11 @@ export function measure(point, scheme, b, { batches, probabilities }, start = nu
     { Q, vector } = quadratic ? { Q: model.meanSquare(c), vector: null } : meanSquare(spectrum, c, start);
   const eigenvalues = largestEigenvalues(point, batches),
     { forms, norms } = gradientForms(point, batches);
+  const moments = gradientMoments(point);
   const record = {
     loss: model.loss(point.theta),
-    ...gradientStatistics(point, c),
+    ...gradientStatistics(moments, c),
+    critical_sharpness: criticalSharpness(point, moments),
     sharpness: values.at(-1),
     // Of a quadratic: Q_b of the full Hessians, the only ones that it has.
     mean_square_sharpness_gauss_newton: Q,

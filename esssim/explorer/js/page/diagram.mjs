@@ -1,7 +1,7 @@
 // The stability diagram: step size against batch size, the edges at the present θ, and where the run is.
 
 import { frame, scale } from "./axes.mjs";
-import { look } from "./looks.mjs";
+import { look, MEAN_SQUARE } from "./looks.mjs";
 
 /** {x, y, box}: the scales of the diagram; edges: a list by batch size. */
 export function diagramScales(surface, { edges, n, eta, b }) {
@@ -19,7 +19,7 @@ export function drawDiagram(surface, shown, theme) {
   const { edges, eta, b, trail } = shown;
   if (!edges.length) return;
   const { box, x, y } = diagramScales(surface, shown),
-    blue = look("mean_square_sharpness_gauss_newton", theme);
+    blue = look(MEAN_SQUARE, theme);
   const curve = (key) => edges.map((edge) => [x.at(edge.b), y.at(edge[key])]);
   const wall = curve("meanSquare");
   surface.clip(box.left, box.top, box.right - box.left, box.bottom - box.top, () => {

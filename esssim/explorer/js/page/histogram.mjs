@@ -1,7 +1,7 @@
 // λ_max(H_B) of mini-batches at the last record, its mean, and the sharpness below it.
 
 import { frame, scale } from "./axes.mjs";
-import { look } from "./looks.mjs";
+import { look, MEAN_SQUARE } from "./looks.mjs";
 
 /** shown: {eigenvalues, sharpness, eta, Q}; all drawn as (η/2)·value. */
 export function drawHistogram(surface, { eigenvalues, sharpness, eta, Q }, theme) {
@@ -30,7 +30,7 @@ export function drawHistogram(surface, { eigenvalues, sharpness, eta, Q }, theme
   const marks = [
     { ...look("sharpness", theme), value: (sharpness * eta) / 2, words: "sharpness" },
     { ...look("minibatch_sharpness", theme), value: mean, words: "mean", dash: [] },
-    { ...look("mean_square_sharpness_gauss_newton", theme), value: (Q * eta) / 2, words: "Q_b" },
+    { ...look(MEAN_SQUARE, theme), value: (Q * eta) / 2, words: "Q_b" },
   ];
   surface.line(
     [

@@ -1,7 +1,9 @@
 // How things look: colours of the figures (esssim/plots/style.py, put in as STYLE by the bundler), light and dark.
 
+export const MEAN_SQUARE = "mean_square_sharpness_gauss_newton";
+
 const LINES = {
-  mean_square_sharpness_gauss_newton: { name: "mean-square sharpness Q_b", short: "Q_b", dash: [], width: 2.4 },
+  [MEAN_SQUARE]: { name: "mean-square sharpness Q_b", short: "Q_b", dash: [], width: 2.4 },
   minibatch_sharpness: { name: "mini-batch sharpness E_B λ_max(H_B)", short: "MiniBS", dash: [8, 3], width: 2 },
   sharpness: { name: "sharpness λ_max(H)", short: "sharpness", dash: [2, 2.5], width: 2 },
   batch_sharpness: { name: "batch sharpness E[g_BᵀH_Bg_B/‖g_B‖²]", short: "batch sharpness", dash: [], width: 1.1 },
@@ -17,9 +19,32 @@ const LINES = {
     dash: [4, 3],
     width: 1.1,
   },
+  gradient_noise_interaction: {
+    name: "gradient–noise interaction E_B[g_BᵀHg_B]/‖g‖²",
+    short: "GNI",
+    dash: [1, 3],
+    width: 1.6,
+    color: "#6A3D9A",
+  },
+  critical_sharpness: {
+    name: "critical sharpness 2/η_c, η_c the step along the gradient that raises the loss",
+    short: "critical sharpness",
+    dash: [7, 2, 1, 2],
+    width: 1.1,
+    color: "#666666",
+  },
 };
 
 export const STATISTICS = Object.keys(LINES);
+/** Those that a chip brings into the picture. */
+export const HIDDEN_AT_FIRST = [
+  "interaction_aware_sharpness",
+  "batch_sharpness_parts",
+  "gradient_noise_interaction",
+  "critical_sharpness",
+];
+/** It grows without bound where ‖g‖ is near 0: it leaves the picture rather than flatten all others. */
+export const UNBOUNDED = "gradient_noise_interaction";
 
 // The figures' colours on white, and the same hues brighter on a dark page.
 const BRIGHTER = {
@@ -29,11 +54,13 @@ const BRIGHTER = {
   "#D55E00": "#FF8A3D",
   "#CC79A7": "#E7A3C8",
   "#E69F00": "#F5B942",
+  "#6A3D9A": "#BFA2F0",
+  "#666666": "#A9B3BD",
 };
 
 /** {color, dash, width, name, short} of a statistic. */
 export function look(name, theme) {
-  const color = STYLE.colors[name] ?? "#666666";
+  const color = STYLE.colors[name] ?? LINES[name].color;
   return { ...LINES[name], color: theme.dark ? (BRIGHTER[color] ?? color) : color };
 }
 

@@ -2,7 +2,7 @@
 // larger network; or the weights of a regression or quadratic.
 
 import { frame, scale } from "./axes.mjs";
-import { batchColor, look } from "./looks.mjs";
+import { batchColor, look, MEAN_SQUARE } from "./looks.mjs";
 
 const boxOf = (surface) => ({ left: 42, right: surface.width - 12, top: 10, bottom: surface.height - 40 });
 
@@ -170,7 +170,7 @@ export function drawWeights(surface, { theta }, theme) {
     yName: "θ_k",
   });
   const half = Math.min(9, ((box.right - box.left) / theta.length) * 0.36),
-    { color } = look("mean_square_sharpness_gauss_newton", theme);
+    { color } = look(MEAN_SQUARE, theme);
   theta.forEach((value, k) => {
     const [top, bottom] = [Math.min(y.at(0), y.at(value)), Math.max(y.at(0), y.at(value))];
     surface.rectangle(x.at(k + 1) - half, top, 2 * half, Math.max(bottom - top, 1), { color, alpha: 0.75 });

@@ -24,8 +24,8 @@ export const CONTROLS = [
       quadratic: "quadratic, diagonal Hessians",
     },
     sentence:
-      "What is trained. A network can move along its solutions to flatter ones; the Hessians of a regression and of the " +
-      "quadratic ℓᵢ = ½Σₖxᵢₖ²(θₖ − yᵢ)² never change.",
+      "What is trained. A network can move along its solutions to flatter ones; the Hessians of a regression and of " +
+      "the quadratic ℓᵢ = ½Σₖxᵢₖ²(θₖ − yᵢ)² never change.",
   },
   {
     group: "Model",

@@ -1,7 +1,7 @@
 // The middle: (η/2)·statistic against steps, the edge at 1, and the flow drawn over it; below it the loss.
 
 import { frame, scale } from "./axes.mjs";
-import { look, STATISTICS } from "./looks.mjs";
+import { look, MEAN_SQUARE, STATISTICS, UNBOUNDED } from "./looks.mjs";
 
 /** Where the plot lies on a surface of this size. */
 export function boxOf(surface) {
@@ -93,18 +93,20 @@ export function drawTrajectory(surface, run, view, theme, cursor = null) {
 
 /** (η/2)·statistic; with momentum Q_b is shown by the share η/η_c of its own edge, which is the same without. */
 export function levelOf(record, name) {
-  return name === "mean_square_sharpness_gauss_newton" ? record.share : (record.eta / 2) * record[name];
+  return name === MEAN_SQUARE ? record.share : (record.eta / 2) * record[name];
 }
 
-const FLOW = ["sharpness", "minibatch_sharpness", "mean_square_sharpness_gauss_newton"];
+const FLOW = ["sharpness", "minibatch_sharpness", MEAN_SQUARE];
 
 const point = (x, y, step, value) => (Number.isFinite(value) ? [x.at(step), y.at(Math.min(value, 3 * y.high))] : null);
 
 function highest(records, shown, valueOf, unit) {
   let top = 0;
-  const values = [];
+  const values = [],
+    bounded = shown.filter((name) => name !== UNBOUNDED),
+    deciding = bounded.length ? bounded : shown;
   for (const record of records) {
-    for (const name of shown) if (Number.isFinite(record[name])) values.push(valueOf(record, name));
+    for (const name of deciding) if (Number.isFinite(record[name])) values.push(valueOf(record, name));
     top = Math.max(top, 1.25 * unit(record));
   }
   values.sort((a, b) => a - b);
