@@ -26,6 +26,7 @@ MODULES = (
     "identities",
     "gap",
     "ramp",
+    "noise",
     "thresholds",
     "momentum",
     "moments",
@@ -88,8 +89,8 @@ def verify(
     names: ids, beginnings of ids up to a slash ("minibs-settles/diabetes"), or statistics ("MiniBS"); all by default.
     quick: shorter runs, and only the claims that a short run can decide. extra: "bridge" for the claims about torch
     networks alone; without PyTorch their verdict is "skipped". progress: True for a bar, or a function of (done, total)
-    claims. each: called with (claim, None) before and (claim, verdict) after each. among: claims of one's own instead of esssim's.
-    Raises ValueError for an unknown name.
+    claims. each: called with (claim, None) before and (claim, verdict) after each. among: claims of one's own instead
+    of esssim's. Raises ValueError for an unknown name.
     """
     # Not the name itself: the registry comes on first use.
     chosen = import_module(__name__).registry if among is None else among

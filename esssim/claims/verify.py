@@ -66,9 +66,9 @@ def verify_claims(
 
     quick: shorter runs, and only the claims that these can decide; one named by its id that they cannot is measured in
     full. progress: True for a bar, or a function of (done, total) claims. each: called with (claim, None) before and
-    (claim, verdict) after each. A claim whose measurement raises an exception has it as its `error`, and the others go on; one
-    whose extra is not installed is "skipped". extra: only the claims of this optional part of the package. known:
-    verdicts by id that are taken as they are. Raises ValueError for an unknown name.
+    (claim, verdict) after each. A claim whose measurement raises an exception has it as its `error`, and the others
+    go on; one whose extra is not installed is "skipped". extra: only the claims of this optional part of the package.
+    known: verdicts by id that are taken as they are. Raises ValueError for an unknown name.
     """
     from esssim.experiments import beside
 

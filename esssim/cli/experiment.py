@@ -15,7 +15,8 @@ from esssim.cli.common import AsJson, OutFolder, prepare_folder, print_json
 HELP = """Run one experiment, and say where each recorded statistic settles.
 
 CONFIG.toml names problem, data, start, sampling, dynamics and records; docs/experiments.md lists the keys. The records
-go to CONFIG.nc, a picture to CONFIG.png and CONFIG.svg, a page to CONFIG.html, beside the file or in the folder of --out.
+go to CONFIG.nc, a picture to CONFIG.png and CONFIG.svg, a page to CONFIG.html, beside the file or in the folder of
+--out.
 
 Exit code: 0 the run is done (a verdict is no failure), 2 bad input, 130 and 143 interrupted.
 

@@ -13,9 +13,9 @@ from esssim.cli.common import AsJson, prepare_folder, print_json
 
 HELP = """Draw a figure for a paper, a lecture or a talk.
 
-NAME is one of `esssim figure --list`. Beside the picture lie the numbers drawn (.csv), where they come from (.json), and
-its caption with an alt text (.md). What was computed once is kept (ESSSIM_CACHE, by default ~/.cache/esssim; delete it
-at any time).
+NAME is one of `esssim figure --list`. Beside the picture lie the numbers drawn (.csv), where they come from (.json),
+and its caption with an alt text (.md). What was computed once is kept (ESSSIM_CACHE, by default ~/.cache/esssim; delete
+it at any time).
 
 Examples:
 

@@ -38,7 +38,8 @@ def curve(
     Per batch_size: gap, standard_error, exact, n_batches, and lower and upper, the bounds that always hold; prediction
     (batch_size, formula) is NaN where a formula calls itself invalid. sharpness: λ_max(H). theta: (p,). At most
     `enumerate_up_to` batches are enumerated, exactly; of more, n_batches are drawn from `seed`. draws: as in
-    `minibatch_sharpness`. progress: True for a bar, or a function of (done, total) batch sizes. Raises ValueError for bad arguments.
+    `minibatch_sharpness`. progress: True for a bar, or a function of (done, total) batch sizes. Raises ValueError for
+    bad arguments.
     """
     if not (isinstance(scheme, type) and issubclass(scheme, Sampling)):
         raise ValueError(f"scheme must be a class such as WithoutReplacement, got {_validate.shown(scheme)}")

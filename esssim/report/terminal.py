@@ -57,8 +57,10 @@ def output() -> Console:
 
 @contextlib.contextmanager
 def claim_progress(claims: Sequence[Claim], quick: bool) -> Iterator[Each]:
-    """Each verdict as it comes, below them the current claim, a bar and the time left, on a terminal; two plain lines per
-    claim otherwise; both on standard error."""
+    """On standard error: each verdict as it comes, and below it, on a terminal, the current claim and the time left.
+
+    Two plain lines per claim where it is no terminal.
+    """
     forecast = Forecast(claims, quick)
     if not sys.stderr.isatty():
         yield _plain_claims(len(claims), forecast)

@@ -48,7 +48,8 @@ def diagram(
     batch_size), with _lower and _upper of its 95 % interval, is where sharpness (full_batch_edge: the edge of λ_max),
     mini-batch sharpness, the mean square and the typical run (almost_sure) say that SGD stops contracting. step_sizes:
     31 between 0.1 and 2 times full_batch_edge by default. MiniBS enumerates up to `enumerate_up_to` batches, and else
-    draws n_batches. progress: True for a bar, or a function of (done, total) batch sizes. Arguments else as in `lyapunov_exponent`. Raises ValueError as it does.
+    draws n_batches. progress: True for a bar, or a function of (done, total) batch sizes. Arguments else as in
+    `lyapunov_exponent`. Raises ValueError as it does.
     """
     if not (isinstance(scheme, type) and issubclass(scheme, Sampling)):
         raise ValueError(f"scheme must be a class such as WithoutReplacement, got {_validate.shown(scheme)}")

@@ -1,7 +1,7 @@
 """The Gram matrix K = AAᵀ of the rows A (n·rows, p) of all samples, layer by layer: A is never held.
 
-A linear layer without positions adds (ΔΔᵀ)∘(aaᵀ + 1), a its inputs and Δ the signals at its outputs; any other layer the
-products of its own rows, so many parameters at a time.
+A linear layer without positions adds (ΔΔᵀ)∘(aaᵀ + 1), a its inputs and Δ the signals at its outputs; any other layer
+the products of its own rows, so many parameters at a time.
 """
 
 from __future__ import annotations
