@@ -26,7 +26,6 @@ MODULES = (
     "identities",
     "gap",
     "ramp",
-    "noise",
     "thresholds",
     "momentum",
     "moments",
