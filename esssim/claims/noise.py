@@ -1,7 +1,7 @@
 """Claims about noise without mini-batches: random weights that have the second moments of batches, and other tails.
 
-Whatever settles because of its value on mini-batches must part from what settles because of second moments. These claims
-are in no published run yet, so they stand in a registry of their own: `es.claims.verify(among=noise.CLAIMS)`.
+Whatever settles because of its value on mini-batches must part from what settles because of second moments. These
+claims are in no published run yet, so they stand in a registry of their own: `es.claims.verify(among=noise.CLAIMS)`.
 """
 
 from __future__ import annotations
