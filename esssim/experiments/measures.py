@@ -26,8 +26,8 @@ Values = dict[str, Any]
 # What a code in a variable "verdict:…" means.
 VERDICTS = ("settles", "below", "above", "inconclusive", "undefined")
 TOLERANCE = 0.05
-# Of the right-hand side of the flow in a cell, which mostly takes some hundreds: the flow is given up after them, and the
-# cell has no prediction.
+# Of the right-hand side of the flow in a cell, which mostly takes some hundreds: the flow is given up after them, and
+# the cell has no prediction.
 MOST_EVALUATIONS = 10_000
 
 

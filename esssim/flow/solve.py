@@ -69,12 +69,12 @@ def solve(
 
     problem: a `NonlinearLeastSquares` or `MultiOutputLeastSquares`; theta0: (p,), a minimum. Other arguments: as for
     `simulate`. follow="mean": the mean of SGD off the solutions, from any theta0. n_batches: per record of sampled
-    statistics. rank: leading modes of K; None chooses. most_evaluations: of dθ/dt, then the flow is given up.
+    statistics. rank: leading modes of K for large problems. most_evaluations: of dθ/dt, then the flow gives up.
 
-    Returns a Dataset with dim record and coords step and step_size: theta, loss, statistics with Gauss–Newton Hessians,
-    distance_to_edge, corrections, error estimates, `diverged_at` and `gave_up_at` (docs/flow.md). Raises ValueError for
-    bad arguments and a theta0 that is no minimum or beyond the edge. Source: theory/stochastic_central_flow.py; after
-    Damian, Ma & Lee, NeurIPS 2021 and Cohen et al., ICLR 2025.
+    Returns a Dataset with dim record and coords step and step_size: theta, the loss, statistics with Gauss–Newton
+    Hessians, distance_to_edge, corrections, error estimates, `diverged_at` and `gave_up_at` (docs/flow.md). Raises
+    ValueError for bad arguments and for a theta0 that is no minimum or beyond the edge. Source:
+    theory/stochastic_central_flow.py; after Damian, Ma & Lee, NeurIPS 2021; Cohen et al., ICLR 2025.
     """
     if not isinstance(problem, (NonlinearLeastSquares, MultiOutputLeastSquares)):
         raise ValueError(
