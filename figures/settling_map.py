@@ -43,15 +43,20 @@ QUICK_GRID: dict[str, Any] = {
 PUBLISHED = Path(__file__).parents[1] / "docs" / "settling_map.json"
 CLOSE = 0.02
 ALT = (
-    "{depths} maps of the level of (η/2)Q_b over label noise, batch size and last step size: it is 1 where the noise is "
-    "weak and the ramp goes past the first edge, and below where it is strong. In a further panel the level of SGD over "
+    "{depths} maps of the level of (η/2)Q_b over label noise, batch size and last step size: it is 1 where the "
+    "noise is "
+    "weak and the ramp goes past the first edge, and below where it is strong. In a further panel the level of "
+    "SGD over "
     "that of the flow lies between {lowest:.2f} and {highest:.2f}."
 )
 CAPTION = (
-    "Level of the mean-square sharpness (η/2)Q_b of SGD (Gauss–Newton part) at the end of ramps of η, diagonal networks of "
+    "Level of the mean-square sharpness (η/2)Q_b of SGD (Gauss–Newton part) at the end of ramps of η, diagonal "
+    "networks of "
     "depth {first_depth} to {last_depth} (n = {n}, d = {d}), {replicas} replicas in each of {cells:,} cells, within a "
-    "batch size the last step size rising from {first_end:g} to {last_end:g} first edges; last panel: over the level of the "
-    "flow, nothing fitted. SGD settles at the edge in {settled:,} cells, up to ε = {largest:.2g}; the flow has the same "
+    "batch size the last step size rising from {first_end:g} to {last_end:g} first edges; last panel: over the "
+    "level of the "
+    "flow, nothing fitted. SGD settles at the edge in {settled:,} cells, up to ε = {largest:.2g}; the flow has "
+    "the same "
     "verdict in {same:.1f} % of the cells with one, and the same level within 2 % in {close:.1f} %."
 )
 
