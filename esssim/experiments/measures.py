@@ -26,6 +26,9 @@ Values = dict[str, Any]
 # What a code in a variable "verdict:…" means.
 VERDICTS = ("settles", "below", "above", "inconclusive", "undefined")
 TOLERANCE = 0.05
+# Of the right-hand side of the flow in a cell, which mostly takes some hundreds: the flow is given up after them, and
+# the cell has no prediction.
+MOST_EVALUATIONS = 10_000
 
 
 class Cell:
@@ -142,7 +145,7 @@ def _followed(experiment: Experiment) -> list[str]:
 def _flow_sides(experiment: Experiment) -> dict[str, Sides]:
     names = _followed(experiment)
     sides: dict[str, Sides] = {f"{part}:{name}": {} for name in names for part in ("flow_level", "flow_verdict")}
-    return sides | {"flow_diverged_at": {}}
+    return sides | {"flow_diverged_at": {}, "flow_gave_up_at": {}}
 
 
 def _flow(cell: Cell) -> Values:
@@ -161,10 +164,11 @@ def _flow(cell: Cell) -> Values:
         record=_followed(experiment),
         n_records=max(2, records.n_records),
         n_batches=records.n_batches,
+        most_evaluations=MOST_EVALUATIONS,
         seed=dynamics.seed,
     )
     window = solved.isel(record=np.flatnonzero(solved["step"].values >= experiment.after))
-    found: Values = {"flow_diverged_at": float(solved["diverged_at"])}
+    found: Values = {f"flow_{name}": float(solved[name]) for name in ("diverged_at", "gave_up_at")}
     for name in _followed(experiment):
         series = (window[name] * window["step_size"] / 2).values
         found[f"flow_level:{name}"] = float(series.mean())
