@@ -81,8 +81,8 @@ def preconditioned_step_size(
     2(1+β)/((1−β)λ_max(P⁻¹H)), 38/λ_max for β = 0.9. With P = I it is the edge of SGD on the loss with the penalty
     ½μ‖θ‖².
 
-    theta: (p,), a minimum; preconditioner: the diagonal of P, (p,), above 0; weight_decay: μ ≥ 0. O(n p²) memory. Raises
-    ValueError as `critical_step_size`. Source for b = n: Cohen et al., arXiv 2207.14484; for b < n ours.
+    theta: (p,), a minimum; preconditioner: the diagonal of P, (p,), above 0; weight_decay: μ ≥ 0. O(n p²) memory.
+    Raises ValueError as `critical_step_size`. Source for b = n: Cohen et al., arXiv 2207.14484; for b < n ours.
     """
     beta, decay = check_momentum(momentum), _validate.real("weight_decay", weight_decay, at_least=0.0)
     check_problem(problem)

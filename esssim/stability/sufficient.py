@@ -4,7 +4,7 @@
 |---|---|---|---|
 | contraction | 2/λ_max(H⁺E[H_B²]) | stable below | code of Andreyev & Beneventano, arXiv 2412.20553 |
 | size-free | 1/√(cμ), μ = min_e tr(HΣ)/2L | unstable above | Wu, Wang & Su, arXiv 2207.02628 |
-| coherence | σ/(λ_max(H)√(n/b − 1)) or 2/λ_max(H) | unstable above, with batches of a random size | Dexter et al., arXiv 2401.12332 |
+| coherence | σ/(λ_max(H)√(n/b − 1)) or 2/λ_max(H) | unstable above, b random | Dexter et al., arXiv 2401.12332 |
 | scalar closure | ηcτ₁ Σⱼ λⱼ/(2 − ηλⱼ(1 − cτ₂)) = 1 | either | Velikanov et al., arXiv 2206.11124 |
 """
 
@@ -33,8 +33,8 @@ def contraction_step_size(
 ) -> float:
     """The step size below which a step shrinks every e on average: λ_max(−2ηH + η²E[H_B²]) = 0.
 
-    E‖(I−ηH_B)e‖² < ‖e‖² for all e on the range of H exactly for η < 2/λ_max(H⁺E[H_B²]), which is sufficient for mean-square
-    stability: Q_b ≤ λ_max(H⁺E[H_B²]).
+    E‖(I−ηH_B)e‖² < ‖e‖² for all e on the range of H exactly for η < 2/λ_max(H⁺E[H_B²]), which is sufficient for
+    mean-square stability: Q_b ≤ λ_max(H⁺E[H_B²]).
 
     theta: (p,), a minimum. Infinite where H = 0. Raises ValueError as `critical_step_size`. Source:
     `calculate_second_moment_contraction` in the code of Andreyev & Beneventano, arXiv 2412.20553.
@@ -54,11 +54,12 @@ def alignment_step_size(
 ) -> float:
     """The step size above which the noise alone raises the loss from every e: η = 1/√(cμ), μ = min_e tr(HΣ(e))/2L(e).
 
-    Σ(e) = Cov_i(Hᵢe), 2L(e) = eᵀHe. A step gives E L ≥ ½η²c·tr(HΣ), so that this is a bound on the critical step size from
-    above. In the paper ‖H‖_F ≤ √(b/μ̄)/η with the alignment factor μ̄ = μ/‖H‖_F² and c = 1/b: the size p does not enter.
+    Σ(e) = Cov_i(Hᵢe), 2L(e) = eᵀHe. A step gives E L ≥ ½η²c·tr(HΣ), so that this is a bound on the critical step size
+    from above. In the paper ‖H‖_F ≤ √(b/μ̄)/η with the alignment factor μ̄ = μ/‖H‖_F² and c = 1/b: the size p does not
+    enter.
 
-    theta: (p,), a minimum. Infinite where μ = 0. Raises ValueError as `critical_step_size`. Source: Wu, Wang & Su, NeurIPS
-    2022, arXiv 2207.02628.
+    theta: (p,), a minimum. Infinite where μ = 0. Raises ValueError as `critical_step_size`. Source: Wu, Wang & Su,
+    NeurIPS 2022, arXiv 2207.02628.
     """
     linearised = linearise(problem, theta, sampling, hessian)
     if linearised is None:
@@ -75,12 +76,12 @@ def alignment_step_size(
 def coherence_step_size(problem: Problem, theta: npt.ArrayLike, batch_size: int, *, hessian: Hessian = "full") -> float:
     """The step size above which coherence proves divergence: σ/(λ_max(H)√(n/b − 1)), at most 2/λ_max(H).
 
-    σ = λ_max(S)/max_i λ_max(Hᵢ) with S_ij = ‖Hᵢ^½Hⱼ^½‖_F = √tr(HᵢHⱼ), for a rank-one sample |xᵢ·xⱼ|. Each sample is in a
-    batch by itself, with probability b/n, and counts 1/b: for batches of a fixed size the theorem does not hold
+    σ = λ_max(S)/max_i λ_max(Hᵢ) with S_ij = ‖Hᵢ^½Hⱼ^½‖_F = √tr(HᵢHⱼ), for a rank-one sample |xᵢ·xⱼ|. Each sample is in
+    a batch by itself, with probability b/n, and counts 1/b: for batches of a fixed size the theorem does not hold
     (tests/test_sufficient_edges.py has n = 2, b = 1).
 
-    theta: (p,), a minimum. Infinite where H = 0. Raises ValueError as `critical_step_size`, and where a Hᵢ has a negative
-    eigenvalue. Source: Dexter et al., ICLR 2024, arXiv 2401.12332.
+    theta: (p,), a minimum. Infinite where H = 0. Raises ValueError as `critical_step_size`, and where a Hᵢ has a
+    negative eigenvalue. Source: Dexter et al., ICLR 2024, arXiv 2401.12332.
     """
     sampling = WithoutReplacement(batch_size)
     linearised = linearise(problem, theta, sampling, hessian)
