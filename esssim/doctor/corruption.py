@@ -23,7 +23,7 @@ from esssim.experiments.plan import Plan
 from esssim.experiments.sweeps import from_toml, run
 
 FLIPS, OTHERS = 1000, 100
-QUICK = 20
+QUICK = 6
 # One in so many damaged folders is also repaired and finished.
 FINISHED = 50
 

@@ -28,7 +28,7 @@ from esssim.experiments import open as open_sweep
 from esssim.experiments.folder.reading import PARTS, PLAN
 from esssim.store import read_verified, write_verified
 
-QUICK, FULL, CHUNK = 300, 100_000, 100
+QUICK, FULL, CHUNK = 100, 100_000, 100
 # Seconds after which an answer counts as a hang.
 PATIENCE = 10.0
 TABLE = b"a,b,y\n1,2.5,3\n-4,5e3,6\n7,8,nan\n\n10,11,12\n"
