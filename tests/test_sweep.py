@@ -116,6 +116,22 @@ def test_records_of_other_lengths_are_padded() -> None:
     np.testing.assert_array_equal(counts, [[5, 13], [15, 39]])
 
 
+def test_theta_is_kept(tmp_path: Path) -> None:
+    """With room for the largest network of the grid."""
+    sections = SHORT_RUN.plain()
+    sections["records"] = {"statistics": ["theta", "loss"], "n_records": 3}
+    base = Experiment(**sections)
+    found = sweep(base, {"data.n_features": [2, 5]}, tmp_path / "s", n_workers=1, measures=("records", "start"))
+    assert found["theta"].dims == ("data.n_features", "replica", "record", "parameter")
+    assert found["theta"].shape == (2, 1, 3, 10)
+    for d in (2, 5):
+        single = Experiment(**sections | {"data": sections["data"] | {"n_features": d}})
+        cell = found.sel({"data.n_features": d})
+        np.testing.assert_array_equal(cell["theta"].values[..., : 2 * d], single.run()["theta"].values)
+        np.testing.assert_array_equal(cell["start:theta"].values[: 2 * d], single.theta0)
+        assert np.isnan(cell["theta"].values[..., 2 * d :]).all()
+
+
 class TestGoingOn:
     def test_only_what_is_missing_is_run(self, tmp_path: Path) -> None:
         first = sweep(CHEAP, GRID, tmp_path / "s", n_workers=1, measures=(sweep_cases.product,)).load()

@@ -402,7 +402,8 @@ class TorchProblem(Problem):
         if numbers > limit:
             raise ValueError(
                 f"module is too large for {what}: {numbers:,} numbers ({8 * numbers / 1e9:.1f} GB), at most {limit:,} "
-                f"(n_samples = {self.n_samples:,}, n_outputs = {self.n_outputs}, n_params = {self.n_params:,}); {without}"
+                f"(n_samples = {self.n_samples:,}, n_outputs = {self.n_outputs}, "
+                f"n_params = {self.n_params:,}); {without}"
             )
 
 

@@ -1,7 +1,7 @@
 """Claims about noise without mini-batches: random weights that have the second moments of batches, and other tails.
 
-Whatever settles because of its value on mini-batches must part from what settles because of second moments. These claims
-are in no published run yet, so they stand in a registry of their own: `es.claims.verify(among=noise.CLAIMS)`.
+Whatever settles because of its value on mini-batches must part from what settles because of second moments. These
+claims are in no published run yet, so they stand in a registry of their own: `es.claims.verify(among=noise.CLAIMS)`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ ramp = partial(RampExperiment, "gaussian-100x50", n_steps=100_000, n_replicas=6,
 AWAY = {"batch_size": 2, "label_noise": 0.1}
 AT_THE_WALL = {"batch_size": 8, "label_noise": 1e-3}
 METHOD = (
-    "step-size ramp of 100,000 steps on gaussian-100x50, 6 replicas; the mean of (η/2)·statistic past 1.15 first edges of "
-    "each replica, and of those the mean with a 95 % interval; "
+    "step-size ramp of 100,000 steps on gaussian-100x50, 6 replicas; the mean of (η/2)·statistic past 1.15 first edges "
+    "of each replica, and of those the mean with a 95 % interval; "
 )
 
 

@@ -21,7 +21,7 @@ from esssim.experiments.plan import Plan
 from esssim.experiments.sweeps import from_toml, run
 
 CELLS, KILLS = 500, 50
-QUICK_CELLS, QUICK_KILLS = 60, 4
+QUICK_CELLS, QUICK_KILLS = 40, 2
 # Seconds between two kills: up to this after the first cell of a run is on the disk.
 LONGEST_PAUSE = 2.0
 # Nothing at all for so long is a failure.

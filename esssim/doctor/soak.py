@@ -49,7 +49,7 @@ class Sample:
 
 @check(key="m", title="Memory does not grow", seconds=(3.0, 7200.0))
 def soak(quick: bool) -> Finding:
-    """Two hours of sweeps in one process, every other one on two further processes of joblib: each is run, read, verified
+    """Two hours of sweeps in one process, every other one on two more of joblib: each is run, read, verified
     and deleted. Memory is the resident set after each. Its slope is that of a line through the means of twelve
     stretches of the last nine tenths of the time, with Student's 95 % interval; its upper end is judged. Pauses leave
     85 % of a core to others. A run that is interrupted gives what it has.

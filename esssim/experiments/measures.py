@@ -26,8 +26,8 @@ Values = dict[str, Any]
 # What a code in a variable "verdict:…" means.
 VERDICTS = ("settles", "below", "above", "inconclusive", "undefined")
 TOLERANCE = 0.05
-# Of the right-hand side of the flow in a cell, which mostly takes some hundreds: the flow is given up after them, and the
-# cell has no prediction.
+# Of the right-hand side of the flow in a cell, which mostly takes some hundreds: the flow is given up after them, and
+# the cell has no prediction.
 MOST_EVALUATIONS = 10_000
 
 
@@ -85,7 +85,14 @@ def _record_sides(experiment: Experiment) -> dict[str, Sides]:
     records = {"record": experiment.records.n_records}
     replicas = {"replica": experiment.dynamics.n_replicas}
     sides: dict[str, Sides] = {name: replicas | records for name in variables(experiment.records.statistics)}
+    sides |= _theta_side("theta", experiment, replicas | records)
     return sides | {"step": records, "step_size": records, "diverged_at": replicas}
+
+
+def _theta_side(name: str, experiment: Experiment, before: Sides) -> dict[str, Sides]:
+    """Of θ, where it is recorded: a model is built to know its length."""
+    recorded = "theta" in experiment.records.statistics
+    return {name: {**before, "parameter": experiment.model.n_params}} if recorded else {}
 
 
 def _records(cell: Cell) -> Values:
@@ -93,7 +100,9 @@ def _records(cell: Cell) -> Values:
 
 
 def _start_sides(experiment: Experiment) -> dict[str, Sides]:
-    return {f"start:{name}": {} for name in (*variables(experiment.records.statistics), "critical_step_size")}
+    names = (*variables(experiment.records.statistics), "critical_step_size")
+    sides: dict[str, Sides] = {f"start:{name}": {} for name in names}
+    return sides | _theta_side("start:theta", experiment, {})
 
 
 def _start(cell: Cell) -> Values:
@@ -101,6 +110,9 @@ def _start(cell: Cell) -> Values:
     records, seed = experiment.records, experiment.dynamics.seed
     found: Values = {"start:critical_step_size": experiment.first_edge}
     for name in records.statistics:
+        if name == "theta":
+            found["start:theta"] = experiment.theta0
+            continue
         try:
             value = STATISTICS[name].measure(
                 experiment.model, experiment.theta0, experiment.batches, records.n_batches, seed

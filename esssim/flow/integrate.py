@@ -20,7 +20,7 @@ SHORTEST_STEP = 1e-7
 
 @dataclass(frozen=True)
 class Course:
-    """θ at the steps asked for (m, p), NaN where there is none, and why: the step at which the flow meets a wall that it
+    """θ at the steps asked for (m, p), NaN where there is none, and why: the step at which the flow meets a wall it
     cannot leave, and the step at which the evaluations were used up, −1 for neither.
     """
 

@@ -69,14 +69,12 @@ def solve(
 
     problem: a `NonlinearLeastSquares` or `MultiOutputLeastSquares`; theta0: (p,), a minimum. Other arguments: as for
     `simulate`. follow="mean": the mean of SGD off the solutions, from any theta0. n_batches: per record of sampled
-    statistics. rank: leading modes of K for large problems; None chooses. most_evaluations: of dθ/dt, after which the
-    flow is given up.
+    statistics. rank: leading modes of K for large problems. most_evaluations: of dθ/dt, then the flow gives up.
 
     Returns a Dataset with dim record and coords step and step_size: theta, the loss, statistics with Gauss–Newton
-    Hessians, distance_to_edge, corrections, error estimates, `diverged_at` and `gave_up_at`, −1 for never
-    (docs/flow.md). Raises
+    Hessians, distance_to_edge, corrections, error estimates, `diverged_at` and `gave_up_at` (docs/flow.md). Raises
     ValueError for bad arguments and for a theta0 that is no minimum or beyond the edge. Source:
-    theory/stochastic_central_flow.py; after Damian, Ma & Lee, NeurIPS 2021 and Cohen et al., ICLR 2025.
+    theory/stochastic_central_flow.py; after Damian, Ma & Lee, NeurIPS 2021; Cohen et al., ICLR 2025.
     """
     if not isinstance(problem, (NonlinearLeastSquares, MultiOutputLeastSquares)):
         raise ValueError(

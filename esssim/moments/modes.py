@@ -57,8 +57,8 @@ class Modes:
 
 @dataclass(frozen=True)
 class NoisyModes(Modes):
-    """All directions, of full-batch descent with Gaussian noise: what labels add to all batches, common_variance = ε²/n,
-    keeps its shape.
+    """All directions, of full-batch descent with Gaussian noise: what labels add to all batches,
+    common_variance = ε²/n, keeps its shape.
     """
 
     common_variance: float

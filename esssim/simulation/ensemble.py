@@ -55,7 +55,7 @@ def simulate(
     n_batches: int = 256,
     n_workers: int = 1,
     progress: Progress = False,
-    seed: int,
+    seed: int = 0,
 ) -> xarray.Dataset:
     """An ensemble of SGD runs θ ← θ − ηg_B (heavy ball v ← βv + g_B, θ ← θ − ηv; Nesterov θ ← θ − η(g_B + βv)).
 

@@ -1,7 +1,7 @@
 """The Gram matrix K = AAᵀ of the rows A (n·rows, p) of all samples, layer by layer: A is never held.
 
-A linear layer or a convolution adds what `esssim.bridge.gram.share` says; any other parameters add the products of their
-own rows, so many of them at a time.
+A linear layer or a convolution adds what `esssim.bridge.gram.share` says; any other parameters add the products of
+their own rows, so many of them at a time.
 """
 
 from __future__ import annotations

@@ -52,13 +52,13 @@ def mean_square_enclosure(
     """Q_b with Gauss–Newton blocks JᵢᵀSᵢJᵢ of a network of any size, and an interval that contains it.
 
     From K = AAᵀ, A = rows of all samples, accumulated layer by layer without A: at most 20,000 rows n·c. With
-    FFᵀ ≼ K ≼ FFᵀ + τI from block Krylov, Q_b(FFᵀ) ≤ Q_b ≤ Q_b(FFᵀ + τI); the rank of F is doubled until these differ by
-    `tolerance` of the value, up to max_rank. The upper bound fails with probability 1e-9 over the random start; rounding
-    in float32, about 1e-5, is not in the interval.
+    FFᵀ ≼ K ≼ FFᵀ + τI from block Krylov, Q_b(FFᵀ) ≤ Q_b ≤ Q_b(FFᵀ + τI); the rank of F is doubled until these differ
+    by `tolerance` of the value, up to max_rank. The upper bound fails with probability 1e-9 over the random start;
+    rounding in float32, about 1e-5, is not in the interval.
 
     theta: (p,), a module or a state dict. n_samples: how many to draw from `seed` (default: all), for batches of all
-    samples nevertheless. seconds: takes as many as that allows, about. device: for the network and K. Raises ValueError.
-    Source: Mulayoff & Michaeli, COLT 2024, arXiv 2306.07850; esssim.statistics.bounded_perron.
+    samples nevertheless. seconds: takes as many as that allows, about. device: for the network and K. Raises
+    ValueError. Source: Mulayoff & Michaeli, COLT 2024, arXiv 2306.07850; esssim.statistics.bounded_perron.
     """
     began = time.perf_counter()
     _validate.instance("problem", problem, TorchProblem, "TorchProblem(module, inputs, targets)")

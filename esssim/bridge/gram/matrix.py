@@ -70,7 +70,7 @@ class Gram:
         return np.ascontiguousarray(blocks.double().cpu().numpy())
 
     def mean_square_sharpness(self, c: float, tolerance: float, max_rank: int, deadline: float = float("inf")) -> Found:
-        """Q_b for a variance coefficient c, the rank doubled until the bounds are close, or the next one would be late."""
+        """Q_b for a variance coefficient c, the rank doubled until the bounds are close, or the next would be late."""
         size = len(self.matrix)
         if not bool(self.matrix.diagonal().any()):
             return Found(Enclosure(0.0, 0.0, 0.0), 0, np.zeros(self.n_samples))
