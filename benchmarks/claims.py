@@ -36,6 +36,8 @@ def rows(quick: bool) -> Iterator[Row]:
             "–",
             None if quick else Goal("seconds", at_most=360.0),
             seconds=Spread(elapsed, elapsed, elapsed, 1),
-            note=f"timed once, {_cpu_seconds() - cpu:.0f} s of the processors. Where the time goes (waits for runs that are computed beside each other; one shared by several claims counts for the first): {profile}",
+            note=f"timed once, {_cpu_seconds() - cpu:.0f} s of the processors. Where the time goes "
+            "(waits for runs that are computed beside each other; one shared by several claims counts for the first): "
+            f"{profile}",
         )
     )

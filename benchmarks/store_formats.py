@@ -1,4 +1,4 @@
-"""Which format for the results of a sweep: Zarr v3 with crc32c, sharded, by region, beside Parquet files named by their SHA-256.
+"""Which format for the results of a sweep: Zarr v3 with crc32c, sharded, by region, and Parquet files named by SHA-256.
 
 python -m benchmarks.store_formats          20 variables of 100,000 cells; a minute
 """

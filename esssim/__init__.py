@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         testing,
     )
     from esssim._errors import Undefined
+    from esssim.gradient_noise import DiagonalNoise, GradientNoise, IsotropicNoise
     from esssim.problems import DiagonalLinearNetwork, LinearRegression, Perceptron, Problem, Quadratic
     from esssim.random_weights import FullOrSingle, GaussianWeights, RandomWeights, ThreePointWeights, TwoPointWeights
     from esssim.sampling import Reshuffled, Sampling, WithoutReplacement, WithReplacement
@@ -55,6 +56,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "_errors": ("Undefined",),
+    "gradient_noise": ("DiagonalNoise", "GradientNoise", "IsotropicNoise"),
     "problems": ("DiagonalLinearNetwork", "LinearRegression", "Perceptron", "Problem", "Quadratic"),
     "random_weights": ("FullOrSingle", "GaussianWeights", "RandomWeights", "ThreePointWeights", "TwoPointWeights"),
     "sampling": ("Reshuffled", "Sampling", "WithReplacement", "WithoutReplacement"),
@@ -100,10 +102,13 @@ _SUBMODULES = (
 
 __all__ = [
     "DiagonalLinearNetwork",
+    "DiagonalNoise",
     "Estimate",
     "FullOrSingle",
     "GaussianWeights",
+    "GradientNoise",
     "HeavyTailWarning",
+    "IsotropicNoise",
     "LinearRegression",
     "Perceptron",
     "Problem",

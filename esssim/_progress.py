@@ -14,7 +14,7 @@ Progress = Callable[[int, int], None] | Callable[[int], None] | bool | None
 
 @contextlib.contextmanager
 def shown(progress: Progress, total: int, words: str) -> Iterator[Callable[[int], None]]:
-    """What to call with the number of records, replicas or claims that were just done."""
+    """What to call with the number of records, replicas, batch sizes or claims that were just done."""
     if callable(progress):
         tell = _of_two(progress)
         done = 0
@@ -35,22 +35,6 @@ def shown(progress: Progress, total: int, words: str) -> Iterator[Callable[[int]
     with Bar(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(words, total=total)
         yield lambda count: bar.advance(task, count)
-
-
-@contextlib.contextmanager
-def spoken(progress: Callable[[str], None] | bool | None) -> Iterator[Callable[[str], None]]:
-    """What to call with words for what is being done: passed to the caller's function, or one changing line."""
-    if callable(progress):
-        yield progress
-        return
-    if not wanted(progress):
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.text import Text
-
-    with Console(stderr=True).status("") as status:
-        yield lambda words: status.update(Text(words))
 
 
 def wanted(progress: object) -> bool:

@@ -220,7 +220,10 @@ def _unless_in_step(found: Level, mean: FloatArray, steps: IntArray, periods: tu
     for period in periods:
         balanced = mean_over_phases(mean, steps, period)
         if abs(balanced - mean.mean()) > half + 1e-9 * abs(found.value):
-            words = f"the records favour some of the {period} steps of a period: with equal weights they give {balanced:.4g}"
+            words = (
+                f"the records favour some of the {period} steps of a period: "
+                f"with equal weights they give {balanced:.4g}"
+            )
             return replace(found, verdict="inconclusive", reason=words, period=period)
     return found
 

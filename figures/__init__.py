@@ -17,6 +17,7 @@ FIGURES = {
     "ramp": "every statistic while the step size rises, one panel per batch size",
     "flow": "the stochastic central flow against SGD, along the ramp, with nothing fitted",
     "wall": "the distance that is kept to the mean-square edge, against label noise and the speed of the ramp",
+    "settling_map": "where SGD settles over step size, batch size, label noise and depth, cell by cell beside the flow",
     "noise": "four laws of noise with the same second moments: the same level of Q_b, and other tails at the wall",
     "gap": "the gap between mini-batch sharpness and sharpness, exact and predicted, with its local exponent",
     "spectra": "the distribution of the largest eigenvalue of mini-batch Hessians, per batch size",

@@ -15,8 +15,8 @@ JSON. The numbers drawn lie beside it as CSV. From an installed esssim, anywhere
     esssim figure --list
 
 Widths: icml1, icml2, neurips1, neurips2, jmlr1, jmlr2, slides. Three figures train torch networks (`pip install
-"esssim[bridge]"`); without PyTorch they are left out and named. Computed numbers are kept under the hash of what decides
-them (ESSSIM_CACHE, by default ~/.cache/esssim); the folder can be deleted at any time.
+"esssim[bridge]"`); without PyTorch they are left out and named. Computed numbers are kept under the hash of what
+decides them (ESSSIM_CACHE, by default ~/.cache/esssim); the folder can be deleted at any time.
 """
 
 

@@ -137,7 +137,8 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
                 )
         (law,) = _of(rows, "stationary", b)
         points = _of(rows, "point", b)[:300]
-        plane.plot([row["x"] for row in points], [row["y"] for row in points], marker, color=color, markersize=1.3, alpha=0.35,
+        plane.plot([row["x"] for row in points], [row["y"] for row in points], marker, color=color, markersize=1.3,
+            alpha=0.35,
                    markeredgewidth=0, zorder=1)  # fmt: skip
         xx, xy, yy, x, y = (float(law[name]) for name in ("xx", "xy", "yy", "x", "y"))
         values, axes_of = np.linalg.eigh([[xx, xy], [xy, yy]])

@@ -150,7 +150,8 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
     grid[1, 0].set_ylabel("ratio" if short else "measured / predicted")
     handles: list[Any] = [
         Line2D([], [], color=RED, marker="s", markersize=4, linewidth=0, label="MiniBS gap"),
-        Line2D([], [], color=RED, marker="s", markersize=4, linewidth=0, markerfacecolor=CASING, label="sampled (95 %)"),
+        Line2D([], [], color=RED, marker="s", markersize=4, linewidth=0, markerfacecolor=CASING,
+            label="sampled (95 %)"),
         Line2D([], [], color=BLACK, linewidth=1, marker=".", markersize=3, label="best valid formula"),
         Patch(color=BAND, label="its error"),
         Patch(color=OUTSIDE, label="outside the bounds"),

@@ -43,7 +43,8 @@ def configure(quick: bool) -> dict[str, Any]:
     if quick:
         short: dict[str, Any] = {"n_steps": 60_000, "n_replicas": 3, "n_records": 13, "n_batches": 16}
         return {
-            "setting": SETTING, "batch_sizes": [8], "noises": [0.01, 0.03], "fast_noise": 0.01, "lengths": [30_000, 60_000],
+            "setting": SETTING, "batch_sizes": [8], "noises": [0.01, 0.03], "fast_noise": 0.01,
+            "lengths": [30_000, 60_000],
             "n_steps": 60_000, "sgd": [asdict(replace(run, **short)) for run in GRID
                                        if (run.batch_size, run.label_noise) == (8, 0.03)],
         }  # fmt: skip
@@ -129,7 +130,8 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
         for row in rows:
             if row["panel"] == "SGD" and row["batch_size"] == b:
                 left.errorbar(
-                    row["label_noise"], row["distance_to_edge"], row["half_width"], fmt=marker, color=color, markersize=4,
+                    row["label_noise"], row["distance_to_edge"], row["half_width"], fmt=marker, color=color,
+                    markersize=4,
                     capsize=1.5, elinewidth=0.8,
                 )  # fmt: skip
     lowest = min(float(row["distance_to_edge"]) for row in rows)

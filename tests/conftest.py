@@ -1,4 +1,4 @@
-"""Hypothesis profiles (the same examples on every run, or other ones with HYPOTHESIS_PROFILE=explore); which tests compute;
+"""Hypothesis profiles (the same examples on every run, or other ones with HYPOTHESIS_PROFILE=explore); which tests stand on linear algebra;
 the command line; a browser; a random order with TEST_ORDER=seed.
 """
 
@@ -35,20 +35,22 @@ if hasattr(signal, "SIGHUP"):
 
 Run = Callable[..., tuple[int, str, str]]
 
-# Words, files, pages and processes: no kernel of linear algebra decides what comes out there.
-WITHOUT_NUMBERS = {
-    "test_bad_input", "test_benchmarks", "test_browser", "test_bridge_bad_input", "test_bridge_claims",
-    "test_bridge_missing", "test_claim_fields", "test_cli",
-    "test_data", "test_definitions", "test_figures", "test_fingerprint", "test_bridge_fingerprints", "test_first_run",
-    "test_flow_page", "test_intervals_page", "test_layers_page", "test_read_only", "test_readme", "test_report",
-    "test_pages_run", "test_saved_files", "test_site", "test_text_tables", "test_theory", "test_theory_flow", "test_verify_interrupted",
+# Where what comes out depends on how a kernel of linear algebra rounds: decompositions, solvers, and what stands on them.
+LINEAR_ALGEBRA = {
+    "test_batched_lanczos", "test_block_perron", "test_bridge", "test_bridge_derivatives", "test_bridge_fast_paths",
+    "test_bridge_scale", "test_critical_sharpness", "test_cross_entropy", "test_fast_paths", "test_flow",
+    "test_flow_bursts", "test_flow_chains", "test_flow_corners", "test_flow_modes", "test_flow_next_order",
+    "test_flow_outputs", "test_gap_bounds", "test_gap_predictions", "test_gap_rounding", "test_heavy_tails",
+    "test_invariant_subspaces", "test_moments", "test_perron", "test_random_weights", "test_ratios",
+    "test_simulation", "test_single_precision", "test_spectra", "test_stability", "test_stability_map",
+    "test_statistics", "test_top_eigenvalues", "test_user_problems",
 }  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what computes as "numerical", for `make kernels`; shuffle everything where TEST_ORDER names a seed."""
+    """Mark what stands on linear algebra as "numerical", for `make kernels`; shuffle everything where TEST_ORDER names a seed."""
     for item in items:
-        if item.path.stem not in WITHOUT_NUMBERS:
+        if item.path.stem in LINEAR_ALGEBRA:
             item.add_marker("numerical")
     if "TEST_ORDER" in os.environ:
         random.Random(os.environ["TEST_ORDER"]).shuffle(items)

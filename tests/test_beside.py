@@ -124,7 +124,7 @@ class TestOrder:
         def tell(claim: Claim, verdict: Verdict | None) -> None:
             told.append(claim.id)
 
-        verdicts = verify_claims(mine, progress=tell, known=known)
+        verdicts = verify_claims(mine, each=tell, known=known)
         assert [verdict.claim.id for verdict in verdicts] == names
         assert verdicts[0].measurement.reason == "known"
         assert measured == told[::2] == [FIRST[0], FIRST[3], "other/2"]

@@ -21,6 +21,7 @@ from esssim.bridge import (
     Checkpoint,
     TorchProblem,
     load_checkpoint,
+    mean_square_enclosure,
     mean_square_sharpness_in_subspace,
     save_checkpoint,
 )
@@ -67,6 +68,10 @@ def exploding() -> float:
 def too_many_outputs() -> float:
     problem = TorchProblem(perceptron(3, 400, 10), np.ones((300, 3)), np.zeros((300, 10)))
     return es.mean_square_sharpness(problem, problem.theta0, FEW, hessian="gauss_newton")
+
+
+def many_rows() -> TorchProblem:
+    return TorchProblem(perceptron(1, 2), np.ones((10_001, 1)), np.zeros((10_001, 2)), check=False)
 
 
 def too_large_for_full() -> float:
@@ -137,8 +142,35 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "theta of the wrong length": (lambda: es.sharpness(network(), np.zeros(3)), "theta must have shape (26,), got (3,)"),
     "too many parameters": (
-        lambda: TorchProblem(perceptron(300, 400), np.ones((2, 300)), np.ones((2, 400))),
-        "module must have at most 100,000 parameters, got 120,400: the Lanczos vectors of one batch alone",
+        lambda: TorchProblem(nn.Sequential(nn.Linear(1, 5_000_001)), np.ones((2, 1)), np.ones((2, 5_000_001))),
+        "module must have at most 10,000,000 parameters that are trained, got 10,000,002: freeze some by",
+    ),
+    "enclosure of another problem": (
+        lambda: mean_square_enclosure(es.Quadratic([np.eye(2)], [[0, 0]]), np.zeros(2), FEW),
+        "problem must be a TorchProblem such as TorchProblem(module, inputs, targets), got",
+    ),
+    "enclosure without tolerance": (
+        lambda: mean_square_enclosure(network(), network().theta0, FEW, tolerance=0.0),
+        "tolerance must be a finite number above 0 and below 1, got 0.0",
+    ),
+    "enclosure without directions": (
+        lambda: mean_square_enclosure(network(), network().theta0, FEW, max_rank=0),
+        "max_rank must be an integer of at least 1, got 0",
+    ),
+    "enclosure of more samples than there are": (
+        lambda: mean_square_enclosure(network(), network().theta0, FEW, n_samples=7),
+        "n_samples must be between 1 and those of the problem = 6, got 7",
+    ),
+    "enclosure in no time": (
+        lambda: mean_square_enclosure(network(), network().theta0, FEW, seconds=0),
+        "seconds must be a finite number above 0, got 0",
+    ),
+    "enclosure on no device": (
+        lambda: mean_square_enclosure(network(), network().theta0, FEW, device="gpu"), "device must be one of torch, got 'gpu'",
+    ),
+    "enclosure of too many rows": (
+        lambda: mean_square_enclosure(q := many_rows(), q.theta0, FEW),
+        "n_samples must be at most 10,000, as the Gram matrix of 20,000 rows n_samples·n_outputs is held at most, got 10,001",
     ),
     "too many outputs": (too_many_outputs, "n_samples·n_outputs = 3,000 and n_params = 5,610, one of them at most 2,000"),
     "too large for full Hessians": (too_large_for_full, "hessian='gauss_newton' does without them"),

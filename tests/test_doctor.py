@@ -240,8 +240,8 @@ def test_wrong_verdicts_and_formulas_that_pass_are_seen(monkeypatch):
     monkeypatch.setattr(verdicts, "level_problem", lambda seed: ("settles", False))
     (found,) = run(["f"], quick=True)
     assert found.passed is False
-    assert found.figure["wrong_formulas_not_refuted"] >= 18
-    assert found.figure["wrong_on_levels"] == 50
+    assert found.figure["wrong_formulas_not_refuted"] >= 5
+    assert found.figure["wrong_on_levels"] == 30
 
 
 def test_numbers_that_depend_on_the_workers_are_seen(monkeypatch):

@@ -22,7 +22,8 @@ __all__ = ["shared_cache"]
 # run of SGD and multiplied where it comes near its edge: a change of the last bits moved full runs by 0.1 %.
 TOLERANCE, SIMULATED_TOLERANCE = 1e-5, 1e-2
 SIMULATED = (
-    "levels", "ramp", "flow", "wall", "counterexamples", "phase", "networks", "network_gap", "interventions",
+    "levels", "ramp", "flow", "wall", "noise", "counterexamples", "phase", "networks", "network_gap", "interventions",
+    "settling_map",
 )  # fmt: skip
 
 

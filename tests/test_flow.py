@@ -440,6 +440,24 @@ class TestSolve:
         assert (found["distance_to_edge"].values > 0).all()
         assert np.abs(problem.residuals(found["theta"].values, np.arange(8))).max() <= 1e-10
 
+    def test_is_given_up_after_its_evaluations(self) -> None:
+        """The records before are those of the whole flow, also of the mean flow behind the error estimate."""
+        run = two_samples() | {"n_steps": 20_000, "label_noise": 0.05, "n_records": 21}
+        whole = flow.solve(**run)
+        count = int(whole["n_evaluations"])
+        assert int(flow.solve(**run, most_evaluations=count)["gave_up_at"]) == int(whole["gave_up_at"]) == -1
+        found = flow.solve(**run, most_evaluations=count // 2)
+        end, steps = int(found["gave_up_at"]), found["step"].values
+        assert count // 2 < int(found["n_evaluations"]) < count
+        assert 0 < end < 20_000
+        for name in ("theta", "mean_square_sharpness_gauss_newton"):
+            np.testing.assert_array_equal(found[name][steps <= end - 1], whole[name][steps <= end - 1])
+            assert np.isnan(found[name][steps > end]).all()
+        assert int(found["diverged_at"]) == -1
+        one = flow.solve(**run, most_evaluations=1)
+        assert np.isfinite(one["theta"]).all(axis=1).values.tolist() == [True] + 20 * [False]
+        assert np.isnan(one["error_estimate"][1:]).all()
+
     @pytest.mark.parametrize(
         ("change", "message"),
         [
@@ -448,6 +466,7 @@ class TestSolve:
             ({"step_size": 100.0}, "step_size must start below the mean-square edge"),
             ({"theta0": np.ones(10)}, "theta0 must be a minimum"),
             ({"n_steps": 0}, "n_steps must be an integer of at least 1"),
+            ({"most_evaluations": 0}, "most_evaluations must be an integer of at least 1"),
             ({"record": ("sharpnes",)}, "did you mean 'sharpness'"),
             ({"record": "sharpness"}, "record must be a sequence of names"),
             ({"label_noise": -1.0}, "label_noise must be a finite number at least 0"),

@@ -363,9 +363,9 @@ class TestSolve:
     def test_a_flow_that_cannot_start_ends_there(self) -> None:
         problem, theta = network(8, 3)
         law, start = MeanLaw.of(problem, theta, SAMPLING, es.Ramp.of(2 * edge(problem, theta, SAMPLING)), 10, 0.05)
-        thetas, ended = integrate(law, start, np.array([0, 10]))
-        assert ended == 0
-        assert np.isnan(thetas[1]).all()
+        course = integrate(law, start, np.array([0, 10]))
+        assert course.diverged_at == 0
+        assert np.isnan(course.thetas[1]).all()
 
     def test_a_single_mode_has_no_error_to_tell(self) -> None:
         problem, theta = network()

@@ -12,6 +12,7 @@ import esssim as es
 from esssim import flow
 from esssim.flow import validity
 from esssim.flow.fast import FastMotion
+from esssim.flow.integrate import Course
 from esssim.flow.law import Law
 from esssim.flow.mean import MeanLaw
 from esssim.flow.point import Point
@@ -307,11 +308,11 @@ class TestNextOrderCorrection:
     def test_is_infinite_where_the_mean_ends_before(self, monkeypatch: pytest.MonkeyPatch) -> None:
         integrate = validity.integrate
 
-        def ends_at_once(law: Law, start: np.ndarray, steps: np.ndarray, *tell: Any) -> tuple[np.ndarray, int]:
-            thetas, diverged_at = integrate(law, start, steps, *tell)
+        def ends_at_once(law: Law, start: np.ndarray, steps: np.ndarray, *limit: Any) -> Course:
+            course = integrate(law, start, steps, *limit)
             if isinstance(law, MeanLaw):
-                thetas[1:], diverged_at = np.nan, 1
-            return thetas, diverged_at
+                course.thetas[1:] = np.nan
+            return course
 
         monkeypatch.setattr(validity, "integrate", ends_at_once)
         found = flow.solve(**two_samples(), label_noise=0.05, n_records=3)

@@ -74,7 +74,7 @@ class TestMeasure:
         assert shown == 2 * [1, 2, 4, 8, 16, 32, 178]  # in two tables: eight columns do not fit 80
         assert "n = 178, d = 13" in out
         assert "θ = 0" in out
-        assert err.splitlines()[-1] == "batch size 178 ..."
+        assert err.splitlines() == ["wine: batch sizes ...", "    7 of 7"]
 
     @pytest.mark.parametrize("width", [60, 80, 100, 120])
     def test_no_cell_is_broken_over_two_lines(self, run: Run, monkeypatch: pytest.MonkeyPatch, width: int) -> None:

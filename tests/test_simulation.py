@@ -311,14 +311,16 @@ def test_progress_is_a_bar_that_changes_no_number(capsys: pytest.CaptureFixture[
 
 
 def test_a_bar_for_tables_and_claims_too(capsys: pytest.CaptureFixture[str]) -> None:
+    registry = Registry()
+    registry.add(AS_PREDICTED[0])
     table = es.data.gaussian(6, 2, seed=0)
     silent = measure_table(table, batch_sizes=[2])
     assert measure_table(table, batch_sizes=[2], progress=True) == silent
-    words: list[str] = []
-    assert measure_table(table, batch_sizes=[2], progress=words.append) == silent
-    assert words == ["batch size 2"]
-    registry = Registry()
-    registry.add(AS_PREDICTED[0])
+    done: list[tuple[int, int]] = []
+    tell = lambda *counts: done.append(counts)  # noqa: E731
+    assert measure_table(table, batch_sizes=[2], progress=tell) == silent
+    verify_claims(registry, progress=tell)
+    assert done == [(1, 1), (0, 1), (1, 1)]
     for progress in (True, False, None):
         assert [verdict.claim for verdict in verify_claims(registry, progress=progress)] == [AS_PREDICTED[0]]
     assert capsys.readouterr().out == ""

@@ -14,7 +14,7 @@ import xarray
 
 import esssim as es
 from esssim import cli
-from esssim.experiments import ConfigurationError, Experiment
+from esssim.experiments import ConfigurationError, Experiment, measures
 from esssim.experiments import open as open_sweep
 from esssim.experiments.cells import DONE, FAILED, LEFT_OUT, run_cells
 from esssim.experiments.folder import rescue
@@ -47,23 +47,25 @@ def test_cells_are_single_runs() -> None:
         assert cell["start:critical_step_size"].item() == single.first_edge
 
 
-def test_measures_of_the_flow_and_of_growth() -> None:
-    found = sweep(
-        SHORT_RUN,
-        {"sampling.batch_size": [2]},
-        n_workers=1,
-        measures=("flow", "growth_rate"),
-    )
+def test_measures_of_the_flow_and_of_growth(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = {"dynamics.label_noise": [0.1]}
+    found = sweep(SHORT_RUN, grid, n_workers=1, measures=("flow", "growth_rate"))
     sections = SHORT_RUN.plain()
-    sections["sampling"]["batch_size"] = 2
+    sections["dynamics"]["label_noise"] = 0.1
     cell = Experiment(**sections)
     flow = es.flow.solve(
-        cell.model, cell.theta0, step_size=cell.step_size, sampling=cell.batches, n_steps=60, label_noise=1e-3,
+        cell.model, cell.theta0, step_size=cell.step_size, sampling=cell.batches, n_steps=60, label_noise=0.1,
         record=("sharpness",), n_records=13,
     )  # fmt: skip
     late = flow["step"].values >= cell.after
     level = (flow["sharpness"] * flow["step_size"] / 2).values[late].mean()
     assert found["flow_level:sharpness"].item() == pytest.approx(level, rel=1e-12)
+    assert (found["flow_diverged_at"].item(), found["flow_gave_up_at"].item()) == (-1, -1)
+    monkeypatch.setattr(measures, "MOST_EVALUATIONS", 1)
+    given_up = sweep(SHORT_RUN, grid, n_workers=1, measures=("flow",))
+    assert np.isnan(given_up["flow_level:sharpness"].item())
+    assert given_up["flow_verdict:sharpness"].item() == measures.VERDICTS.index("undefined")
+    assert 0 < given_up["flow_gave_up_at"].item() < 60
     stop = es.Ramp.of(cell.step_size).stop
     rate = es.stability.lyapunov_exponent(cell.model, cell.theta0, cell.batches, stop, n_steps=60, n_replicas=2, seed=7)
     assert found["growth_rate"].item() == rate.value
@@ -112,6 +114,22 @@ def test_records_of_other_lengths_are_padded() -> None:
     assert found["loss"].shape == (2, 2, 3, 13)
     counts = np.isfinite(found["loss"]).sum(("replica", "record")).values
     np.testing.assert_array_equal(counts, [[5, 13], [15, 39]])
+
+
+def test_theta_is_kept(tmp_path: Path) -> None:
+    """With room for the largest network of the grid."""
+    sections = SHORT_RUN.plain()
+    sections["records"] = {"statistics": ["theta", "loss"], "n_records": 3}
+    base = Experiment(**sections)
+    found = sweep(base, {"data.n_features": [2, 5]}, tmp_path / "s", n_workers=1, measures=("records", "start"))
+    assert found["theta"].dims == ("data.n_features", "replica", "record", "parameter")
+    assert found["theta"].shape == (2, 1, 3, 10)
+    for d in (2, 5):
+        single = Experiment(**sections | {"data": sections["data"] | {"n_features": d}})
+        cell = found.sel({"data.n_features": d})
+        np.testing.assert_array_equal(cell["theta"].values[..., : 2 * d], single.run()["theta"].values)
+        np.testing.assert_array_equal(cell["start:theta"].values[: 2 * d], single.theta0)
+        assert np.isnan(cell["theta"].values[..., 2 * d :]).all()
 
 
 class TestGoingOn:

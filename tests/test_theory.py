@@ -25,6 +25,8 @@ from esssim.flow.point import Point
 from esssim.flow.slow import mean_velocity
 from esssim.spectra import largest_eigenvalues
 from esssim.stability import critical_step_size, interaction_aware_step_size, noise_kernel_norm, self_stabilisation
+from esssim.stability.gradient_noise import noise_gain
+from esssim.stability.linearised import linearise
 from esssim.stability.mean_square import response_kernel
 from esssim.statistics.block_perron import BlockPerron
 from esssim.statistics.mean_square import Pencil
@@ -443,6 +445,28 @@ def match_weights_without_batches(rng: np.random.Generator) -> None:
     close(es.TwoPointWeights(b).excess_kurtosis(n), number(of_centred, **values | {"m4": 1.0}), 1e-10)
 
 
+def match_gradient_noise(rng: np.random.Generator) -> None:
+    spread = rng.standard_normal((2, 2))
+    spread, hessian = spread + spread.T, np.diag(rng.uniform(1.0, 2.0, 2))
+    problem, eta = es.Quadratic([hessian + spread, hessian - spread], np.zeros((2, 2))), float(rng.uniform(0.1, 0.4))
+    linearised = linearise(problem, np.zeros(2), es.WithReplacement(3), "full")
+    assert linearised is not None
+    squares, c = hessian**2 + spread**2, 1 / 3
+    values = {"eta": eta, "c": c, "q_11": squares[0, 0], "q_12": squares[0, 1], "q_22": squares[1, 1]}
+    values |= {f"lambda_{j + 1}": hessian[j, j] for j in range(2)}
+    values |= {f"A_{j + 1}{j + 1}": c * (spread @ spread)[j, j] for j in range(2)}
+    found = theory.results("gradient_noise")
+    gains = {
+        law: noise_gain(linearised, law(1), eta * linearised.scale, 0.0, False)
+        for law in (es.IsotropicNoise, es.DiagonalNoise)
+    }
+    close(gains[es.IsotropicNoise], number(found["gain of isotropic noise"], **values))
+    own, other = (found[f"gain of diagonal noise, 1{k}"] for k in "12")
+    swapped = values | {"q_11": squares[1, 1], "lambda_1": hessian[1, 1], "lambda_2": hessian[0, 0]}
+    matrix = np.array([[number(e, **v) for e in pair] for v, pair in ((values, (own, other)), (swapped, (other, own)))])
+    close(gains[es.DiagonalNoise], np.abs(np.linalg.eigvals(matrix)).max())
+
+
 MATCHES: dict[str, Callable[[np.random.Generator], None]] = {
     "moment_identity": match_moment_identity,
     "third_moment": match_third_moment,
@@ -466,6 +490,7 @@ MATCHES: dict[str, Callable[[np.random.Generator], None]] = {
     "leading_modes": match_leading_modes,
     "bursts": match_bursts,
     "weights_without_batches": match_weights_without_batches,
+    "gradient_noise": match_gradient_noise,
 }
 
 
@@ -535,6 +560,7 @@ WRONG = {
         "fourth_of_centred",
         lambda: 3 * (1 - 1 / theory.module("weights_without_batches").n) ** 2,
     ),
+    "gradient_noise": ("coefficient", lambda n, b, replacement: sympy.Rational(1, b + 1)),
 }
 
 

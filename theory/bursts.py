@@ -8,13 +8,13 @@ Result. With S = F(S) at the edge, ℓ = −dϱ/dδ = 2η tr(SHS)/tr S². Take L
 
     d log W = (2νV/W − 2(1+D))dτ + 2dB,      L(q)/μ = q²/2 − (1+D)q,
 
-with the tail exponent 2(1+D), the density ∝ W^{−2−D}e^{−νV/W} at rest, and its mean νV/D. In the model dD = (W − V)dτ the
-mean of D is ν, that of the flow. The mean of W among bursts below W_c is V where, with z = νV/W_c,
+with the tail exponent 2(1+D), the density ∝ W^{−2−D}e^{−νV/W} at rest, and its mean νV/D. In the model dD = (W − V)dτ
+the mean of D is ν, that of the flow. The mean of W among bursts below W_c is V where, with z = νV/W_c,
 
     (ν − D)Γ(D, z) = z^D e^{−z},   or   (ν − D)∫₀^∞ exp(Ds − z(eˢ−1)) ds = 1.
 
-Proved: all of it. A model, tested against SGD only: that L is quadratic enough, that θ moves by the push W − V alone, and
-that the bursts beyond W_c = (1+ν)², which move D by 1 + ν in their own time 1/(1+ν), end the wait.
+Proved: all of it. A model, tested against SGD only: that L is quadratic enough, that θ moves by the push W − V alone,
+and that the bursts beyond W_c = (1+ν)², which move D by 1 + ν in their own time 1/(1+ν), end the wait.
 """
 
 from __future__ import annotations

@@ -3,13 +3,14 @@
 Setting. K = UΛUᵀ + K′, U the leading eigenvectors, K′ small. R and the M_jk of heavy ball as in `theory.momentum_flow`,
 η′ = η/(1−β), D = diag ρ, Q = I − UUᵀ, J′ = QJ, so that K′ = J′J′ᵀ.
 
-Result. A pair of a small eigenvalue λⱼ and a leading one λ_k has M_jk = g_kλⱼ, g = n/(1/η′ + βλ/((1−β²)n)), a pair of two
-small equal ones M = ½nη′λ. With G = U diag(g)Uᵀ, what K′ adds to R and to the vectors JᵀK⁺Reᵢ, the rows of (for n·c ≤ p)
+Result. A pair of a small eigenvalue λⱼ and a leading one λ_k has M_jk = g_kλⱼ, g = n/(1/η′ + βλ/((1−β²)n)), a pair of
+two small equal ones M = ½nη′λ. With G = U diag(g)Uᵀ, what K′ adds to R and to the vectors JᵀK⁺Reᵢ, the rows of (for
+n·c ≤ p)
 
     R′ = K′DG + GDK′ + ¼nη′(K′QDQ + QDQK′),      ½nη′QDJ′ + GDJ′ + J′J′ᵀDGΛ⁻¹UᵀJ,
 
-is right to first order in the eigenvalues of K′ (in the roots of them, to the second). On the diagonal, for equal ρ, it is
-½nη′K′_aa ρ. Small eigenvalues that are not equal: λⱼλ_k/(λⱼ+λ_k) is taken as (λⱼ+λ_k)/4, too much by
+is right to first order in the eigenvalues of K′ (in the roots of them, to the second). On the diagonal, for equal ρ,
+it is ½nη′K′_aa ρ. Small eigenvalues that are not equal: λⱼλ_k/(λⱼ+λ_k) is taken as (λⱼ+λ_k)/4, too much by
 (λⱼ−λ_k)²/(4(λⱼ+λ_k)), and λ_k/(λⱼ+λ_k) as ½.
 
 Proved: all of it. Tested only: how many modes are enough.

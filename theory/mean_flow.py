@@ -7,16 +7,18 @@ Result. To second order in δ, with r = f(θ) − y, Hᵢ = ∇²fᵢ, and the m
 
     n E∇L(θ+δ) = Jᵀr̄ + Σᵢ HᵢΣJᵢ + ½Σᵢ rᵢ∇³fᵢ[Σ],   ΣJᵢ = JᵀK⁺R eᵢ.
 
-The last term is of order ε⁴ next to solutions, where r is of order ε². The point θ' = θ + JᵀK⁺½(tr HᵢΣ)ᵢ has the residuals
-r̄ to the order kept, and moves like θ. Written in it, with P no longer taken, for a step η/(1−β) of heavy ball,
+The last term is of order ε⁴ next to solutions, where r is of order ε². The point θ' = θ + JᵀK⁺½(tr HᵢΣ)ᵢ has the
+residuals r̄ to the order kept, and moves like θ. Written in it, with P no longer taken, for a step η/(1−β) of heavy
+ball,
 
     dθ'/dt = −(η/(n(1−β))) [Jᵀr + Σᵢ Hᵢ[JᵀK⁺R eᵢ]],   r = f(θ') − y,
 
 with batches that see the residuals r: the source of the noise is κ₂r∘r + ε²/(bn). Its part along the solutions is the
 flow, its part across vanishes at r = −K⁺J Σᵢ Hᵢ[JᵀK⁺R eᵢ], of order ε² but divided by the eigenvalues of K.
 
-Proved: the expansion, the two parts. Tested only, against SGD: that the average may be taken at the stationary R, far from
-the solutions in particular, where R is quasi-stationary at best and the residual part of the batch Hessian is left out.
+Proved: the expansion, the two parts. Tested only, against SGD: that the average may be taken at the stationary R, far
+from the solutions in particular, where R is quasi-stationary at best and the residual part of the batch Hessian is
+left out.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ def derive() -> dict[str, sympy.Expr]:
 
 
 def spread_gradient(covariance_root: sympy.Matrix, point: dict[sympy.Symbol, sympy.Expr]) -> sympy.Matrix:
-    """n E∇L(θ + sδ) over the points δ = ±√2·a_k, a_k the columns of a root of Σ: mean zero, covariance Σ, odd moments zero."""
+    """n E∇L(θ + sδ) over the points δ = ±√2·a_k, a_k the columns of a root of Σ: mean zero, covariance Σ, symmetric."""
     loss = (MODEL.T * MODEL)[0] / 2
     gradient = sympy.Matrix([loss.diff(x), loss.diff(y)])
     total = sympy.zeros(2, 1)
@@ -96,7 +98,7 @@ def check() -> None:
     projection = sympy.eye(2) - row.T * row / k
     balanced = -(row * push)[0] / k
     same(row.T * balanced + push, projection * push, "what is left at the balance is the push along the solutions")
-    # Step 4. One parameter, one sample: the mean gradient over δ = ±√R/J where the mean residual is r, times the slow step.
+    # Step 4. One parameter, one sample: the mean gradient over δ = ±√R/J at mean residual r, times the slow step.
     jump = sympy.sqrt(covariance) / slope
     shift = sympy.Symbol("delta")
     off = residual - curvature * jump**2 / 2 + slope * shift + curvature * shift**2 / 2

@@ -7,7 +7,8 @@ Results.
 1. Below. M = v₁v₁ᵀ: Q_b ≥ λ₁ + c·Var_i(v₁ᵀH_iv₁)/λ₁, and so Q_b ≥ λ_max(H).
 2. Above. tr(MH_BMH_B) ≤ tr(M²H_B²), and so Q_b ≤ λ_max(H⁺E[H_B²]).
 3. Above, positive semidefinite samples. tr(MH_BMH_B) ≤ λ_max(H_B) tr(MH_BM), and so Q_b ≤ max_B λ_max(H_B).
-4. Above, by the batch size. The pencil is affine in c, and so Q_b is convex in it: Q_b ≤ λ₁ + c(Q₁ − λ₁), Q₁ at c = 1. With
+4. Above, by the batch size. The pencil is affine in c, and so Q_b is convex in it: Q_b ≤ λ₁ + c(Q₁ − λ₁), Q₁ at c =
+1. With
    c = 1/b the critical step size is at least (2/λ₁)·b/(b + b₀), b₀ = Q₁/λ₁ − 1: linear in b, then saturation.
 5. MiniBS has no such place: Q_b − M_b takes both signs (two exact examples).
 """

@@ -1,7 +1,7 @@
 """The stochastic central flow of heavy ball.
 
-Setting. As in `theory.stochastic_central_flow`, with v ← βv + g_B, θ ← θ − ηv. On a set of solutions g_B = Jᵀ(w∘(r − εz)),
-w the weights of the batch, so that the residuals move by r ← r − ηu, u ← βu + K(w∘(r − εz)).
+Setting. As in `theory.stochastic_central_flow`, with v ← βv + g_B, θ ← θ − ηv. On a set of solutions g_B = Jᵀ(w∘(r −
+εz)), w the weights of the batch, so that the residuals move by r ← r − ηu, u ← βu + K(w∘(r − εz)).
 
 Result. The fast covariance is again R = U[M∘(Uᵀdiag(ρ)U)]Uᵀ with (I − κ₂Ψ)ρ = κ₂r*∘r* + ε²/(bn), and only M changes:
 
@@ -73,8 +73,8 @@ def stationary_residuals(
 def check() -> None:
     """The kernel, the covariance by brute force, the slow step, the potential."""
     inverse, well = derive().values()
-    # Step 1. Gradient noise enters the residuals of a mode by √λ each way, and curvatures are λ/n: R̃ = λⱼλ_k𝒦_jk Ñ, with
-    # the noise Ñ = −(c/n²)R̃ + Uᵀdiag(ρ)U of the weights, E[wᵢw_j] − 1/n² = −c/n² + κ₂δᵢⱼ. Hence M.
+    # Step 1. Gradient noise enters the residuals of a mode by √λ each way, and curvatures are λ/n: R̃ = λⱼλ_k𝒦_jk Ñ,
+    # with the noise Ñ = −(c/n²)R̃ + Uᵀdiag(ρ)U of the weights, E[wᵢw_j] − 1/n² = −c/n² + κ₂δᵢⱼ. Hence M.
     variance = 1 - n**2 * kappa_1
     impulse = kernel(False).subs({first: first / n, second: second / n}, simultaneous=True)
     same(inverse, 1 / (first * second * impulse) + variance / n**2, "M from the response to an impulse")

@@ -9,13 +9,14 @@ Result. Wherever one output has the diagonal of a matrix, c outputs have the blo
     (1 − κ₂Ψ)ρ = ⊕ᵢ (κ₂ r*ᵢr*ᵢᵀ + (ε²/(bn))I),   ΨX = bdiag(U[M∘(UᵀXU)]Uᵀ),
     dθ/dt = −(η/n) P Σᵢₐ ∇²fᵢₐ(θ)[JᵀK⁺R eᵢₐ],
 
-and the wall is where the spectral radius of κ₂Ψ is 1: ηQ_b = 2 with the Gauss–Newton Hessians JᵢᵀJᵢ. Outputs that share no
-parameter follow the law of one output each, whatever the other ones do; a rotation of the outputs changes nothing.
+and the wall is where the spectral radius of κ₂Ψ is 1: ηQ_b = 2 with the Gauss–Newton Hessians JᵢᵀJᵢ. Outputs that
+share no parameter follow the law of one output each, whatever the other ones do; a rotation of the outputs changes
+nothing.
 
-Proved: that R is the stationary second moment of SGD with J held fixed, frozen residuals included; where it is singular;
-the positivity of Ψ; the two symmetries; the gradient that makes the flow stiff at the wall. That the mean of ∇L over the
-spread R is the right-hand side is `theory.mean_flow`, which does not ask which rows belong to one sample. Tested only, as
-for one output: that the average may be taken at the stationary R.
+Proved: that R is the stationary second moment of SGD with J held fixed, frozen residuals included; where it is
+singular; the positivity of Ψ; the two symmetries; the gradient that makes the flow stiff at the wall. That the mean
+of ∇L over the spread R is the right-hand side is `theory.mean_flow`, which does not ask which rows belong to one
+sample. Tested only, as for one output: that the average may be taken at the stationary R.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def at(name: str, numbers: dict[str, sympy.Expr]) -> sympy.Expr:
 def check() -> None:
     """The stationary covariance, its pole, its positivity, the two symmetries, and the stiff gradient."""
     step, noise = sympy.Rational(1, 9), sympy.Rational(1, 2)
-    # Step 1. K of rank 3 on 2 samples of 2 outputs: its kernel holds r*. One step of SGD over every draw leaves R as it is,
+    # Step 1. K of rank 3 on 2 samples of 2 outputs: its kernel holds r*. One step of SGD over every draw leaves R,
     # r ← r − ηK(w∘(r + r* − εz)), with the weight wᵢ of a sample for all its outputs.
     full = rotation(4)
     basis, frozen = full[:, :3], sympy.Rational(2, 3) * full[:, 3]

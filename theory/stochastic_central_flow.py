@@ -1,9 +1,10 @@
 """The stochastic central flow: where SGD with label noise drifts along the solutions of a model.
 
-Setting. A scalar model f(θ) ∈ ℝⁿ with loss L = (1/2n)‖f − y‖², J = ∂f/∂θ (n×p), K = JJᵀ. SGD with step η on batches drawn
-independently at each step, with weights w ∈ ℝⁿ (1/b for each draw of i) and independent label noise εz:
+Setting. A scalar model f(θ) ∈ ℝⁿ with loss L = (1/2n)‖f − y‖², J = ∂f/∂θ (n×p), K = JJᵀ. SGD with step η on batches
+drawn independently at each step, with weights w ∈ ℝⁿ (1/b for each draw of i) and independent label noise εz:
 
-    θ ← θ − ηJᵀ(w∘(f − y − εz)).                                                                                    (SGD)
+    θ ← θ − ηJᵀ(w∘(f − y − εz)).
+    (SGD)
 
 With c the variance coefficient of the scheme, κ₁ = (1−c)/n², κ₂ = c/n.
 
@@ -14,30 +15,35 @@ Theorem (leading order in ε). Assume
   (A3) ε → 0 and r* = O(ε), the time is rescaled by ε², and η changes on that slow time.
 Then on times of order 1/ε² θ follows, with P the projection on ker J and t in steps,
 
-    dθ/dt = −(η/n) P Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ],                                                                          (flow)
+    dθ/dt = −(η/n) P Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ],
+    (flow)
 
 where R is the stationary covariance of the residuals of (SGD) with J held fixed,
 
-    (KR + RK)/n = ηK(κ₁R + diag ρ)K,   ρ = κ₂(diag R + r*∘r*) + ε²/(bn),                                            (fast)
+    (KR + RK)/n = ηK(κ₁R + diag ρ)K,   ρ = κ₂(diag R + r*∘r*) + ε²/(bn),
+    (fast)
 
 which is R = U[M∘(Uᵀdiag(ρ)U)]Uᵀ with K = UΛUᵀ, M_jk = 1/((1/λⱼ+1/λ_k)/(nη) − κ₁), (I − κ₂Ψ)ρ = κ₂r*∘r* + ε²/(bn),
 Ψ_ac = Σ_jk U_aj U_cj M_jk U_ak U_ck.
 
 Several outputs, f(θ) ∈ ℝⁿᶜ with a batch of samples and all their outputs, have the same law with K of size nc and with
-diag replaced by the c×c blocks of the samples: ρᵢ = κ₂(Rᵢᵢ + r*ᵢr*ᵢᵀ) + (ε²/(bn))I: `theory.several_outputs`. Heavy ball: `theory.momentum_flow`. The next order, which leaves the solutions and needs none of (A1) at its start:
+diag replaced by the c×c blocks of the samples: ρᵢ = κ₂(Rᵢᵢ + r*ᵢr*ᵢᵀ) + (ε²/(bn))I: `theory.several_outputs`. Heavy
+ball: `theory.momentum_flow`. The next order, which leaves the solutions and needs none of (A1) at its start:
 `theory.mean_flow`.
 
-What is proved below, by sympy or in exact rational arithmetic: everything algebraic, that is the moments of w, that (fast)
-is the stationary second moment of (SGD) with J fixed, its closed form, where it is singular (the Perron criterion), the
-exact identities of diagonal networks, that (flow) is the closed form for diagonal networks of any depth, that at b = n it is
-the projected gradient descent of V = −(ηε²/2n) Σ log(1 − ηλⱼ/2), and the gradient that makes it stiff at the wall.
+What is proved below, by sympy or in exact rational arithmetic: everything algebraic, that is the moments of w, that
+(fast) is the stationary second moment of (SGD) with J fixed, its closed form, where it is singular (the Perron
+criterion), the exact identities of diagonal networks, that (flow) is the closed form for diagonal networks of any
+depth, that at b = n it is the projected gradient descent of V = −(ηε²/2n) Σ log(1 − ηλⱼ/2), and the gradient that
+makes it stiff at the wall.
 
 What is asymptotic, and only tested against SGD (tests/test_flow.py and the claims flow-*): that the average of the fast
-motion may be taken at its stationary law (A2, A3); that what is left of the error is the next order, large where K has small
-eigenvalues (perceptrons: 3 to 7 % at ε = 0.03) and where a coordinate of the solution is smaller than its own fluctuation
-(the flow reports its distance to the next order as its error estimate); and the approach to the wall, where the margin of
-(A2) itself is of order ε², and the stationary mean square is made of bursts so rare that SGD climbs past the wall between
-them (claims flow-levels/spiked-40x20/label-noise-0.03; `esssim.flow.bursts` estimates how far, claims flow-bursts).
+motion may be taken at its stationary law (A2, A3); that what is left of the error is the next order, large where K
+has small eigenvalues (perceptrons: 3 to 7 % at ε = 0.03) and where a coordinate of the solution is smaller than its
+own fluctuation (the flow reports its distance to the next order as its error estimate); and the approach to the wall,
+where the margin of (A2) itself is of order ε², and the stationary mean square is made of bursts so rare that SGD
+climbs past the wall between them (claims flow-levels/spiked-40x20/label-noise-0.03; `esssim.flow.bursts` estimates
+how far, claims flow-bursts).
 
 Run all proofs: python -m theory
 """
@@ -86,7 +92,7 @@ def prove_moments_of_the_weights() -> None:
 
 
 def prove_second_moment_recursion() -> None:
-    """With J fixed, E[r⁺r⁺ᵀ] − R = −(η/n)(KR+RK) + η²K(κ₁R + diag ρ)K for all symmetric K, R: (fast) is stationarity."""
+    """With J fixed, E[r⁺r⁺ᵀ] − R = −(η/n)(KR+RK) + η²K(κ₁R + diag ρ)K for symmetric K, R: (fast) is stationarity."""
     eta, eps = sp.symbols("eta epsilon")
     for n, b, with_replacement in SCHEMES:
         kappa_1, kappa_2 = kappas(n, b, with_replacement)

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import sympy
 
@@ -78,7 +80,7 @@ def check() -> None:
 
     for size, b in ((3, 1), (3, 2)):
         samples, factor = symmetric_matrices(11 * size + b, size, 2), coefficient(size, b, False)
-        of_batches = expectation(lambda draw, s=samples: moved(batch_mean(s, draw)), size, b, False)
+        of_batches = expectation(partial(_moved_by, moved, samples), size, b, False)
         for name, law in LAWS.items():
             terms = [
                 chance * moved(_sum(w * a for w, a in zip(row, samples, strict=True)))
@@ -97,6 +99,10 @@ def check() -> None:
             )
             expected = of_centred.subs(m4, FOURTH[name]) if name in FOURTH else of_full_or_single
             same(fourth / second**2 - 3, expected.subs(values), f"kurtosis of {name}")
+
+
+def _moved_by(moved: Callable[[sympy.Matrix], sympy.Matrix], samples: list[sympy.Matrix], draw: tuple[int, ...]) -> Any:
+    return moved(batch_mean(samples, draw))
 
 
 Law = Iterator[tuple[list[sympy.Expr], sympy.Expr]]

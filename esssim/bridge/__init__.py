@@ -13,6 +13,7 @@ except ModuleNotFoundError as error:
 
 from esssim.bridge import data, networks
 from esssim.bridge.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from esssim.bridge.gram.enclosure import NetworkEnclosure, mean_square_enclosure
 from esssim.bridge.monitor import Monitor
 from esssim.bridge.networks import mlp
 from esssim.bridge.problem import TorchProblem
@@ -25,12 +26,14 @@ from esssim.bridge.train import train
 __all__ = [
     "Checkpoint",
     "Monitor",
+    "NetworkEnclosure",
     "Piecewise",
     "SubspaceSharpness",
     "TorchProblem",
     "data",
     "load_checkpoint",
     "load_state",
+    "mean_square_enclosure",
     "mean_square_sharpness_in_subspace",
     "measure",
     "mlp",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import pickle
 import random
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -47,6 +48,24 @@ def call(module: nn.Module, x: Tensor) -> Any:
     """module(x) that leaves x and the buffers as they are."""
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
     return called(module, buffers, x.clone(), places(module))
+
+
+def watched_call(functional: Functional, theta: Tensor, x: Tensor) -> tuple[Counter[nn.Module], int]:
+    """How often each layer is called for samples x, and the numbers that all of them put out."""
+    calls: Counter[nn.Module] = Counter()
+    numbers: list[int] = []
+
+    def count(layer: nn.Module, _: Any, output: Any) -> None:
+        calls[layer] += 1
+        numbers.append(output.numel() if isinstance(output, Tensor) else 0)
+
+    handles = [layer.register_forward_hook(count) for layer in functional.module.modules()]
+    try:
+        functional.outputs(theta, x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return calls, sum(numbers)
 
 
 class _Watched(nn.Module):

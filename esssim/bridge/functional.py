@@ -6,6 +6,7 @@ gives wrong numbers for it in silence (tests/test_bridge.py has a network with o
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from esssim.bridge.exact import Exact
 from esssim.bridge.losses import SampleLoss
 
 Map = Callable[[Tensor], Tensor]
+OfParts = Callable[[dict[str, Tensor], Tensor], Tensor]
 
 
 class Care(NamedTuple):
@@ -55,6 +57,15 @@ class Functional:
         self.shapes = [parameter.shape for _, parameter in named]
         self.sizes = [parameter.numel() for _, parameter in named]
 
+    def on(self, device: torch.device) -> Functional:
+        """The same on a device, to which θ and the samples have to be moved as well."""
+        moved = copy.copy(self)
+        moved.module = copy.deepcopy(self.module).to(device)
+        moved.places = places(moved.module)
+        if self.origin is not None and self.scale is not None:
+            moved.origin, moved.scale = self.origin.to(device), self.scale.to(device)
+        return moved
+
     def parameters(self, theta: Tensor) -> dict[str, Tensor]:
         """θ (p,) as views with the names and shapes of the module."""
         if self.origin is not None and self.scale is not None:
@@ -64,13 +75,15 @@ class Functional:
 
     def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
         """f of each sample, (n, c)."""
-        if self.care != NONE:
-            return self._careful(theta, x)
-        found = called(self.module, self.parameters(theta), x, self.places)
-        return found.reshape(x.shape[0], -1)
+        return self.outputs_of(self.parameters(theta), x)
 
-    def _careful(self, theta: Tensor, x: Tensor) -> Tensor:
-        state = self.parameters(theta)
+    def outputs_of(self, state: dict[str, Tensor], x: Tensor) -> Tensor:
+        """The same for parameters by their names."""
+        if self.care != NONE:
+            return self._careful(state, x)
+        return called(self.module, state, x, self.places).reshape(x.shape[0], -1)
+
+    def _careful(self, state: dict[str, Tensor], x: Tensor) -> Tensor:
         if self.care.buffers:
             state |= {name: buffer.clone() for name, buffer in self.module.named_buffers()}
         own = x.clone() if self.care.inputs else x
@@ -126,6 +139,28 @@ class Functional:
         found: Tensor = vmap(jacrev(self.output), (None, 0))(theta, x)
         return found
 
+    def jacobians_in(self, theta: Tensor, x: Tensor, entries: dict[str, slice]) -> Tensor:
+        """∂fᵢ/∂θ in some entries of some parameters, (n, c, their number): nothing of the size of θ for each sample."""
+        state = self.parameters(theta)
+        own = {name: state[name].detach().reshape(-1)[some] for name, some in entries.items()}
+
+        def output(own: dict[str, Tensor], row: Tensor) -> Tensor:
+            return self.outputs_of(state | _placed(state, own, entries), row[None])[0]
+
+        found = torch.cat(list(self._jacobians_of(output, own, x).values()), dim=2)
+        return (
+            found if self.scale is None else found * torch.cat([self._scales[name][k] for name, k in entries.items()])
+        )
+
+    @property
+    def _scales(self) -> dict[str, Tensor]:
+        assert self.scale is not None
+        return dict(zip(self.names, torch.split(self.scale, self.sizes), strict=True))
+
+    def _jacobians_of(self, output: OfParts, own: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = vmap(jacrev(output), (None, 0))(own, x)
+        return found
+
     def hessian(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """The Hessian of the mean loss, (p, p)."""
         return _hessian(self.mean_loss)(theta, x, y)
@@ -174,6 +209,15 @@ class Functional:
         along = vmap(lambda direction: twice[1](direction)[0], out_dims=1)
         back = vmap(lambda covector: transposed(covector)[0], in_dims=1)
         return outputs.detach(), lambda v: along(v).detach(), lambda u: back(u).detach()
+
+
+def _placed(state: dict[str, Tensor], own: dict[str, Tensor], entries: dict[str, slice]) -> dict[str, Tensor]:
+    """Parameters with some of their entries, a range of each, replaced."""
+    placed = {}
+    for name, values in own.items():
+        flat, (first, last, _) = state[name].reshape(-1), entries[name].indices(state[name].numel())
+        placed[name] = torch.cat((flat[:first], values, flat[last:])).view(state[name].shape)
+    return placed
 
 
 def places(module: nn.Module) -> dict[str, str]:

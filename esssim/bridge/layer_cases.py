@@ -96,8 +96,10 @@ def filled(z: Tensor) -> Tensor:
 
 
 ACTIVATIONS = (
-    nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.Softsign, nn.Tanh,
-    nn.Sigmoid, nn.LogSigmoid, nn.Tanhshrink, nn.Softshrink, nn.Hardshrink, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.ReLU6,
+    nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.Softsign,
+    nn.Tanh,
+    nn.Sigmoid, nn.LogSigmoid, nn.Tanhshrink, nn.Softshrink, nn.Hardshrink, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish,
+    nn.ReLU6,
 )  # fmt: skip
 CASES: dict[str, tuple[Case, str]] = {f"nn.{kind.__name__}": (activation(kind), ROWS) for kind in ACTIVATIONS}
 CASES |= {
@@ -115,7 +117,8 @@ CASES |= {
     "nn.AdaptiveMaxPool1d": (lambda: line(nn.AdaptiveMaxPool1d(2), 4), ROWS),
     "nn.LPPool1d": (lambda: line(nn.LPPool1d(2, 2), 4), ROWS),
     "nn.Upsample(mode='bilinear')": (lambda: image(nn.Upsample(scale_factor=2, mode="bilinear"), 64), ROWS),
-    "nn.PixelShuffle": (lambda: Between(nn.Sequential(nn.Unflatten(1, (4, 1, 1)), nn.PixelShuffle(2), nn.Tanh())), ROWS),
+    "nn.PixelShuffle": (lambda: Between(nn.Sequential(nn.Unflatten(1, (4, 1, 1)), nn.PixelShuffle(2), nn.Tanh())),
+        ROWS),
     "nn.LayerNorm": (lambda: Between(nn.LayerNorm(4)), ROWS),
     "nn.RMSNorm": (lambda: Between(nn.RMSNorm(4)), ROWS),
     "nn.GroupNorm": (lambda: line(nn.GroupNorm(1, 2), 8), ROWS),
@@ -129,7 +132,8 @@ CASES |= {
     "F.dropout": (lambda: Between(F.dropout), ROWS),
     "nn.RReLU in train mode": (lambda: Between(nn.RReLU()), ROWS),
     "nn.Embedding": (lambda: nn.Sequential(nn.Embedding(7, 2), nn.Flatten(), nn.Tanh(), nn.Linear(8, 1)), TOKENS),
-    "nn.Embedding(max_norm=1)": (lambda: nn.Sequential(nn.Embedding(7, 2, max_norm=1.0), nn.Flatten(), nn.Linear(8, 1)), TOKENS),
+    "nn.Embedding(max_norm=1)": (lambda: nn.Sequential(nn.Embedding(7, 2, max_norm=1.0), nn.Flatten(),
+        nn.Linear(8, 1)), TOKENS),
     "nn.EmbeddingBag": (lambda: nn.Sequential(nn.EmbeddingBag(7, 4), nn.Tanh(), nn.Linear(4, 1)), TOKENS),
     "nn.RNN": (lambda: sequence(First(nn.RNN(4, 4, batch_first=True))), SEQUENCES),
     "nn.LSTM": (lambda: sequence(First(nn.LSTM(4, 4, batch_first=True))), SEQUENCES),
@@ -140,10 +144,12 @@ CASES |= {
         lambda: sequence(nn.TransformerEncoderLayer(4, 2, 4, activation="gelu", batch_first=True)).eval(), SEQUENCES,
     ),
     "weight_norm": (lambda: Between(Times(parametrizations.weight_norm(nn.Linear(4, 4)))), ROWS),
-    "spectral_norm in eval mode": (lambda: Between(Times(parametrizations.spectral_norm(nn.Linear(4, 4)))).eval(), ROWS),
+    "spectral_norm in eval mode": (lambda: Between(Times(parametrizations.spectral_norm(nn.Linear(4, 4)))).eval(),
+        ROWS),
     "spectral_norm in train mode": (lambda: Between(Times(parametrizations.spectral_norm(nn.Linear(4, 4)))), ROWS),
     "F.normalize": (lambda: Between(F.normalize), ROWS),
-    "F.cosine_similarity": (lambda: Between(lambda z: F.cosine_similarity(z, z.flip(1) + 1, dim=1)[:, None], 4, 1), ROWS),
+    "F.cosine_similarity": (lambda: Between(lambda z: F.cosine_similarity(z, z.flip(1) + 1, dim=1)[:, None], 4, 1),
+        ROWS),
     "F.grid_sample": (
         lambda: Between(lambda z: F.grid_sample(
             z.new_ones(len(z), 1, 3, 3).cumsum(2).cumsum(3).sin(), torch.tanh(z).view(-1, 1, 2, 2), align_corners=True
@@ -167,7 +173,8 @@ CASES |= {
 def data(kind: str) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     inputs: dict[str, Any] = {
-        ROWS: rng.standard_normal((8, 3)), SEQUENCES: rng.standard_normal((8, 4, 3)), TOKENS: rng.integers(0, 7, (8, 4)),
+        ROWS: rng.standard_normal((8, 3)), SEQUENCES: rng.standard_normal((8, 4, 3)),
+        TOKENS: rng.integers(0, 7, (8, 4)),
     }  # fmt: skip
     return inputs[kind], rng.standard_normal(8)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, Literal
@@ -26,15 +27,19 @@ from esssim.bridge.targets import OneNumber, data, for_loss, labels, whole
 from esssim.curvature import BlockCurvature, Curvature, DenseCurvature, LowRankCurvature
 from esssim.problems import MultiOutputLeastSquares, NonlinearLeastSquares, Problem
 
-LARGEST_NETWORK = 100_000
+LARGEST_NETWORK = 10_000_000
 # Below both, all per-sample Hessians are formed: 512 MB at most.
 DENSE_PARAMS = 300
 DENSE_NUMBERS = 2**26
 # Numbers in the largest intermediate array: 32 MB.
 CHUNK_NUMBERS = 2**22
+# Numbers that the layers put out for the samples that are differentiated together: 128 MB, a few times over.
+ACTIVATIONS = 2**24
 # Numbers in the Jacobians of all samples, 1 GB, and in one Hessian, 200 MB.
 JACOBIAN_NUMBERS = 2**27
 HESSIAN_NUMBERS = 5000**2
+# What does without Hessians.
+PRODUCTS = "esssim.sharpness, top_eigenvalues and minibatch_sharpness take their products with vectors"
 # Attributes that follow from the others.
 DERIVED = {"_x", "_y", "functional", "kind", "loss_name", "root"}
 
@@ -46,7 +51,7 @@ Dtype = Literal["float64", "float32"] | torch.dtype
 
 
 class TorchProblem(Problem):
-    """ℓᵢ(θ) = ℓ(f(θ, xᵢ), yᵢ) for an `nn.Module` f of up to 10⁵ parameters, θ in `named_parameters` order.
+    """ℓᵢ(θ) = ℓ(f(θ, xᵢ), yᵢ) for an `nn.Module` f of up to 10⁷ parameters, θ in `named_parameters` order.
 
     loss: "squared", ½‖f − y‖²; "cross_entropy", −log softmax(f)_y; or one number ℓ(f, y) by torch operations on a
     sample's outputs (c,) and target (`F.mse_loss` divides by c: it is 2/c times "squared"). inputs: (n, ...), integers
@@ -108,9 +113,8 @@ class TorchProblem(Problem):
         n_params = sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
         if n_params > LARGEST_NETWORK:
             raise ValueError(
-                f"module must have at most {LARGEST_NETWORK:,} parameters, got {n_params:,}: the Lanczos vectors of "
-                "one "
-                f"batch alone would take {n_params * 96 * 8 / 1e9:.1f} GB"
+                f"module must have at most {LARGEST_NETWORK:,} parameters that are trained, got {n_params:,}: freeze "
+                "some by requires_grad_(False); sharpness, MiniBS and Gauss–Newton Q_b of the others are lower bounds"
             )
         self.kind = torch.float64 if self.dtype == "float64" else torch.float32
         self.inputs = data("inputs", inputs)
@@ -259,7 +263,7 @@ class TorchProblem(Problem):
         return self._over(lambda t, i: self.functional.sample_gradients(t, self._x[i], self._y[i]), theta, indices)
 
     def sample_hessians(self, theta: FloatArray, indices: IntArray) -> FloatArray:
-        self._affordable("all per-sample Hessians", indices.shape[-1] * self.n_params**2, DENSE_NUMBERS)
+        self._affordable("all per-sample Hessians", indices.shape[-1] * self.n_params**2, DENSE_NUMBERS, PRODUCTS)
         hessians = self._over(
             lambda t, i: self.functional.sample_hessians(t, self._x[i], self._y[i]),
             theta,
@@ -270,11 +274,11 @@ class TorchProblem(Problem):
 
     def gradient(self, theta: npt.ArrayLike, batch: npt.ArrayLike | None = None) -> FloatArray:
         points, indices = self._arguments(theta, batch)
-        return self._over(lambda t, i: self.functional.gradient(t, self._x[i], self._y[i]), points, indices)
+        return self._mean_over(lambda t, i: self.functional.gradient(t, self._x[i], self._y[i]), points, indices)
 
     def hessian(self, theta: npt.ArrayLike, batch: npt.ArrayLike | None = None) -> FloatArray:
         points, indices = self._arguments(theta, batch)
-        self._affordable("a Hessian", self.n_params**2, HESSIAN_NUMBERS)
+        self._affordable("a Hessian", self.n_params**2, HESSIAN_NUMBERS, PRODUCTS)
         hessians = self._over(
             lambda t, i: self.functional.hessian(t, self._x[i], self._y[i]), points, indices, copies=self.n_params
         )
@@ -282,8 +286,8 @@ class TorchProblem(Problem):
 
     def hessian_products(self, theta: FloatArray, batches: IntArray, vectors: FloatArray) -> FloatArray:
         """H_B(θ)v for each batch (..., b) and its vector (..., p): (..., p)."""
-        return self._over(
-            lambda t, i, v: self.functional.product(t, self._x[i], self._y[i], v), theta, batches, vectors=vectors
+        return self._mean_over(
+            lambda t, i, v: self.functional.product(t, self._x[i], self._y[i], v), theta, batches, vectors
         )
 
     def sample_jacobians(self, theta: FloatArray, indices: IntArray) -> FloatArray:
@@ -304,7 +308,8 @@ class TorchProblem(Problem):
         self._check_finite(theta)
         derivatives.check_finite_derivatives(self.functional, self._tensor(theta), self._x, self._y)
         numbers = self.n_samples * self.n_outputs * self.n_params
-        self._affordable("the Jacobians of all samples and outputs", numbers, JACOBIAN_NUMBERS)
+        without = "esssim.bridge.mean_square_enclosure and esssim.bridge.stability_map do without them"
+        self._affordable("the Jacobians of all samples and outputs", numbers, JACOBIAN_NUMBERS, without)
         factors = self.gauss_newton_rows(theta, np.arange(self.n_samples))
         if factors.shape[1] == 1:
             return LowRankCurvature(factors[:, 0])
@@ -321,6 +326,22 @@ class TorchProblem(Problem):
 
     def _tensor(self, array: FloatArray) -> Tensor:
         return torch.as_tensor(_writable(array), dtype=self.kind)
+
+    def _mean_over(
+        self, function: Callable[..., Tensor], theta: FloatArray, batches: IntArray, vectors: FloatArray | None = None
+    ) -> FloatArray:
+        """`_over` of a mean over the samples of a batch, so many samples at a time as have room for activations."""
+        b = batches.shape[-1]
+        stretches = [batches[..., first : first + self._together] for first in range(0, b, self._together)]
+        parts = (some.shape[-1] / b * self._over(function, theta, some, vectors=vectors) for some in stretches)
+        return functools.reduce(np.add, parts) if len(stretches) > 1 else next(parts)
+
+    @functools.cached_property
+    def _together(self) -> int:
+        """How many samples are taken together."""
+        with torch.no_grad():
+            _, numbers = behaviour.watched_call(self.functional, self._start(), self._x[:1])
+        return max(1, ACTIVATIONS // max(1, numbers))
 
     def _over(
         self,
@@ -377,11 +398,12 @@ class TorchProblem(Problem):
             except derivatives.NonFiniteDerivatives as error:
                 raise derivatives.NonFiniteDerivatives([int(samples[i]) for i in error.samples]) from None
 
-    def _affordable(self, what: str, numbers: int, limit: int) -> None:
+    def _affordable(self, what: str, numbers: int, limit: int, without: str) -> None:
         if numbers > limit:
             raise ValueError(
                 f"module is too large for {what}: {numbers:,} numbers ({8 * numbers / 1e9:.1f} GB), at most {limit:,} "
-                f"(n_samples = {self.n_samples:,}, n_outputs = {self.n_outputs}, n_params = {self.n_params:,})"
+                f"(n_samples = {self.n_samples:,}, n_outputs = {self.n_outputs}, "
+                f"n_params = {self.n_params:,}); {without}"
             )
 
 

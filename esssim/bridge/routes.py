@@ -20,6 +20,8 @@ from esssim.bridge.targets import OneNumber
 
 # What is tried: few samples, and all entries of a Hessian only where they are few.
 SAMPLES, ALL_ENTRIES = 2, 300
+# Numbers in the Jacobians that are compared: half a gigabyte. Where there are more, nothing asks for all of them.
+JACOBIAN_NUMBERS = 2**26
 # Between the two ways, of the largest entry.
 AGREEMENT = {torch.float64: 1e-8, torch.float32: 1e-3}
 
@@ -62,7 +64,8 @@ def _reference(functional: Functional, theta: Tensor, x: Tensor, y: Tensor) -> I
     products = functional.sample_products(theta, x, y, v.expand(len(x), -1))
     yield products
     yield products.mean(dim=0)
-    yield functional.jacobians(theta, x)
+    if _jacobians_are_few(functional, theta, x):
+        yield functional.jacobians(theta, x)
 
 
 def _everything(functional: Functional, theta: Tensor, x: Tensor, y: Tensor) -> Iterator[Tensor]:
@@ -78,13 +81,20 @@ def _everything(functional: Functional, theta: Tensor, x: Tensor, y: Tensor) -> 
         yield functional.sample_products(theta, x, y, v.expand(len(x), -1)).detach()
     product = lambda rows, v: functional.product(theta, x[rows], y[rows], v)  # noqa: E731
     yield functional.mapped(product, (0, 0), 2)(batches, v.expand(2, -1))[0].detach()
+    few = _jacobians_are_few(functional, theta, x)
     jacobians = lambda rows: functional.jacobians(theta, x[rows])  # noqa: E731
-    found = functional.mapped(jacobians, (0,), 2)(batches)[0].detach()
+    found = functional.mapped(jacobians, (0,), 2)(batches)[0].detach() if few else None
     _, along, back = functional.linearised(theta, x)
     back(along(torch.stack([v, v])))
     if isinstance(functional.loss, OneNumber):
         torch.func.vmap(torch.func.jacrev(torch.func.grad(functional.loss)))(functional.outputs(theta, x), y)
-    yield found
+    if found is not None:
+        yield found
+
+
+def _jacobians_are_few(functional: Functional, theta: Tensor, x: Tensor) -> bool:
+    with torch.no_grad():
+        return functional.outputs(theta, x).numel() * len(theta) <= JACOBIAN_NUMBERS
 
 
 def _vector(theta: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from esssim.bridge.functional import Functional, Map
+from esssim.bridge.functional import Functional, Map, OfParts
 
 Function = Callable[[Tensor], Tensor]
 
@@ -44,6 +44,10 @@ class Samplewise(Functional):
 
     def jacobians(self, theta: Tensor, x: Tensor) -> Tensor:
         return torch.stack([_jacobian(partial(self._output_of, row), theta) for row in x])
+
+    def _jacobians_of(self, output: OfParts, own: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+        found = [_jacobians(partial(_called_with, output, row), own) for row in x]
+        return {name: torch.stack([each[name] for each in found]) for name in own}
 
     def hessian(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
         return _hessian(lambda t: self.mean_loss(t, x, y), theta)
@@ -118,3 +122,18 @@ def _jacobian(function: Function, theta: Tensor) -> Tensor:
 def _hessian(function: Function, theta: Tensor) -> Tensor:
     leaf = _leaf(theta)
     return torch.stack([_derivative(entry, leaf) for entry in _derivative(function(leaf), leaf, graph=True)])
+
+
+def _called_with(output: OfParts, row: Tensor, own: dict[str, Tensor]) -> Tensor:
+    return output(own, row)
+
+
+@torch.enable_grad()
+def _jacobians(function: Callable[[dict[str, Tensor]], Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """(m, numbers) for each of the arguments, of a function with values (m,)."""
+    leaves = {name: _leaf(value) for name, value in own.items()}
+    rows = [
+        torch.autograd.grad(value, list(leaves.values()), retain_graph=True, allow_unused=True, materialize_grads=True)
+        for value in function(leaves)
+    ]
+    return dict(zip(leaves, (torch.stack(parts) for parts in zip(*rows, strict=True)), strict=True))

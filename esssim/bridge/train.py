@@ -57,7 +57,7 @@ def train(
     n_workers: int = 1,
     checkpoint: str | Path | None = None,
     progress: Progress = False,
-    seed: int,
+    seed: int = 0,
 ) -> xarray.Dataset:
     """Train a torch problem by SGD θ ← θ − ηg_B, or heavy ball v ← βv + g_B, θ ← θ − ηv, and record statistics.
 

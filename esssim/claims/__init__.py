@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from esssim._progress import Progress
 from esssim.claims.claim import (
     REGISTRY,
     Cell,
@@ -18,13 +19,14 @@ from esssim.claims.claim import (
     at_most,
 )
 from esssim.claims.declare import claim
-from esssim.claims.verify import EXTRAS, Progress, exit_code, missing, verify_claims
+from esssim.claims.verify import EXTRAS, Each, exit_code, missing, verify_claims
 
 # In the order in which their claims are measured and shown.
 MODULES = (
     "identities",
     "gap",
     "ramp",
+    "noise",
     "thresholds",
     "momentum",
     "moments",
@@ -76,18 +78,20 @@ def __getattr__(name: str) -> Any:
 def verify(
     names: list[str] | None = None,
     quick: bool = False,
-    progress: Progress | bool | None = None,
+    progress: Progress = False,
     extra: str | None = None,
     *,
+    each: Each | None = None,
     among: Registry | None = None,
 ) -> list[Verdict]:
     """Measure the named claims and return their verdicts.
 
     names: ids, beginnings of ids up to a slash ("minibs-settles/diabetes"), or statistics ("MiniBS"); all by default.
     quick: shorter runs, and only the claims that a short run can decide. extra: "bridge" for the claims about torch
-    networks alone; without PyTorch their verdict is "skipped". among: claims of one's own instead of esssim's.
-    Raises ValueError for an unknown name.
+    networks alone; without PyTorch their verdict is "skipped". progress: True for a bar, or a function of (done, total)
+    claims. each: called with (claim, None) before and (claim, verdict) after each. among: claims of one's own instead
+    of esssim's. Raises ValueError for an unknown name.
     """
     # Not the name itself: the registry comes on first use.
     chosen = import_module(__name__).registry if among is None else among
-    return verify_claims(chosen, names, quick, progress, extra)
+    return verify_claims(chosen, names, quick, progress, extra, each=each)

@@ -81,7 +81,10 @@ def no_bound_is_violated(*, statistic: str, quick: bool) -> Measurement:
                 )  # fmt: skip
     worst = max(float(row["violation"]) for row in rows)
     names = len({row["bound"] for row in rows})
-    reason = f"largest violation of {names} bounds in {len(rows)} comparisons: {worst:.2g} of the statistic (not positive: none)"
+    reason = (
+        f"largest violation of {names} bounds in {len(rows)} comparisons: "
+        f"{worst:.2g} of the statistic (not positive: none)"
+    )
     values = {"bounds": names, "comparisons": len(rows)}
     return Measurement("holds" if worst <= 0.0 else "refuted", reason, worst, (worst, worst), None, rows, values)
 
@@ -123,7 +126,10 @@ def second_order_is_close(*, quick: bool) -> Measurement:
             )  # fmt: skip
     worst = max(float(row["error"]) for row in rows)
     third_worst = max(float(row["third_order_error"]) for row in rows)
-    reason = f"largest relative error {worst:.2g} over {len(rows)} cases with a fluctuation below 0.1 of the eigengap; third order {third_worst:.2g}"
+    reason = (
+        f"largest relative error {worst:.2g} over {len(rows)} cases with a fluctuation below 0.1 of the eigengap; "
+        f"third order {third_worst:.2g}"
+    )
     return Measurement(
         "holds" if worst <= SECOND_ORDER_TOLERANCE else "refuted", reason, worst, (worst, worst), None, rows
     )
@@ -323,7 +329,8 @@ def prediction_covers(*, quick: bool) -> Measurement:
     found = outcomes(UNSEEN[:12] if quick else UNSEEN)
     rows: list[Row] = [
         {"seed": o.seed, "problem": o.problem, "n": o.n, "p": o.p, "sampling": o.sampling, "method": o.method,
-         "predicted": o.predicted, "error": o.error, "gap": o.gap, "standard_error": o.standard_error, "covered": o.covered}
+         "predicted": o.predicted, "error": o.error, "gap": o.gap, "standard_error": o.standard_error,
+         "covered": o.covered}
         for o in found
     ]  # fmt: skip
     n, covered = len(found), sum(o.covered for o in found)

@@ -21,7 +21,8 @@ class Synonyms:
 SYNONYMS = (
     Synonyms("minibatch_sharpness", ("MiniBS", "mini-batch sharpness", "minibatch sharpness", "M_b"), "minibs"),
     Synonyms("batch_sharpness", ("batch sharpness", "BS"), r"(?<!full-)batch-sharpness(?!-parts)"),
-    Synonyms("batch_sharpness_parts", ("ratio of means", "batch sharpness parts"), "batch-sharpness-parts|ratio-of-means"),
+    Synonyms("batch_sharpness_parts", ("ratio of means", "batch sharpness parts"),
+        "batch-sharpness-parts|ratio-of-means"),
     Synonyms("interaction_aware_sharpness", ("IAS", "interaction-aware sharpness"), "ias|interaction-aware-edge"),
     Synonyms("gradient_noise_interaction", ("GNI", "gradient-noise interaction"), "interaction-aware-edge"),
     Synonyms("mean_square_sharpness", ("Q_b", "Qb", "mean-square sharpness"), "mean-square"),

@@ -62,7 +62,8 @@ def judged(experiment: NetworkFlow) -> str:
 def in_words(name: str, experiment: NetworkFlow) -> str:
     """The setting of a claim in words."""
     outputs = f"{experiment.n_outputs} outputs, " if experiment.n_outputs > 1 else ""
-    return f"{name}, {outputs}n = {experiment.n_samples}, b = {experiment.batch_size}, label noise {experiment.label_noise:g}"
+    setting = f"n = {experiment.n_samples}, b = {experiment.batch_size}, label noise {experiment.label_noise:g}"
+    return f"{name}, {outputs}{setting}"
 
 
 @claim(

@@ -75,7 +75,8 @@ def _saturation_rows(quick: bool) -> list[Row]:
             exact = mean_square_sharpness(problem, origin, WithReplacement(b))
             chord = top + (single - top) / b
             rows.append(
-                {"ensemble": name, "b": b, "mean_square_sharpness": exact, "chord": chord, "step_over_rule": chord / exact,
+                {"ensemble": name, "b": b, "mean_square_sharpness": exact, "chord": chord,
+                    "step_over_rule": chord / exact,
                  "gap_over_c": (exact - top) * b / (single - top)}
             )  # fmt: skip
     return rows

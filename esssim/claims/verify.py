@@ -9,14 +9,14 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
 from esssim._errors import in_one_line, tracebacks_are_wanted
-from esssim._progress import shown
+from esssim._progress import Progress, shown
 from esssim.claims.claim import Claim, Measurement, Registry, Verdict
 
 if TYPE_CHECKING:
     from esssim.experiments import Configuration
 
 
-class Progress(Protocol):
+class Each(Protocol):
     """What `verify` calls before and after each claim."""
 
     def __call__(self, claim: Claim, verdict: Verdict | None) -> None: ...
@@ -57,33 +57,33 @@ def verify_claims(
     registry: Registry,
     names: list[str] | None = None,
     quick: bool = False,
-    progress: Progress | bool | None = None,
+    progress: Progress = False,
     extra: str | None = None,
     known: Mapping[str, Verdict] | None = None,
+    each: Each | None = None,
 ) -> list[Verdict]:
     """Measure the named claims (ids or families; all by default): the list of their verdicts.
 
     quick: shorter runs, and only the claims that these can decide; one named by its id that they cannot is measured in
-    full. progress: True for a bar on a terminal, or a function that is called with (claim, None) before and (claim,
-    verdict) after each. A claim whose measurement raises an exception has it as its `error`, and the others go on; one
-    whose extra is not installed is "skipped". extra: only the claims of this optional part of the package. known:
-    verdicts by id that are taken as they are. Raises ValueError for an unknown name.
+    full. progress: True for a bar, or a function of (done, total) claims. each: called with (claim, None) before and
+    (claim, verdict) after each. A claim whose measurement raises an exception has it as its `error`, and the others
+    go on; one whose extra is not installed is "skipped". extra: only the claims of this optional part of the package.
+    known: verdicts by id that are taken as they are. Raises ValueError for an unknown name.
     """
     from esssim.experiments import beside
 
     claims = registry.select(names, quick, extra)
     verdicts = dict(known or {})
     left = in_order_of_measuring([claim for claim in claims if claim.id not in verdicts])
-    tell, bar = (progress, False) if callable(progress) else (None, progress)
     tasks = [task for claim in left for experiment in _experiments(claim, quick) for task in experiment.tasks]
-    with shown(bar, len(claims), "claims") as advance, beside.ahead(tasks):
+    with shown(progress, len(claims), "claims") as advance, beside.ahead(tasks):
         advance(len(claims) - len(left))
         for claim in left:
-            if tell is not None:
-                tell(claim, None)
+            if each is not None:
+                each(claim, None)
             verdicts[claim.id] = _measured(claim, quick)
-            if tell is not None:
-                tell(claim, verdicts[claim.id])
+            if each is not None:
+                each(claim, verdicts[claim.id])
             advance(1)
     return [verdicts[claim.id] for claim in claims]
 

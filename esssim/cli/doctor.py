@@ -16,8 +16,8 @@ Without options: versions, linear algebra and its threads, the cache of compiled
 against its reference; about 20 seconds.
 
 --full measures the figures that docs/reliability.md shows, all of them or those of the keys (--list): minutes to hours.
---quick measures a short version of them. With --out each figure is in DIR/reliability.json and .md as soon as it is there,
-beside those of other keys.
+--quick measures a short version of them. With --out each figure is in DIR/reliability.json and .md as soon as it is
+there, beside those of other keys.
 
 Exit code: 0 every number and figure is right, 1 one is not, 2 bad input or one that could not be measured.
 
@@ -54,7 +54,7 @@ def doctor(
 
 def _installation(as_json: bool) -> int:
     from esssim.doctor import installation, numbers
-    from esssim.report.terminal import step_progress
+    from esssim.report.progress import step_progress
 
     with step_progress() as tell:
         tell("looking at what is installed")

@@ -15,7 +15,8 @@ from esssim.cli.common import AsJson, OutFolder, prepare_folder, print_json
 HELP = """Run one experiment, and say where each recorded statistic settles.
 
 CONFIG.toml names problem, data, start, sampling, dynamics and records; docs/experiments.md lists the keys. The records
-go to CONFIG.nc, a picture to CONFIG.png and CONFIG.svg, a page to CONFIG.html, beside the file or in the folder of --out.
+go to CONFIG.nc, a picture to CONFIG.png and CONFIG.svg, a page to CONFIG.html, beside the file or in the folder of
+--out.
 
 Exit code: 0 the run is done (a verdict is no failure), 2 bad input, 130 and 143 interrupted.
 
@@ -44,8 +45,9 @@ def run(
     prepare_folder(folder)
     from esssim._threads import one_blas_thread
     from esssim.report import run as report
+    from esssim.report.progress import run_progress
 
-    with one_blas_thread(), report.run_progress(config.stem) as progress:
+    with one_blas_thread(), run_progress(config.stem) as progress:
         trace = experiment.run(progress)
         levels = experiment.levels(trace)
     sets = [word for change in changes or () for word in ("--set", change)]

@@ -13,9 +13,9 @@ from esssim.cli.common import AsJson, prepare_folder, print_json
 
 HELP = """Draw a figure for a paper, a lecture or a talk.
 
-NAME is one of `esssim figure --list`. Beside the picture lie the numbers drawn (.csv), where they come from (.json), and
-its caption with an alt text (.md). What was computed once is kept (ESSSIM_CACHE, by default ~/.cache/esssim; delete it
-at any time).
+NAME is one of `esssim figure --list`. Beside the picture lie the numbers drawn (.csv), where they come from (.json),
+and its caption with an alt text (.md). What was computed once is kept (ESSSIM_CACHE, by default ~/.cache/esssim; delete
+it at any time).
 
 Examples:
 
@@ -73,7 +73,7 @@ def figure(
         raise ValueError("figure must be named, got none; `esssim figure --list` shows them")
     package.check(name, width, formats or (), usetex)
     prepare_folder(out)
-    from esssim.report.terminal import step_progress
+    from esssim.report.progress import step_progress
 
     with step_progress() as tell:
         paths = package.build(name, out, width=width, formats=formats or (), quick=quick, usetex=usetex, tell=tell)

@@ -125,9 +125,10 @@ def measure(
     from esssim import measure as measuring
     from esssim import store
     from esssim._environment import environment
-    from esssim.report.terminal import show_measurement, step_progress
+    from esssim.report.progress import run_progress
+    from esssim.report.terminal import show_measurement
 
-    with step_progress() as progress:
+    with run_progress(f"{loaded.name}: batch sizes") as progress:
         measured = measuring.measure_table(
             loaded,
             batch_sizes=sizes,

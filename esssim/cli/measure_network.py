@@ -13,9 +13,9 @@ from esssim.cli.measure import _sizes as batch_sizes_of
 
 HELP = """Sharpness, Q_b and critical step size of a saved network of your own.
 
-MODULE:FACTORY is a function of yours without arguments, in a module that Python finds from here. It returns net, inputs,
-targets and loss, as a tuple or as a dict with these names: the network, its samples, and the loss of a batch, such as
-torch.nn.CrossEntropyLoss(). FILE is a state dict of torch.save or safetensors; no code of it is run.
+MODULE:FACTORY is a function of yours without arguments, in a module that Python finds from here. It returns net,
+inputs, targets and loss, as a tuple or as a dict with these names: the network, its samples, and the loss of a batch,
+such as torch.nn.CrossEntropyLoss(). FILE is a state dict of torch.save or safetensors; no code of it is run.
 
 Extra: esssim[bridge].
 
@@ -48,7 +48,7 @@ def measure_network(
         prepare_folder(out)
     from esssim import bridge, store
     from esssim.report.network import as_dict, show_network
-    from esssim.report.run import run_progress
+    from esssim.report.progress import run_progress
 
     net, inputs, targets, loss = made
     with run_progress(f"{factory}") as tell:

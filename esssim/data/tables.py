@@ -25,7 +25,8 @@ from esssim.data.text import LARGEST_EXACT_INTEGER, TextFormat, read_text
 LARGEST_TABLE = 2 * 10**9
 # What damaged archives raise beside ValueError and OSError.
 OF_ARCHIVES = (
-    zipfile.BadZipFile, zlib.error, EOFError, AttributeError, KeyError, NotImplementedError, OverflowError, RuntimeError,
+    zipfile.BadZipFile, zlib.error, EOFError, AttributeError, KeyError, NotImplementedError, OverflowError,
+    RuntimeError,
     TypeError, MemoryError, SyntaxError,
 )  # fmt: skip
 BUNDLED = ("diabetes", "breast_cancer", "wine", "digits")

@@ -79,11 +79,13 @@ def calls() -> Iterator[Call]:
         "label_noise": [-0.1, math.nan], "sampling": [2, None], "theta0": [np.ones(3), [math.inf, 0.0]],
     }  # fmt: skip
     yield from _with(es.simulate, {"problem": regression, "seed": 0} | run,
-                     wrong | {"n_replicas": [0, 2.5], "seed": [-1, 1.5], "record": ["loss", None, ["los"]]})  # fmt: skip
+                     wrong | {"n_replicas": [0, 2.5], "seed": [-1, 1.5],
+                         "record": ["loss", None, ["los"]]})  # fmt: skip
     yield from _with(es.moments.evolve, {"problem": regression} | run, wrong)
     solution = {"theta0": es.gradient_flow(network, np.ones(4))}
     yield from _with(flow.solve, {"problem": network} | run | solution,
-                     {"step_size": [0.0, math.nan], "n_steps": [0], "label_noise": [-0.1], "sampling": [2]})  # fmt: skip
+                     {"step_size": [0.0, math.nan], "n_steps": [0], "label_noise": [-0.1],
+                         "sampling": [2]})  # fmt: skip
     yield from _with(es.stability.edge, {}, {"step_size": [0, -0.1, math.nan, "0.1", None, True]})
     yield from _with(es.stability.critical_step_size,
                      {"problem": regression, "theta": np.zeros(2), "sampling": pairs},

@@ -23,7 +23,7 @@ from esssim.experiments.plan import Plan
 from esssim.experiments.sweeps import from_toml, run
 
 FLIPS, OTHERS = 1000, 100
-QUICK = 20
+QUICK = 6
 # One in so many damaged folders is also repaired and finished.
 FINISHED = 50
 
@@ -107,7 +107,8 @@ def corruption(quick: bool) -> Finding:
         rng, place = random.Random(20261129), root / "damaged"
         jobs = [(kind, k) for kind in DAMAGES for k in range(_count(kind, quick))]
         counts: dict[str, Row] = {
-            kind: {"damage": kind, "tried": 0, "refused": 0, "with_missing_cells": 0, "unharmed": 0, "silently_wrong": 0,
+            kind: {"damage": kind, "tried": 0, "refused": 0, "with_missing_cells": 0, "unharmed": 0,
+                "silently_wrong": 0,
                    "finished_otherwise": 0} for kind in DAMAGES
         }  # fmt: skip
         for kind, k in steps(jobs):

@@ -28,12 +28,13 @@ from esssim.experiments import open as open_sweep
 from esssim.experiments.folder.reading import PARTS, PLAN
 from esssim.store import read_verified, write_verified
 
-QUICK, FULL, CHUNK = 300, 100_000, 100
+QUICK, FULL, CHUNK = 100, 100_000, 100
 # Seconds after which an answer counts as a hang.
 PATIENCE = 10.0
 TABLE = b"a,b,y\n1,2.5,3\n-4,5e3,6\n7,8,nan\n\n10,11,12\n"
 PIECES = (
-    b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"\n", b"\r", b",", b";", b"\t", b'"', b"'", b"=", b"[", b"]", b"{", b"}", b".",
+    b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"\n", b"\r", b",", b";", b"\t", b'"', b"'", b"=", b"[", b"]", b"{", b"}",
+    b".",
     b"-1", b"0", b"1e999", b"nan", b"inf", b"999999999999999999999", b"true", b'"../../x"', b'"/etc/passwd"', b"[grid]",
     b"__class__", b"\xc3\xa9",
 )  # fmt: skip
@@ -63,8 +64,8 @@ class Seen:
 def fuzzing(quick: bool) -> Finding:
     """Configurations of experiments and sweeps, tables as CSV, Parquet and NPZ, saved traces, and plans and parts of a
     sweep's folder, mutated by hypothesis: up to six pieces of bytes put in or in the place of others, the checksums
-    of plans and parts made right again. Each input has to be read or refused by a documented error within ten seconds, with no
-    file opened for writing and none left behind."""
+    of plans and parts made right again. Each input has to be read or refused by a documented error within ten
+    seconds, with no file opened for writing and none left behind."""
     if find_spec("hypothesis") is None:
         raise Unavailable("not installed: pip install hypothesis")
     count = QUICK if quick else FULL

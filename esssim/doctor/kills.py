@@ -21,7 +21,7 @@ from esssim.experiments.plan import Plan
 from esssim.experiments.sweeps import from_toml, run
 
 CELLS, KILLS = 500, 50
-QUICK_CELLS, QUICK_KILLS = 60, 4
+QUICK_CELLS, QUICK_KILLS = 40, 2
 # Seconds between two kills: up to this after the first cell of a run is on the disk.
 LONGEST_PAUSE = 2.0
 # Nothing at all for so long is a failure.
@@ -88,7 +88,7 @@ def _disturbed(plan: Plan, config: Path, folder: Path, known: Finished, count: C
         time.sleep(0.02)
     time.sleep(rng.uniform(0, LONGEST_PAUSE))
     if process.poll() is None:
-        workers = _workers(process.pid)
+        workers = workers_of(process.pid)
         if rng.random() < 0.5 and workers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(rng.choice(workers), signal.SIGKILL)
@@ -117,7 +117,7 @@ def _finish(config: Path, folder: Path) -> None:
         raise RuntimeError(f"a sweep that nobody disturbed ended with exit code {code}")
 
 
-def _workers(pid: int) -> list[int]:
+def workers_of(pid: int) -> list[int]:
     """The processes that compute for a driver, without the one that cleans up after it."""
     found = []
     for path in Path(f"/proc/{pid}/task").glob("*/children"):

@@ -110,7 +110,8 @@ def regressions() -> dict[str, tuple[float, dict[str, object]]]:
     minimiser = np.linalg.lstsq(problem.inputs, problem.targets, rcond=None)[0]
     found: dict[str, tuple[float, dict[str, object]]] = {}
     for name, b, eta, momentum, every in (
-        ("b = 1", 1, 0.1, 0.0, 5), ("b = 8", 8, 0.3, 0.0, 2), ("heavy ball", 4, 0.05, 0.8, 4), ("every step", 1, 0.2, 0.0, 1),
+        ("b = 1", 1, 0.1, 0.0, 5), ("b = 8", 8, 0.3, 0.0, 2), ("heavy ball", 4, 0.05, 0.8, 4),
+        ("every step", 1, 0.2, 0.0, 1),
     ):  # fmt: skip
         sampling = es.WithoutReplacement(b)
         covariance = es.moments.stationary_covariance(problem, step_size=eta, sampling=sampling, momentum=momentum)
@@ -118,7 +119,8 @@ def regressions() -> dict[str, tuple[float, dict[str, object]]]:
         n_records = 1500
         options = {
             "problem": problem, "theta0": minimiser, "step_size": eta, "sampling": sampling, "momentum": momentum,
-            "n_steps": 500 + every * n_records, "record": ("loss",), "record_steps": range(500, 501 + every * n_records, every),
+            "n_steps": 500 + every * n_records, "record": ("loss",),
+            "record_steps": range(500, 501 + every * n_records, every),
         }  # fmt: skip
         found[name] = (eta / 2 * loss, options)
     return found

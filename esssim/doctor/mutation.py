@@ -16,7 +16,8 @@ from esssim.doctor.check import Finding, Unavailable, at_least, check, steps
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = (
-    "sampling", "data", "moments", "settling", "stability", "spectra", "problems", "simulation", "statistics", "gap", "flow",
+    "sampling", "data", "moments", "settling", "stability", "spectra", "problems", "simulation", "statistics", "gap",
+    "flow",
 )  # fmt: skip
 SEED, SAMPLE, REQUIRED = 16, 60, 0.9
 # Why a known survivor is no danger; the others are faults of the tests.

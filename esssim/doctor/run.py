@@ -27,6 +27,7 @@ MODULES: tuple[str, ...] = (
     "determinism",
     "bad_input",
     "fuzzing",
+    "soak",
 )
 
 # Told (entry, None) before and (entry, check) after each check.

@@ -18,7 +18,7 @@ from esssim.doctor import page
 from esssim.doctor.check import Check, Entry, Listener
 from esssim.doctor.numbers import Number
 from esssim.doctor.run import Told
-from esssim.report.forecast import spoken
+from esssim.report.progress import spoken
 from esssim.report.terminal import output
 
 STYLES = {True: "green", False: "bold white on red", None: "dim"}

@@ -293,7 +293,8 @@ def _conditions(given: Any) -> tuple[Condition, ...]:
     found = []
     for place, each in enumerate(given):
         if not isinstance(each, list | tuple) or len(each) != 3 or not isinstance(each[0], str):
-            words = f'must be [key, sign, key or value], such as ["sampling.batch_size", "<=", 8], got {_validate.shown(each)}'
+            example = '["sampling.batch_size", "<=", 8]'
+            words = f"must be [key, sign, key or value], such as {example}, got {_validate.shown(each)}"
             raise ConfigurationError(("grid", "where", place), words)
         left, sign, right = each
         try:

@@ -26,6 +26,9 @@ Values = dict[str, Any]
 # What a code in a variable "verdict:…" means.
 VERDICTS = ("settles", "below", "above", "inconclusive", "undefined")
 TOLERANCE = 0.05
+# Of the right-hand side of the flow in a cell, which mostly takes some hundreds: the flow is given up after them, and
+# the cell has no prediction.
+MOST_EVALUATIONS = 10_000
 
 
 class Cell:
@@ -82,7 +85,14 @@ def _record_sides(experiment: Experiment) -> dict[str, Sides]:
     records = {"record": experiment.records.n_records}
     replicas = {"replica": experiment.dynamics.n_replicas}
     sides: dict[str, Sides] = {name: replicas | records for name in variables(experiment.records.statistics)}
+    sides |= _theta_side("theta", experiment, replicas | records)
     return sides | {"step": records, "step_size": records, "diverged_at": replicas}
+
+
+def _theta_side(name: str, experiment: Experiment, before: Sides) -> dict[str, Sides]:
+    """Of θ, where it is recorded: a model is built to know its length."""
+    recorded = "theta" in experiment.records.statistics
+    return {name: {**before, "parameter": experiment.model.n_params}} if recorded else {}
 
 
 def _records(cell: Cell) -> Values:
@@ -90,7 +100,9 @@ def _records(cell: Cell) -> Values:
 
 
 def _start_sides(experiment: Experiment) -> dict[str, Sides]:
-    return {f"start:{name}": {} for name in (*variables(experiment.records.statistics), "critical_step_size")}
+    names = (*variables(experiment.records.statistics), "critical_step_size")
+    sides: dict[str, Sides] = {f"start:{name}": {} for name in names}
+    return sides | _theta_side("start:theta", experiment, {})
 
 
 def _start(cell: Cell) -> Values:
@@ -98,6 +110,9 @@ def _start(cell: Cell) -> Values:
     records, seed = experiment.records, experiment.dynamics.seed
     found: Values = {"start:critical_step_size": experiment.first_edge}
     for name in records.statistics:
+        if name == "theta":
+            found["start:theta"] = experiment.theta0
+            continue
         try:
             value = STATISTICS[name].measure(
                 experiment.model, experiment.theta0, experiment.batches, records.n_batches, seed
@@ -142,7 +157,7 @@ def _followed(experiment: Experiment) -> list[str]:
 def _flow_sides(experiment: Experiment) -> dict[str, Sides]:
     names = _followed(experiment)
     sides: dict[str, Sides] = {f"{part}:{name}": {} for name in names for part in ("flow_level", "flow_verdict")}
-    return sides | {"flow_diverged_at": {}}
+    return sides | {"flow_diverged_at": {}, "flow_gave_up_at": {}}
 
 
 def _flow(cell: Cell) -> Values:
@@ -161,10 +176,11 @@ def _flow(cell: Cell) -> Values:
         record=_followed(experiment),
         n_records=max(2, records.n_records),
         n_batches=records.n_batches,
+        most_evaluations=MOST_EVALUATIONS,
         seed=dynamics.seed,
     )
     window = solved.isel(record=np.flatnonzero(solved["step"].values >= experiment.after))
-    found: Values = {"flow_diverged_at": float(solved["diverged_at"])}
+    found: Values = {f"flow_{name}": float(solved[name]) for name in ("diverged_at", "gave_up_at")}
     for name in _followed(experiment):
         series = (window[name] * window["step_size"] / 2).values
         found[f"flow_level:{name}"] = float(series.mean())

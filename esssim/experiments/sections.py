@@ -189,7 +189,8 @@ DataSection = Annotated[
     | FileSection,
     Field(discriminator="kind"),
     of_kind(
-        GaussianSection, SpikedSection, OrthogonalSection, TwoClustersSection, PowerLawSection, TableSection, FileSection
+        GaussianSection, SpikedSection, OrthogonalSection, TwoClustersSection, PowerLawSection, TableSection,
+        FileSection
     ),
 ]  # fmt: skip
 

@@ -174,7 +174,8 @@ def _of_runs(label: str, problem: Model, theta: np.ndarray, sampling: es.Samplin
                             label_noise=noise, record=("theta",), record_steps=[200], seed=seed)  # fmt: skip
         # Rounding of 200 steps in another order.
         yield _vector("run", f"{label} β={momentum} ε={noise}", {"theta": trace["theta"].values[0, 0].tolist()}, 1e-9,
-                      **here, momentum=momentum, label_noise=noise, step_size=0.2 * edge, seed=seed, n_steps=200)  # fmt: skip
+                      **here, momentum=momentum, label_noise=noise, step_size=0.2 * edge, seed=seed,
+                      n_steps=200)  # fmt: skip
 
 
 def _at_point(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,12 +18,27 @@ RELATIVE_TOLERANCE = 1e-6
 SHORTEST_STEP = 1e-7
 
 
-def integrate(
-    law: Law, start: FloatArray, steps: IntArray, advance: Callable[[int], None] = lambda count: None
-) -> tuple[FloatArray, int]:
-    """θ at `steps`, (m, p), and the step at which the flow meets a wall that it cannot leave, −1 for none.
+@dataclass(frozen=True)
+class Course:
+    """θ at the steps asked for (m, p), NaN where there is none, and why: the step at which the flow meets a wall it
+    cannot leave, and the step at which the evaluations were used up, −1 for neither.
+    """
 
-    advance: called with the number of records that are done since.
+    thetas: FloatArray
+    diverged_at: int = -1
+    gave_up_at: int = -1
+    n_evaluations: int = 0
+
+
+def integrate(
+    law: Law,
+    start: FloatArray,
+    steps: IntArray,
+    most_evaluations: float = math.inf,
+    advance: Callable[[int], None] = lambda count: None,
+) -> Course:
+    """θ at `steps`. most_evaluations: of dθ/dt, after which the flow is given up; advance: called with the number of
+    records that are done since.
 
     BDF, whose Newton iteration only has to know the part of the Jacobian that is stiff.
     """
@@ -37,7 +53,7 @@ def integrate(
         return jacobian
 
     if not np.isfinite(law.velocity(0.0, start)).all():  # the solver would look for a first step without end
-        return thetas, 0
+        return Course(thetas, diverged_at=0)
     smallest = 1e-2 * RELATIVE_TOLERANCE * (float(np.abs(start).max()) or 1.0)
     solver = FactoredBDF(law.velocity, start, float(steps[-1]), last_jacobian, rtol=RELATIVE_TOLERANCE, atol=smallest)
     done = 1
@@ -45,7 +61,7 @@ def integrate(
         solver.step()
         stuck = solver.status == "failed" or (solver.step_size or 0.0) < SHORTEST_STEP * solver.t
         if stuck and solver.t < steps[-1]:
-            return thetas, math.ceil(solver.t)
+            return Course(thetas, diverged_at=math.ceil(solver.t), n_evaluations=solver.nfev)
         interpolant = solver.dense_output()
         while done < len(steps) and steps[done] <= solver.t:
             corrected = law.corrected(np.asarray(interpolant(float(steps[done]))))
@@ -54,4 +70,6 @@ def integrate(
             thetas[done] = corrected
             done += 1
             advance(1)
-    return thetas, -1
+        if solver.nfev > most_evaluations and done < len(steps):
+            return Course(thetas, gave_up_at=math.ceil(solver.t), n_evaluations=solver.nfev)
+    return Course(thetas, n_evaluations=solver.nfev)

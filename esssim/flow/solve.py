@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
@@ -56,6 +57,7 @@ def solve(
     n_records: int = 100,
     n_batches: int = 1024,
     rank: int | None = None,
+    most_evaluations: int | None = None,
     progress: Progress = False,
     seed: int = 0,
 ) -> xarray.Dataset:
@@ -67,12 +69,12 @@ def solve(
 
     problem: a `NonlinearLeastSquares` or `MultiOutputLeastSquares`; theta0: (p,), a minimum. Other arguments: as for
     `simulate`. follow="mean": the mean of SGD off the solutions, from any theta0. n_batches: per record of sampled
-    statistics. rank: leading modes of K for large problems; None chooses.
+    statistics. rank: leading modes of K for large problems. most_evaluations: of dθ/dt, then the flow gives up.
 
     Returns a Dataset with dim record and coords step and step_size: theta, the loss, statistics with Gauss–Newton
-    Hessians, distance_to_edge, corrections, error estimates, and `diverged_at`, −1 for never (docs/flow.md). Raises
+    Hessians, distance_to_edge, corrections, error estimates, `diverged_at` and `gave_up_at` (docs/flow.md). Raises
     ValueError for bad arguments and for a theta0 that is no minimum or beyond the edge. Source:
-    theory/stochastic_central_flow.py; after Damian, Ma & Lee, NeurIPS 2021 and Cohen et al., ICLR 2025.
+    theory/stochastic_central_flow.py; after Damian, Ma & Lee, NeurIPS 2021; Cohen et al., ICLR 2025.
     """
     if not isinstance(problem, (NonlinearLeastSquares, MultiOutputLeastSquares)):
         raise ValueError(
@@ -89,6 +91,7 @@ def solve(
     if isinstance(record, str) or not isinstance(record, Iterable):
         raise ValueError(f"record must be a sequence of names, got {_validate.shown(record)}")
     noise = _validate.real("label_noise", label_noise, at_least=0.0)
+    limit = math.inf if most_evaluations is None else _validate.integer("most_evaluations", most_evaluations, 1)
     names = tuple(_record(name) for name in record)
     on_solutions = _validate.choice("follow", follow, ("solutions", "mean")) == "solutions"
     setting = (sampling, Ramp.of(step_size), n_steps, noise, check_momentum(momentum))
@@ -99,12 +102,13 @@ def solve(
         raise ValueError(f"step_size must start below the mean-square edge 2/Q_b, got {law.ramp.start:g}")
     steps = np.unique(np.linspace(0, n_steps, n_records).round().astype(np.int64))
     with shown(progress, len(steps) - 1, "flow") as advance, divergence_is_expected():
-        thetas, diverged_at = integrate(law, start, steps, advance)
+        course = integrate(law, start, steps, limit, advance)
+    thetas = course.thetas
     points = [law.at(theta) for theta in thetas]
     finite = np.atleast_1d(np.isfinite(thetas).all(axis=1))
     corrections: dict[str, FloatArray] = {}
     if {"next_order_correction", "error_estimate"} & set(names):
-        corrections["next_order_correction"] = next_order = next_order_correction(law, points, steps)
+        corrections["next_order_correction"] = next_order = next_order_correction(law, points, steps, limit)
         unknown = finite & np.isnan(next_order)
         corrections["error_estimate"] = np.where(unknown, np.inf, np.abs(next_order))
     columns = {name: column for name, column in corrections.items() if name in names}
@@ -120,7 +124,7 @@ def solve(
                 columns.setdefault(name, np.full(len(steps), np.nan))[k] = value
     data: dict[str, Any] = {name: ("record", column) for name, column in columns.items()}
     data["theta"] = (("record", "parameter"), thetas)
-    data["diverged_at"] = ((), diverged_at)
+    data |= {name: ((), getattr(course, name)) for name in ("diverged_at", "gave_up_at", "n_evaluations")}
     coords = {"step": ("record", steps), "step_size": ("record", law.ramp.at(steps, n_steps))}
     last = np.flatnonzero(finite)[-1]
     error_of_rank = law.error_of_rank(float(steps[last]), points[last])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,10 +18,12 @@ from esssim.flow.point import Point
 N_PAIRS = 4
 
 
-def next_order_correction(law: Law, points: Sequence[Point], steps: IntArray) -> FloatArray:
+def next_order_correction(
+    law: Law, points: Sequence[Point], steps: IntArray, most_evaluations: float = math.inf
+) -> FloatArray:
     """E[Q_b]/Q_b − 1 at each record, E over the spread about the mean flow; NaN where that has ended: (m,).
 
-    points: those of the flow at `steps`, not finite from its end on.
+    points: those of the flow at `steps`, not finite from its end on. most_evaluations: as for `integrate`.
     """
     corrections = np.array([0.0 if np.isfinite(point.theta).all() else np.nan for point in points])
     if not law.fast(0.0, points[0]).source.any():
@@ -31,7 +34,7 @@ def next_order_correction(law: Law, points: Sequence[Point], steps: IntArray) ->
             law.problem, law.sampling, law.ramp, law.n_steps, law.momentum, law.label_source, law.frozen_residuals,
             law.rank,
         )  # fmt: skip
-        means = [law.at(theta) for theta in integrate(mean_law, points[0].theta, steps)[0]]
+        means = [law.at(theta) for theta in integrate(mean_law, points[0].theta, steps, most_evaluations).thetas]
     for k in np.flatnonzero(corrections == 0.0).tolist():
         if not np.isfinite(means[k].theta).all():
             corrections[k] = np.nan

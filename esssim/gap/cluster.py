@@ -170,4 +170,5 @@ def _coupling(s: Setting, r: int) -> FloatArray:
 
 
 def _no_cluster() -> str:
-    return f"needs at most {LARGEST_CLUSTER} top eigenvalues that are clear of the others: a leak of at most {LARGEST_LEAK:g}"
+    needs = f"needs at most {LARGEST_CLUSTER} top eigenvalues that are clear of the others"
+    return f"{needs}: a leak of at most {LARGEST_LEAK:g}"

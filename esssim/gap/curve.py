@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import xarray
 
 from esssim import _validate
-from esssim._progress import spoken
+from esssim._progress import Progress, shown
 from esssim._threads import one_blas_thread
 from esssim.gap.bounds import bounds_at
 from esssim.gap.predict import FORMULAS
@@ -31,15 +31,15 @@ def curve(
     enumerate_up_to: int = 50_000,
     draws: Draws = "shares",
     seed: int = 0,
-    progress: Callable[[str], None] | bool | None = None,
+    progress: Progress = False,
 ) -> xarray.Dataset:
     """The gap M_b − λ_max(H) at each batch size, with its bounds and every valid prediction: what `plots.gap` draws.
 
     Per batch_size: gap, standard_error, exact, n_batches, and lower and upper, the bounds that always hold; prediction
     (batch_size, formula) is NaN where a formula calls itself invalid. sharpness: λ_max(H). theta: (p,). At most
     `enumerate_up_to` batches are enumerated, exactly; of more, n_batches are drawn from `seed`. draws: as in
-    `minibatch_sharpness`. progress: a function that is called with what is done, or True for a line on a terminal.
-    Raises ValueError for bad arguments.
+    `minibatch_sharpness`. progress: True for a bar, or a function of (done, total) batch sizes. Raises ValueError for
+    bad arguments.
     """
     if not (isinstance(scheme, type) and issubclass(scheme, Sampling)):
         raise ValueError(f"scheme must be a class such as WithoutReplacement, got {_validate.shown(scheme)}")
@@ -48,15 +48,15 @@ def curve(
     enumerate_up_to = _validate.integer("enumerate_up_to", enumerate_up_to, 1)
     top = sharpness(problem, theta)
     measured, predicted = [], []
-    with spoken(progress) as tell:
+    with shown(progress, len(sizes), "batch sizes") as advance:
         for b in sizes:
-            tell(f"batch size {b}")
             sampling = scheme(b)
             drawn = None if sampling.count(problem.n_samples) <= enumerate_up_to else n_batches
             minibs = minibatch_sharpness(problem, theta, sampling, n_batches=drawn, seed=seed, draws=draws)
             setting = Setting.of(problem, theta, sampling)
             measured.append((minibs, *bounds_at(setting).gap))
             predicted.append([formula(setting) for formula in FORMULAS])
+            advance(1)
     estimates = [minibs for minibs, _, _ in measured]
     columns = {
         "gap": [minibs.value - top for minibs in estimates],

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from esssim import _validate, data
 from esssim._errors import Undefined
-from esssim._progress import spoken
+from esssim._progress import Progress, shown
 from esssim._validate import FloatArray
 from esssim.measure.models import MODELS, NETWORK_LIMIT, prepare
 from esssim.measure.results import BatchSizeRow, TableMeasurement
@@ -34,7 +34,7 @@ def measure_table(
     n_batches: int = 2000,
     seed: int = 0,
     standardized: bool = True,
-    progress: Callable[[str], None] | bool | None = None,
+    progress: Progress = False,
 ) -> TableMeasurement:
     """All statistics of a model of a table for each batch size (default 1, 2, 4, 8, 16, 32 and n, where ≤ n).
 
@@ -43,8 +43,8 @@ def measure_table(
     least-squares fit, α = 2·max(1, √max|β*|): the start of the step-size ramp of the claims, whatever the units; or
     "mlp", a torch network of one hidden layer of tanh units (extra: esssim[bridge]) after 5000 steps of full-batch
     descent. n_batches are drawn from `seed` at each batch size; where no more exist, all are enumerated and the numbers
-    exact. standardized is only reported. progress: a function that is called with what is being done, or True for a
-    line on a terminal. Raises ValueError.
+    exact. standardized is only reported. progress: True for a bar, or a function of (done, total)
+    batch sizes. Raises ValueError.
     """
     _validate.instance("table", table, data.Data, "data.load returns")
     n = table.n_samples
@@ -62,9 +62,7 @@ def measure_table(
     ]
     if model == "network" and table.n_features > NETWORK_LIMIT:
         raise ValueError(f"model 'network' is for at most {NETWORK_LIMIT} features, got {table.n_features}")
-    with spoken(progress) as tell:
-        if model == "network":
-            tell("gradient flow to an interpolating solution")
+    with shown(progress, len(sizes), "batch sizes") as advance:
         problem, theta, where = prepare(table, model)
         if model == "network":
             notes.append(
@@ -74,8 +72,8 @@ def measure_table(
             )
         rows = []
         for b in sizes:
-            tell(f"batch size {b}")
             rows.append(_row(problem, theta, b, n_batches, seed, notes))
+            advance(1)
     return TableMeasurement(
         table.name, n, table.n_features, model, where, standardized, tuple(rows), tuple(dict.fromkeys(notes))
     )

@@ -55,5 +55,6 @@ def _trained_perceptron(table: data.Data) -> tuple[Problem, FloatArray, str]:
     )  # fmt: skip
     if int(run["diverged_at"][0]) >= 0:
         raise RuntimeError(f"training of the network diverged at step {int(run['diverged_at'][0])}")
-    words = f"what {MLP_STEPS:,} steps of full-batch heavy ball make of {width} tanh units (loss {float(run['loss'][0, 0]):.3g})"
+    loss = float(run["loss"][0, 0])
+    words = f"what {MLP_STEPS:,} steps of full-batch heavy ball make of {width} tanh units (loss {loss:.3g})"
     return problem, run["theta"].values[0, 0], words

@@ -21,6 +21,7 @@ from esssim import _validate
 from esssim._fingerprint import fingerprint_or_reason
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
+from esssim.gradient_noise import GradientNoise
 from esssim.moments.modes import Modes, quadratic_modes
 from esssim.problems import Problem
 from esssim.sampling import Sampling
@@ -35,7 +36,7 @@ def evolve(
     theta0: npt.ArrayLike,
     *,
     step_size: float | Ramp,
-    sampling: Sampling,
+    sampling: Sampling | GradientNoise,
     n_steps: int,
     momentum: float = 0.0,
     nesterov: bool = False,
@@ -49,8 +50,8 @@ def evolve(
     Σ′ = Σ − η(HΣ + ΣH) + η²[(1−c)HΣH + c·mean HᵢΣHᵢ] + η²c·Cov_i ∇ℓᵢ(m),  E L = L(m) + ½ tr(HΣ);
     c: `sampling.variance_coefficient(n)`.
 
-    problem: Quadratic or LinearRegression; theta0: (p,). step_size: η, or a `Ramp`. label_noise: ε, targets y + εz with
-    z drawn anew at each step (LinearRegression). Records are at n_records equally spaced steps, or at `record_steps`.
+    problem: Quadratic or LinearRegression; theta0: (p,). sampling: or a `GradientNoise`. step_size: η, or a `Ramp`.
+    label_noise: ε, targets y + εz. Records are at n_records equally spaced steps, or at `record_steps`.
 
     Returns a Dataset with dims record, parameter and other_parameter, coords step and step_size, variables mean
     (record, parameter), covariance (record, parameter, other_parameter), loss (record,) and `diverged_at`, the step
@@ -125,7 +126,7 @@ class _State:
         transition, gain = transition_matrices(modes.eigenvalues, eta, self.beta, self.nesterov)
         (free,), _ = transition_matrices(np.zeros(1), eta, self.beta, self.nesterov)
         gradients = modes.gradients(self.theta)
-        noise = modes.hessian_noise(self.covariance[0, 0]) + modes.gradient_noise(gradients)
+        noise = modes.noise(self.covariance[0, 0], gradients)
         self.mean = free @ self.mean + np.outer(gain, gradients.mean(axis=0))
         moved = np.einsum("jac,cdjk->adjk", transition, self.covariance)
         moved = np.einsum("kbd,adjk->abjk", transition, moved)

@@ -11,8 +11,9 @@ import numpy as np
 from esssim import _validate
 from esssim._validate import FloatArray
 from esssim.curvature import Curvature, DenseCurvature, LowRankCurvature
+from esssim.gradient_noise import GradientNoise, check_noise
 from esssim.problems import LinearRegression, Problem, Quadratic
-from esssim.sampling import Reshuffled, Sampling, check_sampling
+from esssim.sampling import Reshuffled, Sampling
 from esssim.statistics.perron import RANK_TOLERANCE
 
 
@@ -49,13 +50,32 @@ class Modes:
         deterministic = self.eigenvalues[:, None] * covariance * self.eigenvalues
         return np.asarray(self.c * (self.mean_conjugation(covariance) - deterministic))
 
+    def noise(self, covariance: FloatArray, gradients: FloatArray) -> FloatArray:
+        """Cov g_B for θ of this covariance about a mean with these per-sample gradients, (r, r)."""
+        return self.hessian_noise(covariance) + self.gradient_noise(gradients)
 
-def quadratic_modes(problem: Problem, sampling: Sampling, label_noise: float) -> Modes:
+
+@dataclass(frozen=True)
+class NoisyModes(Modes):
+    """All directions, of full-batch descent with Gaussian noise: what labels add to all batches,
+    common_variance = ε²/n, keeps its shape.
+    """
+
+    common_variance: float
+    law: GradientNoise
+
+    def noise(self, covariance: FloatArray, gradients: FloatArray) -> FloatArray:
+        common = np.diag(self.common_variance / self.scale * self.eigenvalues)
+        of_batches = self.basis @ (super().noise(covariance, gradients) - common) @ self.basis.T
+        return np.asarray(self.basis.T @ self.law.shaped(of_batches) @ self.basis + common)
+
+
+def quadratic_modes(problem: Problem, sampling: Sampling | GradientNoise, label_noise: float) -> Modes:
     """The modes of a quadratic problem; ValueError for any other, and for batches that depend on each other."""
     if not isinstance(problem, (Quadratic, LinearRegression)):
         raise ValueError(f"problem must be a Quadratic or a LinearRegression for moments, got {type(problem).__name__}")
-    check_sampling(sampling, problem.n_samples)
-    if isinstance(sampling, Reshuffled):
+    batches, law = check_noise(sampling, problem.n_samples)
+    if isinstance(batches, Reshuffled):
         raise ValueError(
             "sampling must draw independent batches for moments (WithoutReplacement or WithReplacement), got Reshuffled"
         )
@@ -66,16 +86,13 @@ def quadratic_modes(problem: Problem, sampling: Sampling, label_noise: float) ->
     _check_quadratic(problem, curvature)
     scale = curvature.scale()
     scaled = curvature.scaled(scale)
-    eigenvalues, basis = _moving_directions(scaled)
-    return Modes(
-        problem,
-        scale,
-        sampling.variance_coefficient(problem.n_samples),
-        noise**2 / sampling.batch_size,
-        eigenvalues,
-        basis,
-        scaled.conjugation_in(basis),
-    )
+    c, label_variance = batches.variance_coefficient(problem.n_samples), noise**2 / batches.batch_size
+    if law is None:
+        eigenvalues, basis = _moving_directions(scaled)
+        return Modes(problem, scale, c, label_variance, eigenvalues, basis, scaled.conjugation_in(basis))
+    eigenvalues, basis = np.linalg.eigh(scaled.mean())
+    own = (noise**2 / problem.n_samples, law)
+    return NoisyModes(problem, scale, c, label_variance, eigenvalues, basis, scaled.conjugation_in(basis), *own)
 
 
 def _check_quadratic(problem: Problem, curvature: Curvature) -> None:

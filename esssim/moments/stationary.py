@@ -21,7 +21,7 @@ from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.moments.modes import Modes, quadratic_modes
 from esssim.problems import Problem
-from esssim.sampling import Sampling
+from esssim.sampling import Sampling, check_sampling
 from esssim.stability.edges import check_momentum, edge
 from esssim.stability.linearised import Linearised, linearise
 from esssim.stability.mean_square import mean_square_threshold, noise_radius, response_kernel
@@ -59,6 +59,7 @@ def stationary_covariance(
     step = _validate.real("step_size", step_size, above=0.0)
     beta, nesterov = check_momentum(momentum), _validate.flag("nesterov", nesterov)
     modes = quadratic_modes(problem, sampling, label_noise)
+    check_sampling(sampling, problem.n_samples)  # Gaussian noise of all directions never settles
     linearised = _linearised_at_minimum(problem, sampling)
     p = problem.n_params
     if linearised is None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from esssim.claims.claim import Claim
 from esssim.claims.verify import missing
+from esssim.report.progress import spoken
 
 # Of a claim that was never timed.
 USUAL = 5.0
@@ -33,13 +34,6 @@ def announcement(claims: Sequence[Claim], quick: bool) -> str:
         own = sum(seconds[claim.id] for claim in networks)
         words += f", of which {spoken(own)} for {len(networks)} of torch networks"
     return f"{words} (as timed on two cores)"
-
-
-def spoken(seconds: float) -> str:
-    """A time that nobody should take to the second."""
-    if seconds < 5:
-        return "a few seconds"
-    return f"about {round(seconds, -1) or 5:.0f} s" if seconds < 100 else f"about {seconds / 60:.0f} min"
 
 
 class Forecast:

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import xarray
-from rich import progress as bars
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -21,51 +15,12 @@ from esssim import plots, store
 from esssim._environment import environment
 from esssim.experiments import Configuration
 from esssim.plots.files import rendered
-from esssim.report.forecast import spoken
 from esssim.report.run_page import render_run
 from esssim.report.terminal import output
 from esssim.report.words import number
 from esssim.settling import Level
 
-# Seconds between two lines of progress.
-EVERY = 5.0
 STYLES = {"settles": "green", "below": "cyan", "above": "cyan", "inconclusive": "yellow"}
-
-
-@contextlib.contextmanager
-def run_progress(words: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar and the time left on a terminal, a line each time more is done otherwise; both on standard error."""
-    if not sys.stderr.isatty():
-        print(f"{words} ...", file=sys.stderr, flush=True)
-        yield _plain_progress()
-        return
-    columns = (
-        bars.TextColumn("{task.description}", markup=False),
-        bars.BarColumn(),
-        bars.MofNCompleteColumn(),
-        bars.TimeElapsedColumn(),
-        bars.TimeRemainingColumn(),
-    )
-    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(words, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _plain_progress() -> Callable[[int, int], None]:
-    """A line every few seconds."""
-    started = spoken_at = time.perf_counter()
-
-    def tell(done: int, total: int) -> None:
-        nonlocal spoken_at
-        now = time.perf_counter()
-        if done < total and now - spoken_at < EVERY:
-            return
-        spoken_at = now
-        left = (now - started) / max(done, 1) * (total - done)
-        rest = f"; {spoken(left)} left" if left >= EVERY else ""
-        print(f"    {done} of {total}{rest}", file=sys.stderr, flush=True)
-
-    return tell
 
 
 def level_table(levels: dict[str, Level | str]) -> Table:

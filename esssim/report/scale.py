@@ -82,7 +82,8 @@ def strip(value: float, interval: tuple[float, float] | None, accepts: Accepted 
     return (
         f'<svg class="strip" viewBox="0 0 {STRIP_WIDTH} 14" aria-hidden="true">{band}'
         f'<path class="edge" d="M{x(1):.1f} 0v14"/><path class="axis" d="M2 7h{STRIP_WIDTH - 4}"/>'
-        f'<path class="interval" d="M{first:.1f} 7H{last:.1f}"/><circle class="dot" cx="{x(value):.1f}" cy="7" r="2.6"/>'
+        f'<path class="interval" d="M{first:.1f} 7H{last:.1f}"/>'
+        f'<circle class="dot" cx="{x(value):.1f}" cy="7" r="2.6"/>'
         "</svg>"
     )
 

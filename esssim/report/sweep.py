@@ -21,8 +21,7 @@ from esssim.experiments.folder.writing import Writer
 from esssim.experiments.measures import VERDICTS
 from esssim.experiments.sweeps import Outcome
 from esssim.experiments.timing import Forecast, Timing
-from esssim.report.forecast import spoken
-from esssim.report.run import EVERY
+from esssim.report.progress import EVERY, spoken
 from esssim.report.terminal import output
 
 # A sweep that is watched by nobody says less the longer it takes.

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich import progress as bars
 from rich.box import SIMPLE_HEAD
@@ -16,9 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from esssim.claims.claim import Claim, Verdict
-from esssim.claims.verify import Progress, missing
+from esssim.claims.verify import Each, missing
 from esssim.measure import TableMeasurement
-from esssim.report.forecast import Forecast, spoken
+from esssim.report.forecast import Forecast
+from esssim.report.progress import spoken
 from esssim.report.words import (
     EXPECTED,
     Tone,
@@ -55,9 +56,11 @@ def output() -> Console:
 
 
 @contextlib.contextmanager
-def claim_progress(claims: Sequence[Claim], quick: bool) -> Iterator[Progress]:
-    """Each verdict as it comes, below them the current claim, a bar and the time left, on a terminal; two plain lines per
-    claim otherwise; both on standard error."""
+def claim_progress(claims: Sequence[Claim], quick: bool) -> Iterator[Each]:
+    """On standard error: each verdict as it comes, and below it, on a terminal, the current claim and the time left.
+
+    Two plain lines per claim where it is no terminal.
+    """
     forecast = Forecast(claims, quick)
     if not sys.stderr.isatty():
         yield _plain_claims(len(claims), forecast)
@@ -87,7 +90,7 @@ def claim_progress(claims: Sequence[Claim], quick: bool) -> Iterator[Progress]:
         yield show
 
 
-def _plain_claims(total: int, forecast: Forecast) -> Progress:
+def _plain_claims(total: int, forecast: Forecast) -> Each:
     position = itertools.count(1)
 
     def show(claim: Claim, verdict: Verdict | None) -> None:
@@ -103,16 +106,6 @@ def _plain_claims(total: int, forecast: Forecast) -> Progress:
             print(f"    {words}", file=sys.stderr, flush=True)
 
     return show
-
-
-@contextlib.contextmanager
-def step_progress() -> Iterator[Callable[[str], None]]:
-    """What is being done, in words: one changing line on a terminal, one line each otherwise; on standard error."""
-    if not sys.stderr.isatty():
-        yield lambda words: print(f"{words} ...", file=sys.stderr, flush=True)
-        return
-    with Console(stderr=True).status("") as status:
-        yield lambda words: status.update(Text(words))
 
 
 def verdict_table(verdicts: list[Verdict], width: int) -> Table:

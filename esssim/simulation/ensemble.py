@@ -22,10 +22,12 @@ from esssim._fingerprint import fingerprint, fingerprint_or_reason
 from esssim._progress import Progress, shown
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray, IntArray
+from esssim.gradient_noise import GradientNoise, check_noise
 from esssim.problems import MultiOutputLeastSquares, NonlinearLeastSquares, Problem, check_problem
 from esssim.problems.derivatives import mark_checked
 from esssim.random_weights import RandomWeights
-from esssim.sampling import Sampling, check_sampling
+from esssim.sampling import Sampling
+from esssim.simulation.noisy import NoisyReplica
 from esssim.simulation.recorder import check_names, measure, variables
 from esssim.simulation.runner import Optimiser, Replica
 from esssim.simulation.schedule import Phases, Ramp, steps_of_names
@@ -41,7 +43,7 @@ def simulate(
     theta0: npt.ArrayLike,
     *,
     step_size: float | Ramp,
-    sampling: Sampling,
+    sampling: Sampling | GradientNoise,
     n_steps: int,
     n_replicas: int = 1,
     momentum: float = 0.0,
@@ -53,15 +55,14 @@ def simulate(
     n_batches: int = 256,
     n_workers: int = 1,
     progress: Progress = False,
-    seed: int,
+    seed: int = 0,
 ) -> xarray.Dataset:
     """An ensemble of SGD runs θ ← θ − ηg_B (heavy ball v ← βv + g_B, θ ← θ − ηv; Nesterov θ ← θ − η(g_B + βv)).
 
-    theta0: (p,), or (n_replicas, p) for a start each. step_size: η, or a `Ramp`. label_noise: ε, targets y + εz with z
-    drawn at each step (least squares). record: names from `esssim.statistics.STATISTICS`, and "theta", at
-    n_records steps from 0 to n_steps or at `record_steps` (docs/simulation.md). n_batches: batches per record for
-    sampled statistics. n_workers: processes. progress: True for a bar, or a function of replicas done and their
-    number.
+    theta0: (p,), or (n_replicas, p) for a start each. step_size: η, or a `Ramp`. sampling: or a `GradientNoise`.
+    label_noise: ε, targets y + εz with z drawn at each step. record: names from `esssim.statistics.STATISTICS`, and
+    "theta", at n_records steps or at `record_steps` (docs/simulation.md). n_batches: batches per record for sampled
+    statistics. n_workers: processes. progress: True for a bar, or a function of replicas done and their number.
 
     Returns a Dataset with dims (replica, record), coords step (updates done) and step_size, a variable per name (with
     its standard error where sampled) and `diverged_at` (replica,), where a gradient or residual exceeds 1e100, −1 for
@@ -77,12 +78,11 @@ def simulate(
     noise = _validate.real("label_noise", label_noise, at_least=0.0)
     if noise > 0 and not isinstance(problem, (NonlinearLeastSquares, MultiOutputLeastSquares)):
         raise ValueError(f"label_noise must be 0 without targets ({type(problem).__name__}), got {label_noise!r}")
-    check_sampling(sampling, problem.n_samples)
-    optimiser = Optimiser(
-        Ramp.of(step_size), sampling, n_steps, check_momentum(momentum), _validate.flag("nesterov", nesterov), noise
-    )
+    batches, gradient_noise = check_noise(sampling, problem.n_samples)
+    beta, nesterov = check_momentum(momentum), _validate.flag("nesterov", nesterov)
+    optimiser = Optimiser(Ramp.of(step_size), batches, n_steps, beta, nesterov, noise, gradient_noise)
     starts = check_starts(problem, theta0, n_replicas)
-    phases = Phases.of((sampling,), problem.n_samples, seed)
+    phases = Phases.of((batches,), problem.n_samples, seed)
     steps, due = steps_of_names(names, n_steps, n_records, record_steps, phases)
     workers = min(_validate.integer("n_workers", n_workers, 1), n_replicas)
     # A few stretches of replicas per worker: enough to balance them, few enough to cost nothing.
@@ -178,8 +178,7 @@ def _run_replica(
 ) -> Result:
     """Replica `index`: its streams depend on the seed and on its own index only."""
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
-    kind = WeightedReplica if isinstance(optimiser.sampling, RandomWeights) else Replica
-    replica = kind(problem, theta0, optimiser, rng)
+    replica = _kind_of(optimiser)(problem, theta0, optimiser, rng)
     columns = {name: np.full(len(steps), np.nan) for name in variables(names)}
     thetas = np.full((len(steps), problem.n_params) if "theta" in names else (0, 0), np.nan)
     for k, step in enumerate(steps):
@@ -199,6 +198,12 @@ def _run_replica(
     return columns, thetas, replica.diverged_at
 
 
+def _kind_of(optimiser: Optimiser) -> type[Replica]:
+    if optimiser.noise is not None:
+        return NoisyReplica
+    return WeightedReplica if isinstance(optimiser.sampling, RandomWeights) else Replica
+
+
 def _provenance(
     problem: Problem, optimiser: Optimiser, starts: FloatArray, seed: int, n_batches: int
 ) -> dict[str, Any]:
@@ -208,7 +213,7 @@ def _provenance(
         "theta0_fingerprint": fingerprint(starts[0] if (starts == starts[0]).all() else starts),
         "n_samples": problem.n_samples,
         "n_params": problem.n_params,
-        "scheme": type(optimiser.sampling).__name__,
+        "scheme": type(optimiser.noise or optimiser.sampling).__name__,
         "batch_size": optimiser.sampling.batch_size,
         "step_size_start": optimiser.ramp.start,
         "step_size_stop": optimiser.ramp.stop,

@@ -12,6 +12,7 @@ from esssim._kernels import perceptron, sgd
 from esssim._kernels import sampling as kernels
 from esssim._kernels.layout import in_cache_lines
 from esssim._validate import FloatArray, IntArray
+from esssim.gradient_noise import GradientNoise
 from esssim.problems import (
     DiagonalLinearNetwork,
     LinearRegression,
@@ -43,6 +44,8 @@ class Optimiser:
     momentum: float
     nesterov: bool
     label_noise: float
+    # What takes the place of the batches, whose statistics are recorded all the same.
+    noise: GradientNoise | None = None
 
 
 class Loop(Protocol):

@@ -16,6 +16,8 @@ from esssim.spectra.lanczos import mixed
 # A basis of so many vectors is restarted from its best Ritz vectors, which are kept.
 LARGEST_BASIS = 96
 KEPT_AT_RESTART = 12
+# Where they would be more numbers than that, 2 GB, it has fewer vectors.
+BASIS_NUMBERS, SMALLEST_BASIS = 2**28, 2 * KEPT_AT_RESTART
 MAX_PRODUCTS = 3000
 # Ritz values are looked at when a basis has so many vectors, and then after a sixth more each time: a look at k vectors
 # costs as much as several steps. That a batch stops at one of them does not depend on its neighbours.
@@ -106,7 +108,7 @@ class _Lanczos:
         self._curvature = curvature
         self._product = curvature.bound(batches)
         m, self._p = first.shape
-        self._capacity = min(self._p, LARGEST_BASIS)
+        self._capacity = min(self._p, LARGEST_BASIS, max(SMALLEST_BASIS, BASIS_NUMBERS // self._p))
         self._bases = [np.empty((self._capacity, self._p)) for _ in range(m)]  # memory is used as it is filled
         self._projection = np.zeros((m, self._capacity, self._capacity))
         self._next = first

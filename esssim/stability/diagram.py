@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import xarray
 
 from esssim import _validate
-from esssim._progress import spoken
+from esssim._progress import Progress, shown
 from esssim._threads import one_blas_thread
 from esssim.problems import Problem
 from esssim.sampling import Sampling, WithoutReplacement
@@ -40,7 +40,7 @@ def diagram(
     enumerate_up_to: int = 10_000,
     draws: Draws = "shares",
     seed: int = 0,
-    progress: Callable[[str], None] | bool | None = None,
+    progress: Progress = False,
 ) -> xarray.Dataset:
     """Growth rate of SGD over (step_size, batch_size), and four thresholds: what `plots.stability_diagram` draws.
 
@@ -48,7 +48,8 @@ def diagram(
     batch_size), with _lower and _upper of its 95 % interval, is where sharpness (full_batch_edge: the edge of λ_max),
     mini-batch sharpness, the mean square and the typical run (almost_sure) say that SGD stops contracting. step_sizes:
     31 between 0.1 and 2 times full_batch_edge by default. MiniBS enumerates up to `enumerate_up_to` batches, and else
-    draws n_batches. Arguments else as in `lyapunov_exponent`. Raises ValueError as it does.
+    draws n_batches. progress: True for a bar, or a function of (done, total) batch sizes. Arguments else as in
+    `lyapunov_exponent`. Raises ValueError as it does.
     """
     if not (isinstance(scheme, type) and issubclass(scheme, Sampling)):
         raise ValueError(f"scheme must be a class such as WithoutReplacement, got {_validate.shown(scheme)}")
@@ -68,9 +69,8 @@ def diagram(
     counts: dict[str, Any] = {"n_steps": n_steps, "n_replicas": n_replicas, "seed": seed}
     thresholds = np.empty((3, len(THRESHOLDS), len(sizes)))
     rates = np.empty((2, len(steps), len(sizes)))
-    with spoken(progress) as tell:
+    with shown(progress, len(sizes), "batch sizes") as advance:
         for k, b in enumerate(sizes):
-            tell(f"batch size {b}")
             sampling = scheme(b)
             drawn = None if sampling.count(problem.n_samples) <= enumerate_up_to else n_batches
             minibs = minibatch_sharpness(problem, theta, sampling, n_batches=drawn, seed=seed, draws=draws)
@@ -86,6 +86,7 @@ def diagram(
             for row, eta in enumerate(steps.tolist()):
                 rate = lyapunov_exponent(problem, theta, sampling, eta, **options, **counts)
                 rates[:, row, k] = rate.value, rate.standard_error
+            advance(1)
     over, by = ("threshold", "batch_size"), ("step_size", "batch_size")
     return xarray.Dataset(
         {

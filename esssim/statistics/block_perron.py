@@ -135,6 +135,6 @@ def _(curvature: BlockCurvature, c: float) -> PerronMatrix | None:
         raise ValueError(
             f"the problem is too large for an exact mean-square sharpness: n_samples·n_outputs = {n_rows:,} and "
             f"n_params = {n_params:,}, one of them at most {LARGEST_GRAM:,}; "
-            "esssim.bridge.mean_square_sharpness_in_subspace converges to it from below"
+            "esssim.bridge.mean_square_enclosure bounds it from both sides"
         )
     return BlockPerron.of_blocks(curvature.factors, c) if n_rows <= LARGEST_GRAM else None

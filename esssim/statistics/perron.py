@@ -122,22 +122,23 @@ class PerronMatrix:
         assert self.tail is not None
         return np.asarray(self.n_samples / 2 * self.tail * weights)
 
-    def edge(self, tolerance: float = 1e-8) -> tuple[float, FloatArray]:
-        """(Q_b, Perron vector): the Q = 2/η at which the Perron eigenvalue of κ₂Ψ(η) is 1, for c > 0.
+    def edge(self, tolerance: float = 1e-8, start: FloatArray | None = None) -> tuple[float, FloatArray]:
+        """(Q_b, Perron vector): the Q = 2/η at which the Perron eigenvalue of κ₂Ψ(η) is 1, for c > 0; start: a guess
+        inside the cone.
 
         Ψ is symmetric, so that the Rayleigh functional Q(x), the root of κ₂xᵀΨ(2/Q)x = xᵀx, is stationary at the
         Perron vector: alternating the two converges quadratically, and Q has the square of the vector's error,
         `tolerance`.
         """
-        vector = self.first_vector()
-        value = self._rayleigh_functional(vector)
+        vector = self.first_vector() if start is None else start
+        value = self.rayleigh_functional(vector)
         looked_again = False
         for iteration in range(MAX_ITERATIONS):
             # No more digits at first than the alternation has yet.
             enough = max(tolerance, 10.0 ** -(2 ** (iteration + 1)))
             vector = self.positive(lanczos_from(vector, self.at(2.0 / value), enough, inside=True))
             # Its Rayleigh quotient is no smaller than that of the vector before, which was 1 here: nor is the root.
-            previous, value = value, self._rayleigh_functional(vector, value)
+            previous, value = value, self.rayleigh_functional(vector, value)
             # The vector is as wrong as the value it belongs to was, or by `tolerance`; the new value by the square of
             # it.
             settled = enough == tolerance and abs(value - previous) <= tolerance * value
@@ -184,18 +185,14 @@ class PerronMatrix:
         """max (Ψx)_a/x_a, for any x > 0 a bound on the Perron eigenvalue (Collatz–Wielandt); infinite otherwise."""
         return float((image / vector).max()) if vector.min() > 0 else np.inf
 
-    def _rayleigh_functional(self, vector: FloatArray, start: float = 0.0) -> float:
-        """The Q at which κ₂ΣM_jk(2/Q)Y_jk² = ‖x‖², Y = Uᵀdiag(x)U; start: at most that.
+    def rayleigh_functional(self, vector: FloatArray, start: float = 0.0) -> float:
+        """The Q at which κ₂ΣM_jk(2/Q)Y_jk² = ‖x‖², Y = Uᵀdiag(x)U, at most Q_b; start: at most that.
 
         Each term of the sum is 1/(linear in Q), so that the reciprocal of the sum is concave and increasing: Newton's
         method climbs monotonically to the root from the root of the largest single term.
         """
-        slopes, poles = self.slopes, np.asarray(self.kappa_1)
-        weights = self.kappa_2 * self.in_eigenbasis(vector) ** 2 / float(vector @ vector)
-        if self.tail is not None:  # one more term, 2·(κ₂x·of_tail(x)/‖x‖²)/Q
-            of_tail = self.kappa_2 * float(vector @ self.of_tail(vector)) / float(vector @ vector)
-            weights, slopes = np.append(weights, of_tail), np.append(slopes, 0.5)
-            poles = np.append(np.full(slopes.size - 1, self.kappa_1), 0.0)
+        weights, slopes, poles = self._terms(vector)
+        weights = self.kappa_2 * weights / float(vector @ vector)
         value = max(start, float(((poles + weights) / slopes).max()))
         for _ in range(MAX_ITERATIONS):
             distances = value * slopes - poles
@@ -208,6 +205,14 @@ class PerronMatrix:
             if abs(step) <= 1e-10 * value:
                 break
         return value
+
+    def _terms(self, vector: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """xᵀΨ(2/Q)x as a sum of weight/(slope·Q − pole): weights, slopes, poles of one shape."""
+        weights, slopes, poles = self.in_eigenbasis(vector) ** 2, self.slopes, np.full(self.slopes.shape, self.kappa_1)
+        if self.tail is None:
+            return weights, slopes, poles
+        of_tail = float(vector @ self.of_tail(vector))  # ηxᵀof_tail(x) = 2/Q of it
+        return np.append(weights, of_tail), np.append(slopes, 0.5), np.append(poles, 0.0)
 
 
 def leading_eigenvectors(factors: FloatArray, rank: int) -> tuple[FloatArray, FloatArray]:

@@ -101,7 +101,8 @@ class Shares:
         cumulative = np.concatenate([[0.0], np.cumsum(self.shares)])
         rule = BEFORE if self.sandwiched else CROWDED
         draw_around(
-            rng, isinstance(self.sampling, WithReplacement), rule, self.limits, self.below, cumulative, self.edges, strata,
+            rng, isinstance(self.sampling, WithReplacement), rule, self.limits, self.below, cumulative, self.edges,
+            strata,
             self.order, self.weights, batches, known, shared,
         )  # fmt: skip
         return batches, known, shared

@@ -42,7 +42,8 @@ class Effort:
 def efforts(n_batches: int, rank: int) -> list[Effort]:
     """From the full measurement down."""
     return [
-        Effort(max(int(n_batches * part), min(n_batches, FEWEST_BATCHES)), max(int(rank * part), min(rank, FEWEST_DIRECTIONS)), part)
+        Effort(max(int(n_batches * part), min(n_batches, FEWEST_BATCHES)),
+            max(int(rank * part), min(rank, FEWEST_DIRECTIONS)), part)
         for part in FRACTIONS
     ]  # fmt: skip
 

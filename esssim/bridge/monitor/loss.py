@@ -68,7 +68,7 @@ class OfClasses(nn.Module):
         return self.factor * self.loss(outputs.reshape(1, *self.shape), target[None])
 
     def root(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
-        """RRᵀ = ∇²_f ℓ = a(diag(p) − ppᵀ), a = (1−ε)w_y + (ε/c)Σw, right at any margin; None for another loss or shape."""
+        """RRᵀ = ∇²_f ℓ = a(diag(p) − ppᵀ), a = (1−ε)w_y + (ε/c)Σw, right at any margin; None for other losses."""
         if len(self.shape) != 1 or not isinstance(self.loss, nn.CrossEntropyLoss) or targets.is_floating_point():
             return None
         kept, labels = targets != self.loss.ignore_index, targets.clamp(min=0)

@@ -1,0 +1,1 @@
+"""The Gram matrix of all rows of a network's Jacobian, and what follows from it."""

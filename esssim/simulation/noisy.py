@@ -1,0 +1,80 @@
+"""One replica of full-batch descent with Gaussian noise of the gradient in the place of batches."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from esssim._kernels import noisy as kernels
+from esssim._kernels.sgd import DIVERGENCE_LIMIT, update
+from esssim._validate import FloatArray
+from esssim.gradient_noise import GradientNoise, IsotropicNoise
+from esssim.problems import Problem
+from esssim.problems.boundary import divergence_is_expected
+from esssim.simulation.runner import (
+    Drawn,
+    LeastSquaresLoop,
+    Loop,
+    Optimiser,
+    PlainLoop,
+    Replica,
+    is_compiled_least_squares,
+)
+
+
+class NoisyReplica(Replica):
+    """The state of one run whose steps are θ − η(g + ζ)."""
+
+    def _draw(self, first: int, last: int) -> tuple[Drawn, FloatArray]:
+        """Standard normals (m, p) of the steps first … last−1 and what the targets are off, (m, n·c), or (0, 0)."""
+        o, p = self.optimiser, self.problem.n_params
+        drawn = self.rng.standard_normal((last - first, self._numbers_of_a_step))
+        return drawn[:, :p], o.label_noise * drawn[:, p:] if o.label_noise > 0 else np.empty((0, 0))
+
+    @property
+    def _numbers_of_a_step(self) -> int:
+        labels = self.problem.n_samples * self.n_outputs if self.optimiser.label_noise > 0 else 0
+        return self.problem.n_params + labels
+
+    def _loop_for(self, theta0: FloatArray) -> Loop:
+        assert self.optimiser.noise is not None
+        loop = _NoisyLeastSquaresLoop if is_compiled_least_squares(self.problem) else _NoisyPlainLoop
+        return loop(self.problem, theta0, self.optimiser.noise)
+
+
+class _NoisyLeastSquaresLoop(LeastSquaresLoop):
+    def __init__(self, problem: Problem, theta0: FloatArray, noise: GradientNoise) -> None:
+        assert is_compiled_least_squares(problem)
+        super().__init__(problem, theta0)
+        self._law = (noise.batches.variance_coefficient(problem.n_samples), isinstance(noise, IsotropicNoise))
+
+    def run(self, drawn: Drawn, noise: FloatArray, first: int, o: Optimiser) -> int:
+        data = (self._inputs, self._targets, self._link, self._depth, self._theta, self._velocity)
+        ramp = o.ramp.for_kernel(o.n_steps)
+        return int(kernels.run_least_squares(drawn, noise, *data, first, ramp, o.momentum, o.nesterov, *self._law))
+
+
+class _NoisyPlainLoop(PlainLoop):
+    def __init__(self, problem: Problem, theta0: FloatArray, noise: GradientNoise) -> None:
+        super().__init__(problem, theta0)
+        self._noise, self._everyone = noise, np.arange(problem.n_samples)
+
+    def run(self, drawn: Drawn, noise: FloatArray, first: int, o: Optimiser) -> int:
+        for m, normal in enumerate(drawn):
+            with np.errstate(all="ignore"), divergence_is_expected():  # what overflows is caught below
+                gradients = self._gradients(noise[m] if len(noise) else None)
+                gradient = gradients.mean(axis=0) + self._noise.deviations(gradients) * normal
+            if not np.abs(gradient).max() <= DIVERGENCE_LIMIT:
+                return first + m
+            eta = float(o.ramp.at(first + m, o.n_steps))
+            update(self.theta, self._velocity, gradient, eta, o.momentum, o.nesterov)
+        return -1
+
+    def _gradients(self, noise: FloatArray | None) -> FloatArray:
+        """The gradient of every sample, (n, p), with its targets off by `noise` (n·c,)."""
+        found = np.asarray(self._problem.sample_gradients(self.theta, self._everyone))
+        if noise is None:
+            return found
+        shape = (self._problem.n_samples, -1)
+        rows = np.asarray(self._problem.sample_jacobians(self.theta, self._everyone))  # type: ignore[attr-defined]
+        rows = rows.reshape(*shape, self._problem.n_params)
+        return found - np.einsum("ic,icp->ip", noise.reshape(shape), rows)
