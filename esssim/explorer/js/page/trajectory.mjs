@@ -160,5 +160,6 @@ export function drawLoss(surface, run, theme) {
   surface.clip(box.left, box.top, box.right - box.left, box.bottom - box.top, () =>
     surface.line(points, { color: theme.faint, width: 1.3 }),
   );
-  surface.text("loss", box.right - 4, box.top + 12, { color: theme.ink, size: 11.5, align: "right", halo: theme.paper });
+  const style = { color: theme.ink, size: 11.5, align: "right", halo: theme.paper };
+  surface.text("loss", box.right - 4, box.top + 12, style);
 }
