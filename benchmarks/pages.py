@@ -1,7 +1,8 @@
 """Sizes and times of the pages that people open, in headless Chromium: `python -m benchmarks.pages [REPEATS]`.
 
-The first picture of the explorer and the report of every claim are timed from the start of the navigation, each in a window
-of its own; frames of the explorer while it trains n = 64 samples of d = 32 inputs, with browser and worker on one core.
+The first picture of the explorer and the report of every claim are timed from the start of the navigation, each in a
+window of its own; frames of the explorer while it trains n = 64 samples of d = 32 inputs, with browser and worker on
+one core.
 """
 
 from __future__ import annotations
@@ -37,9 +38,8 @@ def main(arguments: list[str]) -> int:
         measured = published_report.verdicts()
         claims.write_text(report.render_report(measured, environment(0)), encoding="utf-8")
         print(f"load average {os.getloadavg()[0]:.1f}, median (least to most) of {repeats}")
-        print(
-            f"explorer: {explorer.stat().st_size / 1000:.0f} kB; report of {len(measured)} claims: {claims.stat().st_size / 1e6:.1f} MB"
-        )
+        kilobytes, megabytes = explorer.stat().st_size / 1e3, claims.stat().st_size / 1e6
+        print(f"explorer: {kilobytes:.0f} kB; report of {len(measured)} claims: {megabytes:.1f} MB")
         with chromium() as browser:
             print(f"explorer, first picture: {spread([first_picture(browser, explorer) for _ in range(repeats)])} ms")
             loads = [load(browser, claims) for _ in range(repeats)]
