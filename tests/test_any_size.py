@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.linalg
 
 torch = pytest.importorskip("torch", reason="the bridge needs PyTorch: pip install 'esssim[bridge]'")
 
@@ -12,13 +13,14 @@ from torch.nn import functional as F  # noqa: E402
 
 import esssim as es  # noqa: E402
 from esssim.bridge import TorchProblem, mean_square_enclosure  # noqa: E402
+from esssim.bridge import problem as bridge_problem  # noqa: E402
 from esssim.bridge.functional import Functional  # noqa: E402
-from esssim.bridge.gram import accumulate  # noqa: E402
+from esssim.bridge.gram import accumulate, share  # noqa: E402
 from esssim.bridge.gram.accumulate import gram  # noqa: E402
-from esssim.bridge.gram.enclosure import Gram, rows_at  # noqa: E402
+from esssim.bridge.gram.matrix import Gram, rows_at  # noqa: E402
 from esssim.spectra.nystrom import Krylov, bound_of_rest  # noqa: E402
 from esssim.statistics.block_perron import BlockPerron  # noqa: E402
-from esssim.statistics.bounded_perron import FlooredPerron  # noqa: E402
+from esssim.statistics.bounded_perron import FlooredPerron, Sandwich  # noqa: E402
 from tests.bridge_cases import perceptron  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -94,7 +96,8 @@ class TestGram:
         monkeypatch.setattr(Functional, "jacobians_in", watched)
         for held in (2**27, 400):
             monkeypatch.setattr(accumulate, "HELD", held)
-            monkeypatch.setattr(accumulate, "STRIPE", 5 if held == 400 else 512)
+            monkeypatch.setattr(share, "STRIPE", 5 if held == 400 else 512)
+            monkeypatch.setattr(share, "ENTRY", -4 if held == 400 else 200)
             monkeypatch.setattr(accumulate, "TOGETHER", 60 * held)
             found = gram(rows).double().numpy()
             np.testing.assert_allclose(found, expected, atol=(1e-13 if dtype == "float64" else 1e-5) * expected.max())
@@ -132,6 +135,30 @@ def test_a_krylov_factor_is_below_and_its_bound_above() -> None:
         bound = bound_of_rest(product, factor)
         assert rest[0] >= -1e-12 * matrix.max()
         assert rest[-1] <= bound <= 3 * rest[-1]
+
+
+@pytest.mark.parametrize("sampling", [es.WithoutReplacement(1), es.WithReplacement(3), es.WithoutReplacement(6)])
+def test_influence_is_the_derivative_of_the_pencil_with_respect_to_a_weight(sampling: es.Sampling) -> None:
+    n, rows, p = 6, 2, 4
+    factors, c = np.random.default_rng(5).standard_normal((n, rows, p)), sampling.variance_coefficient(6)
+    hessians = factors.transpose(0, 2, 1) @ factors
+
+    def top(weights: np.ndarray) -> float:
+        mean = np.einsum("n,nij->ij", weights, hessians)
+        both = (1 - c) * np.kron(mean, mean) + c * np.einsum("n,nij,nkl->ikjl", weights, hessians, hessians).reshape(
+            16, 16
+        )
+        sums = (np.kron(mean, np.eye(p)) + np.kron(np.eye(p), mean)) / 2
+        return float(scipy.linalg.eigh(both, sums, eigvals_only=True)[-1])
+
+    flat = factors.reshape(n * rows, p)
+    left, lengths, _ = np.linalg.svd(flat, full_matrices=False)
+    sandwich = Sandwich(left * lengths, 0.0, factors @ factors.transpose(0, 2, 1))
+    found = sandwich.bounds(c, 1e-9)
+    assert found.enclosure.value == pytest.approx(top(np.full(n, 1 / n)), rel=1e-9)
+    step = 1e-5 * np.eye(n)
+    slopes = np.array([(top(1 / n + row) - top(1 / n - row)) / 2e-5 for row in step])
+    np.testing.assert_allclose(sandwich.influence(c, found), slopes - slopes.mean(), atol=1e-6 * np.abs(slopes).max())
 
 
 class TestEnclosure:
@@ -191,13 +218,48 @@ class TestEnclosure:
             one.value, rel=1e-9
         )
 
+    def test_of_some_samples_and_their_standard_error(self) -> None:
+        x, sampling = np.random.default_rng(2).standard_normal((300, 3)), es.WithoutReplacement(4)
+        p = TorchProblem(perceptron(3, 5, 1), x, np.zeros(300))
+        whole = mean_square_enclosure(p, p.theta0, sampling)
+        assert whole[3:5] == (0.0, 300)
+        some = [
+            mean_square_enclosure(p, p.theta0, sampling, n_samples=100, seed=seed, max_rank=16) for seed in range(40)
+        ]
+        assert {one.n_samples for one in some} == {100}
+        values, errors = (np.array([getattr(one, name) for one in some]) for name in ("value", "standard_error"))
+        # As they vary: 40 values have their standard deviation to 11 %.
+        assert errors.mean() == pytest.approx(values.std(ddof=1), rel=0.35)
+        assert (np.abs(values - whole.value) < 1.96 * errors).mean() >= 0.85
+        assert mean_square_enclosure(p, p.theta0, sampling, n_samples=100, seed=3, max_rank=16) == some[3]
+
+    def test_in_some_seconds(self) -> None:
+        p = TorchProblem(perceptron(3, 4, 2), RNG.standard_normal((90, 3)), np.zeros((90, 2)))
+        sampling = es.WithoutReplacement(4)
+        assert mean_square_enclosure(p, p.theta0, sampling, seconds=60).n_samples == 90
+        with pytest.raises(ValueError, match="seconds must be more for a Gram matrix of 4 samples"):
+            mean_square_enclosure(p, p.theta0, sampling, seconds=1e-6)
+
     def test_without_any_curvature(self) -> None:
         net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2, bias=False))
         p = TorchProblem(net, np.ones((4, 3)), np.zeros((4, 2)))
-        assert mean_square_enclosure(p, np.zeros(p.n_params), es.WithoutReplacement(2)) == (0.0, 0.0, 0.0, 0)
+        assert mean_square_enclosure(p, np.zeros(p.n_params), es.WithoutReplacement(2)) == (0.0, 0.0, 0.0, 0.0, 4, 0)
 
     def test_blocks_of_the_gram_matrix(self) -> None:
         p = problem(Mixed(), IMAGES, "squared")
         own = Gram.of(rows := rows_at(p, p.theta0, CPU))
         matrix = gram(rows).numpy() / own.unit
         np.testing.assert_allclose(own.own[4], matrix[12:15, 12:15], rtol=1e-14)
+
+
+def test_products_with_many_samples_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once = problem(Mixed(), IMAGES, "cross_entropy")
+    theta, v = at_once.theta0, RNG.standard_normal(at_once.n_params)
+    batches = np.array([[0, 3, 5, 8, 1], [2, 2, 7, 4, 6]])
+    some = (np.broadcast_to(v, (2, len(v))), batches)
+    expected = at_once.gradient(theta, batches), at_once.hessian_products(theta, batches, some[0])
+    monkeypatch.setattr(bridge_problem, "ACTIVATIONS", 2 * bridge_problem.ACTIVATIONS // at_once._together)
+    in_parts = problem(Mixed(), IMAGES, "cross_entropy")
+    assert in_parts._together == 2
+    np.testing.assert_allclose(in_parts.gradient(theta, batches), expected[0], atol=1e-14)
+    np.testing.assert_allclose(in_parts.hessian_products(theta, batches, some[0]), expected[1], atol=1e-13)

@@ -273,6 +273,16 @@ BAD_CALLS = [
     Bad("interaction_aware_step_size: no scheme", lambda: es.stability.interaction_aware_step_size(REGRESSION, THETA, 2), A_SCHEME + "2"),
     Bad("noise_kernel_norm: zero step size", lambda: es.stability.noise_kernel_norm(REGRESSION, np.zeros(2), PAIRS, 0.0), A_POSITIVE_NUMBER + "0.0"),
     Bad("noise_kernel_step_size: unknown approximation", lambda: es.stability.noise_kernel_step_size(REGRESSION, np.zeros(2), PAIRS, approximation="diag"), re.compile(r"approximation must be one of 'diagonal', 'high_dimensional', 'trace', got 'diag'.*")),
+    *(
+        Bad(f"{function.__name__}: no scheme", lambda function=function: function(REGRESSION, np.zeros(2), 2), A_SCHEME + "2")
+        for function in (es.stability.contraction_step_size, es.stability.alignment_step_size, es.stability.scalar_closure_step_size)
+    ),
+    Bad("scalar_closure_step_size: tau_1", lambda: es.stability.scalar_closure_step_size(REGRESSION, np.zeros(2), PAIRS, tau_1=0.0), "tau_1 must be a finite number above 0, got 0.0"),
+    Bad("coherence_step_size: batch size", lambda: es.stability.coherence_step_size(REGRESSION, np.zeros(2), 6), "batch_size must be between 1 and n_samples = 5, got 6"),
+    Bad("zeroth_order_step_size: a saddle", lambda: es.stability.zeroth_order_step_size(SADDLE, np.zeros(2)), NOT_A_MINIMUM),
+    Bad("zeroth_order_step_size: preconditioner", lambda: es.stability.zeroth_order_step_size(REGRESSION, np.zeros(2), preconditioner=[1.0, 0.0]), "preconditioner must be above 0, its smallest entry is 0"),
+    Bad("preconditioned_step_size: shape", lambda: es.stability.preconditioned_step_size(REGRESSION, np.zeros(2), PAIRS, [1.0]), "preconditioner must have shape (2,), got (1,)"),
+    Bad("preconditioned_step_size: weight decay", lambda: es.stability.preconditioned_step_size(REGRESSION, np.zeros(2), PAIRS, [1.0, 1.0], weight_decay=-0.1), "weight_decay must be a finite number at least 0, got -0.1"),
     Bad("self_stabilisation: NaN step size", lambda: es.stability.self_stabilisation(REGRESSION, THETA, PAIRS, NAN), A_POSITIVE_NUMBER + "nan"),
     Bad("heavy_ball_ends: momentum 1", lambda: es.stability.heavy_ball_ends(1.0, 1.0), A_MOMENTUM + "1.0"),
     *[

@@ -157,12 +157,20 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
         lambda: mean_square_enclosure(network(), network().theta0, FEW, max_rank=0),
         "max_rank must be an integer of at least 1, got 0",
     ),
+    "enclosure of more samples than there are": (
+        lambda: mean_square_enclosure(network(), network().theta0, FEW, n_samples=7),
+        "n_samples must be between 1 and those of the problem = 6, got 7",
+    ),
+    "enclosure in no time": (
+        lambda: mean_square_enclosure(network(), network().theta0, FEW, seconds=0),
+        "seconds must be a finite number above 0, got 0",
+    ),
     "enclosure on no device": (
         lambda: mean_square_enclosure(network(), network().theta0, FEW, device="gpu"), "device must be one of torch, got 'gpu'",
     ),
     "enclosure of too many rows": (
         lambda: mean_square_enclosure(q := many_rows(), q.theta0, FEW),
-        "problem must have at most 20,000 rows n_samples·n_outputs, whose Gram matrix is held, got 20,002: take 10,000 of its samples",
+        "n_samples must be at most 10,000, as the Gram matrix of 20,000 rows n_samples·n_outputs is held at most, got 10,001",
     ),
     "too many outputs": (too_many_outputs, "n_samples·n_outputs = 3,000 and n_params = 5,610, one of them at most 2,000"),
     "too large for full Hessians": (too_large_for_full, "hessian='gauss_newton' does without them"),

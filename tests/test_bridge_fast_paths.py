@@ -11,12 +11,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import torch.nn.functional as F  # noqa: E402
 from torch import nn  # noqa: E402
 
 import esssim as es  # noqa: E402
 from esssim import bridge  # noqa: E402
 from esssim.bridge import TorchProblem  # noqa: E402
-from esssim.bridge.curvature import TorchCurvature  # noqa: E402
+from esssim.bridge.curvature import TorchCurvature, fully_connected_at  # noqa: E402
 from esssim.bridge.layers import Layer, layers_of  # noqa: E402
 from esssim.bridge.leading import leading_mean_square_sharpness  # noqa: E402
 
@@ -272,17 +273,17 @@ class TestOtherNetworks:
         assert layers_of(problem) is None
         check(problem)
 
-    @each_width
+    @pytest.mark.parametrize("width", [4, 20])
     def test_layers_without_biases_behind_a_flatten_and_in_eval_mode(self, width: int) -> None:
         module = nn.Sequential(
             nn.Flatten(), nn.Linear(D, width, bias=False), nn.Sigmoid(), nn.Sequential(nn.Dropout(0.5), nn.Identity()),
-            nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 2, bias=False),
+            nn.Linear(width, 5), nn.Tanh(), nn.Linear(5, 2, bias=False),
         ).eval()  # fmt: skip
         problem = TorchProblem(module, INPUTS[:, None], RNG.standard_normal((N, 2)))
         layers = layers_of(problem)
         assert layers is not None
         assert [layer.activation for layer in layers] == ["sigmoid", "tanh", None]
-        assert [layer.offset for layer in layers] == [None, (D + width) * width, None]
+        assert [layer.offset for layer in layers] == [None, (D + 5) * width, None]
         check(problem)
 
     def test_the_order_of_parameters_is_part_of_the_answer(self) -> None:
@@ -328,6 +329,84 @@ class TestOtherNetworks:
     def test_the_data_of_the_general_path_are_those_of_the_compiled_loop(self) -> None:
         problem = TorchProblem(network(), INPUTS, TARGETS)
         problem.inputs[0] *= 2
+        check(problem)
+
+
+class Own(nn.Module):
+    """A class of one's own, with activations as functions and as methods."""
+
+    def __init__(self, activation: str = "tanh") -> None:
+        super().__init__()
+        self.activation = activation
+        self.first, self.second, self.last = nn.Linear(2 * D, 20), nn.Linear(20, 15, bias=False), nn.Linear(15, 1)
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.drop(getattr(F, self.activation)(self.first(x.view(x.size(0), -1))))
+        return self.last(F.dropout(F.linear(h, self.second.weight).tanh(), training=self.training)).squeeze(-1)
+
+
+class Nested(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.head = nn.Sequential(nn.Linear(2 * D, 12), nn.ReLU()), nn.Linear(12, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.inner(x.reshape(x.shape[0], -1)))
+
+
+class Skipped(Own):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.tanh(self.first(x.flatten(1)))
+        return self.last(torch.tanh(self.second(h))) + h[:, :1]
+
+
+class Twice(Own):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.tanh(self.first(x.flatten(1)))
+        return self.last(torch.tanh(self.second(h) * 1.5))
+
+
+class Looking(Own):
+    """Does something else where it is traced."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.first(x.flatten(1)).tanh()
+        if isinstance(x, torch.Tensor):
+            h = 2 * h
+        return self.last(torch.tanh(self.second(h)))
+
+
+class TestClassesOfOnesOwn:
+    """Inputs (n, 2, D)."""
+
+    def problem(self, module: nn.Module) -> TorchProblem:
+        torch.manual_seed(0)
+        for parameter in module.parameters():
+            nn.init.normal_(parameter, std=0.3)
+        return TorchProblem(module.eval(), np.stack([INPUTS, INPUTS**2], axis=1), TARGETS)
+
+    @pytest.mark.parametrize("activation", ["tanh", "relu", "gelu", "sigmoid"])
+    def test_are_traced(self, activation: str) -> None:
+        problem = self.problem(Own(activation))
+        assert layers_of(problem) == [
+            Layer(6, 20, 0, 120, activation), Layer(20, 15, 140, None, "tanh"), Layer(15, 1, 440, 455, None),
+        ]  # fmt: skip
+        assert fully_connected_at(problem, problem.theta0) is not None
+        check(problem)
+
+    def test_with_modules_inside(self) -> None:
+        problem = self.problem(Nested())
+        assert layers_of(problem) == [Layer(6, 12, 0, 72, "relu"), Layer(12, 1, 84, 96, None)]
+        handle = problem.module.inner.register_forward_hook(doubled)
+        assert layers_of(problem) is None
+        handle.remove()
+        assert layers_of(problem) is not None
+
+    @pytest.mark.parametrize("kind", [Skipped, Twice, Looking])
+    def test_are_left_alone_where_they_do_more(self, kind: type[nn.Module]) -> None:
+        problem = self.problem(kind())
+        assert fully_connected_at(problem, problem.theta0) is None
         check(problem)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from esssim.experiments import Experiment
-from esssim.explorer import golden, page
+from esssim.explorer import page
 from tests.browser import Visit, scrolls_sideways, visit
 
 if TYPE_CHECKING:
@@ -75,11 +75,9 @@ def test_the_first_picture_comes_soon_and_silently(browser: Browser, explorer: P
         opened.check_silent()
 
 
-def test_the_browser_computes_the_golden_vectors(browser: Browser, explorer: Path, tmp_path: Path) -> None:
-    path = tmp_path / "golden.json"
-    assert golden.main([str(path)]) == 0
+def test_the_browser_computes_the_golden_vectors(browser: Browser, explorer: Path, golden_vectors: Path) -> None:
     with visit(browser, explorer, fragment=SMALL) as opened:
-        found = opened.page.evaluate("(text) => esssim.check(JSON.parse(text))", path.read_text())
+        found = opened.page.evaluate("(text) => esssim.check(JSON.parse(text))", golden_vectors.read_text())
     assert len(found) > 500
     assert [each for each in found if not each["error"] <= each["tolerance"]] == []
 
@@ -287,6 +285,18 @@ def test_downloads(small: Visit, tmp_path: Path) -> None:
     assert len({line.count(",") for line in lines}) == 1
 
 
+def drop(opened: Page, name: str, text: str) -> None:
+    """Drop a file onto the page."""
+    opened.evaluate(
+        """([name, text]) => {
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File([text], name));
+            dispatchEvent(new DragEvent("drop", { dataTransfer, cancelable: true }));
+        }""",
+        [name, text],
+    )
+
+
 def test_a_table_of_ones_own(small: Visit, tmp_path: Path) -> None:
     opened, rng = small.page, np.random.default_rng(0)
     table = rng.standard_normal((20, 4))
@@ -308,6 +318,10 @@ def test_a_table_of_ones_own(small: Visit, tmp_path: Path) -> None:
     opened.set_input_files("#file", path)
     opened.wait_for_function("!document.getElementById('message').hidden")
     assert opened.locator("#message").text_content() == 'Column "b", line 3: "x" is no number.'
+    drop(opened, "dropped.csv", "a;b;y\n" + "\n".join(f"{k};{k * k % 7},5;{k % 3}" for k in range(9)))
+    opened.wait_for_function("esssim.run.ready?.n === 9 && esssim.run.ready?.d === 2")
+    assert opened.locator("#control-target option").all_text_contents() == ["a", "b", "y"]
+    at_the_end(opened)
     small.check_silent()
 
 

@@ -10,8 +10,11 @@ import torch
 from esssim._validate import FloatArray, IntArray
 from esssim.bridge.differentiable import Differentiable
 from esssim.bridge.fully_connected import FullyConnected
-from esssim.bridge.layers import layers_of
+from esssim.bridge.layers import is_sequential, layers_of
 from esssim.curvature import OperatorCurvature
+
+# Samples whose gradient a traced network is compared with, and the relative difference that is rounding.
+TRIED, AGREEMENT = 4, {torch.float64: 1e-10, torch.float32: 1e-4}
 
 
 class TorchCurvature(OperatorCurvature):
@@ -56,4 +59,15 @@ def fully_connected_at(problem: Differentiable, theta: FloatArray) -> FullyConne
         return None
     x, y = problem.tensors
     with torch.no_grad():
-        return FullyConnected(layers, torch.tensor(theta, dtype=x.dtype), x, y, problem.loss_name)
+        network = FullyConnected(layers, torch.tensor(theta, dtype=x.dtype), x, y, problem.loss_name)
+        if is_sequential(problem) or _agrees(problem, theta, network):
+            return network
+    return None
+
+
+def _agrees(problem: Differentiable, theta: FloatArray, network: FullyConnected) -> bool:
+    """Whether a network that was traced has the module's own gradient: its forward may have seen that it was traced."""
+    batch = np.arange(min(TRIED, problem.n_samples))[None]
+    expected = problem.gradient(theta, batch)
+    found = network.gradients(torch.tensor(batch)).numpy()
+    return bool(np.abs(found - expected).max() <= AGREEMENT[problem.kind] * np.abs(expected).max())

@@ -7,20 +7,14 @@ may have come since, and it is None for everything that is not known, down to an
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from esssim.bridge.differentiable import Differentiable
+from esssim.bridge.traced import Step, module_step, steps_of
 
-ACTIVATIONS: dict[type[nn.Module], str] = {nn.Tanh: "tanh", nn.GELU: "gelu", nn.ReLU: "relu", nn.Sigmoid: "sigmoid"}
 LOSSES = ("squared", "cross_entropy")
-KINDS: tuple[type[nn.Module], ...] = (nn.Sequential, nn.Linear, nn.Flatten, nn.Dropout, nn.Identity, *ACTIVATIONS)
-CALL = nn.Module.__call__
-FORWARDS: dict[type[nn.Module], Any] = {kind: kind.forward for kind in KINDS}
-# What every module has, and what of it acts on a call.
-ATTRIBUTES = frozenset(vars(nn.Identity()))
-HOOKS = tuple(name for name in ATTRIBUTES if "hook" in name)
 GLOBAL_HOOKS = (
     "_global_forward_pre_hooks",
     "_global_forward_hooks",
@@ -55,33 +49,51 @@ def layers_of(problem: Differentiable) -> list[Layer] | None:
         starts[name] = start
         start += size
     shapes = dict(zip(functional.names, functional.shapes, strict=True))
+    steps = _steps(functional.module, x[0])
+    if steps is None:
+        return None
     layers: list[Layer] = []
-    width, axes = x[0].numel(), x.ndim
-    pending = False
-    for name, layer in _flat(functional.module, ""):
-        if not _is_plain(layer) or (isinstance(layer, nn.Dropout) and layer.training and layer.p > 0):
-            return None
-        if isinstance(layer, nn.Linear):
-            weight, offset = f"{name}weight", f"{name}bias"
-            d_in, d_out = layer.in_features, layer.out_features
+    width, axes, pending = x[0].numel(), x.ndim, False
+    for kind, weight, bias, says in steps:
+        if kind == "linear":
             # Each parameter belongs to one layer only, and has the shape that the layer says.
-            fits = d_in == width and shapes.pop(weight, None) == (d_out, d_in)
-            fits &= layer.bias is None or shapes.pop(offset, None) == (d_out,)
+            shape = shapes.pop(weight, None)
+            if shape is None or len(shape) != 2 or (says is not None and tuple(shape) != says):
+                return None
+            d_out, d_in = shape
+            fits = d_in == width and (bias is None or shapes.pop(bias, None) == (d_out,))
             if pending or axes != 2 or not fits:
                 return None
-            layers.append(Layer(d_in, d_out, starts[weight], None if layer.bias is None else starts[offset], None))
+            layers.append(Layer(d_in, d_out, starts[weight], None if bias is None else starts[bias], None))
             width, pending = d_out, True
-        elif isinstance(layer, nn.Flatten):
-            if layers or (layer.start_dim, layer.end_dim) != (1, -1):
+        elif kind == "flatten":
+            if layers:
                 return None
             axes = 2
-        elif type(layer) in ACTIVATIONS:
-            if not pending or getattr(layer, "approximate", "none") != "none":
+        else:
+            if not pending:
                 return None
-            layers[-1] = layers[-1]._replace(activation=ACTIVATIONS[type(layer)])
+            layers[-1] = layers[-1]._replace(activation=kind)
             pending = False
     # Two linear layers in a row, and φ behind the last one, would each need one more rule.
     return layers if pending and not shapes else None
+
+
+def is_sequential(problem: Differentiable) -> bool:
+    """Whether its module is made of plain layers alone, so that nothing had to be traced."""
+    return all(module_step(name, layer) is not None for name, layer in _flat(problem.functional.module, ""))
+
+
+def _steps(module: nn.Module, row: Tensor) -> list[Step] | None:
+    """Of plain layers of torch in Sequentials, or whatever can be traced."""
+    found = []
+    for name, layer in _flat(module, ""):
+        step = module_step(name, layer)
+        if step is None:
+            return steps_of(module, row)
+        if step.kind:
+            found.append(step)
+    return found
 
 
 def is_own(problem: Differentiable) -> bool:
@@ -99,11 +111,3 @@ def _flat(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
         for name, child in module._modules.items():
             assert child is not None
             yield from _flat(child, f"{prefix}{name}.")
-
-
-def _is_plain(layer: nn.Module) -> bool:
-    """Whether a module does what its type says: no subclass, nothing hooked to it, nothing set on it or its class."""
-    kind, own = type(layer), vars(layer)
-    if FORWARDS.get(kind) is not kind.forward or kind.__call__ is not CALL:
-        return False
-    return own.keys() <= {*ATTRIBUTES, *getattr(kind, "__constants__", ())} and not any(map(own.get, HOOKS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, Literal
@@ -32,6 +33,8 @@ DENSE_PARAMS = 300
 DENSE_NUMBERS = 2**26
 # Numbers in the largest intermediate array: 32 MB.
 CHUNK_NUMBERS = 2**22
+# Numbers that the layers put out for the samples that are differentiated together: 128 MB, a few times over.
+ACTIVATIONS = 2**24
 # Numbers in the Jacobians of all samples, 1 GB, and in one Hessian, 200 MB.
 JACOBIAN_NUMBERS = 2**27
 HESSIAN_NUMBERS = 5000**2
@@ -271,7 +274,7 @@ class TorchProblem(Problem):
 
     def gradient(self, theta: npt.ArrayLike, batch: npt.ArrayLike | None = None) -> FloatArray:
         points, indices = self._arguments(theta, batch)
-        return self._over(lambda t, i: self.functional.gradient(t, self._x[i], self._y[i]), points, indices)
+        return self._mean_over(lambda t, i: self.functional.gradient(t, self._x[i], self._y[i]), points, indices)
 
     def hessian(self, theta: npt.ArrayLike, batch: npt.ArrayLike | None = None) -> FloatArray:
         points, indices = self._arguments(theta, batch)
@@ -283,8 +286,8 @@ class TorchProblem(Problem):
 
     def hessian_products(self, theta: FloatArray, batches: IntArray, vectors: FloatArray) -> FloatArray:
         """H_B(θ)v for each batch (..., b) and its vector (..., p): (..., p)."""
-        return self._over(
-            lambda t, i, v: self.functional.product(t, self._x[i], self._y[i], v), theta, batches, vectors=vectors
+        return self._mean_over(
+            lambda t, i, v: self.functional.product(t, self._x[i], self._y[i], v), theta, batches, vectors
         )
 
     def sample_jacobians(self, theta: FloatArray, indices: IntArray) -> FloatArray:
@@ -323,6 +326,22 @@ class TorchProblem(Problem):
 
     def _tensor(self, array: FloatArray) -> Tensor:
         return torch.as_tensor(_writable(array), dtype=self.kind)
+
+    def _mean_over(
+        self, function: Callable[..., Tensor], theta: FloatArray, batches: IntArray, vectors: FloatArray | None = None
+    ) -> FloatArray:
+        """`_over` of a mean over the samples of a batch, so many samples at a time as have room for activations."""
+        b = batches.shape[-1]
+        stretches = [batches[..., first : first + self._together] for first in range(0, b, self._together)]
+        parts = (some.shape[-1] / b * self._over(function, theta, some, vectors=vectors) for some in stretches)
+        return functools.reduce(np.add, parts) if len(stretches) > 1 else next(parts)
+
+    @functools.cached_property
+    def _together(self) -> int:
+        """How many samples are taken together."""
+        with torch.no_grad():
+            _, numbers = behaviour.watched_call(self.functional, self._start(), self._x[:1])
+        return max(1, ACTIVATIONS // max(1, numbers))
 
     def _over(
         self,

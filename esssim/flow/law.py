@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -57,15 +57,23 @@ class Law:
         label_noise: float,
         momentum: float = 0.0,
         rank: int | None = None,
-    ) -> tuple[Law, FloatArray]:
-        """The law, and the solution next to theta0. Raises ValueError where theta0 is no solution."""
-        point = nearest_solution(Point(problem, theta0), by_products=rank is not None)
+    ) -> tuple[Self, FloatArray]:
+        """The law, and the point at which it starts."""
+        frozen, start = cls._start(problem, theta0, by_products=rank is not None)
+        label_source = label_noise**2 / (sampling.batch_size * problem.n_samples)
+        return cls(problem, sampling, ramp, n_steps, momentum, label_source, frozen, rank), start
+
+    @classmethod
+    def _start(
+        cls, problem: LeastSquaresProblem, theta0: FloatArray, by_products: bool
+    ) -> tuple[FloatArray, FloatArray]:
+        """r*, and the solution next to theta0. Raises ValueError where theta0 is no solution."""
+        point = nearest_solution(Point(problem, theta0), by_products=by_products)
         if point is None or np.linalg.norm(point.theta - theta0) > NEAR * np.linalg.norm(theta0):
             raise ValueError("theta0 must be a minimum of the loss, it is not; `esssim.gradient_flow` leads to one")
-        frozen = _unreachable_part(point, by_products=rank is not None)
+        frozen = _unreachable_part(point, by_products=by_products)
         _refuse_other_hessian(point, frozen)
-        label_source = label_noise**2 / (sampling.batch_size * problem.n_samples)
-        return cls(problem, sampling, ramp, n_steps, momentum, label_source, frozen, rank), point.theta
+        return frozen, point.theta
 
     def at(self, theta: FloatArray) -> Point:
         """theta (p,) as a point of the problem."""

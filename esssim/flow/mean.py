@@ -13,8 +13,6 @@ from esssim.flow.newton import StiffJacobian
 from esssim.flow.point import Point
 from esssim.flow.rows import LeastSquaresProblem
 from esssim.flow.slow import mean_velocity, push, stiffness
-from esssim.sampling import Sampling
-from esssim.simulation.schedule import Ramp
 
 
 @dataclass
@@ -29,20 +27,11 @@ class MeanLaw(Law):
     leaves_solutions: ClassVar[bool] = True
 
     @classmethod
-    def of(
-        cls,
-        problem: LeastSquaresProblem,
-        theta0: FloatArray,
-        sampling: Sampling,
-        ramp: Ramp,
-        n_steps: int,
-        label_noise: float,
-        momentum: float = 0.0,
-        rank: int | None = None,
-    ) -> tuple[MeanLaw, FloatArray]:
-        """The law, and theta0: any point will do."""
-        label_source = label_noise**2 / (sampling.batch_size * problem.n_samples)
-        return cls(problem, sampling, ramp, n_steps, momentum, label_source, np.empty(0), rank), theta0
+    def _start(
+        cls, problem: LeastSquaresProblem, theta0: FloatArray, by_products: bool
+    ) -> tuple[FloatArray, FloatArray]:
+        """No r*, since the residuals move, and theta0: any point will do."""
+        return np.empty(0), theta0
 
     def mean_residuals(self, point: Point) -> FloatArray:
         return point.residuals

@@ -4,6 +4,7 @@ from esssim.stability.critical import critical_step_size
 from esssim.stability.diagram import diagram
 from esssim.stability.edges import edge, small_batch_edge
 from esssim.stability.lyapunov import Threshold, almost_sure_threshold, lyapunov_exponent
+from esssim.stability.optimisers import preconditioned_step_size, zeroth_order_step_size
 from esssim.stability.published import (
     HeavyBallEnds,
     SelfStabilisation,
@@ -13,12 +14,21 @@ from esssim.stability.published import (
     noise_kernel_step_size,
     self_stabilisation,
 )
+from esssim.stability.sufficient import (
+    alignment_step_size,
+    coherence_step_size,
+    contraction_step_size,
+    scalar_closure_step_size,
+)
 
 __all__ = [
     "HeavyBallEnds",
     "SelfStabilisation",
     "Threshold",
+    "alignment_step_size",
     "almost_sure_threshold",
+    "coherence_step_size",
+    "contraction_step_size",
     "critical_step_size",
     "diagram",
     "edge",
@@ -27,6 +37,9 @@ __all__ = [
     "lyapunov_exponent",
     "noise_kernel_norm",
     "noise_kernel_step_size",
+    "preconditioned_step_size",
+    "scalar_closure_step_size",
     "self_stabilisation",
     "small_batch_edge",
+    "zeroth_order_step_size",
 ]

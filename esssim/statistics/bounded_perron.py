@@ -112,6 +112,31 @@ class Sandwich:
         value = replace(below, tail=left.ravel()).rayleigh_functional(blocks)
         return Bounds(Enclosure(min(max(value, lower), upper), lower, max(upper, lower)), blocks)
 
+    def influence(self, c: float, found: Bounds) -> FloatArray:
+        """∂Q_b/∂wᵢ less its mean, (n,), in the directions of F: Q_b of the mean Σ wᵢHᵢ and Σ wᵢHᵢ⊗Hᵢ at wᵢ = 1/n.
+
+        With the top eigenmatrix M of the pencil, Hᵢ = BᵢᵀBᵢ and Q = Q_b,
+        [2(1−c)tr(MHᵢMH) + c·tr(MHᵢMHᵢ) − Q·tr(MHᵢM)]/tr(MHM).
+        """
+        n, rows = self.own.shape[:2]
+        own = self.factor.reshape(n, rows, -1)
+        lengths = (self.factor**2).sum(axis=0)
+        if c == 0.0:
+            values = (own[:, :, int(np.argmax(lengths))] ** 2).sum(axis=1)
+            return np.asarray(values - values.mean())
+        columns = self.factor / np.sqrt(lengths)
+        below = BlockPerron(lengths, columns, c, n_rows=rows)
+        edge = below.rayleigh_functional(found.blocks)
+        weights = below.kernel(2.0 / edge) * below.in_eigenbasis(found.blocks)
+        top = weights / np.sqrt(lengths[:, None] * lengths)
+        images = own @ top
+        along = images @ own.transpose(0, 2, 1)
+        squares = (images**2).sum(axis=1)
+        values = (
+            2 * (1 - c) * (squares @ lengths) / n + c * (along**2).sum(axis=(1, 2)) - edge * squares.sum(axis=1)
+        ) / float((top**2).sum(axis=0) @ lengths / n)
+        return np.asarray(values - values.mean())
+
     def _largest_of_samples(self, c: float, top: float) -> float:
         """(1 − c)λ_max(H) + c·maxᵢ λ_max(Hᵢ) ≥ Q_b, as Hᵢ² ≼ λ_max(Hᵢ)Hᵢ."""
         largest = float(np.linalg.eigvalsh(self.own)[:, -1].max())

@@ -1,14 +1,14 @@
 """The Gram matrix K = AAᵀ of the rows A (n·rows, p) of all samples, layer by layer: A is never held.
 
-A linear layer without positions adds (ΔΔᵀ)∘(aaᵀ + 1), a its inputs and Δ the signals at its outputs; any other layer
-the products of its own rows, so many parameters at a time.
+A linear layer or a convolution adds what `esssim.bridge.gram.share` says; any other parameters add the products of
+their own rows, so many of them at a time.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,14 +16,13 @@ from torch import Tensor
 from esssim.bridge.behaviour import watched_call
 from esssim.bridge.functional import Functional
 from esssim.bridge.gram.layers import Factored, factored_layers
-from esssim.bridge.gram.signals import Signals, gradients, signals
+from esssim.bridge.gram.share import Share, add_product, mirror
+from esssim.bridge.gram.signals import signals
 
 # Numbers that are held beside K at a time: half a gigabyte in float32.
 HELD = 2**27
 # Numbers of the activations of the samples that are taken together.
 TOGETHER = 2**24
-# Rows of K that are updated together, below the diagonal only.
-STRIPE = 512
 # Samples on which the rows are compared with a gradient, and the relative difference that is rounding.
 TRIED, AGREEMENT = 8, {torch.float64: 1e-9, torch.float32: 1e-3}
 
@@ -69,7 +68,7 @@ def gram(rows: Rows) -> Tensor:
     matrix = rows.theta.new_zeros(rows.count, rows.count)
     _add_layers(matrix, rows, layers, together)
     _add_others(matrix, rows, {name for layer in layers for name in layer.parameters}, together)
-    _mirror(matrix)
+    mirror(matrix)
     if not bool(torch.isfinite(matrix).all()):
         raise ValueError("theta must give finite Jacobians, but those of some samples are not")
     return matrix
@@ -92,7 +91,7 @@ def _agreeing(rows: Rows, layers: list[Factored]) -> list[Factored]:
     for layer in layers:
         matrix = rows.theta.new_zeros(rows.count, rows.count)
         _add_layers(matrix, rows, [layer], len(rows.x))
-        _mirror(matrix)
+        mirror(matrix)
         found = float(weights.ravel() @ matrix.double().cpu() @ weights.ravel())
         expected = sum(squares[name] for name in layer.parameters)
         if abs(found - expected) <= AGREEMENT[rows.theta.dtype] * max(found, expected):
@@ -103,78 +102,14 @@ def _agreeing(rows: Rows, layers: list[Factored]) -> list[Factored]:
 def _add_layers(matrix: Tensor, rows: Rows, layers: list[Factored], together: int) -> None:
     """What factored layers add to K below its diagonal."""
     for group in _groups(rows, layers):
-        held: list[list[Tensor | Signals]] = [[] for _ in group]
+        held: list[list[tuple[Tensor, ...]]] = [[] for _ in group]
         own = list(dict.fromkeys(share.layer for share in group))
         for part in rows.parts(together):
             found = signals(part.functional, part.theta, part.x, part.covectors, own)
             for share, kept in zip(group, held, strict=True):
                 kept.append(share.kept(found[share.layer.name]))
         for share in group:
-            share.add(matrix, held.pop(0))
-
-
-@dataclass(frozen=True)
-class _Share:
-    """Some output units of a layer with t positions, and how its signals are kept: as they are, or as rows."""
-
-    layer: Factored
-    outputs: slice
-    positions: int
-
-    @property
-    def n_outputs(self) -> int:
-        return len(range(*self.outputs.indices(self.layer.d_out)))
-
-    @property
-    def as_rows(self) -> bool:
-        return self.positions > 1 and self.positions >= self.layer.d_in
-
-    def numbers(self, n: int, rows: int) -> int:
-        """What is kept of n samples."""
-        if self.as_rows:
-            return n * rows * self.n_outputs * (self.layer.d_in + 1)
-        return n * self.positions * (rows * self.n_outputs + self.layer.d_in)
-
-    def kept(self, found: Signals) -> Tensor | Signals:
-        if self.as_rows:
-            return gradients(found, self.layer, self.outputs)
-        return Signals(found.inputs, found.signals[..., self.outputs].clone())
-
-    def add(self, matrix: Tensor, held: Sequence[Tensor | Signals]) -> None:
-        """Its part of K, from what was kept of all samples."""
-        if self.as_rows:
-            _add_product(matrix, torch.cat([part for part in held if isinstance(part, Tensor)]).flatten(0, 1))
-            return
-        inputs, delta = (torch.cat(parts) for parts in zip(*held, strict=True))
-        if self.positions == 1:
-            _add_factored(matrix, self.layer, inputs[:, 0], delta[:, :, 0])
-            return
-        n, rows = delta.shape[:2]
-        width = max(1, HELD // (n * rows * (self.layer.d_in + 1)))
-        for first in range(0, delta.shape[3], width):
-            own = gradients(Signals(inputs, delta), self.layer, slice(first, first + width))
-            _add_product(matrix, own.flatten(0, 1))
-
-
-def _add_product(matrix: Tensor, rows: Tensor) -> None:
-    """AAᵀ below the diagonal, with stripes that reach over it."""
-    for first in range(0, len(rows), STRIPE):
-        last = min(first + STRIPE, len(rows))
-        matrix[first:last, :last].addmm_(rows[first:last], rows[:last].T)
-
-
-def _add_factored(matrix: Tensor, layer: Factored, inputs: Tensor, delta: Tensor) -> None:
-    """(ΔΔᵀ)∘(aaᵀ + 1): inputs (n, d_in), delta (n, rows, d_out)."""
-    n, rows, _ = delta.shape
-    flat, size = delta.flatten(0, 1), max(1, STRIPE // rows)
-    for first in range(0, n, size):
-        last = min(first + size, n)
-        between = flat[first * rows : last * rows] @ flat[: last * rows].T
-        of_inputs = inputs[first:last] @ inputs[:last].T if layer.weight else inputs.new_zeros(last - first, last)
-        if layer.bias:
-            of_inputs += 1
-        of_rows = of_inputs.repeat_interleave(rows, dim=0).repeat_interleave(rows, dim=1)
-        matrix[first * rows : last * rows, : last * rows].addcmul_(between, of_rows)
+            share.add(matrix, [torch.cat(parts) for parts in zip(*held.pop(0), strict=True)], HELD)
 
 
 def _add_others(matrix: Tensor, rows: Rows, covered: set[str], together: int) -> None:
@@ -187,7 +122,7 @@ def _add_others(matrix: Tensor, rows: Rows, covered: set[str], together: int) ->
             part.covectors.transpose(1, 2) @ rows.functional.jacobians_in(rows.theta, part.x, entries).detach()
             for part in rows.parts(size)
         ]
-        _add_product(matrix, torch.cat(own).flatten(0, 1))
+        add_product(matrix, torch.cat(own).flatten(0, 1))
 
 
 def _ranges(sizes: list[tuple[str, int]], limit: int) -> Iterator[dict[str, slice]]:
@@ -208,31 +143,20 @@ def _ranges(sizes: list[tuple[str, int]], limit: int) -> Iterator[dict[str, slic
         yield taken
 
 
-def _mirror(matrix: Tensor) -> None:
-    """Above the diagonal what is below it."""
-    for first in range(0, len(matrix), STRIPE):
-        last = min(first + STRIPE, len(matrix))
-        stripe = matrix[first:last, first:last]
-        stripe.copy_(torch.tril(stripe) + torch.tril(stripe, -1).T)
-        matrix[:first, first:last] = matrix[first:last, :first].T
-
-
-def _groups(rows: Rows, layers: list[Factored]) -> Iterator[list[_Share]]:
+def _groups(rows: Rows, layers: list[Factored]) -> Iterator[list[Share]]:
     """Layers, or output units of one, whose signals are held together: each group costs its own backward passes."""
     if not layers:
         return
     found = signals(rows.functional, rows.theta, rows.x[:1], rows.covectors[:1], layers)
-    n, per_sample = len(rows.x), rows.covectors.shape[2]
-    group: list[_Share] = []
+    group: list[Share] = []
     numbers = 0
     for layer in layers:
-        positions = found[layer.name].inputs.shape[1]
-        whole = _Share(layer, slice(layer.d_out), positions)
-        cuts = math.ceil(whole.numbers(n, per_sample) / HELD)
+        whole = Share(layer, slice(layer.d_out), found[layer.name].inputs.shape[1], rows.covectors.shape[2])
+        cuts = math.ceil(len(rows.x) * whole.numbers / HELD)
         width = math.ceil(layer.d_out / cuts)
         for first in range(0, layer.d_out, width):
-            share = _Share(layer, slice(first, min(first + width, layer.d_out)), positions)
-            size = share.numbers(n, per_sample)
+            share = replace(whole, outputs=slice(first, min(first + width, layer.d_out)))
+            size = len(rows.x) * share.numbers
             if group and numbers + size > HELD:
                 yield group
                 group, numbers = [], 0

@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+import math
+import time
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from esssim import _validate
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
-from esssim.bridge.gram.accumulate import Rows, gram
+from esssim.bridge.gram.matrix import Gram, rows_at
 from esssim.bridge.problem import TorchProblem
-from esssim.curvature.scale import power_of_two_near
 from esssim.sampling import Sampling, check_sampling
-from esssim.spectra.nystrom import Krylov, bound_of_rest
-from esssim.statistics.bounded_perron import Sandwich
 
-FIRST_RANK = 64
-# Of the blocks that bound, as a share of the tolerance.
-CLOSENESS = 1e-4
 # Rows n·c of the largest K: 1.6 GB in float32.
 LARGEST = 20_000
-# Eigenvalues of K below so much of the largest are rounding.
-PRECISION = {torch.float64: 1e-13, torch.float32: 1e-6}
+# Samples on which the time of K is measured, the share of the seconds that K may take, and the fewest samples.
+TIMED, SHARE, FEWEST = (16, 64), 0.5, 4
 
 
 class NetworkEnclosure(NamedTuple):
-    """Q_b and an interval that contains it; rank: of the leading directions it rests on, n·c rows at most."""
+    """Q_b of the n_samples samples that were taken, in [lower, upper], on `rank` leading directions.
+
+    standard_error: of the value as that of all samples, of which those were drawn; 0 where they are all.
+    """
 
     value: float
     lower: float
     upper: float
+    standard_error: float
+    n_samples: int
     rank: int
 
 
@@ -45,30 +43,75 @@ def mean_square_enclosure(
     sampling: Sampling,
     *,
     tolerance: float = 0.01,
+    n_samples: int | None = None,
+    seconds: float | None = None,
     max_rank: int = 2048,
+    seed: int = 0,
     device: str | torch.device = "cpu",
 ) -> NetworkEnclosure:
     """Q_b with Gauss–Newton blocks JᵢᵀSᵢJᵢ of a network of any size, and an interval that contains it.
 
-    From K = AAᵀ, A = rows of all samples, which is accumulated layer by layer, without A, and held: n·c ≤ 20,000 rows.
-    With FFᵀ ≼ K ≼ FFᵀ + τI from block Krylov, Q_b(FFᵀ) ≤ Q_b ≤ Q_b(FFᵀ + τI); the rank of F is doubled until the two
-    differ by at most `tolerance` of the value, or up to max_rank. The upper bound fails with probability 1e-9 over the
-    random start; in float32, rounding of about 1e-5 of the value is not in the interval.
+    From K = AAᵀ, A = rows of all samples, accumulated layer by layer without A: at most 20,000 rows n·c. With
+    FFᵀ ≼ K ≼ FFᵀ + τI from block Krylov, Q_b(FFᵀ) ≤ Q_b ≤ Q_b(FFᵀ + τI); the rank of F is doubled until these differ
+    by `tolerance` of the value, up to max_rank. The upper bound fails with probability 1e-9 over the random start;
+    rounding in float32, about 1e-5, is not in the interval.
 
-    theta: (p,), a module or a state dict. device: where the network is run and K is held. Raises ValueError.
-    Source: Mulayoff & Michaeli, COLT 2024, arXiv 2306.07850 (Q_b); esssim.statistics.bounded_perron (the bounds).
+    theta: (p,), a module or a state dict. n_samples: how many to draw from `seed` (default: all), for batches of all
+    samples nevertheless. seconds: takes as many as that allows, about. device: for the network and K. Raises
+    ValueError. Source: Mulayoff & Michaeli, COLT 2024, arXiv 2306.07850; esssim.statistics.bounded_perron.
     """
+    began = time.perf_counter()
     _validate.instance("problem", problem, TorchProblem, "TorchProblem(module, inputs, targets)")
-    check_sampling(sampling, problem.n_samples)
+    n, where = problem.n_samples, _device(device)
+    check_sampling(sampling, n)
     _validate.real("tolerance", tolerance, above=0.0, below=1.0)
     _validate.integer("max_rank", max_rank, 1)
-    rows = rows_at(problem, problem.check_point(theta), _device(device))
+    point = problem.check_point(theta)
+    order = np.random.default_rng(_validate.integer("seed", seed, 0)).permutation(n)
+    if n_samples is not None:
+        order = order[: _validate.integer("n_samples", n_samples, 1, n, "those of the problem")]
+    deadline = math.inf
+    if seconds is not None:
+        deadline = began + _validate.real("seconds", seconds, above=0.0)
+        order = order[: _affordable(problem, point, where, order, deadline)]
+    chosen = None if len(order) == n else torch.as_tensor(np.sort(order))
+    rows = rows_at(problem, point, where, chosen)
     if rows.count > LARGEST:
         raise ValueError(
-            f"problem must have at most {LARGEST:,} rows n_samples·n_outputs, whose Gram matrix is held, got "
-            f"{rows.count:,}: take {LARGEST // rows.covectors.shape[2]:,} of its samples"
+            f"n_samples must be at most {LARGEST // rows.covectors.shape[2]:,}, as the Gram matrix of {LARGEST:,} rows "
+            f"n_samples·n_outputs is held at most, got {len(rows.x):,}"
         )
-    return Gram.of(rows).mean_square_enclosure(sampling.variance_coefficient(problem.n_samples), tolerance, max_rank)
+    found = Gram.of(rows).mean_square_sharpness(sampling.variance_coefficient(n), tolerance, max_rank, deadline)
+    return NetworkEnclosure(*found.enclosure, standard_error(found.influence, n), len(rows.x), found.rank)
+
+
+def standard_error(influence: FloatArray, n_train: int) -> float:
+    """Of a statistic of m samples drawn from n_train without replacement, by their influences (m,) on it."""
+    m = len(influence)
+    if m == n_train:
+        return 0.0
+    return math.inf if m == 1 else float(np.sqrt((influence**2).sum() / (m * (m - 1)) * (1 - m / n_train)))
+
+
+def _affordable(problem: TorchProblem, theta: FloatArray, device: torch.device, order: Any, deadline: float) -> int:
+    """How many of these samples have a Gram matrix in a share of the time that is left: it takes am + bm² for m."""
+    taken = []
+    for size in (TIMED[0], *TIMED):  # the first time is longer
+        rows = rows_at(problem, theta, device, torch.as_tensor(order[:size]))
+        began = time.perf_counter()
+        Gram.of(rows)
+        taken.append(time.perf_counter() - began)
+    (small, large), (m, k) = taken[1:], TIMED
+    b = max((large / k - small / m) / (k - m), 0.0)
+    a = max(small / m - b * m, 0.0)
+    left = SHARE * (deadline - time.perf_counter())
+    count = int(2 * left / (a + math.sqrt(a**2 + 4 * b * left))) if left > 0 else 0
+    if count < min(FEWEST, len(order)):
+        raise ValueError(
+            f"seconds must be more for a Gram matrix of {FEWEST} samples, of which {k} take {large:.2g} s here, got "
+            f"{deadline - began:.3g} after the first of them: give n_samples in place of seconds"
+        )
+    return min(count, LARGEST // rows.covectors.shape[2], len(order))
 
 
 def _device(device: Any) -> torch.device:
@@ -76,57 +119,3 @@ def _device(device: Any) -> torch.device:
         return torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"device must be one of torch, got {_validate.shown(device)}") from error
-
-
-def rows_at(problem: TorchProblem, theta: FloatArray, device: torch.device) -> Rows:
-    """The rows Aᵢ = RᵢᵀJᵢ of a problem at θ, on a device."""
-    functional = problem.functional
-    x, y = (part.to(device) for part in problem.tensors)
-    point = torch.tensor(theta, dtype=problem.kind, device=device)
-    if device.type != "cpu":
-        functional = functional.on(device)
-    with torch.no_grad():
-        outputs = functional.outputs(point, x)
-    roots = problem.root(outputs.cpu(), y.cpu()).to(device)
-    return Rows(functional, point, x, roots)
-
-
-@dataclass(frozen=True)
-class Gram:
-    """K (n·rows, n·rows) in units of `unit`, its rows those of n samples one after the other."""
-
-    matrix: Tensor
-    n_rows: int
-    unit: float
-
-    @classmethod
-    def of(cls, rows: Rows) -> Gram:
-        matrix = gram(rows)
-        unit = power_of_two_near(matrix.diagonal().cpu().numpy())
-        return cls(matrix.div_(unit), rows.covectors.shape[2], unit)
-
-    def times(self, rows: FloatArray) -> FloatArray:
-        """Rows (s, N) times K."""
-        return (torch.as_tensor(rows).to(self.matrix) @ self.matrix).double().cpu().numpy()
-
-    @cached_property
-    def own(self) -> FloatArray:
-        """The blocks on the diagonal, (n, rows, rows)."""
-        n, rows = len(self.matrix) // self.n_rows, self.n_rows
-        blocks = self.matrix.view(n, rows, n, rows).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
-        return np.ascontiguousarray(blocks.double().cpu().numpy())
-
-    def mean_square_enclosure(self, c: float, tolerance: float, max_rank: int) -> NetworkEnclosure:
-        size = len(self.matrix)
-        if not bool(self.matrix.diagonal().any()):
-            return NetworkEnclosure(0.0, 0.0, 0.0, 0)
-        krylov, blocks, rank = Krylov(self.times, size), None, min(FIRST_RANK, max_rank)
-        while True:
-            krylov.extend(rank)
-            factor = krylov.factor(PRECISION[self.matrix.dtype])
-            found, blocks = Sandwich(factor, bound_of_rest(self.times, factor), self.own).bounds(
-                c, CLOSENESS * tolerance, blocks
-            )
-            if rank >= min(size, max_rank) or found.upper - found.lower <= tolerance * found.value:
-                return NetworkEnclosure(*found.times(self.unit), min(rank, size))
-            rank = min(2 * rank, max_rank)

@@ -49,14 +49,3 @@ def signals(
         flat = torch.stack([layer.flat(delta).reshape(len(x), -1, layer.d_out) for delta in deltas], dim=1)
         found[layer.name] = Signals(layer.unfolded(seen[layer.name][0]).reshape(len(x), -1, layer.d_in), flat)
     return found
-
-
-def gradients(found: Signals, layer: Factored, outputs: slice) -> Tensor:
-    """The rows of some output units of a layer, (n, rows, numbers): of the weight, then of the bias."""
-    delta = found.signals[..., outputs]
-    parts = []
-    if layer.weight:
-        parts.append((delta.transpose(2, 3) @ found.inputs[:, None]).flatten(2))
-    if layer.bias:
-        parts.append(delta.sum(dim=2))
-    return torch.cat(parts, dim=2)

@@ -1,0 +1,277 @@
+"""Gaussian noise of SGD's trace or diagonal, predicted and run: python docs/noise_baselines.py writes its .json and .md.
+
+`--predict` writes the predictions alone, before any run; without arguments the runs that are missing are made;
+`--check` only compares the page with the numbers.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import esssim as es
+from esssim import store
+from esssim._intervals import half_width
+from esssim._threads import one_blas_thread
+from esssim._validate import FloatArray
+from esssim.claims.gap_tables import as_json
+from esssim.experiments import RampExperiment
+from esssim.experiments.experiment import BELOW_THE_LAST_EDGE, flattest
+from esssim.report.pages import keep_page
+from esssim.statistics.table import MEAN_SQUARE
+
+NUMBERS = Path(__file__).with_suffix(".json")
+N_STEPS, N_REPLICAS, N_RECORDS = 200_000, 6, 41
+LAWS = {"isotropic": es.IsotropicNoise, "diagonal": es.DiagonalNoise}
+BATCH_SIZES, LABEL_NOISES = (2, 8), (1e-1, 3e-2, 1e-3)
+LEVELS = ("own", "mean_square", "sharpness")
+# Courses for each prediction; the most that a step of theirs may change the log of the noise; the weakest label noise
+# for which the noise can still be taken at its stationary covariance.
+N_COURSES, STRIDE, WEAKEST = 3, 0.7, 1e-2
+
+HEAD = """# Gaussian noise of the same trace
+
+Made by `python docs/noise_baselines.py`. Andreyev & Beneventano (arXiv 2412.20553) compare SGD with full-batch descent whose
+gradient g has normal noise ζ: isotropic, Cov ζ = (tr Σ_b/p)I, or diagonal, Cov ζ = diag Σ_b. Σ_b is the covariance of the gradient of
+batches of b, p the number of parameters (`es.IsotropicNoise`, `es.DiagonalNoise`). Such noise is as strong as that of SGD, but
+its mean-square operator is another one (`theory/gradient_noise.py`), and so are its critical step size η_c and its own sharpness
+Q_own = 2/η_c.
+
+The runs are those of [noise without mini-batches](noise.md): a diagonal network (gaussian-100x50), label noise ε, {replicas}
+replicas, {steps:,} steps, with the step size η in units of the first edge of the noise itself. A level is the mean of
+(η/2)·statistic past 1.15 first edges, with the half-width of its 95 % interval over the replicas.
+
+*Predicted* is the mean of {courses} courses of the slow motion of the imbalance m = u² − v², with the noise at its stationary
+covariance: m drifts by −η²E[s²]m in a step, s the gradient with respect to the product u∘v, and diffuses by 2η(uζ_u − vζ_v). It knows
+nothing of bursts. All predictions were written on {day}, before the runs.
+"""
+NOT_RUN = "not run"
+
+
+class Setting(NamedTuple):
+    """One run: what decides it, and the quantities of its start."""
+
+    problem: es.DiagonalLinearNetwork
+    theta0: FloatArray
+    noise: es.GradientNoise
+    step_size: es.Ramp
+    after: float
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> Setting:
+        run = RampExperiment("gaussian-100x50", row["batch_size"])
+        problem, theta0, noise = run.problem, run.theta0, LAWS[row["law"]](row["batch_size"])
+        first, last = (own_step_size(problem, theta, noise) for theta in (theta0, flattest(problem, theta0)))
+        ramp = es.Ramp(0.8 * first, min(2.5 * first, BELOW_THE_LAST_EDGE * last))
+        return cls(problem, theta0, noise, ramp, N_STEPS * (1.15 * first - ramp.start) / (ramp.stop - ramp.start))
+
+    def statistics(self, theta: FloatArray) -> dict[str, float]:
+        batches = self.noise.batches
+        return {
+            "own": 2 / own_step_size(self.problem, theta, self.noise),
+            "mean_square": float(es.mean_square_sharpness(self.problem, theta, batches, hessian="gauss_newton")),
+            "sharpness": float(
+                es.mean_square_sharpness(self.problem, theta, type(batches)(100), hessian="gauss_newton")
+            ),
+        }
+
+
+def own_step_size(problem: es.Problem, theta: FloatArray, noise: es.GradientNoise) -> float:
+    return es.stability.critical_step_size(problem, theta, noise, hessian="gauss_newton")
+
+
+class Fast(NamedTuple):
+    """What the noise does to m in a step: −drift·m on average, with this variance; None of both beyond the edge."""
+
+    drift: FloatArray
+    variance: FloatArray
+
+
+def fast_motion(setting: Setting, m: FloatArray, beta: FloatArray, eta: float, epsilon: float) -> Fast | None:
+    """With G = u²+v² and H₀ = XᵀX/n, δ = β − β* moves by −ηGs − η(uζ_v + vζ_u), s = H₀δ − εXᵀz/n. In the eigenbasis W of
+    G^½H₀G^½ = WΛWᵀ its covariance is G^½W(K∘N)WᵀG^½, N = (ε²/n)Λ + Wᵀ diag(v²Var ζ_u + u²Var ζ_v)/G W.
+    """
+    inputs = setting.problem.inputs
+    n, d = inputs.shape
+    c = setting.noise.batches.variance_coefficient(n)
+    g = np.sqrt(m**2 + 4 * beta**2)
+    rows = inputs * np.sqrt(g)
+    values, basis = np.linalg.eigh(rows.T @ rows / n)
+    if eta * values[-1] >= 2:
+        return None
+    kernel = eta**2 / (1 - np.outer(1 - eta * values, 1 - eta * values))
+    seen, pulled = rows @ basis, basis * values / np.sqrt(g)[:, None]
+    squares, h0 = inputs**2 / n, (inputs**2).sum(axis=0) / n
+
+    def answers(noise: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """E s² by δ alone and c·Var_i(rᵢxᵢ) by δ alone, (m, d), of the covariances K∘aaᵀ for the rows a of noise (m, d)."""
+        of_mean, of_residuals = (
+            np.stack([((rows @ kernel) * rows).sum(axis=1) for rows in side[:, None, :] * noise])
+            for side in (pulled, seen)
+        )
+        return of_mean.T, c * (of_residuals.T @ squares - of_mean.T)
+
+    def of_modes(variances: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The same of the noise N = diag(variances), (d,)."""
+        of_mean, of_residuals = (side**2 @ (np.diagonal(kernel) * variances) for side in (pulled, seen))
+        return of_mean, c * (of_residuals @ squares - of_mean)
+
+    by_labels, spread = of_modes(epsilon**2 / n * values)
+    by_labels, spread = by_labels + epsilon**2 * h0 / n, spread + c * epsilon**2 * h0 * (1 - 1 / n)
+    if isinstance(setting.noise, es.IsotropicNoise):
+        of_one, spread_of_one = of_modes(np.ones(d))
+        gain = float(g @ spread_of_one) / (2 * d)
+        if gain >= 1:
+            return None
+        power = float(g @ spread) / (2 * d) / (1 - gain)
+        return Fast(by_labels + power * of_one, 4 * power * g) if power >= 0 else None
+    weights = (g**2 - 2 * beta**2) / g
+    of_one, spread_of_one = answers(np.sqrt(weights)[:, None] * basis)
+    powers = np.linalg.solve(np.eye(d) - spread_of_one.T, spread)
+    # Beyond the edge no positive solution exists.
+    if powers.min() < 0:
+        return None
+    return Fast(by_labels + powers @ of_one + powers, 8 * beta**2 * powers)
+
+
+def course(setting: Setting, epsilon: float, seed: int) -> list[tuple[float, FloatArray]]:
+    """η and θ of the slow motion at the records past 1.15 first edges."""
+    rng = np.random.default_rng(seed)
+    d = setting.problem.n_params // 2
+    u, v = setting.theta0[:d], setting.theta0[d:]
+    m, beta = u**2 - v**2, u * v
+    records = np.linspace(0, N_STEPS, N_RECORDS)
+    records = list(records[records >= setting.after])
+    found: list[tuple[float, FloatArray]] = []
+    step, length = 0.0, N_STEPS / 1000
+    eta = float(setting.step_size.at(0, N_STEPS))
+    fast = fast_motion(setting, m, beta, eta, epsilon)
+    while step < N_STEPS:
+        if fast is None:
+            raise RuntimeError(f"the course is beyond the edge at step {step}")
+        length = min(length, N_STEPS / 1000, N_STEPS - step)
+        noise = eta * np.sqrt(length * fast.variance) * rng.standard_normal(d)
+        moved = m * np.exp(-(eta**2) * length * fast.drift) + noise
+        ahead = float(setting.step_size.at(step + length, N_STEPS))
+        then = fast_motion(setting, moved, beta, ahead, epsilon)
+        if then is None or abs(np.log(then.drift.sum() / fast.drift.sum())) > STRIDE:
+            length /= 2
+            continue
+        while records and records[0] <= step + length:
+            found.append((ahead, _theta(moved, beta)))
+            records.pop(0)
+        step, m, eta, fast, length = step + length, moved, ahead, then, 1.3 * length
+    return found
+
+
+def _theta(m: FloatArray, beta: FloatArray) -> FloatArray:
+    g = np.sqrt(m**2 + 4 * beta**2)
+    return np.concatenate([np.sqrt((g + m) / 2), np.sign(beta) * np.sqrt((g - m) / 2)])
+
+
+def rows_to_run() -> list[dict[str, Any]]:
+    return [
+        {"law": law, "batch_size": b, "label_noise": epsilon}
+        for law in LAWS for b in BATCH_SIZES for epsilon in LABEL_NOISES
+    ]  # fmt: skip
+
+
+def predicted(row: dict[str, Any]) -> dict[str, float]:
+    setting = Setting.of(row)
+    points = [point for seed in range(N_COURSES) for point in course(setting, row["label_noise"], seed)]
+    levels = [{name: eta / 2 * value for name, value in setting.statistics(theta).items()} for eta, theta in points]
+    return {f"{name}_predicted": float(np.mean([level[name] for level in levels])) for name in LEVELS}
+
+
+def measured(row: dict[str, Any]) -> dict[str, Any]:
+    setting = Setting.of(row)
+    trace = es.simulate(
+        setting.problem, setting.theta0, step_size=setting.step_size, sampling=setting.noise, n_steps=N_STEPS,
+        n_replicas=N_REPLICAS, label_noise=row["label_noise"], record=("theta", MEAN_SQUARE), n_records=N_RECORDS, seed=7,
+    )  # fmt: skip
+    kept = trace.isel(
+        replica=np.flatnonzero(trace["diverged_at"].values < 0), record=np.flatnonzero(trace["step"] >= setting.after)
+    )
+    found: dict[str, Any] = {"n_diverged": N_REPLICAS - kept.sizes["replica"]}
+    for name in LEVELS:
+        values = [
+            [
+                eta / 2 * setting.statistics(theta)[name]
+                for eta, theta in zip(kept["step_size"].values, run, strict=True)
+            ]
+            for run in kept["theta"].values
+        ]
+        levels = np.mean(values, axis=1)
+        found |= {name: float(levels.mean()), f"{name}_half_width": float(half_width(levels))}
+    return found
+
+
+def stated() -> dict[str, Any]:
+    """The rows with what is known of them so far."""
+    kept: list[dict[str, Any]] = json.loads(NUMBERS.read_text(encoding="utf-8"))["rows"] if NUMBERS.is_file() else []
+    known = {_key(row): row for row in kept}
+    return {"rows": [known.get(_key(row), row) for row in rows_to_run()]}
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["law"], row["batch_size"], row["label_noise"]
+
+
+def complete(numbers: Path, key: str, make: Any) -> None:
+    """What `make` gives for every row that has no `key` yet, written row by row."""
+    content = stated()
+    for row in content["rows"]:
+        if key not in row:
+            if key == "n_diverged" and "own_predicted" not in row:
+                raise ValueError("a run needs its prediction first: python docs/noise_baselines.py --predict")
+            if key == "own_predicted" and "n_diverged" in row:
+                raise ValueError("a prediction is written before the run, and this row has one")
+            with one_blas_thread():
+                row |= make(row)
+            if key == "own_predicted":
+                row["predicted_on"] = datetime.datetime.now(datetime.UTC).date().isoformat()
+            print(row, flush=True)
+            store.write_text(numbers, as_json(content))
+
+
+def markdown(content: dict[str, Any]) -> str:
+    rows = content["rows"]
+    names = {"own": "Q_own", "mean_square": "Q_b", "sharpness": "sharpness"}
+    heads = [head for name in names.values() for head in (name, "predicted")]
+    lines = ["| noise | b | ε | " + " | ".join(heads) + " |", "|---|---:|---:|" + "---:|" * len(heads)]
+    for row in rows:
+        cells = [row["law"], str(row["batch_size"]), f"{row['label_noise']:g}"]
+        for name in names:
+            run = f"{row[name]:.3f} ± {row[f'{name}_half_width']:.3f}" if name in row else NOT_RUN
+            cells += [
+                run + (f" †{row['n_diverged']}" if row.get("n_diverged") else ""),
+                f"{row[f'{name}_predicted']:.3f}",
+            ]
+        lines.append("| " + " | ".join(cells) + " |")
+    days = sorted({row["predicted_on"] for row in rows})
+    head = HEAD.format(replicas=N_REPLICAS, steps=N_STEPS, courses=N_COURSES, day=" and ".join(days))
+    return "\n".join([head, *lines, *([TAIL] if all("own" in row for row in rows) else []), ""])
+
+
+TAIL = ""
+
+
+def stored() -> str:
+    return markdown(json.loads(NUMBERS.read_text(encoding="utf-8")))
+
+
+def main() -> int:
+    if sys.argv[1:] == ["--predict"]:
+        complete(NUMBERS, "own_predicted", predicted)
+        store.write_text(Path(__file__).with_suffix(".md"), stored())
+        return 0
+    return keep_page(__file__, stored, lambda numbers: complete(numbers, "n_diverged", measured))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
