@@ -135,6 +135,12 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ("_kernels/secular.py", r"# (step > .* → step >= |4\.0 \* EPS \* tau → 4\.0 \* EPS / tau|4\.0 → 8\.0)", TOLERANCE),
     ("_kernels/secular.py", r"<= 1e-8 # (1e-08 → |abs\(mu - 1\.0\) <= 1e-08 → abs\(mu - 1\.0\) < )", TOLERANCE),
     ("_kernels/secular.py", r"^projection\[k\] \+= .* → projection\[k\] -= ", "its sign is lost in the square"),
+    (
+        "_kernels/eigenvalue.py",
+        r"^new_bend = .* # 2\.0 → 3|^discriminant = .* # size - 1 → size \+ 1|^step = size / .* # 0\.0 → 1",
+        "other steps of Laguerre's method, towards the same root",
+    ),
+    ("_kernels/secular.py", r"^largest = np\.abs\(u\)\.max\(\) # ", "the scale of a vector whose quotient is taken"),
     ("_kernels/eigenvalue.py", r"^LANES = ", "speed only: how many matrices lie side by side"),
     (
         "_kernels/eigenvalue.py",
