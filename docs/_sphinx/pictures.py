@@ -148,9 +148,7 @@ def batch_eigenvalues(figure: Figure, ink: Ink) -> None:
     problem = regression()
     sharpness = es.sharpness(problem, minimum())
     for axes, size in zip(figure.subplots(1, 3), (4, 16, 64), strict=True):
-        values = [
-            np.linalg.eigvalsh(problem.hessian(minimum(), batch))[-1] for batch in batches_of(problem, 800, size)
-        ]
+        values = [np.linalg.eigvalsh(problem.hessian(minimum(), batch))[-1] for batch in batches_of(problem, 800, size)]
         axes.hist(values, bins=40, color=RED, alpha=0.35, linewidth=0)
         axes.axvline(float(np.mean(values)), color=RED, linewidth=1.6, label="its mean, MiniBS")
         axes.axvline(
