@@ -103,7 +103,7 @@ def test_words_statistic_setting_and_verdict_filter(opened: Visit, measured: lis
     assert shown(opened) == [name for name in both if every[name] == "undecided"]
     assert opened.page.locator("#shown").inner_text() == f"{len(shown(opened))} of {len(measured)}"
     form.get_by_role("button", name="all").click()
-    opened.page.wait_for_function("document.querySelector('#shown').textContent.startsWith('513')")
+    opened.page.wait_for_function(f"document.querySelector('#shown').textContent.startsWith('{len(measured)}')")
     assert len(cards(opened)) == len(measured)
     opened.check_silent()
 
