@@ -91,10 +91,11 @@ class Sandwich:
     rest: float
     own: FloatArray
 
-    def bounds(self, c: float, accuracy: float, start: FloatArray | None = None) -> Bounds:
+    def bounds(self, c: float, accuracy: float, start: FloatArray | None = None, least: float = 0.0) -> Bounds:
         """Q_b for a scheme of variance coefficient c, the value with what F leaves of the diagonal blocks.
 
-        accuracy: of the blocks, which the bounds have several hundred times and the value its square.
+        start: blocks from a rougher factor; least: another lower bound. accuracy: of the blocks, which the bounds have
+        several hundred times and the value its square.
         """
         n, rows = self.own.shape[:2]
         lengths = (self.factor**2).sum(axis=0)
@@ -106,7 +107,7 @@ class Sandwich:
         edge, blocks = above.edge(accuracy, start)
         upper = min(above.enclosure(edge, blocks)[1], self._largest_of_samples(c, float(lengths.max())))
         below = BlockPerron(lengths, columns, c, n_rows=rows)
-        lower = below.rayleigh_functional(blocks)
+        lower = max(below.rayleigh_functional(blocks), least)
         factors = self.factor.reshape(n, rows, -1)
         left = self.own - factors @ factors.transpose(0, 2, 1)
         value = replace(below, tail=left.ravel()).rayleigh_functional(blocks)
