@@ -15,7 +15,7 @@ from esssim._validate import FloatArray
 from esssim.bridge.gram.accumulate import Rows, gram
 from esssim.bridge.problem import TorchProblem
 from esssim.curvature.scale import power_of_two_near
-from esssim.spectra.nystrom import Krylov, bound_of_rest
+from esssim.spectra.nystrom import Krylov, bound_of_rest, bound_of_top
 from esssim.statistics.bounded_perron import Bounds, Sandwich
 from esssim.statistics.mean_square import Enclosure
 
@@ -84,20 +84,24 @@ class Gram:
         means = own.mean(axis=0)
         return float(((1 - c) * means + c * (own**2).mean(axis=0) / means).max())
 
-    def mean_square_sharpness(self, c: float, tolerance: float, max_rank: int, deadline: float = float("inf")) -> Found:
+    def mean_square_sharpness(
+        self, c: float, tolerance: float, max_rank: int, deadline: float = float("inf"), first_rank: int = FIRST_RANK
+    ) -> Found:
         """Q_b for a variance coefficient c, the rank doubled until the bounds are close, stall, or would be late."""
         size = len(self.matrix)
         if not bool(self.matrix.diagonal().any()):
             return Found(Enclosure(0.0, 0.0, 0.0), 0, np.zeros(self.n_samples))
-        krylov, rank = Krylov(self.times, size), min(FIRST_RANK, max_rank)
+        krylov, rank = Krylov(self.times, size), min(first_rank, max_rank)
         least, width = self.along_samples(c), np.inf
         found: Bounds | None = None
         while True:
             began = time.perf_counter()
             krylov.extend(rank)
             factor = krylov.factor(PRECISION[self.matrix.dtype])
-            sandwich = Sandwich(factor, bound_of_rest(self.times, factor), self.own)
-            found = sandwich.bounds(c, CLOSENESS * tolerance, None if found is None else found.blocks, least)
+            rest = bound_of_rest(self.times, factor)
+            sandwich = Sandwich(factor, rest, self.own)
+            start = None if found is None else found.blocks
+            found = sandwich.bounds(c, CLOSENESS * tolerance, start, least, bound_of_top(self.times, factor, rest))
             before, width = width, found.enclosure.upper - found.enclosure.lower
             last = rank >= min(size, max_rank) or width > STALLED * before
             now = time.perf_counter()
