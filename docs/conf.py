@@ -44,7 +44,10 @@ bibtex_cite_id = "{key}"
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_type_aliases = {name: name for name in ("FloatArray", "IntArray", "Seed", "Curvature", "Progress")}
+autodoc_type_aliases = {
+    **{name: name for name in ("FloatArray", "IntArray", "Seed", "Curvature", "Progress")},
+    "npt.ArrayLike": "ArrayLike",
+}
 # Types of other packages have no page here, and neither have those inside of this one.
 nitpick_ignore_regex = [("py:.*", r"(?!esssim\.\w+$).*")]
 python_use_unqualified_type_names = True
@@ -65,10 +68,10 @@ html_sidebars = {name: [] for name in ALONE}
 html_math_renderer = "mathml"
 html_theme_options = {
     "show_nav_level": 2,
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 9,
     "navbar_align": "left",
     "show_prev_next": True,
-    "secondary_sidebar_items": ["page-toc"],
+    "secondary_sidebar_items": {"**": ["page-toc"], "gallery/index": []},
     "footer_start": ["copyright"],
     "footer_end": [],
     "logo": {"text": "esssim"},

@@ -7,8 +7,9 @@ mean-square one: 1 is right, above 1 too bold, below too careful.
 from __future__ import annotations
 
 import sys
+from typing import Any
 
-from esssim.claims import published, self_stabilisation
+from esssim.claims import edge_tables, published, self_stabilisation
 from esssim.claims.claim import Row
 from esssim.report.pages import keep_measured_page
 
@@ -32,6 +33,51 @@ On a quadratic the sharpness does not rise, and the formula is 0/0. So: diagonal
 loss; the step size at which the present sharpness is its equilibrium, over 2/Q_b of the Gauss–Newton Hessians. gap/ηα is the
 closed form over ηα, which has to be ≫ 1 for it to hold in its own dynamics (`theory/self_stabilisation_gap.py`).
 """
+BOUNDS = """## Bounds and closures on linear regression
+
+* *Contraction*: 2/λ_max(H⁺E[H_B²]), where one step stops shrinking every vector on average: sufficient for stability (code of
+  Andreyev & Beneventano).
+* *Size-free*: 1/√(cμ), μ = min_e tr(HΣ)/2L, from the alignment of noise and Hessian (Wu, Wang & Su, arXiv 2207.02628). SGD is
+  unstable above. ∞ where some direction has no noise.
+* *Coherence*: the smaller of 2/λ_max and σ/(λ_max√(n/b − 1)) (Dexter et al., arXiv 2401.12332). SGD diverges above if each sample
+  is in the batch by itself with probability b/n. For batches of a fixed size this is no theorem: for n = 2, b = 1 and Hessians 1 and
+  √2 − 1 the condition holds at η = 2, and SGD is stable up to 2.41.
+* *Closures*: the noise taken as c(τ₁tr(HM)H − τ₂HMH), for (τ₁, τ₂) = (1, 1) and (1, −1) (Velikanov, Kuznedelev & Yarotsky, arXiv
+  2206.11124). The first is exact for translation-invariant data, the second for Gaussian inputs drawn anew in every step. The
+  kernel of Paquette et al. (arXiv 2102.04396) is the trace in the table above.
+* *Critical sharpness* λ_c = 2/η_c, η_c the smallest step that raises the loss (Kalra et al., arXiv 2601.16979): along the full
+  gradient, and (*of batches*) along each batch's own. As above they are averaged over 8 points.
+"""
+ZEROTH = """## Zeroth-order descent
+
+θ ← θ − η(u·g)u with normal u: the edge is Σ ηλᵢ/(2(1 − ηλᵢ)) = 1 (Song et al., arXiv 2604.14669). It agrees with the spectral
+radius of the exact second moment to rounding, with momentum β too. Every number is over this edge; heavy ball has β = 0.9. With a
+frozen preconditioner P the formula takes the eigenvalues of P⁻¹H; that is exact where P and H commute, and not otherwise.
+Zeroth-order descent is far less stable than gradient descent (last column).
+"""
+PRECONDITIONED = """## Adam with its preconditioner frozen
+
+θ ← θ − ηP⁻¹m, m ← βm + (1−β)g_B, β = 0.9, P = √(mean gᵢ²) at one point drawn from N(θ*, I). The exact edge is that of the Hessians
+P^{−½}HᵢP^{−½}, Q_P their mean-square sharpness. *Full batch*: 38/λ_max(P⁻¹H). *Small batch*: 2/Q_P. *One dimension*: heavy ball's
+formula with a = λ_max(P⁻¹H), s²/a = Q_P − a. For small batches the full-batch edge, at which Adam trains with full batches, is up to
+hundreds of times too bold.
+"""
+DECAY = """## Weight decay
+
+Q_b of the penalised loss L + ½μ‖θ‖², over Q_b. The curvature μ adds to H and not to the noise: Q_b rises by μ for b = n, and where the
+noise makes most of Q_b it *falls*. In one dimension it is a + μ + s²/(a + μ). So weight decay moves the mean-square edge up for small
+batches. It is exact for fixed Hessians; in training weight decay also moves the solution, which is not measured here.
+"""
+SLOPE = """## The slope −1.27 of self-stabilisation
+
+Liao et al. report that the gap 2/η − S falls as b^−1.27. Their closed form ηβσ_u²/(4α) has the slope −1 (with c = 1/b). The three
+terms of its own dynamics, E δ = s²/2 + ½E[δ²ξ²] + ½κE(ξ²−1)² (`theory/self_stabilisation_gap.py`), have another one: the second
+term is of second order in 1/b and makes it steeper, the third does not depend on b to leading order and makes it flatter. *All orders*
+is the balance at fixed sharpness, 1 − √(1 − s²). s² and the gap (in units of 1/η) are those at b = 8, the slope is fitted to b = 8, 16 …
+128. Without replacement c = (n−b)/(b(n−1)) has the local slope −n/(n−b), which is −1.27 at b = 0.21n.
+So the three terms alone do not give −1.27 here: the steepest slope is −1.06 over all b, and −1.22 from b = 8 to 16, where the gap is
+nearly a quarter of 2/η.
+"""
 SOURCES = """## What was checked against the papers
 
 Read: the abstracts of all, and for Agarwala & Pennington a summary. From these come the gap ηβσ_u²/(4α), with α the rate of
@@ -45,6 +91,14 @@ Not within reach, and our own reading: α = −∇L·∇S and β as the squared 
 as those of Damian, Nichani & Lee with gradient noise added, and the conditions of the theorem that couples SGD to them; the formulas
 of the three approximations of the noise kernel; the definition tr(H G_b)/tr(G_b).
 """
+# Heading, name of the rows, and which of their keys say what was measured.
+MORE = (
+    (BOUNDS, "bounds", ("ensemble", "b")),
+    (ZEROTH, "zeroth order", ("ensemble",)),
+    (PRECONDITIONED, "preconditioned", ("ensemble", "b")),
+    (DECAY, "weight decay", ("ensemble", "b")),
+    (SLOPE, "slope", ("s²", "κ")),
+)
 
 
 def table(rows: list[Row], keys: tuple[str, ...], edges: tuple[str, ...]) -> str:
@@ -52,9 +106,13 @@ def table(rows: list[Row], keys: tuple[str, ...], edges: tuple[str, ...]) -> str
     lines = ["| " + " | ".join((*keys, *edges)) + " |", "|" + "---|" * len(keys) + "---:|" * len(edges)]
     for row in rows:
         names = [str(row[key]) for key in keys]
-        numbers = [f"**{row[edge]:.2f}**" if row.get("closest") == edge else f"{row[edge]:.2f}" for edge in edges]
+        numbers = [f"**{_number(row[edge])}**" if row.get("closest") == edge else _number(row[edge]) for edge in edges]
         lines.append("| " + " | ".join(names + numbers) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _number(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:.2f}"
 
 
 def measure(quick: bool = False) -> dict[str, list[Row]]:
@@ -63,6 +121,11 @@ def measure(quick: bool = False) -> dict[str, list[Row]]:
         "regression": published.closest_table(quick),
         "heavy ball": published.heavy_ball_table(quick),
         "network": self_stabilisation.closest_rows(quick),
+        "bounds": edge_tables.bounds_rows(quick),
+        "zeroth order": edge_tables.zeroth_order_rows(quick),
+        "preconditioned": edge_tables.preconditioned_rows(quick),
+        "weight decay": edge_tables.weight_decay_rows(quick),
+        "slope": edge_tables.slope_rows(quick),
     }
 
 
@@ -72,6 +135,9 @@ def markdown(content: dict[str, list[Row]]) -> str:
     parts = [HEAD, REGRESSION, table(content["regression"], ("ensemble", "b"), tuple(published.EDGES))]
     parts += [HEAVY_BALL, table(content["heavy ball"], ("ensemble", "b", "momentum"), heavy_ball)]
     parts += [NETWORK, table(content["network"], ("seed", "b"), ("self-stabilisation", "gradient descent", "gap/ηα"))]
+    for head, name, keys in MORE:
+        edges = tuple(key for key in content[name][0] if key not in keys)
+        parts += [head, table(content[name], keys, edges)]
     return "\n".join([*parts, SOURCES])
 
 

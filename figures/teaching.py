@@ -46,7 +46,8 @@ CAPTION = (
 
 
 def configure(quick: bool) -> dict[str, Any]:
-    return CONFIGURATION
+    lengths = {"quadratic": 12, "network": 16}
+    return {name: options | ({"n_steps": lengths[name]} if quick else {}) for name, options in CONFIGURATION.items()}
 
 
 def _problems(configuration: dict[str, Any]) -> dict[str, es.Problem]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
 
 import pytest
 
@@ -60,6 +61,7 @@ def visit(
     path: Path,
     *,
     fragment: str = "",
+    query: str = "",
     width: int = 1440,
     height: int = 900,
     scheme: Literal["light", "dark"] = "light",
@@ -79,7 +81,8 @@ def visit(
         opened.page.on("console", lambda message: opened.messages.append(f"{message.type}: {message.text}"))
         opened.page.on("pageerror", lambda error: opened.messages.append(f"error: {error}"))
         opened.page.on("request", lambda request: _note(opened, request.url))
-        opened.page.goto(path.resolve().as_uri() + (f"#{fragment}" if fragment else ""))
+        address = path.resolve().as_uri() + (f"?q={quote(query)}" if query else "")
+        opened.page.goto(address + (f"#{fragment}" if fragment else ""))
         yield opened
     finally:
         context.close()

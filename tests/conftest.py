@@ -8,6 +8,7 @@ import os
 import random
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,6 +54,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("numerical")
     if "TEST_ORDER" in os.environ:
         random.Random(os.environ["TEST_ORDER"]).shuffle(items)
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """One folder for all workers of this run of the tests."""
+    from tests import shared
+
+    return shared.folder(tmp_path_factory, request.config)
+
+
+@pytest.fixture(scope="session")
+def golden_vectors(shared_folder: Path) -> Path:
+    """What Python computes, for the explorer's JavaScript."""
+    from esssim.explorer import golden
+    from tests.shared import once
+
+    return once(shared_folder, "golden.json", lambda path: golden.main([str(path)]))
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from functools import cache
-from html.parser import HTMLParser
+from html import unescape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -17,43 +17,38 @@ DOCS = ROOT / "docs"
 SITE = ROOT / "build" / "docs" / "html"
 
 
-def build(shared: Path) -> Path:
-    """The folder of the site as `make docs` builds it; `shared`: a folder of this run of the tests."""
-    done = shared / "site-is-built"
-    with (shared / "site-lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not done.exists():
-            command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-n"]
-            place = ["-d", str(SITE.parent / "doctrees"), str(DOCS), str(SITE)]
-            environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-            made = subprocess.run([*command, *place], capture_output=True, text=True, env=environment, cwd=ROOT)
-            assert made.returncode == 0, made.stdout + made.stderr
-            done.touch()
+def build() -> Path:
+    """The folder of the site as `make docs` builds it."""
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-n"]
+    place = ["-d", str(SITE.parent / "doctrees"), str(DOCS), str(SITE)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    made = subprocess.run([*command, *place], capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert made.returncode == 0, made.stdout + made.stderr
     return SITE
 
 
+TAG = re.compile(r"<[a-zA-Z][^<>]*>")
+ATTRIBUTE = re.compile(r'\s(id|name|href|src|data)\s*=\s*(?:"([^"]*)"|\'([^\']*)\')')
+
+
 @dataclass
-class Links(HTMLParser):
+class Links:
     """What a page refers to, and what in it can be referred to."""
 
     targets: list[str] = field(default_factory=list)
     anchors: set[str] = field(default_factory=set)
 
-    def __post_init__(self) -> None:
-        super().__init__()
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        found = dict(attributes)
-        self.anchors |= {value for name in ("id", "name") if (value := found.get(name))}
-        for name in ("href", "src", "data"):
-            if value := found.get(name):
-                self.targets.append(value)
-
 
 @cache
 def links(page: Path) -> Links:
     found = Links()
-    found.feed(page.read_text(encoding="utf-8"))
+    for tag in TAG.findall(page.read_text(encoding="utf-8")):
+        for name, double, single in ATTRIBUTE.findall(tag):
+            value = unescape(double or single)
+            if value and name in ("id", "name"):
+                found.anchors.add(value)
+            elif value:
+                found.targets.append(value)
     return found
 
 

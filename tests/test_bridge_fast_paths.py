@@ -273,7 +273,7 @@ class TestOtherNetworks:
         assert layers_of(problem) is None
         check(problem)
 
-    @each_width
+    @pytest.mark.parametrize("width", [4, 20])
     def test_layers_without_biases_behind_a_flatten_and_in_eval_mode(self, width: int) -> None:
         module = nn.Sequential(
             nn.Flatten(), nn.Linear(D, width, bias=False), nn.Sigmoid(), nn.Sequential(nn.Dropout(0.5), nn.Identity()),

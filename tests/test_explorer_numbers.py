@@ -17,15 +17,8 @@ console.log(JSON.stringify(check(JSON.parse(readFileSync(process.argv[1], "utf8"
 """
 
 
-@pytest.fixture(scope="module")
-def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("golden") / "golden.json"
-    assert golden.main([str(path)]) == 0
-    return path
-
-
-def test_node_computes_the_golden_vectors(vectors: Path) -> None:
-    found = node.run(CHECK, vectors)
+def test_node_computes_the_golden_vectors(golden_vectors: Path) -> None:
+    found = node.run(CHECK, golden_vectors)
     # JSON has no infinity: null stands for it.
     wrong = [each for each in found if each["error"] is None or not each["error"] <= each["tolerance"]]
     assert wrong == []
@@ -37,8 +30,8 @@ def test_node_computes_the_golden_vectors(vectors: Path) -> None:
     assert sum(each["error"] > 0 for each in found) > 400
 
 
-def test_a_wrong_expectation_is_seen(vectors: Path, tmp_path: Path) -> None:
-    content = json.loads(vectors.read_text())
+def test_a_wrong_expectation_is_seen(golden_vectors: Path, tmp_path: Path) -> None:
+    content = json.loads(golden_vectors.read_text())
     wrong = [vector for vector in content["vectors"] if vector["kind"] == "perron"][:5]
     for vector in wrong:
         vector["expected"]["edge"] *= 1 + 1e-9

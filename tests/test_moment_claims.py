@@ -13,7 +13,7 @@ import pytest
 
 import esssim as es
 from esssim import claims
-from esssim.claims import moments, published, self_stabilisation
+from esssim.claims import edge_tables, moments, published, self_stabilisation
 from esssim.claims.claim import Measurement
 from tests.pages import DOCS, check_is_kept, copied
 
@@ -115,7 +115,7 @@ def test_the_page_of_published_edges_holds_the_tables() -> None:
     assert page == (DOCS / "published_edges.md").read_text(encoding="utf-8")
     lines = [line for line in page.splitlines() if line.startswith("| ")]
     rows = [row for table in content.values() for row in table]
-    assert len(lines) == len(rows) + 3
+    assert len(lines) == len(rows) + len(content)
     assert len({line.count("|") for line in lines[: 1 + len(content["regression"])]}) == 1
     first, exact = rows[0], published.EDGES
     shown = [f"**{first[e]:.2f}**" if first["closest"] == e else f"{first[e]:.2f}" for e in exact]
@@ -136,6 +136,34 @@ def test_the_stored_edges_are_those_of_the_package() -> None:
     assert {edge: step / exact for edge, step in steps.items()} == near
     for found, kept in zip(self_stabilisation.closest_rows(True), content["network"], strict=False):
         assert found == {key: pytest.approx(value, rel=1e-5) for key, value in kept.items()}
+
+
+def test_tables_of_bounds_and_of_other_optimisers() -> None:
+    content = stored()
+    for row in content["bounds"]:
+        assert row["contraction"] <= 1 + 1e-9
+        assert row["size-free"] == "∞" or row["size-free"] >= 1 - 1e-9
+    for row in content["zeroth order"]:
+        assert row["2/(tr H + 2λ_max)"] <= 1 <= row["2/tr H"]
+    quick_rows = (
+        edge_tables.bounds_rows(True) + edge_tables.preconditioned_rows(True) + edge_tables.weight_decay_rows(True)
+    )
+    assert len(quick_rows) == 3 * 6
+    # Along the full gradient critical sharpness is gᵀHg/‖g‖², here at the same points.
+    row = quick_rows[0]
+    problem = published.interpolating(published.ensembles(True)[row["ensemble"]])
+    points = np.random.default_rng(row["b"]).normal(size=(8, problem.n_params))
+    hessian = problem.hessian(np.zeros(problem.n_params))
+    curvatures = [g @ hessian @ g / (g @ g) for g in points @ hessian]
+    exact = 2 / es.mean_square_sharpness(problem, np.zeros(problem.n_params), es.WithoutReplacement(row["b"]))
+    assert row["critical sharpness"] == pytest.approx(2 / np.mean(curvatures) / exact, rel=1e-6)
+    decays = edge_tables.weight_decay_rows(True)[0]
+    penalised = es.Quadratic(
+        problem.sample_hessians(np.zeros(20), np.arange(40)) + 0.1 * es.sharpness(problem, np.zeros(20)) * np.eye(20),
+        np.zeros((40, 20)),
+    )
+    ratio = es.mean_square_sharpness(penalised, np.zeros(20), es.WithoutReplacement(1)) * exact / 2
+    assert decays["μ = 0.1λ_max"] == pytest.approx(ratio, rel=1e-9)
 
 
 def test_the_page_of_published_edges_is_checked(

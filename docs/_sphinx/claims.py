@@ -297,5 +297,5 @@ def _picture(entry: Entry, root: str) -> str:
 def setup(app: Sphinx) -> None:
     app.add_directive("claim-table", ClaimTable)
     app.connect("html-collect-pages", pages)
-    # Sphinx forgets the index entries of pages that it does not read again, and then the search has no claims.
-    app.connect("env-get-outdated", lambda *_: ["results/index"])
+    # Sphinx forgets the index entries of pages that it does not read again, and then the search has no claims and no terms.
+    app.connect("env-get-outdated", lambda *_: ["results/index", "glossary"])

@@ -9,7 +9,7 @@ from sphinx.application import Sphinx
 
 from _sphinx.files import DOCS, write
 from _sphinx.reference import reference_to
-from _sphinx.text import paragraphs
+from _sphinx.text import inline, paragraphs
 
 FOLDER = DOCS / "theory"
 INTRODUCTION = """# Theory
@@ -26,7 +26,9 @@ def write_derivations(app: Sphinx) -> None:
     rows = ["| derivation | computed by |", "|---|---|"]
     for name in theory.names():
         title = theory.title(name)
-        rows.append(f"| [{title}]({name}.md) | {', '.join(map(reference_to, theory.computed_by(name)))} |")
+        rows.append(
+            f"| [{inline(title, './')}]({name}.md) | {', '.join(map(reference_to, theory.computed_by(name)))} |"
+        )
         write(FOLDER / f"{name}.md", _page(name, title))
     toc = "\n".join(theory.names())
     write(
@@ -47,7 +49,7 @@ def _page(name: str, title: str) -> str:
     )
     source = inspect.getsource(module)
     return (
-        f"# {title}\n\n{paragraphs(statement, link='./')}\n\n## Computed by\n\n{computed}\n\n"
+        f"# {inline(title, './')}\n\n{paragraphs(statement, link='./')}\n\n## Computed by\n\n{computed}\n\n"
         f"## Results, as sympy has them\n\n{results}\n\n"
         f"## The proof, step by step\n\n`python -m theory {name}` runs it.\n\n```{{code-block}} python\n{source}```\n"
     )

@@ -71,9 +71,10 @@ def _figure(name: str, sentence: str, described: str) -> str:
         if (PICTURES / f"{name}.gif").is_file()
         else ""
     )
+    title = inline(sentence[0].upper() + sentence[1:], "../theory/")
     return (
-        f"# {sentence[0].upper() + sentence[1:]}\n\n```{{image}} {name}.png\n:alt: {' '.join(alt.split())}\n```\n\n"
-        f"{inline(caption, '../theory/')}\n{moving}\n{{download}}`Its numbers as CSV <{name}.csv>`. For a paper:\n\n"
+        f"# {title}\n\n```{{figure}} {name}.png\n:alt: {' '.join(alt.split())}\n\n{inline(caption, '../theory/')}\n```\n"
+        f"{moving}\n{{download}}`Its numbers as CSV <{name}.csv>`. For a paper:\n\n"
         f"```sh\nesssim figure {name} --width icml2 --format pdf --out paper/figures\n```\n\n## Script\n\n"
         f"```{{code-block}} python\n{script}```\n"
     )

@@ -12,7 +12,8 @@ The first line of a function's docstring is the text for those who do not see it
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -42,7 +43,8 @@ class Ink:
     faint: str
 
 
-INKS = {"light": Ink("#1f2328", "#d0d4d8"), "dark": Ink("#ced6dd", "#48525c")}
+LIGHT = Ink("#1f2328", "#d0d4d8")
+INKS = {"light": LIGHT, "dark": Ink("#ced6dd", "#48525c")}
 Draw = Callable[[Figure, Ink], None]
 PICTURES: dict[str, tuple[Draw, tuple[float, float]]] = {}
 
@@ -91,6 +93,15 @@ def edge(axes: Axes, ink: Ink, words: str = "edge") -> None:
     )
 
 
+def plain_log(axes: Axes, *, x: Sequence[float] = (), y: Sequence[float] = ()) -> None:
+    """Logarithmic axes with these numbers on them, written in full."""
+    for axis, values, set_scale in ((axes.xaxis, x, axes.set_xscale), (axes.yaxis, y, axes.set_yscale)):
+        if values:
+            set_scale("log")
+            axis.set_ticks(values, [f"{value:g}" for value in values])
+            axis.set_ticks([], minor=True)
+
+
 def figure_rows(name: str) -> list[dict[str, str]]:
     """The numbers behind a figure of the gallery."""
     with (ROOT / "figures" / "output" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
@@ -137,16 +148,14 @@ def batch_eigenvalues(figure: Figure, ink: Ink) -> None:
     problem = regression()
     sharpness = es.sharpness(problem, minimum())
     for axes, size in zip(figure.subplots(1, 3), (4, 16, 64), strict=True):
-        values = [
-            np.linalg.eigvalsh(problem.hessian(minimum(), batch))[-1] for batch in batches_of(problem, 1500, size)
-        ]
+        values = [np.linalg.eigvalsh(problem.hessian(minimum(), batch))[-1] for batch in batches_of(problem, 800, size)]
         axes.hist(values, bins=40, color=RED, alpha=0.35, linewidth=0)
         axes.axvline(float(np.mean(values)), color=RED, linewidth=1.6, label="its mean, MiniBS")
         axes.axvline(
             sharpness, color=ink.text, linestyle=(0, (1.2, 1.2)), linewidth=1.6, label=r"sharpness $\lambda_{\max}(H)$"
         )
         axes.set(title=f"b = {size}", xlabel=TOP, yticks=[], xlim=(0, None))
-    figure.axes[2].legend(frameon=False, loc="upper left")
+    figure.axes[0].legend(frameon=False, loc="upper right")
 
 
 @picture(7.0, 2.6)
@@ -341,12 +350,13 @@ def statistics_by_batch_size(figure: Figure, ink: Ink) -> None:
     sizes = [1, 2, 4, 8, 16, 32, 64, 120]
     q = [es.mean_square_sharpness(problem, minimum(), es.WithoutReplacement(b)) for b in sizes]
     m = [
-        es.minibatch_sharpness(problem, minimum(), es.WithoutReplacement(b), n_batches=400, seed=0).value for b in sizes
+        es.minibatch_sharpness(problem, minimum(), es.WithoutReplacement(b), n_batches=150, seed=0).value for b in sizes
     ]
     axes.plot(sizes, q, color=BLUE, marker="o", label="mean-square sharpness $Q_b$")
     axes.plot(sizes, m, color=RED, marker="s", linestyle=(0, (5, 1.5)), label="mini-batch sharpness")
     axes.axhline(es.sharpness(problem, minimum()), color=ink.text, linestyle=(0, (1.2, 1.2)), label="sharpness")
-    axes.set(xscale="log", yscale="log", xlabel="batch size b", ylabel="statistic")
+    plain_log(axes, x=sizes, y=(2, 3, 5, 10, 20, 30))
+    axes.set(xlabel="batch size b", ylabel="statistic")
     axes.legend(frameon=False)
 
 
@@ -394,7 +404,8 @@ def three_eigenvalues(figure: Figure, ink: Ink) -> None:
     for j, color in enumerate((RED, ORANGE, PURPLE)):
         axes.plot(sizes, found[:, j], color=color, marker="osD"[j], label=rf"$E_B\,\lambda_{j + 1}(H_B)$")
         axes.axhline(es.top_eigenvalues(problem, minimum(), 3)[j], color=color, linestyle=(0, (1.2, 1.2)), linewidth=1)
-    axes.set(xscale="log", xlabel="batch size b", ylabel="eigenvalue")
+    plain_log(axes, x=sizes)
+    axes.set(xlabel="batch size b", ylabel="eigenvalue")
     axes.legend(frameon=False)
 
 
@@ -460,14 +471,28 @@ class Picture(SphinxDirective):
 def draw_all(app: Sphinx) -> None:
     """Every picture that is missing, or older than this file."""
     FOLDER.mkdir(exist_ok=True)
+    changed = Path(__file__).stat().st_mtime
     for name, (draw, size) in PICTURES.items():
-        for mode, ink in INKS.items():
-            path = FOLDER / f"{name}_{mode}.svg"
-            if not path.is_file() or path.stat().st_mtime < Path(__file__).stat().st_mtime:
-                with matplotlib.rc_context(_settings(ink)):
-                    figure = Figure(figsize=size)
-                    draw(figure, ink)
-                    figure.savefig(path, metadata={"Date": None})
+        paths = {mode: FOLDER / f"{name}_{mode}.svg" for mode in INKS}
+        if not all(path.is_file() and path.stat().st_mtime >= changed for path in paths.values()):
+            text = _drawn(draw, size)
+            for mode, path in paths.items():
+                path.write_text(_inked(text, INKS[mode]), encoding="utf-8")
+
+
+def _drawn(draw: Draw, size: tuple[float, float]) -> str:
+    """The picture in the light ink, as SVG."""
+    with matplotlib.rc_context(_settings(LIGHT)):
+        figure = Figure(figsize=size)
+        draw(figure, LIGHT)
+        content = io.StringIO()
+        figure.savefig(content, format="svg", metadata={"Date": None})
+    return content.getvalue()
+
+
+def _inked(text: str, ink: Ink) -> str:
+    """The same picture in another ink: it is computed once."""
+    return text.replace(LIGHT.text, ink.text).replace(LIGHT.faint, ink.faint)
 
 
 def _settings(ink: Ink) -> dict[str, object]:

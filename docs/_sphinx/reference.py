@@ -62,15 +62,21 @@ def homes() -> dict[str, str]:
     return pages
 
 
+def resolve(name: str) -> Any:
+    """What a name stands for; a public one is the attribute of its module, also where a file has the same name."""
+    module = homes().get(name)
+    return getattr(importlib.import_module(module), name.removeprefix(f"{module}.")) if module else resolve_name(name)
+
+
 @cache
 def _documented() -> dict[int, str]:
     """Every documented object by identity, under the name by which it is public."""
-    return {id(resolve_name(name)): name for name in homes()}
+    return {id(resolve(name)): name for name in homes()}
 
 
 def public_name(name: str) -> str:
     """The name under which an object is documented: its public one where it has one."""
-    return _documented().get(id(resolve_name(name)), name)
+    return _documented().get(id(resolve(name)), name)
 
 
 def reference_to(name: str) -> str:
@@ -114,7 +120,7 @@ def _index(module: str) -> str:
 
 
 def _summary(name: str) -> str:
-    value = resolve_name(name)
+    value = resolve(name)
     text = (getattr(value, "__doc__", "") or "") if callable(value) else ""
     return (
         inline(re.split(r"\n\s*\n", text.strip())[0].replace("\n", " "), "../theory/").replace("|", r"\|")
@@ -132,7 +138,7 @@ def _kind(value: Any) -> str:
 
 
 def _entry(name: str) -> str:
-    value = resolve_name(name)
+    value = resolve(name)
     if isinstance(value, type):
         directive = "autoexception" if issubclass(value, BaseException) else "autoclass"
         return _directive(directive, name, "members")
@@ -152,11 +158,11 @@ def _inner_page() -> str:
         "They are no part of the public interface and may move.\n"
     )
     for name in inner():
-        value = resolve_name(name)
+        value = resolve(name)
         kind = (
             "autoclass"
             if isinstance(value, type)
-            else ("automethod" if isinstance(resolve_name(name.rpartition(".")[0]), type) else "autofunction")
+            else ("automethod" if isinstance(resolve(name.rpartition(".")[0]), type) else "autofunction")
         )
         text += _directive(kind, name)
     return text
@@ -168,6 +174,9 @@ def _inner_page() -> str:
 def _rst(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """A docstring as reStructuredText: formulas as they stand, sources that lead to the bibliography."""
     text = textwrap.dedent("\n".join(lines)).strip("\n")
+    if text.startswith("Alias for field number"):  # what Python says of every field of a named tuple
+        lines.clear()
+        return
     blocks = []
     for block in re.split(r"\n\s*\n", text):
         rows = block.splitlines()
@@ -225,7 +234,7 @@ def _short_names() -> dict[str, str]:
 def _code(name: str) -> str:
     full = name.replace("es.", "esssim.", 1) if name.startswith("es.") else name
     target = full if full in homes() else _short_names().get(name, "")
-    if target and callable(resolve_name(target)):
+    if target and callable(resolve(target)):
         return f":py:obj:`{name} <{target}>`"
     return f"``{name}``"
 

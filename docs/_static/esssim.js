@@ -1,6 +1,11 @@
 // From disk a browser may not read other pages: search results come without an excerpt there.
 if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
+// The search, where the page has one; scorer.js says how.
+document.addEventListener("DOMContentLoaded", () => {
+  if (typeof forgiving === "function") forgiving(Search);
+});
+
 // The table of results: what is chosen lives in the address, so that a filtered table can be linked to.
 document.addEventListener("DOMContentLoaded", () => {
   const form = document.querySelector(".claim-filter");

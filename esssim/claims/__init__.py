@@ -26,6 +26,7 @@ MODULES = (
     "identities",
     "gap",
     "ramp",
+    "noise",
     "thresholds",
     "momentum",
     "moments",

@@ -1,7 +1,6 @@
 """Claims about noise without mini-batches: random weights that have the second moments of batches, and other tails.
 
-Whatever settles because of its value on mini-batches must part from what settles because of second moments. These
-claims are in no published run yet, so they stand in a registry of their own: `es.claims.verify(among=noise.CLAIMS)`.
+Whatever settles because of its value on mini-batches must part from what settles because of second moments.
 """
 
 from __future__ import annotations
@@ -12,14 +11,13 @@ import numpy as np
 
 from esssim._intervals import half_width
 from esssim._validate import FloatArray
-from esssim.claims.claim import Measurement, Predicted, Registry
+from esssim.claims.claim import Measurement, Predicted
 from esssim.claims.declare import claim
 from esssim.claims.ratios import ratio_of, verdict_of
 from esssim.experiments import RampExperiment, run_ramp
 from esssim.papers import ANDREYEV_V1, OURS
 from esssim.statistics.table import MEAN_SQUARE
 
-CLAIMS = Registry()
 LAWS = {
     "gaussian": "gaussian_weights",
     "two-point": "two_point_weights",
@@ -92,7 +90,6 @@ def _pair(law: str, quick: bool) -> list[RampExperiment]:
     accepts=(1 - SAME, 1 + SAME),
     about=(MEAN_SQUARE,),
     stated="2026-11-29",
-    registry=CLAIMS,
 )
 def second_moments_set_the_level(*, law: str, quick: bool) -> Measurement:
     return compared(law, MEAN_SQUARE)
@@ -114,7 +111,6 @@ def second_moments_set_the_level(*, law: str, quick: bool) -> Measurement:
     accepts=(1 - SAME, 1 + SAME),
     about=(MINIBS,),
     stated="2026-11-29",
-    registry=CLAIMS,
 )
 def minibs_is_not_the_cause(*, law: str, quick: bool) -> Measurement:
     return compared(law, MINIBS)
@@ -144,7 +140,6 @@ PREDICTED_AT_THE_WALL = {
     accepts=(1 - NEAR, 1 + NEAR),
     about=(MEAN_SQUARE,),
     stated="2026-11-29",
-    registry=CLAIMS,
 )
 def tails_decide_at_the_wall(*, law: str, quick: bool) -> Measurement:
     run = ramp(scheme=LAWS[law], **AT_THE_WALL)  # type: ignore[arg-type]

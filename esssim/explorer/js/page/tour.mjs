@@ -39,7 +39,7 @@ export const TOUR = [
     at: "plane",
     title: "The edge is a wall",
     text:
-      "Two parameters u and v; the black curve uv = β* holds the solutions. Each circle is the wall of one batch " +
+      "Two parameters u and v; the thick curve uv = β* holds the solutions. Each circle is the wall of one batch " +
       "size. The run climbs at most a little past its own, and a burst throws it back; as η rises the circle " +
       "shrinks and carries the run to the flat solution u = v.",
   },

@@ -155,9 +155,11 @@ export function drawLoss(surface, run, theme) {
   const x = scale(0, run.limit, box.left, box.right);
   const [low, high] = losses.length ? [Math.min(...losses), Math.max(...losses)] : [1e-3, 1];
   const y = scale(low / 1.6, high * 1.6 + 1e-300, box.bottom, box.top, { log: true, count: 3 });
-  frame(surface, box, { ...x, ticks: [] }, y, theme, { yName: "loss" });
+  frame(surface, box, { ...x, ticks: [] }, y, theme);
   const points = run.records.map(({ step, loss }) => (loss > 0 ? [x.at(step), y.at(loss)] : null));
   surface.clip(box.left, box.top, box.right - box.left, box.bottom - box.top, () =>
     surface.line(points, { color: theme.faint, width: 1.3 }),
   );
+  const style = { color: theme.ink, size: 11.5, align: "right", halo: theme.paper };
+  surface.text("loss", box.right - 4, box.top + 12, style);
 }

@@ -51,7 +51,7 @@ function ofFlow({ ready, flowLost }) {
 const PLANES = {
   two: {
     title: "Loss surface and walls",
-    words: "Black: the solutions uv = β*. A circle is the wall of one batch size, where (η/2)Q_b = 1.",
+    words: "Thick: the solutions uv = β*. A circle is the wall of one batch size, where (η/2)Q_b = 1.",
   },
   linear: { title: "Weights", words: "The parameters θ, one bar for each coordinate." },
   many: {
