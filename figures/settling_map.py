@@ -169,7 +169,7 @@ def _surround(axes: Axes, inside: np.ndarray) -> None:
     """A line around the cells that are inside."""
     padded = np.pad(inside, 1)
     upright, level = padded[1:-1, 1:] != padded[1:-1, :-1], padded[1:, 1:-1] != padded[:-1, 1:-1]
-    look = {"color": BLACK, "linewidth": 1.0}
+    look: dict[str, Any] = {"color": BLACK, "linewidth": 1.0}
     for i, j in np.argwhere(upright):
         axes.plot([j, j], [i, i + 1], **look)
     for i, j in np.argwhere(level):

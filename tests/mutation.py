@@ -58,16 +58,30 @@ MODULES = {
     ),
     "data": Module(("data/*.py",), ("tests/test_data.py", "tests/test_text_tables.py")),
     "simulation": Module(
-        ("simulation/*.py", "_kernels/sgd.py", "_kernels/keeping.py", "_phases.py"),
-        ("tests/test_record_phases.py", "tests/test_simulation.py"),
+        (
+            "simulation/*.py",
+            "_kernels/sgd.py",
+            "_kernels/keeping.py",
+            "_kernels/noisy.py",
+            "_kernels/weighted.py",
+            "_phases.py",
+        ),
+        ("tests/test_record_phases.py", "tests/test_random_weights.py", "tests/test_simulation.py"),
     ),
     "spectra": Module(
-        ("spectra/*.py", "_kernels/secular.py", "_kernels/eigenvalue.py"),
+        ("spectra/*.py", "_kernels/secular.py", "_kernels/certified.py", "_kernels/eigenvalue.py"),
         ("tests/test_batched_lanczos.py", "tests/test_fast_paths.py", "tests/test_spectra.py"),
     ),
     "statistics": Module(
-        ("statistics/*.py", "_kernels/gradient_forms.py"),
-        ("tests/test_block_perron.py", "tests/test_perron.py", "tests/test_fast_paths.py", "tests/test_statistics.py"),
+        ("statistics/*.py", "_kernels/gradient_forms.py", "_kernels/layout.py", "_kernels/shares.py"),
+        (
+            "tests/test_block_perron.py",
+            "tests/test_perron.py",
+            "tests/test_fast_paths.py",
+            "tests/test_heavy_tails.py",
+            "tests/test_random_weights.py",
+            "tests/test_statistics.py",
+        ),
     ),
     "sampling": Module(("sampling.py", "_kernels/sampling.py"), ("tests/test_sampling.py",)),
     "stability": Module(
@@ -121,6 +135,12 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ("_kernels/secular.py", r"# (step > .* → step >= |4\.0 \* EPS \* tau → 4\.0 \* EPS / tau|4\.0 → 8\.0)", TOLERANCE),
     ("_kernels/secular.py", r"<= 1e-8 # (1e-08 → |abs\(mu - 1\.0\) <= 1e-08 → abs\(mu - 1\.0\) < )", TOLERANCE),
     ("_kernels/secular.py", r"^projection\[k\] \+= .* → projection\[k\] -= ", "its sign is lost in the square"),
+    (
+        "_kernels/eigenvalue.py",
+        r"^new_bend = .* # 2\.0 → 3|^discriminant = .* # size - 1 → size \+ 1|^step = size / .* # 0\.0 → 1",
+        "other steps of Laguerre's method, towards the same root",
+    ),
+    ("_kernels/secular.py", r"^largest = np\.abs\(u\)\.max\(\) # ", "the scale of a vector whose quotient is taken"),
     ("_kernels/eigenvalue.py", r"^LANES = ", "speed only: how many matrices lie side by side"),
     (
         "_kernels/eigenvalue.py",

@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.stats
 import xarray
 
 import esssim as es
@@ -26,6 +27,7 @@ from esssim.doctor import (
     levels,
     mutation,
     numbers,
+    soak,
     spectra,
     verdicts,
 )  # fmt: skip
@@ -187,6 +189,24 @@ def test_intervals_that_are_too_short_are_seen(monkeypatch):
     assert wrong["covered"] < 0.75
 
 
+def test_what_the_page_says_of_eight_skewed_runs():
+    """Runs that look symmetric cover less than others, and Hall's interval more than Student's but for uniform runs."""
+    rng, n, count = np.random.default_rng(0), 8, 20_000
+    laws = {"uniform": (rng.uniform(-1, 1, (count, n)), 0.0), "exponential": (rng.exponential(1, (count, n)), 1.0),
+            "log-normal": (rng.lognormal(0, 1, (count, n)), math.exp(0.5))}  # fmt: skip
+    student, looks_symmetric, hall = {}, {}, {}
+    for law, (runs, mean) in laws.items():
+        skewness = scipy.stats.skew(runs, axis=1, bias=False)
+        t = (runs.mean(axis=1) - mean) / (runs.std(axis=1, ddof=1) / math.sqrt(n))
+        corrected = t + skewness / math.sqrt(n) * (t**2 / 3 + 1 / 6) + skewness**2 * t**3 / (27 * n)
+        limit = scipy.stats.t.ppf(0.975, n - 1)
+        student[law], hall[law] = (round(100 * np.mean(np.abs(x) <= limit)) for x in (t, corrected))
+        looks_symmetric[law] = round(100 * np.mean(np.abs(t)[np.abs(skewness) <= 1] <= limit))
+    assert student == pytest.approx({"uniform": 94, "exponential": 89, "log-normal": 83}, abs=1)
+    assert looks_symmetric["exponential"] == pytest.approx(86, abs=1)
+    assert hall == pytest.approx({"uniform": 97, "exponential": 94, "log-normal": 91}, abs=1)
+
+
 def test_ranks_that_are_not_uniform_are_seen():
     def draw(seed):
         value, error = np.random.default_rng(seed).standard_normal(), 0.7
@@ -302,6 +322,30 @@ def test_a_wrong_product_of_a_layer_is_seen(monkeypatch):
     # Nobody checks a problem that says check=False: its products are as torch gives them.
     assert layers.product_error("weight_norm") is None
     assert layers.unchecked_product_error("weight_norm") > 0.1
+
+
+@pytest.mark.parametrize(("leak", "passed"), [(0.0, True), (5e-4, False)])
+def test_a_leak_of_half_a_kilobyte_a_cell_is_seen(leak, passed):
+    """Slope and interval are those of scipy's line through the means of the stretches."""
+    rng = np.random.default_rng(0)
+    cells, drift = 100 * np.arange(1, 601), rng.standard_normal(600)
+    samples = [soak.Sample(12.1 * k, int(c), 400 + leak * c + 0.5 * drift[k], 600.0, 20) for k, c in enumerate(cells)]
+    found = soak.finding(samples, 1, quick=False)
+    assert found.passed is passed
+    late = np.array([s.seconds >= 0.1 * samples[-1].seconds for s in samples])
+    x, y = (
+        [part.mean() for part in np.array_split(np.array([getattr(s, of) for s in samples])[late], 12)]
+        for of in ("cells", "driver")
+    )
+    line = scipy.stats.linregress(np.array(x) / 1e6, y)
+    assert found.figure["driver_MB_per_million_cells"] == pytest.approx(line.slope, rel=1e-9, abs=1e-6)
+    upper = line.slope + scipy.stats.t.ppf(0.975, 10) * line.stderr
+    assert found.figure["driver_MB_per_million_cells_at_most"] == pytest.approx(upper, rel=1e-9)
+    assert found.figure["workers_MB_per_million_cells"] == pytest.approx(0, abs=1e-9)
+    assert not soak.finding(samples[:300], 1, quick=False).passed  # not yet two hours
+    assert not soak.finding(samples, 2, quick=False).passed
+    opened = [dataclasses.replace(s, files=20 + k) for k, s in enumerate(samples)]
+    assert not soak.finding(opened, 1, quick=False).passed
 
 
 # The command

@@ -108,6 +108,25 @@ def test_effective_sample_size_never_exceeds_the_number_of_records() -> None:
     assert effective_sample_size(autoregressive(-0.7, (8, 500), 0)) == 4000.0
 
 
+@pytest.mark.parametrize(("errors", "disagree"), [(1.5, False), (2.5, True)])
+def test_two_replicas_disagree_beyond_two_of_their_own_errors(errors: float, disagree: bool) -> None:
+    noise = 0.01 * np.random.default_rng(3).standard_normal((2, 400))
+    noise -= noise.mean(axis=1, keepdims=True)
+    own = math.hypot(*(run.std() / math.sqrt(effective_sample_size(run[None])) for run in noise)) / 2
+    found = summarise(1 + noise + errors * own * np.array([[1.0], [-1.0]]), 0.05, 1.0)
+    assert ("replicas disagree" in found.reason) is disagree
+    assert found.verdict == ("inconclusive" if disagree else "settles")
+
+
+@pytest.mark.parametrize(("n", "degrees"), [(12, 11.0), (9, 1.0)])
+def test_the_interval_of_fewer_than_ten_values_is_that_of_two(n: int, degrees: float) -> None:
+    series = np.random.default_rng(3).standard_normal((1, n))
+    found, ess = summarise(series, 0.05, 1.0), effective_sample_size(series)
+    assert (ess >= 10) is (n == 12)
+    half = student.ppf(0.975, degrees) * series.std(ddof=1) / math.sqrt(ess)
+    assert found.interval[1] - found.value == pytest.approx(half, rel=1e-12)
+
+
 def test_replicas_that_disagree_are_no_evidence() -> None:
     series = autoregressive(0.0, (2, 1000), 0)
     assert effective_sample_size(series) > 1500

@@ -99,10 +99,10 @@ def corruption(quick: bool) -> Finding:
     rows, failures = list[Row](), list[str]()
     with tempfile.TemporaryDirectory(prefix="esssim-doctor-") as name:
         root = Path(name)
-        plan = _plan(root, 60, 200)
+        plan = _plan(root, 20 if quick else 60, 200)
         whole = root / "whole"
         _write_in_parts(plan, whole)
-        run(_plan(root, 60, 201), root / "other", 1)
+        run(_plan(root, 5, 201), root / "other", 1)
         expected = dataset(whole).load()
         rng, place = random.Random(20261129), root / "damaged"
         jobs = [(kind, k) for kind in DAMAGES for k in range(_count(kind, quick))]

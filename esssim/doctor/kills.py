@@ -10,9 +10,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
+from esssim._rows import Row
 from esssim.doctor.check import Finding, Unavailable, at_least, check, exactly, steps
 from esssim.doctor.sweeps import small_sweep
 from esssim.experiments.cells import DONE
@@ -22,6 +24,9 @@ from esssim.experiments.sweeps import from_toml, run
 
 CELLS, KILLS = 500, 50
 QUICK_CELLS, QUICK_KILLS = 40, 2
+# Of a larger sweep, which is killed and finished on each kind of workers.
+LARGE_CELLS, LARGE_KILLS = 2000, 5
+WAYS = {"joblib": ("--workers", "2"), "dask": ("--cluster", "local:2")}
 # Seconds between two kills: up to this after the first cell of a run is on the disk.
 LONGEST_PAUSE = 2.0
 # Nothing at all for so long is a failure.
@@ -44,41 +49,56 @@ class Count:
     ends: int = 0
 
 
-@check(key="g", title="kill −9 loses nothing", seconds=(60.0, 900.0))
+@check(key="g", title="kill −9 loses nothing", seconds=(20.0, 1500.0))
 def kills(quick: bool) -> Finding:
-    """A sweep on two processes of joblib by the command line, at random the command or one of its workers is killed
-    with SIGKILL, and the command is run again; a sweep that comes to its end is begun anew. The end is compared with a
-    run in one process that nobody disturbs.
+    """A sweep of 500 cells on two processes of joblib by the command line, 50 times at random the command or one of its
+    workers is killed with SIGKILL, and the command is run again; a sweep that comes to its end is begun anew. Then a
+    sweep of 2,000 cells, killed five times and finished, on joblib and on a local cluster of dask. Each end is compared
+    with a run in one process that nobody disturbs.
     """
     if os.name != "posix" or not Path("/proc/self/task").is_dir():
         raise Unavailable("needs Linux, where the workers of a process can be found")
-    count, rng = Count(), random.Random(20261129)
+    plans = [("joblib", QUICK_CELLS, QUICK_KILLS)] if quick else [("joblib", CELLS, KILLS)]
+    if not quick:
+        plans += [(way, LARGE_CELLS, LARGE_KILLS) for way in WAYS if way != "dask" or find_spec("distributed")]
+    counts = [
+        (way, n_cells, killed_and_finished(way, n_cells, n_kills, random.Random(20261129)))
+        for way, n_cells, n_kills in plans
+    ]
+    rows: list[Row] = [{"workers of": way, "cells": n_cells, **asdict(count)} for way, n_cells, count in counts]
+    named = {
+        "kills_of_the_driver": "drivers", "kills_of_workers": "workers", "finished_cells_lost": "lost",
+        "finished_cells_run_twice": "twice", "sweeps_finished": "ends", "ends_that_differ": "different",
+    }  # fmt: skip
+    figure = {words: sum(int(row[name]) for row in rows) for words, name in named.items()}
+    nothing = exactly(0)
+    wanted = {"finished_cells_lost": nothing, "finished_cells_run_twice": nothing, "ends_that_differ": nothing}
+    return Finding(figure, {**wanted, "sweeps_finished": at_least(len(plans))}, rows)
+
+
+def killed_and_finished(way: str, n_cells: int, n_kills: int, rng: random.Random) -> Count:
+    """What was seen of sweeps of so many cells until so many kills."""
+    count = Count()
     with tempfile.TemporaryDirectory(prefix="esssim-doctor-") as name:
         config = Path(name) / "sweep.toml"
-        config.write_text(small_sweep(QUICK_CELLS if quick else CELLS), encoding="utf-8")
+        config.write_text(small_sweep(n_cells), encoding="utf-8")
         plan = from_toml(config)
         run(plan, Path(name) / "expected", 1)
         expected = reading.read(Path(name) / "expected").digest()
         folder, known = Path(name) / "0", Finished()
-        for _ in steps(range(QUICK_KILLS if quick else KILLS)):
-            while _disturbed(plan, config, folder, known, count, rng):
+        for _ in steps(range(n_kills)):
+            while _disturbed(plan, _command(config, folder, way), folder, known, count, rng):
                 _note_end(folder, expected, count)
                 folder, known = Path(name) / str(count.ends), {}
-        _finish(config, folder)
+        _finish(_command(config, folder, way))
         _compare(folder, known, count)
         _note_end(folder, expected, count)
-    figure = {
-        "kills_of_the_driver": count.drivers, "kills_of_workers": count.workers, "finished_cells_lost": count.lost,
-        "finished_cells_run_twice": count.twice, "sweeps_finished": count.ends, "ends_that_differ": count.different,
-    }  # fmt: skip
-    nothing = exactly(0)
-    wanted = {"finished_cells_lost": nothing, "finished_cells_run_twice": nothing, "ends_that_differ": nothing}
-    return Finding(figure, {**wanted, "sweeps_finished": at_least(1)})
+    return count
 
 
-def _disturbed(plan: Plan, config: Path, folder: Path, known: Finished, count: Count, rng: random.Random) -> bool:
+def _disturbed(plan: Plan, command: list[str], folder: Path, known: Finished, count: Count, rng: random.Random) -> bool:
     """Run until one kill. True where the sweep came to its end before."""
-    process = _started(config, folder)
+    process = _started(command)
     before = len(known)
     deadline = time.monotonic() + PATIENCE
     while process.poll() is None and len(_finished(folder)) <= before:
@@ -106,13 +126,16 @@ def _disturbed(plan: Plan, config: Path, folder: Path, known: Finished, count: C
     return len(known) == len(plan.cells)
 
 
-def _started(config: Path, folder: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "esssim", "sweep", str(config), "--out", str(folder), "--workers", "2", "--json"]
+def _command(config: Path, folder: Path, way: str) -> list[str]:
+    return [sys.executable, "-m", "esssim", "sweep", str(config), "--out", str(folder), *WAYS[way], "--json"]
+
+
+def _started(command: list[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def _finish(config: Path, folder: Path) -> None:
-    code = _started(config, folder).wait(timeout=10 * PATIENCE)
+def _finish(command: list[str]) -> None:
+    code = _started(command).wait(timeout=10 * PATIENCE)
     if code != 0:
         raise RuntimeError(f"a sweep that nobody disturbed ended with exit code {code}")
 

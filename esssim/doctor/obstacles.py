@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -33,9 +35,9 @@ Tried = tuple[int, str, Path]
 
 @check(key="i", title="Full disk, read-only folder, no home", seconds=(40.0, 60.0))
 def obstacles(quick: bool) -> Finding:
-    """`esssim sweep` in processes of their own: where the disk is full it has to end with one line that says so, keep
-    what was finished, and go on once there is room; where a folder cannot be written to, one line names it; without a
-    home it gives the bits that it gives with one.
+    """`esssim sweep`, in a process of its own where the obstacle is one of processes: where the disk is full it has to
+    end with one line that says so, keep what was finished, and go on once there is room; where a folder cannot be
+    written to, one line names it; without a home it gives the bits that it gives with one.
     """
     if os.name != "posix":
         raise Unavailable("needs a system with limits of processes and users")
@@ -56,10 +58,22 @@ def obstacles(quick: bool) -> Finding:
     return Finding({"obstacles": len(rows), "met_badly": len(failures)}, {"met_badly": exactly(0)}, rows, failures)
 
 
-def _sweep(folder: Path, config: Path, before: str = "", **environment: str) -> Tried:
-    arguments = ["sweep", str(config), "--out", str(folder), "--workers", "1", "--json"]
+def _arguments(folder: Path, config: Path) -> list[str]:
+    return ["sweep", str(config), "--out", str(folder), "--workers", "1", "--json"]
+
+
+def _sweep(folder: Path, config: Path) -> Tried:
+    from esssim import cli
+
+    said = io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+        code = cli.run(_arguments(folder, config))
+    return code, said.getvalue(), folder
+
+
+def _sweep_apart(folder: Path, config: Path, before: str = "", **environment: str) -> Tried:
     done = subprocess.run(
-        [sys.executable, "-c", before + COMMAND, *arguments],
+        [sys.executable, "-c", before + COMMAND, *_arguments(folder, config)],
         env={**os.environ, **environment}, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     return done.returncode, done.stderr, folder
@@ -68,7 +82,7 @@ def _sweep(folder: Path, config: Path, before: str = "", **environment: str) -> 
 def _full_disk(root: Path, config: Path, expected: str) -> str:
     """Room for the plan and the first rows; for all rows there is none."""
     folder = root / "full"
-    code, said, _ = _sweep(folder, config, SMALL_FILES.format(room=20_000))
+    code, said, _ = _sweep_apart(folder, config, SMALL_FILES.format(room=20_000))
     if code != 2 or "Traceback" in said:
         return f"exit code {code}: {said[-300:]}"
     errors = [line for line in said.splitlines() if line.startswith("error:")]
@@ -92,7 +106,9 @@ def _read_only_folder(root: Path, config: Path, expected: str) -> str:
 
 
 def _no_home(root: Path, config: Path, expected: str) -> str:
-    code, said, folder = _sweep(root / "homeless", config, HOME="/dev/null/home", XDG_CACHE_HOME="/dev/null/cache")
+    code, said, folder = _sweep_apart(
+        root / "homeless", config, HOME="/dev/null/home", XDG_CACHE_HOME="/dev/null/cache"
+    )
     if code != 0:
         return f"exit code {code}: {said[-300:]}"
     return "" if rescue.verify(folder).digest == expected else "other numbers"

@@ -19,12 +19,15 @@ what comes out. What failed, and which faults of the code were mended on the way
 MOST_FAILURES, MOST_TABLE_ROWS = 12, 60
 
 
-def markdown(content: Mapping[str, Any], mended: Mapping[str, Sequence[str]] | None = None) -> str:
-    """The whole page. mended: by key, the faults of the code that a check has found, in sentences."""
+Sentences = Mapping[str, Sequence[str]]
+
+
+def markdown(content: Mapping[str, Any], mended: Sentences | None = None, why: Sentences | None = None) -> str:
+    """The whole page. mended: by key, the faults that a check has found; why: what stands behind a failure."""
     entries = content["checks"]
     lines = ["| key | what | figures | passed |", "|---|---|---|---|"]
     lines += [f"| [{e['key']}](#{anchor(e)}) | {e['title']} | {figures(e)} | {outcome(e)} |" for e in entries]
-    sections = [section(entry, (mended or {}).get(entry["key"], ())) for entry in entries]
+    sections = [section(e, (mended or {}).get(e["key"], ()), (why or {}).get(e["key"], ())) for e in entries]
     return HEAD + "\n".join(lines) + "\n\n" + "\n\n".join(sections) + "\n"
 
 
@@ -67,8 +70,8 @@ def ranged(low: float | None, high: float | None) -> str:
     return f"wanted: ≥ {shown(low)}" if high is None else f"wanted: {shown(low)} to {shown(high)}"
 
 
-def section(entry: Mapping[str, Any], mended: Sequence[str]) -> str:
-    """How it was measured, when, what failed, what was mended, and the table behind it."""
+def section(entry: Mapping[str, Any], mended: Sequence[str], why: Sequence[str] = ()) -> str:
+    """How it was measured, when, what failed and why, what was mended, and the table behind it."""
     paragraphs = [f"## {entry['key']} {entry['title']}", fill(entry["about"], 118)]
     measured = f"`esssim doctor --full {entry['key']}` took {entry['seconds']:,.0f} s"
     where = entry.get("measured")
@@ -83,10 +86,10 @@ def section(entry: Mapping[str, Any], mended: Sequence[str]) -> str:
         rest = len(entry["failures"]) - MOST_FAILURES
         named = [f"* {cell(name)}" for name in entry["failures"][:MOST_FAILURES]]
         paragraphs.append("Failed:\n\n" + "\n".join([*named, *([f"* and {rest} more"] if rest > 0 else [])]))
-    if mended:
-        paragraphs.append(
-            "Found and mended:\n\n" + "\n".join(fill(f"* {each}", 118, subsequent_indent="  ") for each in mended)
-        )
+    for title, sentences in (("Why", why), ("Found and mended", mended)):
+        if sentences:
+            listed = (fill(f"* {each}", 118, subsequent_indent="  ") for each in sentences)
+            paragraphs.append(f"{title}:\n\n" + "\n".join(listed))
     if entry["rows"]:
         paragraphs.append(table(entry["rows"][:MOST_TABLE_ROWS]))
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)

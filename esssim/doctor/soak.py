@@ -25,7 +25,7 @@ from esssim.experiments.folder.dataset import dataset
 from esssim.experiments.sweeps import from_toml, run
 
 SECONDS, CELLS = 7200.0, 100
-QUICK_SWEEPS, QUICK_CELLS = 6, 10
+QUICK_SWEEPS, QUICK_CELLS = 4, 5
 # The rest of the time nothing is done: memory grows with the number of sweeps, and a machine can be in use meanwhile.
 SHARE = 0.15
 # A sweep of a million cells must not need more than so many MB for having run.

@@ -23,7 +23,7 @@ def spectra(quick: bool) -> Finding:
     """
     figure, wanted, rows, failures = {}, {}, list[Row](), list[str]()
     for count, least, most, most_samples, allowed in (SMALL, LARGE):
-        few = count // 20 if most <= exact.SMALL else 6
+        few = count // 40 if most <= exact.SMALL else 3
         largest, shown = 0.0, 60 if quick and most > exact.SMALL else most
         for seed in steps(range(few if quick else count)):
             # Kinds and twists take turns over 72 seeds: a few of them still see every kind.
