@@ -18,7 +18,7 @@ from esssim.bridge.functional import Functional  # noqa: E402
 from esssim.bridge.gram import accumulate, share  # noqa: E402
 from esssim.bridge.gram.accumulate import gram  # noqa: E402
 from esssim.bridge.gram.matrix import Gram, rows_at  # noqa: E402
-from esssim.spectra.nystrom import Krylov, bound_of_rest  # noqa: E402
+from esssim.spectra.nystrom import Krylov, bound_of_rest, bound_of_top  # noqa: E402
 from esssim.statistics.block_perron import BlockPerron  # noqa: E402
 from esssim.statistics.bounded_perron import FlooredPerron, Sandwich  # noqa: E402
 from tests.bridge_cases import perceptron  # noqa: E402
@@ -135,6 +135,8 @@ def test_a_krylov_factor_is_below_and_its_bound_above() -> None:
         bound = bound_of_rest(product, factor)
         assert rest[0] >= -1e-12 * matrix.max()
         assert rest[-1] <= bound <= 3 * rest[-1]
+        top = np.linalg.eigvalsh(matrix)[-1]
+        assert top * (1 - 1e-14) <= bound_of_top(product, factor, bound) <= top + min(bound, 0.1 * top)
 
 
 @pytest.mark.parametrize("sampling", [es.WithoutReplacement(1), es.WithReplacement(3), es.WithoutReplacement(6)])

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 Q = "mean_square_sharpness_gauss_newton"
 # A run of a second or two: small, short, and at full speed.
 SMALL = "n=12&d=5&steps=3000&b=3&noise=0.01"
+# One of a fraction of a second: every batch is enumerated.
+TINY = "n=8&d=3&steps=300&b=2&noise=0.01"
+# What Python records of a run to compare it; critical sharpness costs as much as all others.
+COMPARED = (Q, "sharpness", "minibatch_sharpness", "batch_sharpness", "gradient_noise_interaction")
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +32,28 @@ def explorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("explorer") / "explorer.html"
     path.write_text(page(), encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="module")
+def reused(browser: Browser, explorer: Path) -> Iterator[Visit]:
+    """A page that several tests give other addresses."""
+    with visit(browser, explorer, fragment=TINY) as opened:
+        faster(opened.page)
+        yield opened
+
+
+def go(opened: Page, fragment: str) -> None:
+    """To another address of the page, and to the end of its run."""
+    opened.evaluate("(fragment) => { window.before = esssim.run; location.hash = fragment; }", fragment)
+    opened.wait_for_function(
+        "esssim.run !== window.before && (esssim.run.finished || esssim.run.message)", timeout=60_000
+    )
+    assert opened.evaluate("esssim.run.message") == ""
+
+
+def recorded_by_python(toml: Path | str, *names: str) -> Any:
+    """The run of a TOML of the page, with these statistics."""
+    return Experiment.from_toml(toml, [f"records.statistics={json.dumps(names)}"]).run()
 
 
 @pytest.fixture
@@ -82,6 +108,9 @@ def test_the_browser_computes_the_golden_vectors(browser: Browser, explorer: Pat
     assert [each for each in found if not each["error"] <= each["tolerance"]] == []
 
 
+WITH_CRITICAL = (SMALL, f"{SMALL}&model=depth3&alpha=1.3")
+
+
 @pytest.mark.parametrize(
     "fragment",
     [
@@ -91,33 +120,25 @@ def test_the_browser_computes_the_golden_vectors(browser: Browser, explorer: Pat
         f"{SMALL}&start=initialisation&schedule=constant&from=0.1&alpha=0.5",
     ],
 )  # fmt: skip
-def test_python_repeats_the_run_of_the_toml(browser: Browser, explorer: Path, tmp_path: Path, fragment: str) -> None:
-    with visit(browser, explorer, fragment=fragment) as opened:
-        faster(opened.page)
-        at_the_end(opened.page)
-        with opened.page.expect_download() as download:
-            opened.page.click("#toml")
-        path = tmp_path / "run.toml"
-        download.value.save_as(path)
-        found = opened.page.evaluate("esssim.run.records")
-        opened.check_silent()
-    experiment = Experiment.from_toml(path)
-    trace = experiment.run()
+def test_python_repeats_the_run_of_the_toml(reused: Visit, tmp_path: Path, fragment: str) -> None:
+    opened = reused.page
+    go(opened, fragment)
+    with opened.expect_download() as download:
+        opened.click("#toml")
+    path = tmp_path / "run.toml"
+    download.value.save_as(path)
+    found = opened.evaluate("esssim.run.records")
+    reused.check_silent()
+    names = [*COMPARED, *["critical_sharpness"] * (fragment in WITH_CRITICAL)]
+    # A quadratic has full Hessians only.
+    called = {Q: "mean_square_sharpness"} if "model=quadratic" in fragment else {}
+    trace = recorded_by_python(path, *(called.get(name, name) for name in names))
     assert [record["step"] for record in found] == trace["step"].values.tolist()
     np.testing.assert_allclose([record["eta"] for record in found], trace["step_size"], rtol=1e-7)
-    for name in (
-        Q,
-        "sharpness",
-        "minibatch_sharpness",
-        "batch_sharpness",
-        "gradient_noise_interaction",
-        "critical_sharpness",
-    ):
+    for name in names:
         got = np.array([record[name] for record in found], dtype=float)
         # At the solution where it starts the gradients are rounding, and so are their quotients.
-        # A quadratic has full Hessians only.
-        recorded = "mean_square_sharpness" if name == Q and "model=quadratic" in fragment else name
-        np.testing.assert_allclose(got[1:], trace[recorded].values[0, 1:], rtol=1e-5)
+        np.testing.assert_allclose(got[1:], trace[called.get(name, name)].values[0, 1:], rtol=1e-5)
 
 
 def presets(opened: Page) -> list[dict[str, Any]]:
@@ -125,32 +146,38 @@ def presets(opened: Page) -> list[dict[str, Any]]:
     return found
 
 
+WITH_PICTURES = ("full-batch-sharpness-settles", "mean-square-settles", "flow-wall")
+
+
 @pytest.mark.slow
-def test_every_preset_gives_its_golden_number(browser: Browser, explorer: Path) -> None:
-    with visit(browser, explorer, fragment=SMALL) as opened:
-        faster(opened.page)
-        every = presets(opened.page)
-        assert len({preset["id"] for preset in every}) == len(every) >= 10
-        for preset in every:
-            opened.page.locator("#presets").select_option(preset["id"])
-            at_the_end(opened.page, 240_000)
-            assert opened.page.evaluate("esssim.golden()") == pytest.approx(preset["golden"], abs=2e-6), preset["id"]
-            assert opened.page.locator("#presets").input_value() == preset["id"]
-        opened.check_silent()
+def test_every_preset_gives_its_golden_number(reused: Visit) -> None:
+    """In this browser; some of them with worker, flow and pictures."""
+    opened = reused.page
+    every = presets(opened)
+    assert len({preset["id"] for preset in every}) == len(every) >= 10
+    for preset in every:
+        if preset["id"] in WITH_PICTURES:
+            opened.locator("#presets").select_option(preset["id"])
+            at_the_end(opened, 240_000)
+            found = opened.evaluate("esssim.golden()")
+            assert opened.locator("#presets").input_value() == preset["id"]
+        else:
+            found = opened.evaluate("(preset) => esssim.numberOf(preset)", preset)
+        assert found == pytest.approx(preset["golden"], abs=2e-6), preset["id"]
+    reused.check_silent()
 
 
 @pytest.mark.slow
 def test_golden_numbers_are_those_of_python(browser: Browser, explorer: Path) -> None:
     tomls = {}
-    with visit(browser, explorer, fragment=SMALL, reduced_motion=True) as opened:
+    with visit(browser, explorer, fragment=TINY, reduced_motion=True) as opened:
         for preset in presets(opened.page):
             opened.page.evaluate(f"esssim.choose({json.dumps(preset['id'])}, {{ play: false }})")
             opened.page.wait_for_function("esssim.run.ready")
             tomls[preset["id"]] = preset, opened.page.evaluate("esssim.toml()")
     for preset, toml in tomls.values():
-        experiment = Experiment.from_toml(toml)
-        trace = experiment.run()
-        late = trace["step"].values >= experiment.after
+        trace = recorded_by_python(toml, preset["statistic"])
+        late = trace["step"].values >= Experiment.from_toml(toml).after
         level = (trace[preset["statistic"]].values[0] * trace["step_size"].values / 2)[late].mean()
         assert level == pytest.approx(preset["golden"], abs=2e-6), preset["id"]
 
@@ -175,27 +202,26 @@ def test_the_flow_is_that_of_python(browser: Browser, explorer: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("model", ["regression", "quadratic"])
-def test_the_page_says_why_there_is_no_flow(browser: Browser, explorer: Path, tmp_path: Path, model: str) -> None:
-    with visit(browser, explorer, fragment=f"{SMALL}&model={model}&schedule=constant&from=0.9") as opened:
-        faster(opened.page)
-        at_the_end(opened.page)
-        assert "There is no flow here" in (opened.page.locator("#flow-words").text_content() or "")
-        assert opened.page.evaluate("esssim.run.flow.length") == 0
-        assert opened.page.locator("#control-noise").is_visible() == (model == "regression")
-        with opened.page.expect_download() as download:
-            opened.page.click("#csv")
-        download.value.save_as(tmp_path / "run.csv")
-        opened.check_silent()
+def test_the_page_says_why_there_is_no_flow(reused: Visit, tmp_path: Path, model: str) -> None:
+    opened = reused.page
+    go(opened, f"{TINY}&model={model}&schedule=constant&from=0.9")
+    opened.wait_for_function("document.getElementById('flow-words').textContent.includes('There is no flow here')")
+    assert opened.evaluate("esssim.run.flow.length") == 0
+    assert opened.locator("#control-noise").is_visible() == (model == "regression")
+    with opened.expect_download() as download:
+        opened.click("#csv")
+    download.value.save_as(tmp_path / "run.csv")
+    reused.check_silent()
     columns = (tmp_path / "run.csv").read_text().splitlines()[0].split(",")
     assert ("mean_square_sharpness" in columns, Q in columns) == (model == "quadratic", model == "regression")
 
 
-def test_every_control_moves_the_picture(small: Visit) -> None:
-    opened = small.page
-    at_the_end(opened)
+def test_every_control_moves_the_picture(reused: Visit) -> None:
+    opened = reused.page
+    go(opened, f"{TINY}&targets=own")
     moves: dict[str, Any] = {
-        "alpha": "1.5", "data": "spiked", "n": "14", "d": "6", "dataSeed": "3", "scheme": "with_replacement", "b": "5",
-        "to": "1.1", "noise": "60", "momentum": "0.4", "steps": "30", "seed": "7", "schedule": "constant", "from": "0.1",
+        "alpha": "1.5", "data": "spiked", "n": "9", "d": "4", "dataSeed": "3", "scheme": "with_replacement", "b": "3",
+        "to": "1.1", "noise": "60", "momentum": "0.4", "steps": "5", "seed": "7", "schedule": "constant", "from": "0.1",
         "start": "initialisation", "model": "depth3",
     }  # fmt: skip
     names = opened.evaluate("[...document.querySelectorAll('.control [id^=control-]')].map((each) => each.id.slice(8))")
@@ -208,11 +234,10 @@ def test_every_control_moves_the_picture(small: Visit) -> None:
         else:
             control.fill(value)
             control.blur()
-        opened.wait_for_timeout(200)
+        opened.wait_for_function(f"location.hash.includes('{name}=') && !esssim.run.finished")
         at_the_end(opened)
         assert pixels(opened, "trajectory") != before, name
-        assert f"{name}=" in opened.evaluate("location.hash"), name
-    small.check_silent()
+    reused.check_silent()
 
 
 def test_a_chip_draws_its_statistic(small: Visit) -> None:
@@ -309,7 +334,7 @@ def test_a_table_of_ones_own(small: Visit, tmp_path: Path) -> None:
     with opened.expect_download() as download:
         opened.click("#toml")
     download.value.save_as(tmp_path / "own.toml")
-    trace = Experiment.from_toml(tmp_path / "own.toml").run()
+    trace = recorded_by_python(tmp_path / "own.toml", Q)
     last = opened.evaluate("esssim.run.records.at(-1)")
     assert last[Q] == pytest.approx(float(trace[Q][0, -1]), rel=1e-5)
     assert opened.locator("main i").count() == 0
@@ -368,20 +393,25 @@ def test_the_tour_has_six_steps(browser: Browser, explorer: Path) -> None:
         opened.check_silent()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 820, 1440])
-def test_no_width_scrolls_sideways(browser: Browser, explorer: Path, width: int, scheme: Any) -> None:
-    with visit(browser, explorer, fragment=SMALL, width=width, scheme=scheme) as opened:
-        opened.page.wait_for_function("esssim.run.records.length > 2")
-        assert not scrolls_sideways(opened.page)
-        background = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 200) == (scheme == "dark")
-        for button in ("play", "step", "raise", "halve", "tour"):
-            box = opened.page.locator(f"#{button}").bounding_box()
-            assert box is not None
-            assert box["x"] >= 0
-            assert box["x"] + box["width"] <= width
-        opened.check_silent()
+def test_no_width_scrolls_sideways(reused: Visit) -> None:
+    opened = reused.page
+    go(opened, SMALL)
+    try:
+        for scheme in ("light", "dark"):
+            opened.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            background = opened.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 200) == (scheme == "dark")
+            for width in (390, 820, 1440):
+                opened.set_viewport_size({"width": width, "height": 900})
+                assert not scrolls_sideways(opened)
+                for button in ("play", "step", "raise", "halve", "tour"):
+                    box = opened.locator(f"#{button}").bounding_box()
+                    assert box is not None
+                    assert box["x"] >= 0
+                    assert box["x"] + box["width"] <= width
+    finally:
+        opened.emulate_media(color_scheme="light")
+    reused.check_silent()
 
 
 def test_reduced_motion_waits_for_a_hand(browser: Browser, explorer: Path) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -42,26 +41,28 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> It
         yield
 
 
-def drawn_texts(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[Text]:
-    texts = []
+def texts_of(monkeypatch: pytest.MonkeyPatch, build: Callable[[], Figure]) -> tuple[Figure, list[Text]]:
+    """The figure, and what of its text is drawn."""
+    texts: dict[int, Text] = {}
     draw = Text.draw
 
     def recorded(self: Text, *arguments: object, **options: object) -> None:
-        if self.get_visible() and self.get_text().strip():
-            texts.append(self)
+        texts[id(self)] = self
         draw(self, *arguments, **options)
 
-    monkeypatch.setattr(Text, "draw", recorded)
-    FigureCanvasAgg(figure).draw()
-    return texts
+    with monkeypatch.context() as patched:
+        patched.setattr(Text, "draw", recorded)
+        figure = build()
+    return figure, [text for text in texts.values() if text.get_visible() and text.get_text().strip()]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", NAMES)
 def test_no_text_overlaps_another_or_leaves_the_figure(name: str, width: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    figure = draw_committed(name, width)
-    texts = drawn_texts(figure, monkeypatch)
+    figure, texts = texts_of(monkeypatch, lambda: draw_committed(name, width))
     assert len(texts) > 10
+    assert figure.get_figwidth() == pytest.approx(plots.page(width).width)
+    assert figure.get_figheight() <= plots.page(width).tallest + 1e-9
     boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
     for (one, first), (other, second) in itertools.combinations(boxes, 2):
         assert not first.padded(-0.5).overlaps(second.padded(-0.5)), (one, other)
@@ -71,14 +72,9 @@ def test_no_text_overlaps_another_or_leaves_the_figure(name: str, width: str, mo
         assert inside.y0 <= box.y0 < box.y1 <= inside.y1, text
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_figure_has_the_width_of_its_page(name: str) -> None:
+def test_pages_have_the_widths_that_journals_ask_for() -> None:
     for width, inches in (("icml1", 3.25), ("icml2", 6.75), ("neurips2", 5.5), ("jmlr2", 6.0)):
         assert plots.page(width).width == pytest.approx(inches)
-    slide = plots.page("slides")
-    figure = quick(name).draw("slides")
-    assert figure.get_figwidth() == pytest.approx(slide.width)
-    assert figure.get_figheight() <= slide.tallest + 1e-9
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -366,6 +366,38 @@ def test_bounds_contain_the_exact_mean_square_sharpness(monkeypatch: pytest.Monk
             assert b < 30 or found.upper == pytest.approx(exact, rel=1e-5)
 
 
+def test_standard_errors_are_those_of_the_probe_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """λ_max of a mean of m matrices drawn from n varies by Σ (vᵀHᵢv − λ)²/(m(m − 1)) (1 − m/n), to first order."""
+    table = data.classes("digits", 60)
+    net = mlp(table.n_inputs, (3,), table.n_outputs, seed=1)
+    opt = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+
+    def monitor(n_probe: int | None) -> Monitor:
+        return Monitor(
+            net, torch.tensor(table.inputs), torch.tensor(table.targets), loss="squared", optimizer=opt, batch_size=8,
+            record=("sharpness", MEAN_SQUARE), n_probe=n_probe, quiet=True,
+        )  # fmt: skip
+
+    some = monitor(20)
+    row, problem = some.measure(0), some.problem
+    matrices = problem.sample_hessians(problem.theta0, np.arange(20))
+    values, vectors = np.linalg.eigh(matrices.mean(axis=0))
+    forms = np.einsum("i,nij,j->n", vectors[:, -1], matrices, vectors[:, -1]) - values[-1]
+    expected = np.sqrt((forms**2).sum() / (20 * 19) * (1 - 20 / 60))
+    assert row["sharpness_standard_error"] == pytest.approx(expected, rel=1e-9)
+    assert 0 < row[f"{MEAN_SQUARE}_standard_error"] < row[MEAN_SQUARE]
+    monkeypatch.setattr("esssim.bridge.problem.DENSE_PARAMS", 0)
+    assert enclosure.sharpness_with_error(problem, problem.theta0, 60) == pytest.approx(
+        (values[-1], expected), rel=1e-6
+    )
+    summary = some.summary()
+    assert summary.loc[MEAN_SQUARE, "momentum"] == 0.0
+    assert np.isnan(summary.loc["sharpness", "momentum"])
+    assert summary.loc["sharpness", "standard_error"] == row["sharpness_standard_error"]
+    whole = monitor(None).measure(0)
+    assert whole["sharpness_standard_error"] == whole[f"{MEAN_SQUARE}_standard_error"] == 0.0
+
+
 def test_a_network_that_diverged_is_marked_and_leaves_nan() -> None:
     net = nn.Linear(3, 2)
     opt = torch.optim.SGD(net.parameters(), lr=0.1)

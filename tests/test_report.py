@@ -20,6 +20,7 @@ from esssim._environment import environment
 from esssim.claims import Cell, Claim, Measurement, Predicted, Verdict
 from esssim.experiments import RampExperiment
 from esssim.papers import COHEN, Paper
+from esssim.report import indices
 from esssim.report.__main__ import main
 from esssim.report.answer import answer, settled
 from esssim.report.forecast import Forecast, announcement
@@ -290,6 +291,22 @@ class TestAnswer:
     def test_claims_without_levels_are_counted(self) -> None:
         others = [AS_PREDICTED[3], replace(AS_PREDICTED[3], id="identity/other"), UNDECIDED_OPEN]
         assert answer(verdicts(*others))[0] == "2 of 3 claims hold, 0 are refuted and 1 has no verdict."
+
+
+class TestIndices:
+    def test_formulas_have_indices_and_code_stays(self) -> None:
+        assert indices.html("E_B λ_max(H_B) < n_steps & M_{b+1}") == (
+            "E<sub>B</sub> λ<sub>max</sub>(H<sub>B</sub>) &lt; n_steps &amp; M<sub>b+1</sub>"
+        )
+        assert indices.html("<b>_x") == "&lt;b&gt;_x"
+
+    def test_those_of_svg_come_back_to_the_line(self) -> None:
+        shifts = [
+            float(shift) * (0.75 if index else 1.0)
+            for shift, index in re.findall(r'dy="(-?[\d.]+)em"( class="index")?', indices.svg("g_BᵀH_Bg_B"))
+        ]
+        assert len(shifts) == 6
+        assert sum(shifts) == pytest.approx(0.0, abs=1e-9)
 
 
 class TestScale:

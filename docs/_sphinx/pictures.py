@@ -148,9 +148,7 @@ def batch_eigenvalues(figure: Figure, ink: Ink) -> None:
     problem = regression()
     sharpness = es.sharpness(problem, minimum())
     for axes, size in zip(figure.subplots(1, 3), (4, 16, 64), strict=True):
-        values = [
-            np.linalg.eigvalsh(problem.hessian(minimum(), batch))[-1] for batch in batches_of(problem, 1500, size)
-        ]
+        values = [np.linalg.eigvalsh(problem.hessian(minimum(), batch))[-1] for batch in batches_of(problem, 800, size)]
         axes.hist(values, bins=40, color=RED, alpha=0.35, linewidth=0)
         axes.axvline(float(np.mean(values)), color=RED, linewidth=1.6, label="its mean, MiniBS")
         axes.axvline(
@@ -352,7 +350,7 @@ def statistics_by_batch_size(figure: Figure, ink: Ink) -> None:
     sizes = [1, 2, 4, 8, 16, 32, 64, 120]
     q = [es.mean_square_sharpness(problem, minimum(), es.WithoutReplacement(b)) for b in sizes]
     m = [
-        es.minibatch_sharpness(problem, minimum(), es.WithoutReplacement(b), n_batches=400, seed=0).value for b in sizes
+        es.minibatch_sharpness(problem, minimum(), es.WithoutReplacement(b), n_batches=150, seed=0).value for b in sizes
     ]
     axes.plot(sizes, q, color=BLUE, marker="o", label="mean-square sharpness $Q_b$")
     axes.plot(sizes, m, color=RED, marker="s", linestyle=(0, (5, 1.5)), label="mini-batch sharpness")

@@ -6,9 +6,8 @@ import re
 import textwrap
 from html import escape
 
-INDEX = re.compile(
-    r"([^\W\d_]|‖)_(?:\{([^{}]*)\}|(B(?![a-z]{2})|(?:max|min|jk|ac|ij)(?![^\W_])|[A-Za-z0-9](?![A-Za-z0-9_])))"
-)
+from esssim.report.indices import subscripts
+
 SPECIAL = re.compile(r"([\\*_{}\[\]<>#|~$])")
 
 
@@ -43,19 +42,6 @@ def _block(block: str, link: str) -> str:
 def formula(text: str) -> str:
     """A formula in the letters of Unicode, as it stands."""
     return f'<div class="formula">{subscripts(escape(text, quote=False))}</div>'
-
-
-def subscripts(markup: str) -> str:
-    """λ_max, E_B, M_{b+1} and x^{2D} as HTML, in text that is escaped; names of code such as n_steps stay."""
-    lowered = INDEX.sub(_lowered, markup)
-    return re.sub(r"\^\{([^{}]*)\}", r"<sup>\1</sup>", lowered)
-
-
-def _lowered(match: re.Match[str]) -> str:
-    before = match.string[: match.start()][-1:]
-    if match[3] and match[3] != "B" and before.isascii() and before.islower():
-        return match[0]  # a name of code
-    return f"{match[1]}<sub>{match[2] or match[3]}</sub>"
 
 
 def inline(text: str, link: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from esssim.claims.claim import Claim, Row, Verdict
+from esssim.report import indices
 from esssim.report.mathml import mathml
 from esssim.report.page import address, facts, reproduce, source_links
 from esssim.report.scale import scale
@@ -35,7 +36,7 @@ class Cards:
         return (
             f'<article id="{escape(claim.id, quote=True)}" class="{tone(claim.expected, measured.verdict)}">'
             f'<header><h3>{escape(claim.id)}</h3><span class="badge">{escape(spoken_verdict(verdict))}</span></header>'
-            f"<p>{escape(claim.statement)}</p>{formula}{drawing}{_facts(verdict)}{_rows(measured.rows)}"
+            f"<p>{indices.html(claim.statement)}</p>{formula}{drawing}{_facts(verdict)}{_rows(measured.rows)}"
             f"{self._reproduce(claim)}</article>"
         )
 
@@ -67,13 +68,13 @@ def _facts(verdict: Verdict) -> str:
     prediction = our_prediction(claim.we_predict)
     pairs = [
         ("source", source_links(claim.source)),
-        ("it predicts", escape(claim.source_predicts)),
-        ("we predict", escape(prediction)),
+        ("it predicts", indices.html(claim.source_predicts)),
+        ("we predict", indices.html(prediction)),
         ("measured", number(measured.value)),
         ("95 % interval", interval_text(measured)),
         ("tolerance", "—" if claim.tolerance is None else f"{claim.tolerance:g}"),
-        ("result", escape(measured.reason)),
-        ("how", escape(claim.method)),
+        ("result", indices.html(measured.reason)),
+        ("how", indices.html(claim.method)),
     ]
     if measured.n_effective is not None:
         pairs.insert(5, ("effective samples", f"{measured.n_effective:.0f}"))

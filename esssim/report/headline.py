@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from html import escape
 
 from esssim.claims.claim import Verdict
+from esssim.report import indices
 from esssim.report.answer import levels, settled
 from esssim.report.page import address
 from esssim.report.scale import place, ticks
 from esssim.report.words import TONES, tone
 
-WIDTH, MARGIN, ROW, TOP = 640, 8, 62, 30
+WIDTH, MARGIN, ROW, TOP = 640, 8, 62, 36
 BAND = 0.05
 CAPTION = (
     "Every level (η/2)·statistic below the full batch, one mark for each setting; 1 is the edge 2/η, the band is 1 ± "
@@ -41,7 +42,7 @@ def headline(verdicts: Sequence[Verdict]) -> tuple[str, str]:
         f'<rect x="{x(1 - BAND):.1f}" y="{TOP - 8}" width="{x(1 + BAND) - x(1 - BAND):.1f}" '
         f'height="{foot - TOP + 8}" class="band"/>'
         f'<line x1="{x(1):.1f}" x2="{x(1):.1f}" y1="{TOP - 8}" y2="{foot}" class="edge"/>'
-        f'<text x="{x(1):.1f}" y="12" text-anchor="middle">2/η</text>'
+        f'<text x="{x(1):.1f}" y="18" text-anchor="middle">2/η</text>'
     )
     for tick in ticks(low, high):
         shapes += f'<text x="{x(tick):.1f}" y="{height - 6}" class="tick" text-anchor="middle">{tick:.4g}</text>'
@@ -50,7 +51,7 @@ def headline(verdicts: Sequence[Verdict]) -> tuple[str, str]:
         y = top + 38
         shapes += (
             f'<line x1="{MARGIN}" x2="{WIDTH - MARGIN}" y1="{y}" y2="{y}" class="row"/>'
-            f'<text x="{MARGIN}" y="{top + 16}">{escape(found.name)}</text>'
+            f'<text x="{MARGIN}" y="{top + 16}">{indices.svg(found.name)}</text>'
             f'<text x="{WIDTH - MARGIN}" y="{top + 16}" text-anchor="end">{found.often} of {found.settings}</text>'
         )
         mine = [each for each in shown if each.claim.cell is not None and each.claim.cell.row == found.name]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from esssim.claims.claim import Verdict
+from esssim.report import indices
 from esssim.report.answer import answer, contradicted
 from esssim.report.cards import Cards
 from esssim.report.headline import headline
@@ -36,7 +37,7 @@ def render_report(
     shown = [verdict for verdict in verdicts if verdict.measurement.verdict != "skipped"]
     families = grouped(shown, lambda verdict: verdict.claim.family)
     cards = Cards(quick)
-    found = f'<p class="answer">{escape(" ".join(answer(shown)))}</p>{figure(*headline(shown))}' if shown else ""
+    found = f'<p class="answer">{indices.html(" ".join(answer(shown)))}</p>{figure(*headline(shown))}' if shown else ""
     body = "".join(
         [
             f"<header><h1>esssim: what settles at 2/η?</h1>{found}{_contradicted(shown)}"

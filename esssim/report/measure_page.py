@@ -8,6 +8,7 @@ from html import escape
 
 from esssim import plots
 from esssim.measure import BatchSizeRow, TableMeasurement, picture
+from esssim.report import indices
 from esssim.report.mathml import mathml
 from esssim.report.page import document, figure, made_with, reproduce
 from esssim.report.words import number
@@ -38,8 +39,9 @@ def render_measurement(measured: TableMeasurement, environment: Mapping[str, obj
         f"{measured.n_samples} samples, {measured.n_features} features"
         f"{', columns standardized' if measured.standardized else ''}; {measured.model} at {measured.theta}"
     )
+    answer = " ".join(measure_answer(measured))
     body = (
-        f'<header><h1>{escape(measured.table)}</h1><p class="answer">{escape(" ".join(measure_answer(measured)))}</p>'
+        f'<header><h1>{escape(measured.table)}</h1><p class="answer">{indices.html(answer)}</p>'
         f'<p class="soft">{escape(where)}.</p></header>'
         f"<main><div style='max-width:34rem'>{figure(drawing, CAPTION, paper=True)}</div>"
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'

@@ -11,6 +11,7 @@ import xarray
 
 from esssim import plots
 from esssim.claims.claim import around
+from esssim.report import indices
 from esssim.report.mathml import mathml
 from esssim.report.page import document, facts, figure, made_with, reproduce, source_links
 from esssim.report.scale import scale
@@ -55,8 +56,9 @@ def render_run(
         else "The loss at each record, mean and range of the replicas."
     )
     texts = [] if toml is None else [toml]
+    answer = " ".join(run_answer(trace, levels))
     body = (
-        f'<header><h1>{escape(name)}</h1><p class="answer">{escape(" ".join(run_answer(trace, levels)))}</p></header>'
+        f'<header><h1>{escape(name)}</h1><p class="answer">{indices.html(answer)}</p></header>'
         f"<main>{figure(picture, caption, paper=True)}{''.join(_level(*each) for each in levels.items())}"
         f"{reproduce(command, texts, _note(toml))}</main>{made_with(environment)}"
     )

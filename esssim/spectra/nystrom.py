@@ -70,3 +70,18 @@ def bound_of_rest(product: Rows, factor: FloatArray, *, seed: int = 1) -> float:
         return max(found, 0.0)
     missed = (math.log(1.648 * math.sqrt(size) / FAILURE) / (2 * steps - 1)) ** 2
     return max(found, 0.0) / (1.0 - missed)
+
+
+def bound_of_top(product: Rows, factor: FloatArray, rest: float) -> float:
+    """λ_max(K) at most, for K ≼ FFᵀ + τI and orthogonal columns of F, longest last.
+
+    With v along the last one, θ = vᵀKv, r = ‖Kv − θv‖ and s = ‖f₂‖² + τ, which K is at most beside v, it is that of the
+    matrix with θ and s on its diagonal and r beside it.
+    """
+    lengths = (factor**2).sum(axis=0)
+    top = factor[:, -1:].T / math.sqrt(lengths[-1])
+    image = product(top)
+    value = float((image @ top.T)[0, 0])
+    residual = float(np.linalg.norm(image - value * top))
+    beside = (float(lengths[-2]) if len(lengths) > 1 else 0.0) + rest
+    return (value + beside) / 2 + math.hypot((value - beside) / 2, residual)

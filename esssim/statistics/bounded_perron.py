@@ -10,6 +10,7 @@ restricted to the matrices on the first columns, and its top is no larger.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -91,22 +92,32 @@ class Sandwich:
     rest: float
     own: FloatArray
 
-    def bounds(self, c: float, accuracy: float, start: FloatArray | None = None) -> Bounds:
+    def bounds(
+        self,
+        c: float,
+        accuracy: float,
+        start: FloatArray | None = None,
+        least: float = 0.0,
+        most: float = math.inf,
+    ) -> Bounds:
         """Q_b for a scheme of variance coefficient c, the value with what F leaves of the diagonal blocks.
 
-        accuracy: of the blocks, which the bounds have several hundred times and the value its square.
+        start: blocks from a rougher factor; least: a lower bound; most: λ_max(K) at most, if known. accuracy: of the
+        blocks, which the bounds have several hundred times and the value its square.
         """
         n, rows = self.own.shape[:2]
         lengths = (self.factor**2).sum(axis=0)
         columns, floor = self.factor / np.sqrt(lengths), max(self.rest, TINY * float(lengths.max()))
         if c == 0.0:
             top = float(lengths.max())
-            return Bounds(Enclosure(top / n, top / n, (top + self.rest) / n), np.empty(0))
+            return Bounds(Enclosure(top / n, top / n, max(min(top + self.rest, most), top) / n), np.empty(0))
         above = FlooredPerron(lengths + floor, columns, c, n_rows=rows, floor=floor)
         edge, blocks = above.edge(accuracy, start)
-        upper = min(above.enclosure(edge, blocks)[1], self._largest_of_samples(c, float(lengths.max())))
+        upper = min(
+            above.enclosure(edge, blocks)[1], self._largest_of_samples(c, min(most, float(lengths.max()) + self.rest))
+        )
         below = BlockPerron(lengths, columns, c, n_rows=rows)
-        lower = below.rayleigh_functional(blocks)
+        lower = max(below.rayleigh_functional(blocks), least)
         factors = self.factor.reshape(n, rows, -1)
         left = self.own - factors @ factors.transpose(0, 2, 1)
         value = replace(below, tail=left.ravel()).rayleigh_functional(blocks)
@@ -140,4 +151,4 @@ class Sandwich:
     def _largest_of_samples(self, c: float, top: float) -> float:
         """(1 − c)λ_max(H) + c·maxᵢ λ_max(Hᵢ) ≥ Q_b, as Hᵢ² ≼ λ_max(Hᵢ)Hᵢ."""
         largest = float(np.linalg.eigvalsh(self.own)[:, -1].max())
-        return (1.0 - c) * (top + self.rest) / len(self.own) + c * largest
+        return (1.0 - c) * top / len(self.own) + c * largest

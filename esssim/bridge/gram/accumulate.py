@@ -19,8 +19,8 @@ from esssim.bridge.gram.layers import Factored, factored_layers
 from esssim.bridge.gram.share import Share, add_product, mirror
 from esssim.bridge.gram.signals import signals
 
-# Numbers that are held beside K at a time: half a gigabyte in float32.
-HELD = 2**27
+# Numbers that are held beside K at a time: half a gigabyte in float64.
+HELD = 2**26
 # Numbers of the activations of the samples that are taken together.
 TOGETHER = 2**24
 # Samples on which the rows are compared with a gradient, and the relative difference that is rounding.

@@ -18,8 +18,8 @@ from esssim.sampling import Sampling, check_sampling
 
 # Rows n·c of the largest K: 1.6 GB in float32.
 LARGEST = 20_000
-# Samples on which the time of K is measured, the share of the seconds that K may take, and the fewest samples.
-TIMED, SHARE, FEWEST = (16, 64), 0.5, 4
+# Samples on which the time of K is first measured, the share of the seconds that K may take, and the fewest samples.
+TIMED, SHARE, FEWEST = 16, 0.5, 4
 
 
 class NetworkEnclosure(NamedTuple):
@@ -94,24 +94,29 @@ def standard_error(influence: FloatArray, n_train: int) -> float:
 
 
 def _affordable(problem: TorchProblem, theta: FloatArray, device: torch.device, order: Any, deadline: float) -> int:
-    """How many of these samples have a Gram matrix in a share of the time that is left: it takes am + bm² for m."""
-    taken = []
-    for size in (TIMED[0], *TIMED):  # the first time is longer
-        rows = rows_at(problem, theta, device, torch.as_tensor(order[:size]))
-        began = time.perf_counter()
-        Gram.of(rows)
-        taken.append(time.perf_counter() - began)
-    (small, large), (m, k) = taken[1:], TIMED
-    b = max((large / k - small / m) / (k - m), 0.0)
-    a = max(small / m - b * m, 0.0)
+    """How many of these samples have a Gram matrix in a share of the time that is left: at worst it grows as their
+    square.
+    """
+    size, taken = min(TIMED, len(order)), math.inf
+    for _ in range(2):  # the first time is longer
+        taken = _seconds(problem, theta, device, order[:size])
+    while 4 * size <= len(order) and 16 * taken <= SHARE * (deadline - time.perf_counter()):
+        size *= 4
+        taken = _seconds(problem, theta, device, order[:size])
     left = SHARE * (deadline - time.perf_counter())
-    count = int(2 * left / (a + math.sqrt(a**2 + 4 * b * left))) if left > 0 else 0
+    count = int(size * math.sqrt(max(left, 0.0) / taken))
     if count < min(FEWEST, len(order)):
         raise ValueError(
-            f"seconds must be more for a Gram matrix of {FEWEST} samples, of which {k} take {large:.2g} s here, got "
-            f"{deadline - began:.3g} after the first of them: give n_samples in place of seconds"
+            f"seconds must be more for a Gram matrix of {FEWEST} samples, as {size} take {taken:.2g} s here and "
+            f"{max(left, 0.0):.2g} s are left for it: give n_samples in place of seconds"
         )
-    return min(count, LARGEST // rows.covectors.shape[2], len(order))
+    return min(count, LARGEST // problem.n_outputs, len(order))
+
+
+def _seconds(problem: TorchProblem, theta: FloatArray, device: torch.device, samples: Any) -> float:
+    began = time.perf_counter()
+    Gram.of(rows_at(problem, theta, device, torch.as_tensor(samples)))
+    return time.perf_counter() - began
 
 
 def _device(device: Any) -> torch.device:

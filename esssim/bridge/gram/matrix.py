@@ -15,7 +15,7 @@ from esssim._validate import FloatArray
 from esssim.bridge.gram.accumulate import Rows, gram
 from esssim.bridge.problem import TorchProblem
 from esssim.curvature.scale import power_of_two_near
-from esssim.spectra.nystrom import Krylov, bound_of_rest
+from esssim.spectra.nystrom import Krylov, bound_of_rest, bound_of_top
 from esssim.statistics.bounded_perron import Bounds, Sandwich
 from esssim.statistics.mean_square import Enclosure
 
@@ -24,6 +24,8 @@ FIRST_RANK = 64
 CLOSENESS = 1e-4
 # Eigenvalues of K below so much of the largest are rounding.
 PRECISION = {torch.float64: 1e-13, torch.float32: 1e-6}
+# Twice the rank that leaves so much of the width will not be enough of it: eigenvalues of K that decay too slowly.
+STALLED = 0.8
 # What twice the rank costs, in times of what it cost before.
 OF_THE_DOUBLE = 4.0
 
@@ -69,22 +71,41 @@ class Gram:
         blocks = self.matrix.view(n, rows, n, rows).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
         return np.ascontiguousarray(blocks.double().cpu().numpy())
 
-    def mean_square_sharpness(self, c: float, tolerance: float, max_rank: int, deadline: float = float("inf")) -> Found:
-        """Q_b for a variance coefficient c, the rank doubled until the bounds are close, or the next would be late."""
+    def along_samples(self, c: float) -> float:
+        """The largest E(vᵀH_Bv)²/vᵀHv ≤ Q_b over unit v along A_iᵀu_i, u_i the top eigenvector of A_iA_iᵀ: M = vvᵀ."""
+        n, rows = self.n_samples, self.n_rows
+        values, vectors = np.linalg.eigh(self.own)
+        top = torch.as_tensor(vectors[:, :, -1]).to(self.matrix)
+        forms = torch.zeros(n, n, dtype=self.matrix.dtype, device=self.matrix.device)
+        for row in range(rows):
+            forms += torch.einsum("jir,ir->ji", self.matrix[row::rows].view(n, n, rows), top) ** 2
+        some = values[:, -1] > 0
+        own = forms.double().cpu().numpy()[:, some] / values[some, -1]
+        means = own.mean(axis=0)
+        return float(((1 - c) * means + c * (own**2).mean(axis=0) / means).max())
+
+    def mean_square_sharpness(
+        self, c: float, tolerance: float, max_rank: int, deadline: float = float("inf"), first_rank: int = FIRST_RANK
+    ) -> Found:
+        """Q_b for a variance coefficient c, the rank doubled until the bounds are close, stall, or would be late."""
         size = len(self.matrix)
         if not bool(self.matrix.diagonal().any()):
             return Found(Enclosure(0.0, 0.0, 0.0), 0, np.zeros(self.n_samples))
-        krylov, rank = Krylov(self.times, size), min(FIRST_RANK, max_rank)
+        krylov, rank = Krylov(self.times, size), min(first_rank, max_rank)
+        least, width = self.along_samples(c), np.inf
         found: Bounds | None = None
         while True:
             began = time.perf_counter()
             krylov.extend(rank)
             factor = krylov.factor(PRECISION[self.matrix.dtype])
-            sandwich = Sandwich(factor, bound_of_rest(self.times, factor), self.own)
-            found = sandwich.bounds(c, CLOSENESS * tolerance, None if found is None else found.blocks)
-            close = found.enclosure.upper - found.enclosure.lower <= tolerance * found.enclosure.value
+            rest = bound_of_rest(self.times, factor)
+            sandwich = Sandwich(factor, rest, self.own)
+            start = None if found is None else found.blocks
+            found = sandwich.bounds(c, CLOSENESS * tolerance, start, least, bound_of_top(self.times, factor, rest))
+            before, width = width, found.enclosure.upper - found.enclosure.lower
+            last = rank >= min(size, max_rank) or width > STALLED * before
             now = time.perf_counter()
-            if close or rank >= min(size, max_rank) or now + OF_THE_DOUBLE * (now - began) > deadline:
+            if last or width <= tolerance * found.enclosure.value or now + OF_THE_DOUBLE * (now - began) > deadline:
                 influence = sandwich.influence(c, found) * self.unit
                 return Found(found.enclosure.times(self.unit), min(rank, size), influence)
             rank = min(2 * rank, max_rank)

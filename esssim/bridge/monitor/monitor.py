@@ -21,7 +21,7 @@ from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.bridge.leading import RANK
 from esssim.bridge.monitor.budget import Clock, Effort, efforts, first_costs
-from esssim.bridge.monitor.enclosure import mean_square_enclosure
+from esssim.bridge.monitor.enclosure import mean_square_enclosure, sharpness_with_error
 from esssim.bridge.monitor.optimiser import Dynamics, dynamics, inner
 from esssim.bridge.monitor.probe import probe
 from esssim.bridge.monitor.subject import Subject
@@ -204,12 +204,16 @@ class Monitor:
         began = time.perf_counter()
         try:
             if names == (MEAN_SQUARE,):
-                found = mean_square_enclosure(problem, theta, self.sampling, effort.rank)
+                found = mean_square_enclosure(problem, theta, self.sampling, effort.rank, self.samples.n_train)
                 values = {
                     MEAN_SQUARE: found.value,
                     f"{MEAN_SQUARE}_lower": found.lower,
                     f"{MEAN_SQUARE}_upper": found.upper,
+                    f"{MEAN_SQUARE}_standard_error": found.standard_error,
                 }
+            elif names == ("sharpness",):
+                value, error = sharpness_with_error(problem, theta, self.samples.n_train)
+                values = {"sharpness": value, "sharpness_standard_error": error}
             else:
                 values = measure(problem, theta, self.sampling, names, effort.n_batches, stream, effort.rank)
         except (ValueError, RuntimeError, MemoryError) as error:
@@ -310,7 +314,9 @@ class Monitor:
             return stability_map(problem, point, **settings | options)
 
     def summary(self) -> DataFrame:
-        """A row per statistic at the last record: value, standard error or bounds, and the value over the edge."""
+        """A row per statistic at the last record: value, standard error or bounds, the value over the edge, and the
+        momentum that it is for: 0 for the mean-square sharpness, whatever the optimiser has.
+        """
         from esssim.bridge.monitor.shown import summary
 
         return summary(self.dataset)

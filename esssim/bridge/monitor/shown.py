@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray
 
-from esssim.statistics.table import STATISTICS
+from esssim.statistics.table import MEAN_SQUARE, STATISTICS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,10 +26,10 @@ def compared(dataset: xarray.Dataset) -> list[str]:
 
 
 def summary(dataset: xarray.Dataset) -> DataFrame:
-    """A row per statistic at the last record."""
+    """A row per statistic at the last record; momentum: the β that its value is for, where it depends on one."""
     import pandas as pd
 
-    columns = ["value", "standard_error", "lower", "upper", "over_edge"]
+    columns = ["value", "standard_error", "lower", "upper", "over_edge", "momentum"]
     if not dataset.sizes["record"]:
         return pd.DataFrame(columns=columns)
     last = dataset.isel(replica=0, record=-1)
@@ -41,7 +41,8 @@ def summary(dataset: xarray.Dataset) -> DataFrame:
         value = float(last[name])
         beside = {key: float(last.get(f"{name}_{key}", np.nan)) for key in columns[1:4]}
         over = value / float(last["edge"]) if name in with_edge else np.nan
-        rows[name] = {"value": value, **beside, "over_edge": over}
+        momentum = 0.0 if name.removeprefix(PREFIX) == MEAN_SQUARE else np.nan
+        rows[name] = {"value": value, **beside, "over_edge": over, "momentum": momentum}
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 

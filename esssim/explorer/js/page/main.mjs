@@ -2,6 +2,7 @@
 
 import { serve } from "../core/worker.mjs";
 import { check } from "../core/check.mjs";
+import { Experiment } from "../core/experiment.mjs";
 import { buildControls, showControls } from "./controls.mjs";
 import { find } from "./dom.mjs";
 import { buildDownloads, tomlOf } from "./downloads.mjs";
@@ -11,7 +12,9 @@ import { buildFiles, buildKeys, buildPointer, buildTransport, showPlaying } from
 import { buildLegend, firstView } from "./legend.mjs";
 import { Pictures } from "./pictures.mjs";
 import { PRESETS } from "./presets.mjs";
+import { Run } from "./run.mjs";
 import { Session } from "./session.mjs";
+import { mended } from "./state.mjs";
 import { buildTheme } from "./theme.mjs";
 import { levelOf } from "./trajectory.mjs";
 import { goldenOf, recordAt, sayNumbers, sayPlane } from "./words.mjs";
@@ -70,6 +73,15 @@ function startPage(source) {
   return { session, frames, choose };
 }
 
+/** The number of a preset, by a run without worker, flow and pictures. */
+function numberOf({ settings, statistic }) {
+  const experiment = new Experiment(mended(settings)),
+    run = new Run(experiment.settings);
+  run.after = experiment.after;
+  while (!experiment.finished) run.records.push(experiment.next());
+  return goldenOf(run, { statistic });
+}
+
 /** For the tests of this page, and for the curious. */
 function handle({ session, frames, choose }) {
   return {
@@ -79,6 +91,7 @@ function handle({ session, frames, choose }) {
     presets: PRESETS,
     settled: (name) => session.run.mean((record) => levelOf(record, name)),
     golden: () => (session.preset ? goldenOf(session.run, session.preset) : NaN),
+    numberOf,
     toml: () => tomlOf(session),
     get run() {
       return session.run;
