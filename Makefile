@@ -61,6 +61,7 @@ lint: $(TEST)/.installed ## style (ruff) and types (mypy, strict)
 	$(TEST)/bin/python docs/flow.py --check
 	$(TEST)/bin/python docs/layers.py --check
 	$(TEST)/bin/python docs/noise.py --check
+	$(TEST)/bin/python docs/noise_baselines.py --check
 	$(TEST)/bin/python docs/reliability.py --check
 	$(TEST)/bin/python docs/settling_map.py --check
 

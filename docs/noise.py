@@ -57,6 +57,9 @@ its 95 % interval. MiniBS is the mean of λ_max(Σᵢwᵢ∇²ℓᵢ) for the we
 * *Tail* is the median of `tail_index` on the flow, the exponent of the power law of large residuals.
 * †: this many replicas diverged and are left out.
 
+Gaussian noise that has the trace or the diagonal of SGD's gradient covariance, and not the whole of it, has another edge:
+[the baselines](noise_baselines.md). What the predictions miss at the weakest label noise: [open problems](open_problems.md).
+
 All predictions were written on {day}, before the runs. How many of them came true:
 """
 TABLE = """## The same second moments, other tails

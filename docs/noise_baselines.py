@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,11 +29,13 @@ from esssim.statistics.table import MEAN_SQUARE
 NUMBERS = Path(__file__).with_suffix(".json")
 N_STEPS, N_REPLICAS, N_RECORDS = 200_000, 6, 41
 LAWS = {"isotropic": es.IsotropicNoise, "diagonal": es.DiagonalNoise}
-BATCH_SIZES, LABEL_NOISES = (2, 8), (1e-1, 3e-2, 1e-3)
+# Noise, batch size, and how far the ramp goes, in first edges.
+RAMPS = (("isotropic", 2, 2.5), ("isotropic", 8, 2.5), ("diagonal", 8, 2.5), ("diagonal", 8, 1.7))
+LABEL_NOISES = (1e-1, 3e-2, 1e-3)
 LEVELS = ("own", "mean_square", "sharpness")
 # Courses for each prediction; the most that a step of theirs may change the log of the noise; the weakest label noise
 # for which the noise can still be taken at its stationary covariance.
-N_COURSES, STRIDE, WEAKEST = 3, 0.7, 1e-2
+N_COURSES, STRIDE, WEAKEST = 1, 1.0, 3e-2
 
 HEAD = """# Gaussian noise of the same trace
 
@@ -43,14 +46,14 @@ its mean-square operator is another one (`theory/gradient_noise.py`), and so are
 Q_own = 2/η_c.
 
 The runs are those of [noise without mini-batches](noise.md): a diagonal network (gaussian-100x50), label noise ε, {replicas}
-replicas, {steps:,} steps, with the step size η in units of the first edge of the noise itself. A level is the mean of
-(η/2)·statistic past 1.15 first edges, with the half-width of its 95 % interval over the replicas.
+replicas, {steps:,} steps. The step size η rises from 0.8 first edges of the noise itself up to the number in the table. A level is the
+mean of (η/2)·statistic past 1.15 first edges, with the half-width of its 95 % interval over the replicas.
 
-*Predicted* is the mean of {courses} courses of the slow motion of the imbalance m = u² − v², with the noise at its stationary
+*Predicted* is the mean of {courses} of the slow motion of the imbalance m = u² − v², with the noise at its stationary
 covariance: m drifts by −η²E[s²]m in a step, s the gradient with respect to the product u∘v, and diffuses by 2η(uζ_u − vζ_v). It knows
-nothing of bursts. All predictions were written on {day}, before the runs.
+nothing of bursts. For ε = 0.001 it is Q_own at its edge, with the other two in the proportion that they have at ε = {weakest:g}:
+nearer to the edge the noise is not at its stationary covariance any more. All predictions were written on {day}, before the runs.
 """
-NOT_RUN = "not run"
 
 
 class Setting(NamedTuple):
@@ -67,7 +70,7 @@ class Setting(NamedTuple):
         run = RampExperiment("gaussian-100x50", row["batch_size"])
         problem, theta0, noise = run.problem, run.theta0, LAWS[row["law"]](row["batch_size"])
         first, last = (own_step_size(problem, theta, noise) for theta in (theta0, flattest(problem, theta0)))
-        ramp = es.Ramp(0.8 * first, min(2.5 * first, BELOW_THE_LAST_EDGE * last))
+        ramp = es.Ramp(0.8 * first, min(row["stop"] * first, BELOW_THE_LAST_EDGE * last))
         return cls(problem, theta0, noise, ramp, N_STEPS * (1.15 * first - ramp.start) / (ramp.stop - ramp.start))
 
     def statistics(self, theta: FloatArray) -> dict[str, float]:
@@ -176,16 +179,24 @@ def _theta(m: FloatArray, beta: FloatArray) -> FloatArray:
 
 def rows_to_run() -> list[dict[str, Any]]:
     return [
-        {"law": law, "batch_size": b, "label_noise": epsilon}
-        for law in LAWS for b in BATCH_SIZES for epsilon in LABEL_NOISES
+        {"law": law, "batch_size": b, "label_noise": epsilon, "stop": stop}
+        for law, b, stop in RAMPS for epsilon in LABEL_NOISES
     ]  # fmt: skip
 
 
 def predicted(row: dict[str, Any]) -> dict[str, float]:
-    setting = Setting.of(row)
-    points = [point for seed in range(N_COURSES) for point in course(setting, row["label_noise"], seed)]
+    """Mean levels over the courses; with weaker noise than WEAKEST Q_own is at its edge, and the others in proportion."""
+    means = levels_of_courses(row["law"], row["batch_size"], max(row["label_noise"], WEAKEST), row["stop"])
+    scale = 1 / means["own"] if row["label_noise"] < WEAKEST else 1.0
+    return {f"{name}_predicted": scale * value for name, value in means.items()} | {"n_courses": N_COURSES}
+
+
+@cache
+def levels_of_courses(law: str, batch_size: int, epsilon: float, stop: float) -> dict[str, float]:
+    setting = Setting.of({"law": law, "batch_size": batch_size, "stop": stop})
+    points = [point for seed in range(N_COURSES) for point in course(setting, epsilon, seed)]
     levels = [{name: eta / 2 * value for name, value in setting.statistics(theta).items()} for eta, theta in points]
-    return {f"{name}_predicted": float(np.mean([level[name] for level in levels])) for name in LEVELS}
+    return {name: float(np.mean([level[name] for level in levels])) for name in LEVELS}
 
 
 def measured(row: dict[str, Any]) -> dict[str, Any]:
@@ -194,10 +205,14 @@ def measured(row: dict[str, Any]) -> dict[str, Any]:
         setting.problem, setting.theta0, step_size=setting.step_size, sampling=setting.noise, n_steps=N_STEPS,
         n_replicas=N_REPLICAS, label_noise=row["label_noise"], record=("theta", MEAN_SQUARE), n_records=N_RECORDS, seed=7,
     )  # fmt: skip
-    kept = trace.isel(
-        replica=np.flatnonzero(trace["diverged_at"].values < 0), record=np.flatnonzero(trace["step"] >= setting.after)
-    )
-    found: dict[str, Any] = {"n_diverged": N_REPLICAS - kept.sizes["replica"]}
+    stopped = trace["diverged_at"].values
+    first = setting.step_size.start / 0.8
+    found: dict[str, Any] = {"n_diverged": int((stopped >= 0).sum())}
+    if found["n_diverged"]:
+        found["diverged_at"] = float(np.median(setting.step_size.at(stopped[stopped >= 0], N_STEPS)) / first)
+    if found["n_diverged"] > N_REPLICAS - 2:
+        return found
+    kept = trace.isel(replica=np.flatnonzero(stopped < 0), record=np.flatnonzero(trace["step"] >= setting.after))
     for name in LEVELS:
         values = [
             [
@@ -219,7 +234,7 @@ def stated() -> dict[str, Any]:
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["law"], row["batch_size"], row["label_noise"]
+    return row["law"], row["batch_size"], row["label_noise"], row["stop"]
 
 
 def complete(numbers: Path, key: str, make: Any) -> None:
@@ -243,22 +258,47 @@ def markdown(content: dict[str, Any]) -> str:
     rows = content["rows"]
     names = {"own": "Q_own", "mean_square": "Q_b", "sharpness": "sharpness"}
     heads = [head for name in names.values() for head in (name, "predicted")]
-    lines = ["| noise | b | ε | " + " | ".join(heads) + " |", "|---|---:|---:|" + "---:|" * len(heads)]
+    lines = ["| noise | b | ε | up to | " + " | ".join(heads) + " | diverged |", "|---|---:|---:|---:|" + "---:|" * 7]
     for row in rows:
-        cells = [row["law"], str(row["batch_size"]), f"{row['label_noise']:g}"]
+        cells = [row["law"], str(row["batch_size"]), f"{row['label_noise']:g}", f"{row['stop']:g}"]
         for name in names:
-            run = f"{row[name]:.3f} ± {row[f'{name}_half_width']:.3f}" if name in row else NOT_RUN
-            cells += [
-                run + (f" †{row['n_diverged']}" if row.get("n_diverged") else ""),
-                f"{row[f'{name}_predicted']:.3f}",
-            ]
-        lines.append("| " + " | ".join(cells) + " |")
+            cells += [_level(row, name), f"{row[f'{name}_predicted']:.3f}"]
+        lines.append("| " + " | ".join([*cells, _diverged(row)]) + " |")
     days = sorted({row["predicted_on"] for row in rows})
-    head = HEAD.format(replicas=N_REPLICAS, steps=N_STEPS, courses=N_COURSES, day=" and ".join(days))
-    return "\n".join([head, *lines, *([TAIL] if all("own" in row for row in rows) else []), ""])
+    head = HEAD.format(
+        replicas=N_REPLICAS, steps=N_STEPS, courses=_courses(rows), weakest=WEAKEST, day=" and ".join(days)
+    )
+    return "\n".join([head, *lines, TAIL])
 
 
-TAIL = ""
+def _level(row: dict[str, Any], name: str) -> str:
+    if "n_diverged" not in row:
+        return "not run"
+    return f"{row[name]:.3f} ± {row[f'{name}_half_width']:.3f}" if name in row else "none"
+
+
+def _diverged(row: dict[str, Any]) -> str:
+    if not row.get("n_diverged"):
+        return "0" if "n_diverged" in row else "not run"
+    return f"{row['n_diverged']}, at {row['diverged_at']:.2f}"
+
+
+def _courses(rows: list[dict[str, Any]]) -> str:
+    counts = sorted({row["n_courses"] for row in rows})
+    return f"{' or '.join(map(str, counts))} courses" if counts != [1] else "one course"
+
+
+TAIL = """
+* **Isotropic noise has no plateau.** That it settles was our prediction, and it is refuted: every run diverged, for ε = 0.001 at the
+  critical step size of its own operator, where (η/2)·Q_b would be 1.8 to 2.1. Batches keep the imbalance m = u² − v² but for
+  its drift. Isotropic noise moves m at random, and the sharpness rises on average.
+* **Diagonal noise settles.** Up to 2.5 first edges all of its runs diverged near twice their first edge, also against our prediction.
+  The ramp that ends at 1.7 was predicted after that was seen (the records of two runs among it), and before its own run. There Q_own is
+  1.5 to 3 % below the prediction, the sharpness at ε = 0.001 7 %. Q_b is past 2/η, Q_own is not: the edge is that of the noise at work.
+* *Diverged*: how many of the replicas, and at which step size in the median, in first edges. No level is given where fewer than two
+  replicas are left.
+* What we do not understand of it: [open problems](open_problems.md).
+"""
 
 
 def stored() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+import esssim as es
 from esssim import simulate
 from esssim.claims import noise, registry
 from esssim.experiments import RampExperiment
@@ -101,3 +103,30 @@ def test_predictions_of_the_page_are_of_the_flow_and_the_tails() -> None:
         assert row["tail_index"] >= 2
     # Equal for all laws.
     assert all(len(flows) == 1 for flows in by_setting.values())
+
+
+def test_the_page_of_baselines_is_checked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = ("noise_baselines.py", "noise_baselines.md", "noise_baselines.json")
+    run = copied("noise_baselines", files, tmp_path, monkeypatch)
+    first = json.loads((tmp_path / "noise_baselines.json").read_text(encoding="utf-8"))["rows"][0]
+    number = f"{first['own_predicted']:.3f}"
+    check_is_kept("noise_baselines", run, tmp_path, (number, "9" + number), capsys)
+
+
+@pytest.mark.parametrize("law", ["isotropic", "diagonal"])
+def test_the_slow_motion_of_the_baselines_ends_where_the_operator_does(law: str) -> None:
+    """The noise at rest of the product u∘v in m, against the critical step size of the network in θ."""
+    script = runpy.run_path(str(DOCS / "noise_baselines.py"))
+    noise = {"isotropic": es.IsotropicNoise, "diagonal": es.DiagonalNoise}[law](2)
+    inputs = np.random.default_rng(0).standard_normal((7, 3))
+    u, v = np.array([1.0, 0.5, 1.5]), np.array([0.3, -0.2, 0.8])
+    problem, theta = es.DiagonalLinearNetwork(inputs, inputs @ (u * v)), np.concatenate([u, v])
+    setting = script["Setting"](problem, theta, noise, es.Ramp(1.0, 1.0), 0.0)
+    critical = es.stability.critical_step_size(problem, theta, noise)
+    drifts = [
+        script["fast_motion"](setting, u**2 - v**2, u * v, factor * critical, 0.1) for factor in (0.99, 0.999, 1.001)
+    ]
+    assert drifts[2] is None
+    assert drifts[1].drift.sum() / drifts[0].drift.sum() == pytest.approx(10, rel=0.05)

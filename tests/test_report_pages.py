@@ -214,7 +214,7 @@ def test_the_page_of_a_run_and_of_the_saved_run_agree(browser: Browser, tmp_path
     name = ATTACK.replace("/", "")
     config = tmp_path / f"{name}.toml"
     config.write_text(EXAMPLE.read_text(encoding="utf-8"), encoding="utf-8")
-    changes = ["--set", "dynamics.n_steps=400", "--set", "dynamics.n_replicas=2"]
+    changes = ["--set", "dynamics.n_steps=400", "--set", "dynamics.n_replicas=2", "--set", "records.n_records=21"]
     assert cli.run(["run", str(config), *changes]) == 0
     check_harmless(browser, tmp_path / f"{name}.html")
     assert cli.run(["report", str(tmp_path / f"{name}.nc"), "--out", str(tmp_path / "again")]) == 0

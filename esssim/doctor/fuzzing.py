@@ -65,8 +65,8 @@ def fuzzing(quick: bool) -> Finding:
     """Configurations of experiments and sweeps, tables as CSV, Parquet and NPZ, saved traces, and plans and parts of a
     sweep's folder, mutated by hypothesis: up to six pieces of bytes put in or in the place of others, the checksums of
     plans and parts made right again. Each input has to be read or refused by a documented error within ten seconds,
-    with no file opened for writing and none left behind. Readers take turns, and a run that is interrupted gives what
-    it has.
+    with no file opened for writing and none left behind. Readers take turns: `python docs/reliability.py n` that is
+    interrupted gives what it has.
     """
     if find_spec("hypothesis") is None:
         raise Unavailable("not installed: pip install hypothesis")

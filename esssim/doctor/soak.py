@@ -52,7 +52,7 @@ def soak(quick: bool) -> Finding:
     """Two hours of sweeps in one process, every other one on two more of joblib: each is run, read, verified
     and deleted. Memory is the resident set after each. Its slope is that of a line through the means of twelve
     stretches of the last nine tenths of the time, with Student's 95 % interval; its upper end is judged. Pauses leave
-    85 % of a core to others. A run that is interrupted gives what it has.
+    85 % of a core to others. `python docs/reliability.py m` that is interrupted gives what it has.
     """
     if not Path("/proc/self/statm").is_file():
         raise Unavailable("needs Linux, where a process can see its memory")
