@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from esssim import report
 from esssim._environment import environment
@@ -41,42 +41,45 @@ def main(arguments: list[str]) -> int:
         kilobytes, megabytes = explorer.stat().st_size / 1e3, claims.stat().st_size / 1e6
         print(f"explorer: {kilobytes:.0f} kB; report of {len(measured)} claims: {megabytes:.1f} MB")
         with chromium() as browser:
-            print(f"explorer, first picture: {spread([first_picture(browser, explorer) for _ in range(repeats)])} ms")
-            loads = [load(browser, claims) for _ in range(repeats)]
-        for name in loads[0]:
-            print(f"report, {name}: {spread([each[name] for each in loads])} ms")
+            tell("explorer", [first_picture(browser, explorer) for _ in range(repeats)], "ms")
+            tell("report", [load(browser, claims) for _ in range(repeats)], "ms")
         with one_core(), chromium() as browser:
-            found = [frames(browser, explorer) for _ in range(repeats)]
-        for name in found[0]:
-            print(f"explorer at n = 64, d = 32, one core, {name}: {spread([each[name] for each in found], 1)}")
+            tell("explorer at n = 64, d = 32 on one core", [frames(browser, explorer) for _ in range(repeats)], "")
     return 0
 
 
-def spread(values: list[float], digits: int = 0) -> str:
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+def tell(page: str, found: list[dict[str, float]], unit: str) -> None:
+    for name in found[0]:
+        values = [each[name] for each in found]
+        middle, low, high = (f"{value:.4g}" for value in (statistics.median(values), min(values), max(values)))
+        print(f"{page}, {name}: {middle} ({low} to {high}) {unit}".rstrip())
 
 
-def first_picture(browser: Browser, path: Path) -> float:
+def first_picture(browser: Browser, path: Path) -> dict[str, float]:
     """Milliseconds until the first record has been drawn."""
     with visit(browser, path) as opened:
         opened.page.wait_for_function("esssim.frames.first")
-        return float(opened.page.evaluate("esssim.frames.first"))
+        return {"first picture": opened.page.evaluate("esssim.frames.first")}
 
 
 def load(browser: Browser, path: Path) -> dict[str, float]:
-    """Milliseconds until something is seen, and until the page has been read and its scripts have run."""
+    """Milliseconds until something is seen, until the page has been read and its scripts have run; of the processor."""
     with visit(browser, path) as opened:
+        session = opened.page.context.new_cdp_session(opened.page)
+        session.send("Performance.enable", {"timeDomain": "threadTicks"})
+        opened.page.reload()
         opened.page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
+        metrics = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
         found: dict[str, float] = opened.page.evaluate(
             """(() => ({
                 "first paint": performance.getEntriesByName("first-contentful-paint")[0].startTime,
                 "loaded": performance.getEntriesByType("navigation")[0].loadEventEnd,
             }))()"""
         )
-        return found
+    return found | {"of the processor": 1000 * metrics["TaskDuration"]}
 
 
-def frames(browser: Browser, path: Path) -> dict[str, Any]:
+def frames(browser: Browser, path: Path) -> dict[str, float]:
     """How long drawing a frame takes, and how often there is one, while the run goes on."""
     with visit(browser, path, fragment=LARGE) as opened:
         opened.page.wait_for_function("esssim.run.records.length > 3")

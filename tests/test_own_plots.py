@@ -158,7 +158,7 @@ class TestLevels:
             sampling={"batch_size": 2}, dynamics={"step_size": 0.05, "n_steps": 200, "n_replicas": 2},
             records={"statistics": ["sharpness", "minibatch_sharpness"], "n_records": 30},
         )  # fmt: skip
-        found = es.experiments.sweep(experiment, {"sampling.batch_size": [1, 4]}, tmp_path / "sweep")
+        found = es.experiments.sweep(experiment, {"sampling.batch_size": [1, 4]}, tmp_path / "sweep", n_workers=1)
         axes = plots.levels(found)
         for name in ("sharpness", "minibatch_sharpness"):
             sizes, drawn = line(axes, plots.LOOKS[name].label)

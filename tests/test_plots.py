@@ -17,7 +17,7 @@ from esssim.plots import ramp as ramp_plots
 
 @functools.cache
 def tiny(setting: str, b: int, quick: bool) -> RampExperiment:
-    return RampExperiment(setting, b, n_steps=4000, n_replicas=3, n_records=25, n_batches=8)
+    return RampExperiment(setting, b, n_steps=1000, n_replicas=3, n_records=13, n_batches=4)
 
 
 @pytest.fixture(scope="module")
