@@ -34,7 +34,7 @@ def test_hills_estimator_finds_the_exponent_of_a_power_law() -> None:
 
 @pytest.mark.parametrize("law", [es.WithoutReplacement(2), es.FullOrSingle(2)])
 def test_the_second_moment_grows_as_its_operator_says(law: es.Sampling) -> None:
-    found, rows, eta = script(), np.random.default_rng(1).standard_normal((5, 2)), 0.25
+    found, rows, eta = script(), np.random.default_rng(1).standard_normal((5, 2)), 0.6
     found["moment_exponent"].__globals__["setting"] = lambda: found["Setting"](rows, 1.0, {})
     if isinstance(law, es.FullOrSingle):
         every = law.every(5)
@@ -46,4 +46,4 @@ def test_the_second_moment_grows_as_its_operator_says(law: es.Sampling) -> None:
     steps = np.eye(2) - eta * np.einsum("mi,ij,ik->mjk", weights, rows, rows)
     operator = np.einsum("m,mij,mkl->ikjl", chances, steps, steps).reshape(4, 4)
     expected = np.log(np.abs(np.linalg.eigvals(operator)).max())
-    assert found["moment_exponent"](law, eta, 2.0, 0) == pytest.approx(expected, abs=0.02 * max(1.0, abs(expected)))
+    assert found["moment_exponent"](law, eta, 2.0, 0) == pytest.approx(expected, abs=0.004)
