@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch", reason="the bridge needs PyTorch")
 from torch import nn  # noqa: E402
 
 from esssim.bridge import Monitor, TorchProblem, data, mlp, stability_map  # noqa: E402
+from esssim.bridge.monitor.enclosure import upper_bound  # noqa: E402
 
 
 def wine(n: int = 24, hidden: int = 6) -> TorchProblem:
@@ -69,6 +70,14 @@ def test_leading_directions_bound_the_step_from_above_and_samples_from_below(mon
     assert (restricted["critical_step_size_upper"] >= whole["critical_step_size_lower"] * (1 - 1e-7)).all()
     assert (restricted["critical_step_size_lower"] <= whole["critical_step_size_upper"]).all()
     assert restricted.attrs["rank"] == 6
+    # The more directions, the nearer are the two sides, at every batch size.
+    more = stability_map(problem, rank=30).dataset
+    width, less = (
+        (each["critical_step_size_upper"] / each["critical_step_size_lower"] - 1).values for each in (restricted, more)
+    )
+    assert (less <= width + 1e-9).all()
+    crude = 2 / upper_bound(problem, problem.theta0)(more["variance_coefficient"])
+    assert (more["critical_step_size_lower"] >= crude * (1 - 1e-5)).all()
     # At b = n only the leading direction counts.
     last = float(whole["critical_step_size"][-1])
     assert float(restricted["critical_step_size"][-1]) == pytest.approx(last, rel=1e-6)

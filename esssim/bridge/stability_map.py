@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 import xarray
 
 from esssim import _validate
 from esssim._threads import one_blas_thread
+from esssim.bridge.gram.enclosure import LARGEST
+from esssim.bridge.gram.matrix import Gram, rows_at
 from esssim.bridge.leading import RANK, leading_blocks
 from esssim.bridge.monitor.enclosure import upper_bound
 from esssim.bridge.problem import TorchProblem
 from esssim.bridge.recording import EXACT_ROWS
 from esssim.stability.map import MOST_DIRECTIONS, StabilityMap, map_of_curvature
+
+# Of the blocks that bound the critical step size from below.
+ACCURACY = 1e-6
 
 
 @one_blas_thread()
@@ -59,11 +65,21 @@ def stability_map(
     if rows <= (EXACT_ROWS if momentum == 0.0 else MOST_DIRECTIONS):
         return map_of_curvature(problem.gauss_newton_curvature(point), **options)
     r = min(_validate.integer("rank", rank, 1), problem.n_params, rows)
-    blocks, unit = leading_blocks(problem, point, r)
-    found = map_of_curvature(blocks.scaled(1 / unit**2), **options)
+    beyond: Callable[[Any], Any] | None = None
+    if momentum == 0.0 and rows <= LARGEST and problem.functional.scale is None:
+        gram = Gram.of(rows_at(problem, point, torch.device("cpu")))
+        blocks, beyond = gram.leading(r, ACCURACY)
+        unit = gram.unit
+    else:
+        blocks, root = leading_blocks(problem, point, r)
+        unit = root**2
+        if momentum == 0.0:
+            bound = upper_bound(problem, point)
+            beyond = lambda c: bound(c) / unit  # noqa: E731
+    found = map_of_curvature(blocks.scaled(1 / unit), **options)
     dataset = found.dataset.assign_attrs(rank=r)
-    if momentum == 0.0:
-        lowest = 2 / gain / upper_bound(problem, point)(dataset["variance_coefficient"])
+    if beyond is not None:
+        lowest = 2 / (gain * unit * beyond(dataset["variance_coefficient"]))
     else:
         lowest = xarray.full_like(dataset["critical_step_size_lower"], 0.0 if r < rows else np.inf)
     lower = np.minimum(dataset["critical_step_size_lower"], lowest)

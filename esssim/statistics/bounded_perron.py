@@ -85,36 +85,31 @@ class Bounds(NamedTuple):
 @dataclass(frozen=True)
 class Sandwich:
     """FFᵀ ≼ K ≼ FFᵀ + τI for K (n·c, n·c): factor F (n·c, r) with orthogonal columns, τ = rest, own = the c×c blocks of
-    K on its diagonal (n, c, c).
+    K on its diagonal (n, c, c), most = at least λ_max(K), where that is known better than by τ.
     """
 
     factor: FloatArray
     rest: float
     own: FloatArray
+    most: float = math.inf
 
-    def bounds(
-        self,
-        c: float,
-        accuracy: float,
-        start: FloatArray | None = None,
-        least: float = 0.0,
-        most: float = math.inf,
-    ) -> Bounds:
+    def bounds(self, c: float, accuracy: float, start: FloatArray | None = None, least: float = 0.0) -> Bounds:
         """Q_b for a scheme of variance coefficient c, the value with what F leaves of the diagonal blocks.
 
-        start: blocks from a rougher factor; least: a lower bound; most: λ_max(K) at most, if known. accuracy: of the
-        blocks, which the bounds have several hundred times and the value its square.
+        start: blocks from a rougher factor; least: another lower bound. accuracy: of the blocks, which the bounds have
+        several hundred times and the value its square.
         """
         n, rows = self.own.shape[:2]
         lengths = (self.factor**2).sum(axis=0)
         columns, floor = self.factor / np.sqrt(lengths), max(self.rest, TINY * float(lengths.max()))
         if c == 0.0:
             top = float(lengths.max())
-            return Bounds(Enclosure(top / n, top / n, max(min(top + self.rest, most), top) / n), np.empty(0))
+            return Bounds(Enclosure(top / n, top / n, max(min(top + self.rest, self.most), top) / n), np.empty(0))
         above = FlooredPerron(lengths + floor, columns, c, n_rows=rows, floor=floor)
         edge, blocks = above.edge(accuracy, start)
         upper = min(
-            above.enclosure(edge, blocks)[1], self._largest_of_samples(c, min(most, float(lengths.max()) + self.rest))
+            above.enclosure(edge, blocks)[1],
+            self._largest_of_samples(c, min(self.most, float(lengths.max()) + self.rest)),
         )
         below = BlockPerron(lengths, columns, c, n_rows=rows)
         lower = max(below.rayleigh_functional(blocks), least)

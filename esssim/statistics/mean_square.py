@@ -18,7 +18,7 @@ from esssim._validate import FloatArray
 from esssim.curvature import BlockCurvature, Curvature
 from esssim.problems import Problem, check_problem
 from esssim.sampling import Sampling, check_sampling
-from esssim.spectra import lanczos_from, lanczos_largest_eigenvalue
+from esssim.spectra import lanczos_from, lanczos_largest_eigenvalue, mean_largest_eigenvalue
 from esssim.statistics.block_perron import perron_of
 from esssim.statistics.perron import RANK_TOLERANCE, PerronMatrix
 from esssim.statistics.uncertainty import EPS
@@ -106,6 +106,9 @@ def _top_near_one(curvature: Curvature, c: float, certify: bool) -> Enclosure:
     perron = perron_of(curvature, c) if c > 0.0 and not long else None
     if perron is not None and perron.is_shorter:
         return _of_perron(perron, certify)
+    if c == 0.0 and curvature.square_roots() is not None:
+        # The sharpness of rows, without the p eigenvectors of H.
+        return Enclosure(*[mean_largest_eigenvalue(curvature)] * 3)
     pencil = Pencil.of(curvature)
     if pencil is None:
         return Enclosure(0.0, 0.0, 0.0)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +15,9 @@ from torch import Tensor
 from esssim._validate import FloatArray
 from esssim.bridge.gram.accumulate import Rows, gram
 from esssim.bridge.problem import TorchProblem
+from esssim.curvature import BlockCurvature
 from esssim.curvature.scale import power_of_two_near
+from esssim.spectra.leading import SPARE
 from esssim.spectra.nystrom import Krylov, bound_of_rest, bound_of_top
 from esssim.statistics.bounded_perron import Bounds, Sandwich
 from esssim.statistics.mean_square import Enclosure
@@ -26,6 +29,8 @@ CLOSENESS = 1e-4
 PRECISION = {torch.float64: 1e-13, torch.float32: 1e-6}
 # Twice the rank that leaves so much of the width will not be enough of it: eigenvalues of K that decay too slowly.
 STALLED = 0.8
+# Variance coefficients at which Q_b is bounded for all between.
+KNOTS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 0.6, 1.0)
 # What twice the rank costs, in times of what it cost before.
 OF_THE_DOUBLE = 4.0
 
@@ -84,6 +89,28 @@ class Gram:
         means = own.mean(axis=0)
         return float(((1 - c) * means + c * (own**2).mean(axis=0) / means).max())
 
+    def sandwich(self, krylov: Krylov, size: int, rank: int) -> Sandwich:
+        """K between FFᵀ and FFᵀ + τI, F of the `rank` longest columns that a Krylov space of that size gives."""
+        krylov.extend(size)
+        factor = np.ascontiguousarray(krylov.factor(PRECISION[self.matrix.dtype])[:, -rank:])
+        rest = bound_of_rest(self.times, factor)
+        return Sandwich(factor, rest, self.own, bound_of_top(self.times, factor, rest))
+
+    def leading(self, rank: int, accuracy: float) -> tuple[BlockCurvature, Callable[[Any], Any]]:
+        """Blocks (n, rows, r) that are below K, and c ↦ at least Q_b, both in units of `unit`.
+
+        Q_b is convex in c, so that it is no more than the chord between any two upper bounds.
+        """
+        size = len(self.matrix)
+        sandwich = self.sandwich(Krylov(self.times, size), min(2 * rank + SPARE, size), rank)
+        uppers, blocks = [], None
+        for c in KNOTS:
+            found = sandwich.bounds(c, accuracy, blocks)
+            blocks = found.blocks if c > 0.0 else None
+            uppers.append(found.enclosure.upper)
+        factors = sandwich.factor.reshape(self.n_samples, self.n_rows, -1)
+        return BlockCurvature(factors), lambda c: np.interp(c, KNOTS, uppers)
+
     def mean_square_sharpness(
         self, c: float, tolerance: float, max_rank: int, deadline: float = float("inf"), first_rank: int = FIRST_RANK
     ) -> Found:
@@ -96,12 +123,9 @@ class Gram:
         found: Bounds | None = None
         while True:
             began = time.perf_counter()
-            krylov.extend(rank)
-            factor = krylov.factor(PRECISION[self.matrix.dtype])
-            rest = bound_of_rest(self.times, factor)
-            sandwich = Sandwich(factor, rest, self.own)
+            sandwich = self.sandwich(krylov, rank, rank)
             start = None if found is None else found.blocks
-            found = sandwich.bounds(c, CLOSENESS * tolerance, start, least, bound_of_top(self.times, factor, rest))
+            found = sandwich.bounds(c, CLOSENESS * tolerance, start, least)
             before, width = width, found.enclosure.upper - found.enclosure.lower
             last = rank >= min(size, max_rank) or width > STALLED * before
             now = time.perf_counter()
