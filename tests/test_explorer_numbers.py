@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from esssim.explorer import golden
+from esssim.statistics.critical import largest_sign_change
 from tests import node
 
 CHECK = """
@@ -38,6 +40,31 @@ def test_a_wrong_expectation_is_seen(golden_vectors: Path, tmp_path: Path) -> No
     path = tmp_path / "wrong.json"
     path.write_text(json.dumps({**content, "vectors": wrong}))
     assert all(each["error"] > each["tolerance"] for each in node.run(CHECK, path))
+
+
+SIGN_CHANGES = """
+import { readFileSync } from "node:fs";
+import { largestSignChange } from "JS/core/critical.mjs";
+console.log(JSON.stringify(JSON.parse(readFileSync(process.argv[1], "utf8")).map(largestSignChange)));
+"""
+
+
+def test_node_finds_the_largest_sign_change_of_any_polynomial(tmp_path: Path) -> None:
+    """Also of those that come near zero, touch it, or never change their sign beyond the largest change."""
+    rng = np.random.default_rng(0)
+    polynomials = [
+        np.polynomial.polynomial.polyfromroots(roots)[::-1]
+        for near in (0.0, 0.01, 1.0)
+        for first in (-2.0, 0.7, 2.5)
+        for roots in ([first, 3 + 1j * near, 3 - 1j * near], [first, 1.5, 2.0, 4 + 1j * near, 4 - 1j * near])
+    ]
+    drawn = [np.concatenate([[1.0], rng.standard_normal(degree)]) for degree in (1, 3, 5, 7) for _ in range(40)]
+    every = [np.real(coefficients) for coefficients in (*polynomials, *drawn)]
+    path = tmp_path / "polynomials.json"
+    path.write_text(json.dumps([each.tolist() for each in every]))
+    expected = [float(largest_sign_change(each[None])[0]) for each in every]
+    np.testing.assert_allclose(node.run(SIGN_CHANGES, path), expected, rtol=1e-12, atol=0)
+    assert 0.0 in expected
 
 
 def test_the_command_needs_one_file(capsys: pytest.CaptureFixture[str]) -> None:

@@ -261,7 +261,7 @@ def _picture(entry: Entry, root: str) -> str:
         same = [
             each
             for each, _ in published().values()
-            if each["family"] == entry["family"] and each["cell"]["table"] == entry["cell"]["table"]
+            if each["family"] == entry["family"] and each["cell"] and each["cell"]["table"] == entry["cell"]["table"]
         ]
         rows = [
             (f"b = {each['cell']['batch_size']}", each)

@@ -155,7 +155,8 @@ def batch_eigenvalues(figure: Figure, ink: Ink) -> None:
             sharpness, color=ink.text, linestyle=(0, (1.2, 1.2)), linewidth=1.6, label=r"sharpness $\lambda_{\max}(H)$"
         )
         axes.set(title=f"b = {size}", xlabel=TOP, yticks=[], xlim=(0, None))
-    figure.axes[0].legend(frameon=False, loc="upper right")
+    named = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*named, frameon=False, loc="outside upper center", ncols=2)
 
 
 @picture(7.0, 2.6)
