@@ -23,7 +23,7 @@ from esssim.experiments.plan import Plan
 from esssim.experiments.sweeps import from_toml, run
 
 CELLS, KILLS = 500, 50
-QUICK_CELLS, QUICK_KILLS = 40, 2
+QUICK_CELLS, QUICK_KILLS = 40, 1
 # Of a larger sweep of short cells, which is killed and finished on each kind of workers.
 LARGE_CELLS, LARGE_KILLS = 2000, 5
 LONG, SHORT = 2000, 100
