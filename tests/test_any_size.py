@@ -18,7 +18,9 @@ from esssim.bridge.functional import Functional  # noqa: E402
 from esssim.bridge.gram import accumulate, share  # noqa: E402
 from esssim.bridge.gram.accumulate import gram  # noqa: E402
 from esssim.bridge.gram.matrix import Gram, rows_at  # noqa: E402
+from esssim.spectra import batched_lanczos  # noqa: E402
 from esssim.spectra.nystrom import Krylov, bound_of_rest, bound_of_top  # noqa: E402
+from esssim.statistics import leading  # noqa: E402
 from esssim.statistics.block_perron import BlockPerron  # noqa: E402
 from esssim.statistics.bounded_perron import FlooredPerron, Sandwich  # noqa: E402
 from tests.bridge_cases import perceptron  # noqa: E402
@@ -97,7 +99,7 @@ class TestGram:
         for held in (2**27, 400):
             monkeypatch.setattr(accumulate, "HELD", held)
             monkeypatch.setattr(share, "STRIPE", 5 if held == 400 else 512)
-            monkeypatch.setattr(share, "ENTRY", -4 if held == 400 else 200)
+            monkeypatch.setattr(share, "ENTRY", -1e6 if held == 400 else 200)
             monkeypatch.setattr(accumulate, "TOGETHER", 60 * held)
             found = gram(rows).double().numpy()
             np.testing.assert_allclose(found, expected, atol=(1e-13 if dtype == "float64" else 1e-5) * expected.max())
@@ -263,3 +265,31 @@ def test_products_with_many_samples_are_taken_in_parts(monkeypatch: pytest.Monke
     assert in_parts._together == 2
     np.testing.assert_allclose(in_parts.gradient(theta, batches), expected[0], atol=1e-14)
     np.testing.assert_allclose(in_parts.hessian_products(theta, batches, some[0]), expected[1], atol=1e-13)
+
+
+class TestLanczosOfLargeNetworks:
+    """A linear network of three outputs: every eigenvalue of every Hessian three times."""
+
+    def problem(self) -> TorchProblem:
+        rng = np.random.default_rng(4)
+        net = nn.Sequential(nn.Linear(110, 3, bias=False))
+        return TorchProblem(net, rng.standard_normal((60, 110)), np.zeros((60, 3)), check=False)
+
+    def test_a_short_basis_finds_what_a_long_one_finds(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        p = self.problem()
+        x, batches = p.inputs, es.WithoutReplacement(20)
+        monkeypatch.setattr(batched_lanczos, "BASIS_NUMBERS", 1)
+        assert es.sharpness(p, p.theta0) == pytest.approx(np.linalg.norm(x, 2) ** 2 / 60, rel=1e-10)
+        drawn = batches.draw(60, 5, np.random.default_rng(0))
+        tops = [np.linalg.norm(x[some], 2) ** 2 / 20 for some in drawn]
+        found = es.minibatch_sharpness(p, p.theta0, batches, n_batches=5, seed=0, draws="uniform")
+        assert found.value == pytest.approx(np.mean(tops), rel=1e-8)
+
+    def test_all_copies_are_found_or_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        p = self.problem()
+        squares = np.linalg.svd(p.inputs, compute_uv=False)[:2] ** 2 / 60
+        found = es.top_eigenvalues(p, p.theta0, 5)
+        np.testing.assert_allclose(found, squares.repeat(3)[:5], rtol=1e-9)
+        monkeypatch.setattr(leading, "BASIS_NUMBERS", 1000)
+        with pytest.raises(ValueError, match=r"k = 5 eigenvalues of 330 parameters would take .* take fewer, or"):
+            es.top_eigenvalues(p, p.theta0, 5)

@@ -258,6 +258,7 @@ def test_the_recursion_of_the_verdicts_is_the_exact_one_and_its_wrong_versions_a
 def test_wrong_verdicts_and_formulas_that_pass_are_seen(monkeypatch):
     monkeypatch.setattr(verdicts, "plant", lambda count: [(seed, verdicts.Recursion("right")) for seed in range(count)])
     monkeypatch.setattr(verdicts, "level_problem", lambda seed: ("settles", False))
+    monkeypatch.setattr(verdicts, "QUICK_RUNS", 200)
     (found,) = run(["f"], quick=True)
     assert found.passed is False
     assert found.figure["wrong_formulas_not_refuted"] >= 5

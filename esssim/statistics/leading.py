@@ -22,6 +22,8 @@ from esssim.statistics.uncertainty import Estimate
 
 # From here on a p×p matrix that is formed column by column loses to block Lanczos.
 COLUMNS_LIMIT = 300
+# Numbers in the Lanczos vectors of several eigenvalues: 8 GB.
+BASIS_NUMBERS = 2**30
 Seed = int | np.random.SeedSequence | None
 
 
@@ -110,6 +112,13 @@ def _of_grams(rows: FloatArray, batches: IntArray, k: int) -> FloatArray:
 
 def _by_products(curvature: Curvature, batches: IntArray, k: int) -> FloatArray:
     (batch,) = batches
+    numbers = 2 * largest_basis(k) * curvature.n_params
+    if numbers > BASIS_NUMBERS:
+        raise ValueError(
+            f"k = {k} eigenvalues of {curvature.n_params:,} parameters would take {numbers:,} numbers "
+            f"({8 * numbers / 1e9:.1f} GB) of Lanczos vectors, at most {BASIS_NUMBERS:,}: take fewer, or "
+            "esssim.sharpness and esssim.minibatch_sharpness for the largest alone"
+        )
     tolerance = max(1e-10, curvature.tolerance)
     values, _ = block_lanczos(curvature.product(batch), curvature.n_params, k, tolerance=tolerance)
     return values[None, ::-1]

@@ -11,7 +11,7 @@ import torch
 
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
-from esssim.bridge.gram.enclosure import LARGEST, NetworkEnclosure, standard_error
+from esssim.bridge.gram.enclosure import NetworkEnclosure, standard_error
 from esssim.bridge.gram.matrix import FIRST_RANK, Gram, rows_at
 from esssim.bridge.leading import leading_mean_square_sharpness, products
 from esssim.bridge.problem import TorchProblem
@@ -23,6 +23,8 @@ from esssim.statistics import sharpness
 
 # Relative widths of the interval: where all directions are taken, and where the leading ones are.
 EXACT, CLOSE = 1e-6, 0.01
+# Rows n·c whose Gram matrix a monitor holds: half a gigabyte.
+MOST_ROWS = 8192
 # Directions that a Gram matrix gives in the time of one that is found by products.
 FOR_ONE = 8
 # Numbers in the Jacobians that are held at once, 128 MB, and in all of them, above which no upper bound is computed.
@@ -39,13 +41,13 @@ def mean_square_enclosure(
     error as that of n_train samples (default: the same).
 
     From the Gram matrix as `esssim.bridge.mean_square_enclosure` has it, exact with at most 600 rows n·c. In the metric
-    of a preconditioner, and beyond 20,000 rows, the value in the `rank` leading directions, which is a lower bound, and
+    of a preconditioner, and beyond 8,192 rows, the value in the `rank` leading directions, which is a lower bound, and
     `upper_bound`; the standard error is then unknown, and NaN.
     """
     n, rows = problem.n_samples, problem.n_samples * problem.n_outputs
     train = n if n_train is None else n_train
     c = sampling.variance_coefficient(n)
-    if rows <= EXACT_ROWS or (rows <= LARGEST and problem.functional.scale is None):
+    if rows <= EXACT_ROWS or (rows <= MOST_ROWS and problem.functional.scale is None):
         gram = Gram.of(rows_at(problem, problem.check_point(theta), torch.device("cpu")))
         exact = rows <= EXACT_ROWS
         found = gram.mean_square_sharpness(
