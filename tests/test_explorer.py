@@ -270,7 +270,7 @@ def test_each_control_has_a_sentence(small: Visit) -> None:
 
 def test_interventions_move_eta_and_b(small: Visit) -> None:
     opened = small.page
-    opened.click("#play")
+    opened.click("#restart")
     opened.wait_for_function("esssim.run.records.length > 2")
     before = opened.evaluate("esssim.run.records.at(-1)")
     opened.click("#raise")

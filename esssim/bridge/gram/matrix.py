@@ -27,7 +27,7 @@ FIRST_RANK = 64
 CLOSENESS = 1e-4
 # Eigenvalues of K below so much of the largest are rounding.
 PRECISION = {torch.float64: 1e-13, torch.float32: 1e-6}
-# Twice the rank that leaves so much of the width will not be enough of it: eigenvalues of K that decay too slowly.
+# Where twice the rank leaves so much of τ, the eigenvalues of K decay too slowly for any rank to be enough.
 STALLED = 0.8
 # Variance coefficients at which Q_b is bounded for all between.
 KNOTS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 0.6, 1.0)
@@ -119,15 +119,16 @@ class Gram:
         if not bool(self.matrix.diagonal().any()):
             return Found(Enclosure(0.0, 0.0, 0.0), 0, np.zeros(self.n_samples))
         krylov, rank = Krylov(self.times, size), min(first_rank, max_rank)
-        least, width = self.along_samples(c), np.inf
+        least, rest = self.along_samples(c), np.inf
         found: Bounds | None = None
         while True:
             began = time.perf_counter()
             sandwich = self.sandwich(krylov, rank, rank)
             start = None if found is None else found.blocks
             found = sandwich.bounds(c, CLOSENESS * tolerance, start, least)
-            before, width = width, found.enclosure.upper - found.enclosure.lower
-            last = rank >= min(size, max_rank) or width > STALLED * before
+            before, rest = rest, sandwich.rest
+            width = found.enclosure.upper - found.enclosure.lower
+            last = rank >= min(size, max_rank) or rest > STALLED * before
             now = time.perf_counter()
             if last or width <= tolerance * found.enclosure.value or now + OF_THE_DOUBLE * (now - began) > deadline:
                 influence = sandwich.influence(c, found) * self.unit
