@@ -17,6 +17,7 @@ from esssim.report.pages import keep_page
 NUMBERS = Path(__file__).with_name(record.FILE)
 # What stands behind a failure, by the key of the check.
 WHY = {
+    "n": ["The run was ended early: a tenth of the inputs that are wanted. Its one failure is mended, see below."],
     "c": [
         "Levels of eight replicas cover 97 %, more than they say: the wider of two intervals is taken, by the autocorrelation of "
         "each replica and by the spread of the replicas' means. Either alone covers 95 or 96 %.",
@@ -47,6 +48,10 @@ MENDED = {
         "batches between. `simulate` and `bridge.train` mark it at that record.",
         "A record was finite at the marked step where a residual passed the limit before its gradient did.",
         "`moments.evolve` had infinite losses without a mark where the loss overflows before the moments.",
+    ],
+    "n": [
+        "A table whose last line is a control character ended in StopIteration instead of an error: pandas takes that line for "
+        "a row, and the search for its number did not. Both do since; the run that found it is the one shown.",
     ],
     "o": [
         "Survivors in `data` and `moments` got tests (what is no sequence of names, targets without noise, subclasses that "

@@ -237,3 +237,11 @@ class TestConstantUpToRounding:
         assert found.notes == ("Constant up to rounding, and set to zero by standardisation: 'x'.",)
         assert not found.inputs[:, 0].any()
         assert found.notes[0] in measure_table(found, batch_sizes=[1]).notes
+
+
+def test_a_line_of_control_characters_is_a_row(tmp_path: Path) -> None:
+    """pandas leaves out lines of blanks and tabs only; an error names the line of the file."""
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"a,b,y\n1,2.5=-4,5a\n0,11,12\n\r\x1c")
+    with pytest.raises(ValueError, match=r"must hold numbers, got .* in row \d \(line \d\)"):
+        data.read_table(path, "y")

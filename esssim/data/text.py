@@ -154,7 +154,7 @@ class _Body:
     def rows(self) -> Iterator[tuple[int, int]]:
         """(line on which it ends, number of cells) of each row of numbers."""
         reader = csv.reader(io.StringIO(self.text), delimiter=self.separator, skipinitialspace=True)
-        filled = (row for row in reader if len(row) > 1 or any(cell.strip() for cell in row))
+        filled = (row for row in reader if len(row) > 1 or any(cell.strip(" \t") for cell in row))
         for k, row in enumerate(filled):
             if k or not self.header:
                 yield self.first_line + reader.line_num - 1, len(row)
