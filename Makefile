@@ -64,6 +64,7 @@ lint: $(TEST)/.installed ## style (ruff) and types (mypy, strict)
 	$(TEST)/bin/python docs/noise_baselines.py --check
 	$(TEST)/bin/python docs/reliability.py --check
 	$(TEST)/bin/python docs/settling_map.py --check
+	$(TEST)/bin/python docs/sizes.py --check
 	$(TEST)/bin/python docs/tails.py --check
 
 format: $(TEST)/.installed ## rewrite the sources in the style that lint asks for

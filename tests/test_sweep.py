@@ -14,7 +14,7 @@ import xarray
 
 import esssim as es
 from esssim import cli
-from esssim.experiments import ConfigurationError, Experiment, measures, workers
+from esssim.experiments import ConfigurationError, Experiment, build, measures, workers
 from esssim.experiments import open as open_sweep
 from esssim.experiments.cells import DONE, FAILED, LEFT_OUT, run_cells
 from esssim.experiments.folder import rescue
@@ -114,6 +114,27 @@ def test_records_of_other_lengths_are_padded() -> None:
     assert found["loss"].shape == (2, 2, 3, 13)
     counts = np.isfinite(found["loss"]).sum(("replica", "record")).values
     np.testing.assert_array_equal(counts, [[5, 13], [15, 39]])
+
+
+def test_a_start_is_computed_once_for_all_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not taken from another sweep, whose tables may be others."""
+    computed: list[int] = []
+
+    def counted(*at: Any, **how: Any) -> Any:
+        computed.append(1)
+        return start_of(*at, **how)
+
+    start_of = build.start_of
+    monkeypatch.setattr(build, "start_of", counted)
+    grid = {"dynamics.seed": [15, 16, 17]}
+    expected = sweep(SHORT_RUN, grid, n_workers=1)
+    assert len(computed) == 1
+    plan = Plan.of(_base(SHORT_RUN), Grid.of(grid))
+    alone = [run_cells(plan, plan.cells[k : k + 1])[0].values["level:sharpness"] for k in range(3)]
+    assert len(computed) == 1
+    np.testing.assert_array_equal(np.ravel(alone), expected["level:sharpness"].values)
+    sweep(SHORT_RUN, {"dynamics.seed": [15]}, n_workers=1)
+    assert len(computed) == 2
 
 
 def test_theta_is_kept(tmp_path: Path) -> None:

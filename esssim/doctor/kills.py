@@ -23,9 +23,10 @@ from esssim.experiments.plan import Plan
 from esssim.experiments.sweeps import from_toml, run
 
 CELLS, KILLS = 500, 50
-QUICK_CELLS, QUICK_KILLS = 40, 2
-# Of a larger sweep, which is killed and finished on each kind of workers.
+QUICK_CELLS, QUICK_KILLS = 40, 1
+# Of a larger sweep of short cells, which is killed and finished on each kind of workers.
 LARGE_CELLS, LARGE_KILLS = 2000, 5
+LONG, SHORT = 2000, 100
 WAYS = {"joblib": ("--workers", "2"), "dask": ("--cluster", "local:2")}
 # Seconds between two kills: up to this after the first cell of a run is on the disk.
 LONGEST_PAUSE = 2.0
@@ -62,7 +63,7 @@ def kills(quick: bool) -> Finding:
     if not quick:
         plans += [(way, LARGE_CELLS, LARGE_KILLS) for way in WAYS if way != "dask" or find_spec("distributed")]
     counts = [
-        (way, n_cells, killed_and_finished(way, n_cells, n_kills, random.Random(20261129)))
+        (way, n_cells, killed_and_finished(way, n_cells, n_kills, LONG if n_cells < LARGE_CELLS else SHORT))
         for way, n_cells, n_kills in plans
     ]
     rows: list[Row] = [{"workers of": way, "cells": n_cells, **asdict(count)} for way, n_cells, count in counts]
@@ -76,12 +77,12 @@ def kills(quick: bool) -> Finding:
     return Finding(figure, {**wanted, "sweeps_finished": at_least(len(plans))}, rows)
 
 
-def killed_and_finished(way: str, n_cells: int, n_kills: int, rng: random.Random) -> Count:
-    """What was seen of sweeps of so many cells until so many kills."""
-    count = Count()
+def killed_and_finished(way: str, n_cells: int, n_kills: int, n_steps: int) -> Count:
+    """What was seen of sweeps of so many cells, of so many steps each, until so many kills."""
+    count, rng = Count(), random.Random(20261129)
     with tempfile.TemporaryDirectory(prefix="esssim-doctor-") as name:
         config = Path(name) / "sweep.toml"
-        config.write_text(small_sweep(n_cells), encoding="utf-8")
+        config.write_text(small_sweep(n_cells, n_steps), encoding="utf-8")
         plan = from_toml(config)
         run(plan, Path(name) / "expected", 1)
         expected = reading.read(Path(name) / "expected").digest()

@@ -52,6 +52,8 @@ def obstacles(quick: bool) -> Finding:
         tries: dict[str, Callable[[Path, Path, str], str]] = {
             "full disk": _full_disk, "read-only folder": _read_only_folder, "no home": _no_home,
         }  # fmt: skip
+        if quick:  # without a home all loops are compiled anew
+            del tries["no home"]
         for obstacle, tried in steps(list(tries.items())):
             rows.append({"obstacle": obstacle, "wrong": tried(root, config, expected)})
     failures = [f"{row['obstacle']}: {row['wrong']}" for row in rows if row["wrong"]]

@@ -25,8 +25,9 @@ MISSING, DONE, FAILED, LEFT_OUT = range(4)
 STATES = ("missing", "done", "failed", "left out")
 DIGEST_SIZE = 16
 LONGEST_ERROR = 2000
-# Problems and starts that a process remembers: cells next to each other often share them.
+# Problems and starts that a process remembers from one group of cells to the next: cells often share them.
 REMEMBERED = 8
+_recent: dict[tuple[str, str], Experiment] = {}
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,6 @@ def run_cells(plan: Plan, indices: IntArray) -> tuple[Rows, str, dict[str, Any]]
     where = environment()
     fingerprints, states, errors, seconds = list[bytes](), list[int](), list[str](), list[float]()
     values = {name: np.full((len(indices), math.prod(sides.values())), np.nan) for name, sides in plan.sides.items()}
-    recent: dict[str, Experiment] = {}
     with one_blas_thread():
         for place, index in enumerate(indices.tolist()):
             started = time.perf_counter()
@@ -96,7 +96,7 @@ def run_cells(plan: Plan, indices: IntArray) -> tuple[Rows, str, dict[str, Any]]
             try:
                 experiment = plan.experiment(index)
                 fingerprint = bytes.fromhex(experiment.fingerprint)
-                _share_start(experiment, recent)
+                _share_start(plan, experiment)
                 for name, value in _measured(plan, experiment):
                     values[name][place] = _padded(name, value, plan.sides[name])
             except Exception as failure:
@@ -163,13 +163,12 @@ def _padded(name: str, value: Any, sides: Sides) -> FloatArray:
     return padded.ravel()
 
 
-def _share_start(experiment: Experiment, recent: dict[str, Experiment]) -> None:
-    """Take problem and start from an earlier cell that has the same."""
-    same = json.dumps(
-        [section.model_dump(mode="json") for section in (experiment.problem, experiment.data, experiment.start)]
-    )
-    if same in recent:
-        experiment.start_from(recent[same])
-    recent[same] = experiment
-    if len(recent) > REMEMBERED:
-        del recent[next(iter(recent))]
+def _share_start(plan: Plan, experiment: Experiment) -> None:
+    """Take problem and start from an earlier cell of the same sweep that has the same."""
+    sections = [section.model_dump(mode="json") for section in (experiment.problem, experiment.data, experiment.start)]
+    same = (plan.id, json.dumps(sections))
+    if same in _recent:
+        experiment.start_from(_recent[same])
+    _recent[same] = experiment
+    if len(_recent) > REMEMBERED:
+        del _recent[next(iter(_recent))]
