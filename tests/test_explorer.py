@@ -46,7 +46,9 @@ def go(opened: Page, fragment: str) -> None:
     """To another address of the page, and to the end of its run."""
     opened.evaluate("(fragment) => { window.before = esssim.run; location.hash = fragment; }", fragment)
     opened.wait_for_function(
-        "esssim.run !== window.before && (esssim.run.finished || esssim.run.message)", timeout=60_000
+        "esssim.run !== window.before && (esssim.run.finished || esssim.run.message)",
+        timeout=60_000,
+        polling=50,
     )
     assert opened.evaluate("esssim.run.message") == ""
 
@@ -72,7 +74,8 @@ def records(opened: Page) -> int:
 
 
 def at_the_end(opened: Page, timeout: int = 60_000) -> None:
-    opened.wait_for_function("esssim.run.finished || esssim.run.message", timeout=timeout)
+    # On a clock: a busy machine may draw hardly any frames, which is what is waited for by default.
+    opened.wait_for_function("esssim.run.finished || esssim.run.message", timeout=timeout, polling=50)
     assert opened.evaluate("esssim.run.message") == ""
 
 
@@ -271,7 +274,7 @@ def test_each_control_has_a_sentence(small: Visit) -> None:
 def test_interventions_move_eta_and_b(small: Visit) -> None:
     opened = small.page
     opened.click("#restart")
-    opened.wait_for_function("esssim.run.records.length > 2")
+    opened.wait_for_function("esssim.run.records.length > 2", polling=50)
     before = opened.evaluate("esssim.run.records.at(-1)")
     opened.click("#raise")
     opened.click("#halve")
