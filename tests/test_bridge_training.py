@@ -85,6 +85,17 @@ def final_theta(problem: TorchProblem, **options: object) -> np.ndarray:
     return np.asarray(trace["theta"].values[0, -1])
 
 
+class Scaled(torch.nn.Module):
+    """The same function, with a step that no chain of layers has."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 1.0 * self.inner(x)
+
+
 class TestSteps:
     @pytest.mark.parametrize("loss", ["squared", "cross_entropy"])
     @pytest.mark.parametrize("hidden", [(5,), (6, 4)])
@@ -122,16 +133,8 @@ class TestSteps:
         assert np.abs(found - theta).max() < 1e-13
 
     def test_any_other_module_takes_the_same_steps(self) -> None:
-        class Wrapped(torch.nn.Module):
-            def __init__(self, inner: torch.nn.Module) -> None:
-                super().__init__()
-                self.inner = inner
-
-            def forward(self, x: torch.Tensor) -> torch.Tensor:
-                return self.inner(x)
-
         plain = network_problem("gelu")
-        other = TorchProblem(Wrapped(plain.module), plain.inputs, plain.targets)
+        other = TorchProblem(Scaled(plain.module), plain.inputs, plain.targets)
         assert layers_of(other) is None
         for options in ({}, {"label_noise": 0.3, "momentum": 0.5}):
             assert np.abs(final_theta(plain, **options) - final_theta(other, **options)).max() < 1e-13
@@ -272,16 +275,8 @@ class TestSubspace:
 
     @pytest.mark.parametrize("loss", ["squared", "cross_entropy"])
     def test_is_the_same_for_a_module_that_is_not_recognised(self, loss: str) -> None:
-        class Wrapped(torch.nn.Module):
-            def __init__(self, inner: torch.nn.Module) -> None:
-                super().__init__()
-                self.inner = inner
-
-            def forward(self, x: torch.Tensor) -> torch.Tensor:
-                return self.inner(x)
-
         problem = network_problem("gelu", (6, 4), loss)
-        other = TorchProblem(Wrapped(problem.module), problem.inputs, problem.targets, loss)
+        other = TorchProblem(Scaled(problem.module), problem.inputs, problem.targets, loss)
         assert (fully_connected_at(problem, problem.theta0) is None, fully_connected_at(other, other.theta0)) == (
             False,
             None,
