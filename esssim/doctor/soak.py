@@ -28,6 +28,8 @@ SECONDS, CELLS = 7200.0, 100
 QUICK_SWEEPS, QUICK_CELLS = 4, 5
 # The rest of the time nothing is done: memory grows with the number of sweeps, and a machine can be in use meanwhile.
 SHARE = 0.15
+# Where others work, a sweep takes minutes: pauses in proportion would leave too few sweeps for a slope.
+LONGEST_PAUSE = 60.0
 # A sweep of a million cells must not need more than so many MB for having run.
 MOST_PER_MILLION_CELLS = 100.0
 # Of the time: until then, caches fill.
@@ -86,7 +88,7 @@ def sweeps(root: Path, quick: bool) -> Iterator[tuple[Sample, str]]:
         files = len(os.listdir("/proc/self/fd"))
         yield Sample(time.monotonic() - started, cells, resident(os.getpid()), workers, files), digest
         if not quick:
-            time.sleep((time.monotonic() - begun) * (n_workers / SHARE - 1))
+            time.sleep(min((time.monotonic() - begun) * (n_workers / SHARE - 1), LONGEST_PAUSE))
 
 
 def _until(seconds: float) -> Iterator[int]:
