@@ -135,7 +135,7 @@ def _key(row: dict[str, Any]) -> str:
     return json.dumps([row[key] for key in ("setting", "batch_size", "label_noise", "scheme", "kurtosis")])
 
 
-def predict() -> None:
+def predict(numbers: Path) -> None:
     """Predictions of every row, with the day on which they were written."""
     content = stated()
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
@@ -144,7 +144,7 @@ def predict() -> None:
             raise ValueError("a prediction is written before the run, and this row has one")
         row |= predicted(row) | {"predicted_on": today}
         print(row, flush=True)
-    store.write_text(NUMBERS, as_json(content))
+    store.write_text(numbers, as_json(content))
 
 
 def measure(numbers: Path) -> None:
@@ -210,11 +210,7 @@ def stored() -> str:
 
 
 def main() -> int:
-    if sys.argv[1:] == ["--predict"]:
-        predict()
-        store.write_text(Path(__file__).with_suffix(".md"), stored())
-        return 0
-    return keep_page(__file__, stored, measure)
+    return keep_page(__file__, stored, measure, predict)
 
 
 if __name__ == "__main__":

@@ -306,11 +306,12 @@ def stored() -> str:
 
 
 def main() -> int:
-    if sys.argv[1:] == ["--predict"]:
-        complete(NUMBERS, "own_predicted", predicted)
-        store.write_text(Path(__file__).with_suffix(".md"), stored())
-        return 0
-    return keep_page(__file__, stored, lambda numbers: complete(numbers, "n_diverged", measured))
+    return keep_page(
+        __file__,
+        stored,
+        lambda numbers: complete(numbers, "n_diverged", measured),
+        lambda numbers: complete(numbers, "own_predicted", predicted),
+    )
 
 
 if __name__ == "__main__":

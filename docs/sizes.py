@@ -95,122 +95,20 @@ class Case(NamedTuple):
 
 
 LARGE = partial(perceptron, 3072, 2400, 1000, 10)
+UNHURRIED, BUDGETED = ("full", "sharpness", "minibatch_sharpness"), ("full", "budget")
 CASES = (
-    Case(
-        "perceptron 64–32–10",
-        partial(perceptron, 64, 32, 10),
-        512,
-        64,
-        "squared",
-        "float64",
-        what=(
-            "full",
-            "sharpness",
-            "minibatch_sharpness",
-        ),
-    ),
-    Case(
-        "perceptron 64–32–10",
-        partial(perceptron, 64, 32, 10),
-        1797,
-        64,
-        "cross_entropy",
-        "float32",
-        what=(
-            "full",
-            "sharpness",
-            "minibatch_sharpness",
-        ),
-    ),
-    Case(
-        "perceptron 3072–32–10",
-        partial(perceptron, 3072, 32, 10),
-        512,
-        3072,
-        "squared",
-        "float32",
-        what=(
-            "full",
-            "sharpness",
-            "minibatch_sharpness",
-        ),
-    ),
-    Case(
-        "the same, normal inputs",
-        partial(perceptron, 3072, 32, 10),
-        512,
-        3072,
-        "squared",
-        "float32",
-        False,
-        what=(
-            "sharpness",
-            "minibatch_sharpness",
-        ),
-    ),
-    Case(
-        "transformer",
-        Transformer,
-        256,
-        768,
-        "cross_entropy",
-        "float32",
-        what=(
-            "full",
-            "budget",
-            "sharpness",
-        ),
-    ),
-    Case(
-        "convolutional",
-        convolutional,
-        128,
-        3072,
-        "cross_entropy",
-        "float32",
-        what=(
-            "full",
-            "budget",
-        ),
-    ),
-    Case(
-        "convolutional",
-        convolutional,
-        128,
-        3072,
-        "cross_entropy",
-        "float64",
-        what=(
-            "full",
-            "budget",
-        ),
-    ),
-    Case(
-        "convolutional",
-        convolutional,
-        512,
-        3072,
-        "cross_entropy",
-        "float32",
-        what=(
-            "full",
-            "budget",
-        ),
-    ),
-    Case(
-        "perceptron 3072–2400–1000–10",
-        LARGE,
-        512,
-        3072,
-        "squared",
-        "float32",
-        what=(
-            "full",
-            "budget",
-        ),
-    ),
+    Case("perceptron 64–32–10", partial(perceptron, 64, 32, 10), 512, 64, "squared", "float64", what=UNHURRIED),
+    Case("perceptron 64–32–10", partial(perceptron, 64, 32, 10), 1797, 64, "cross_entropy", "float32", what=UNHURRIED),
+    Case("perceptron 3072–32–10", partial(perceptron, 3072, 32, 10), 512, 3072, "squared", "float32", what=UNHURRIED),
+    Case("the same, normal inputs", partial(perceptron, 3072, 32, 10), 512, 3072, "squared", "float32", False,
+         what=("sharpness", "minibatch_sharpness")),
+    Case("transformer", Transformer, 256, 768, "cross_entropy", "float32", what=("full", "budget", "sharpness")),
+    Case("convolutional", convolutional, 128, 3072, "cross_entropy", "float32", what=BUDGETED),
+    Case("convolutional", convolutional, 128, 3072, "cross_entropy", "float64", what=BUDGETED),
+    Case("convolutional", convolutional, 512, 3072, "cross_entropy", "float32", what=BUDGETED),
+    Case("perceptron 3072–2400–1000–10", LARGE, 512, 3072, "squared", "float32", what=BUDGETED),
     Case("perceptron 3072–2400–1000–10", LARGE, 1797, 3072, "squared", "float32", what=("budget",)),
-)
+)  # fmt: skip
 
 
 def problem_of(case: Case) -> es.bridge.TorchProblem:

@@ -161,7 +161,7 @@ def stated() -> dict[str, Any]:
     return {"rows": [known.get((row["law"], row["distance"]), row) for row in rows_to_run()]}
 
 
-def predict() -> None:
+def predict(numbers: Path) -> None:
     content = stated()
     for row in content["rows"]:
         if "hill" in row:
@@ -169,7 +169,7 @@ def predict() -> None:
         with one_blas_thread():
             row |= predicted(row) | {"predicted_on": datetime.datetime.now(datetime.UTC).date().isoformat()}
         print(row, flush=True)
-    store.write_text(NUMBERS, as_json(content))
+    store.write_text(numbers, as_json(content))
 
 
 def measure(numbers: Path) -> None:
@@ -215,11 +215,7 @@ def stored() -> str:
 
 
 def main() -> int:
-    if sys.argv[1:] == ["--predict"]:
-        predict()
-        store.write_text(Path(__file__).with_suffix(".md"), stored())
-        return 0
-    return keep_page(__file__, stored, measure)
+    return keep_page(__file__, stored, measure, predict)
 
 
 if __name__ == "__main__":

@@ -359,7 +359,7 @@ def test_bounds_contain_the_exact_mean_square_sharpness(monkeypatch: pytest.Monk
             sampling = es.WithoutReplacement(b)
             exact = mean_square_sharpness(problem, problem.theta0, sampling, hessian="gauss_newton")
             monkeypatch.setattr(enclosure, "EXACT_ROWS", 0)
-            found = enclosure.mean_square_enclosure(problem, problem.theta0, sampling, 8)
+            found = enclosure.probed_enclosure(problem, problem.theta0, sampling, 8)
             monkeypatch.undo()
             assert found.lower <= exact * (1 + 1e-9)
             assert exact <= found.upper * (1 + 1e-9)

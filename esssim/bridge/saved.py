@@ -20,7 +20,7 @@ from esssim._progress import Progress, shown
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.bridge.leading import RANK
-from esssim.bridge.monitor.enclosure import mean_square_enclosure
+from esssim.bridge.monitor.enclosure import probed_enclosure
 from esssim.bridge.monitor.monitor import RECORD
 from esssim.bridge.monitor.probe import probe
 from esssim.bridge.monitor.subject import Subject
@@ -93,7 +93,7 @@ def _row(
     )
     if MEAN_SQUARE in names:
         try:
-            found = mean_square_enclosure(problem, theta, sampling, rank)
+            found = probed_enclosure(problem, theta, sampling, rank)
         except Undefined:
             return row | {MEAN_SQUARE: np.nan}
         row |= {MEAN_SQUARE: found.value, f"{MEAN_SQUARE}_lower": found.lower, f"{MEAN_SQUARE}_upper": found.upper}

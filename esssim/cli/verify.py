@@ -168,7 +168,7 @@ def _measure(
                 verdicts.append(verdict)
             show(claim, verdict)
 
-        verdicts[:] = verify_claims(claims.registry, names, quick, False, extra, known, keep)
+        verdicts[:] = verify_claims(claims.registry, names, quick, extra=extra, known=known, each=keep)
 
 
 def _taken_up(journal: Journal, selected: list[Claim], quick: bool) -> dict[str, Verdict]:

@@ -13,13 +13,22 @@ from esssim._threads import one_blas_thread
 from esssim.claims.gap_tables import as_json
 
 
-def keep_page(script: str, markdown: Callable[[], str], measure: Callable[[Path], None] | None = None) -> int:
+def keep_page(
+    script: str,
+    markdown: Callable[[], str],
+    measure: Callable[[Path], None] | None = None,
+    predict: Callable[[Path], None] | None = None,
+) -> int:
     """The command line of docs/NAME.py, which keeps NAME.md: 0 done, 1 out of date, 2 for anything unknown.
 
     Without arguments the numbers are measured anew, by `measure` with the path of NAME.json, and the page is written;
-    --check only compares it with `markdown`, which reads the numbers.
+    --check only compares it with `markdown`, which reads the numbers; --predict writes both after `predict` alone.
     """
     page = Path(script).with_suffix(".md")
+    if predict is not None and sys.argv[1:] == ["--predict"]:
+        predict(page.with_suffix(".json"))
+        store.write_text(page, markdown())
+        return 0
     command = f"python docs/{Path(script).name}"
     if sys.argv[1:] not in ([], ["--check"]):
         print(f"usage: {command} [--check]", file=sys.stderr)

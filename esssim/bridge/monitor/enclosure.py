@@ -34,7 +34,7 @@ SHORT = 1e-6
 
 
 @one_blas_thread()
-def mean_square_enclosure(
+def probed_enclosure(
     problem: TorchProblem, theta: FloatArray, sampling: Sampling, rank: int, n_train: int | None = None
 ) -> NetworkEnclosure:
     """Q_b with Gauss–Newton blocks Hᵢ = AᵢᵀAᵢ of the problem's samples, an interval that contains it, and its standard

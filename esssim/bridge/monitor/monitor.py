@@ -21,7 +21,7 @@ from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.bridge.leading import RANK
 from esssim.bridge.monitor.budget import Clock, Effort, efforts, first_costs
-from esssim.bridge.monitor.enclosure import mean_square_enclosure, sharpness_with_error
+from esssim.bridge.monitor.enclosure import probed_enclosure, sharpness_with_error
 from esssim.bridge.monitor.optimiser import Dynamics, dynamics, inner
 from esssim.bridge.monitor.probe import probe
 from esssim.bridge.monitor.subject import Subject
@@ -204,7 +204,7 @@ class Monitor:
         began = time.perf_counter()
         try:
             if names == (MEAN_SQUARE,):
-                found = mean_square_enclosure(problem, theta, self.sampling, effort.rank, self.samples.n_train)
+                found = probed_enclosure(problem, theta, self.sampling, effort.rank, self.samples.n_train)
                 values = {
                     MEAN_SQUARE: found.value,
                     f"{MEAN_SQUARE}_lower": found.lower,
