@@ -297,6 +297,18 @@ def test_interventions_move_eta_and_b(small: Visit) -> None:
     assert "Not repeated" in opened.evaluate("esssim.toml()")
 
 
+def test_a_run_that_diverges_is_drawn_to_its_end(small: Visit) -> None:
+    """Its last losses are infinite; an axis that counted up to them stopped the page for ever."""
+    opened = small.page
+    opened.goto(opened.url.split("#")[0] + f"#{SMALL}&changes=490:1.25:3,1050:1.25:1")
+    opened.reload()
+    faster(opened)
+    at_the_end(opened)
+    assert 1050 < opened.evaluate("esssim.run.diverged") < 3000
+    assert opened.evaluate("esssim.run.records.at(-1).loss === Infinity")
+    small.check_silent()
+
+
 def test_downloads(small: Visit, tmp_path: Path) -> None:
     opened = small.page
     at_the_end(opened)

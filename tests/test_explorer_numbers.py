@@ -70,3 +70,20 @@ def test_node_finds_the_largest_sign_change_of_any_polynomial(tmp_path: Path) ->
 def test_the_command_needs_one_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert golden.main([]) == 2
     assert "usage" in capsys.readouterr().err
+
+
+TICKS = """
+import { scale } from "JS/page/axes.mjs";
+const { MAX_VALUE } = Number;
+const ranges = [[1, Infinity], [0, 1], [1, 1], [2, 1], [-1, 1], [NaN, 1], [-Infinity, Infinity], [-MAX_VALUE, MAX_VALUE],
+  [1e-320, MAX_VALUE], [1, 1 + 2.3e-16], [1e16, 1e16 + 4], [0.001, 1000], [0, 2.5]];
+console.log(JSON.stringify(ranges.map(([low, high]) => [true, false].map((log) => scale(low, high, 0, 100, { log }).ticks))));
+"""
+
+
+def test_an_axis_of_any_range_has_few_ticks_and_ends() -> None:
+    found = node.run(TICKS)
+    assert all(len(ticks) <= 20 for both in found for ticks in both)
+    assert found[0] == [[], []]
+    assert found[-2][0] == [0.001, 0.01, 0.1, 1, 10, 100, 1000]
+    assert found[-1] == [[], [0, 0.5, 1, 1.5, 2, 2.5]]

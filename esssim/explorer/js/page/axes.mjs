@@ -11,23 +11,26 @@ export function scale(low, high, from, to, { log = false, count = 6 } = {}) {
     const value = a + ((pixel - from) / (to - from)) * (b - a);
     return log ? Math.exp(value) : value;
   };
-  return { at, back, low, high, ticks: log ? logTicks(low, high, count) : linearTicks(low, high, count) };
+  // A run that diverges may show numbers without end; counting up to them would stop the page.
+  const drawable = b - a > 0 && b - a < Infinity;
+  const ticks = !drawable ? [] : log ? logTicks(low, high, count) : linearTicks(low, high, count);
+  return { at, back, low, high, ticks };
 }
 
 function linearTicks(low, high, count) {
   const rough = (high - low) / count,
     power = 10 ** Math.floor(Math.log10(rough));
   const step = power * [1, 2, 5, 10].find((s) => s * power >= rough),
-    ticks = [];
-  for (let k = Math.ceil(low / step - 1e-9); k * step <= high * (1 + 1e-12) + 1e-12; k++)
-    ticks.push(Number((k * step).toPrecision(12)));
-  return ticks;
+    first = Math.ceil(low / step - 1e-9),
+    length = Math.floor(high / step + 1e-9) - first + 1;
+  if (!(length <= 10 * count)) return [];
+  return Array.from({ length: Math.max(0, length) }, (_, k) => Number(((first + k) * step).toPrecision(12)));
 }
 
 function logTicks(low, high, count) {
   const first = Math.floor(Math.log10(low)),
     last = Math.ceil(Math.log10(high)),
-    decades = Math.log10(high / low);
+    decades = Math.log10(high) - Math.log10(low);
   const steps = decades > 2.5 ? [1] : decades > 0.9 ? LOG_STEPS : CLOSE_STEPS,
     every = Math.max(1, Math.ceil(decades / count));
   const ticks = [];

@@ -151,12 +151,13 @@ export function drawLoss(surface, run, theme) {
   const losses = run.records
     .slice(run.records.length > 5 ? 1 : 0)
     .map((record) => record.loss)
-    .filter((loss) => loss > 0);
+    .filter((loss) => loss > 0 && loss < Infinity);
   const x = scale(0, run.limit, box.left, box.right);
   const [low, high] = losses.length ? [Math.min(...losses), Math.max(...losses)] : [1e-3, 1];
-  const y = scale(low / 1.6, high * 1.6 + 1e-300, box.bottom, box.top, { log: true, count: 3 });
+  const top = Math.min(high * 1.6 + 1e-300, Number.MAX_VALUE),
+    y = scale(low / 1.6, top, box.bottom, box.top, { log: true, count: 3 });
   frame(surface, box, { ...x, ticks: [] }, y, theme);
-  const points = run.records.map(({ step, loss }) => (loss > 0 ? [x.at(step), y.at(loss)] : null));
+  const points = run.records.map(({ step, loss }) => (loss > 0 ? [x.at(step), y.at(Math.min(loss, y.high))] : null));
   surface.clip(box.left, box.top, box.right - box.left, box.bottom - box.top, () =>
     surface.line(points, { color: theme.faint, width: 1.3 }),
   );
