@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -156,7 +158,7 @@ class TestProducts:
     def test_are_taken_where_few_directions_are_wanted(self) -> None:
         wide = nn.Sequential(nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 32, 3), nn.Tanh(), nn.Conv2d(32, 64, 3, stride=2))
         wide.extend([nn.Tanh(), nn.Flatten(), nn.Linear(256, 10)])
-        data = es.bridge.data.classes("digits", 100)
+        data = es.bridge.data.classes("digits", 230)
         p = TorchProblem(wide, data.inputs, data.labels, "cross_entropy", "float32", check=False)
         rows = rows_at(p, p.theta0, CPU)
         assert [products.takes_products(plan_of(rows), rows, rank) for rank in (16, 10**5)] == [True, False]
@@ -355,6 +357,39 @@ class TestEnclosure:
         own = Gram.of(rows := rows_at(p, p.theta0, CPU))
         matrix = gram(rows).numpy() / own.unit
         np.testing.assert_allclose(own.own[4], matrix[12:15, 12:15], rtol=1e-14)
+
+
+class Logarithms(Mixed):
+    """The same, with logarithms of probabilities at its end, which take forms of their own."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.log_softmax(super().forward(x), dim=1)
+
+
+@pytest.mark.parametrize("module", [Mixed, Logarithms])
+def test_no_tensor_is_made_beside_the_device(module: type[nn.Module]) -> None:
+    """On torch's device without numbers, where every operation with a tensor of the CPU fails, as on a GPU."""
+    squared = lambda f, y: ((f - y) ** 2).sum()  # noqa: E731
+    torch.manual_seed(0)
+    p = TorchProblem(module(), IMAGES, np.eye(3)[LABELS], squared, check=False)
+    assert p.functional.care.classes == (module is Logarithms)
+    rows, meta = rows_at(p, p.theta0, CPU), torch.device("meta")
+    plan = plan_of(rows)
+    moved = accumulate.Rows(p.functional.on(meta), rows.theta.to(meta), rows.x.to(meta), rows.covectors.to(meta))
+    layers = {name: layer for name, layer in moved.functional.module.named_modules()}
+    plan = replace(
+        plan,
+        shares=[replace(one, layer=replace(one.layer, module=layers[one.layer.name])) for one in plan.shares],
+    )
+    found = accumulate._added(moved, plan)
+    assert found.device == meta
+    assert moved.times(torch.zeros(9, 3, device=meta, dtype=torch.float64)).device == meta
+    part = products.part_of(moved, plan)
+    weights = torch.zeros(9, 2, 3, device=meta, dtype=torch.float64)
+    for layer in part.layers:
+        products._add_along(weights, layer, products._transposed(layer, weights))
+        products._add_own(torch.zeros(9, 3, 3, device=meta, dtype=torch.float64), layer)
+    assert {one.device for one in part.others} == {meta}
 
 
 def test_products_with_many_samples_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:

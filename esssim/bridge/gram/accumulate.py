@@ -92,12 +92,7 @@ def plan_of(rows: Rows) -> Plan:
 
 def gram(rows: Rows, plan: Plan | None = None) -> Tensor:
     """K (n·rows, n·rows), in the precision of θ and on its device."""
-    plan = plan_of(rows) if plan is None else plan
-    matrix = rows.theta.new_zeros(rows.count, rows.count)
-    _add_layers(matrix, rows, plan.shares, plan.together)
-    for entries in _ranges(plan.others, HELD // rows.count):
-        add_product(matrix, torch.cat(list(_rows_in(rows, entries, plan.together))).flatten(0, 1))
-    mirror(matrix)
+    matrix = _added(rows, plan_of(rows) if plan is None else plan)
     if not bool(torch.isfinite(matrix).all()):
         raise ValueError("theta must give finite Jacobians, but those of some samples are not")
     return matrix
@@ -126,6 +121,15 @@ def _agreeing(rows: Rows, layers: list[Factored]) -> list[Factored]:
         if abs(found - expected) <= AGREEMENT[rows.theta.dtype] * max(found, expected):
             agreeing.append(layer)
     return agreeing
+
+
+def _added(rows: Rows, plan: Plan) -> Tensor:
+    matrix = rows.theta.new_zeros(rows.count, rows.count)
+    _add_layers(matrix, rows, plan.shares, plan.together)
+    for part in rows_of_others(rows, plan):
+        add_product(matrix, part.flatten(0, 1))
+    mirror(matrix)
+    return matrix
 
 
 def _shares(rows: Rows, layers: list[Factored]) -> list[Share]:

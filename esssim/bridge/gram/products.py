@@ -19,8 +19,9 @@ from esssim.bridge.gram.matrix import Gram, Kernel
 from esssim.bridge.gram.signals import signals
 from esssim.curvature.scale import power_of_two_near
 
-# Rows n·c of the largest K that is held, 1.6 GB in float32, and of the largest whose products are taken.
-LARGEST, MOST = 20_000, 200_000
+# Rows n·c of a K that costs nothing, of the largest that is held, 1.6 GB in float32, and of the largest whose products
+# are taken.
+SMALL, LARGEST, MOST = 2000, 20_000, 200_000
 # Bytes of inputs, signals and rows that are kept from one product to the next; the rest is computed anew.
 KEPT = 2**31
 # Numbers of an intermediate array.
@@ -101,22 +102,11 @@ class Products(Kernel):
         for k, some in enumerate(self.rows.parts(together)):
             part = self._kept.get(k)
             if part is None:
-                part = self._part(some)
+                part = part_of(some, self.plan)
                 room -= part.size
                 if room >= 0:
                     self._kept[k] = part
             yield slice(k * together, k * together + len(some.x)), part
-
-    def _part(self, rows: Rows) -> Part:
-        layers = self.plan.layers
-        found = signals(rows.functional, rows.theta, rows.x, rows.covectors, layers) if layers else {}
-        parts = []
-        for layer in layers:
-            inputs, delta = found[layer.name]
-            columns = [inputs] if layer.weight else []
-            columns += [torch.ones_like(inputs[..., :1])] if layer.bias else []
-            parts.append(LayerPart(torch.cat(columns, dim=2), delta.flatten(2)))
-        return Part(parts, list(rows_of_others(rows, self.plan)))
 
     def _own(self) -> FloatArray:
         """The blocks on the diagonal, (n, rows, rows)."""
@@ -127,6 +117,19 @@ class Products(Kernel):
             for rows in part.others:
                 own[where] += rows @ rows.transpose(1, 2)
         return np.ascontiguousarray(own.double().cpu().numpy())
+
+
+def part_of(rows: Rows, plan: Plan) -> Part:
+    """From the samples of these rows."""
+    layers = plan.layers
+    found = signals(rows.functional, rows.theta, rows.x, rows.covectors, layers) if layers else {}
+    parts = []
+    for layer in layers:
+        inputs, delta = found[layer.name]
+        columns = [inputs] if layer.weight else []
+        columns += [torch.ones_like(inputs[..., :1])] if layer.bias else []
+        parts.append(LayerPart(torch.cat(columns, dim=2), delta.flatten(2)))
+    return Part(parts, list(rows_of_others(rows, plan)))
 
 
 def _transposed(layer: LayerPart, weights: Tensor) -> Tensor:
@@ -198,8 +201,8 @@ def takes_products(plan: Plan, rows: Rows, rank: int) -> bool:
     n, each = rows.covectors.shape[0], rows.covectors.shape[2]
     if rows.count > MOST or rows.count * plan.n_others * rows.theta.element_size() > KEPT:
         return False
-    if rows.count > LARGEST:
-        return True
+    if not SMALL < rows.count <= LARGEST:
+        return rows.count > LARGEST
     of_products = (rank + Products.steps) * operations(plan, n, each)
     return of_products < operations_of_matrix(plan, n, each)
 
