@@ -55,7 +55,7 @@ export function standardised(columns, n, d) {
     const column = nearOne(Float64Array.from({ length: n }, (_, i) => columns[i * d + k])),
       spread = Math.max(...column) - Math.min(...column);
     if (spread <= ROUNDING_OF_A_CONSTANT * Math.max(...column.map(Math.abs))) continue;
-    const mean = column.reduce((sum, x) => sum + x / n, 0),
+    const mean = column.reduce((sum, x) => sum + x, 0) / n,
       deviation = Math.sqrt(column.reduce((sum, x) => sum + (x - mean) ** 2 / n, 0));
     for (let i = 0; i < n; i++) out[i * d + k] = (column[i] - mean) / (deviation || 1);
   }
