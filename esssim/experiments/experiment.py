@@ -244,7 +244,8 @@ class Experiment(Section, Configuration):
         """The flattest solution with n ≥ d, where the weights of all solutions are those of least squares."""
         if self.start.kind == "solution":
             return flattest(network, self.theta0)
-        return balanced(network, np.linalg.lstsq(network.inputs, network.targets, rcond=None)[0])
+        weights = np.asarray(np.linalg.lstsq(network.inputs, network.targets, rcond=None)[0], dtype=np.float64)
+        return balanced(network, weights)
 
     def _edge(self, theta: FloatArray, fraction: float = 1.0) -> float:
         """A fraction of the critical step size at theta."""

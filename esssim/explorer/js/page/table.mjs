@@ -56,7 +56,8 @@ export function problemOf({ names, columns }, target) {
   const inputs = new Float64Array(n * d);
   others.forEach((column, k) => column.forEach((value, i) => (inputs[i * d + k] = value)));
   const scaled = standardised(inputs, n, d);
-  if (scaled.every((value) => value === 0)) throw new Error("Every input column is constant: nothing can be learned.");
+  if (scaled.every((value) => value === 0))
+    throw new Error("Every input column is constant: nothing can be learned.");
   const targets = standardised(columns[names.indexOf(target)], n, 1);
   return { inputs: scaled, targets, n, d };
 }
