@@ -50,6 +50,8 @@ class Gradients:
 
     def hessian_products(self, theta: FloatArray, vectors: FloatArray) -> FloatArray:
         """Hv (m, p) for vectors (m, p)."""
+        if not len(vectors):
+            return np.zeros_like(vectors)
         sizes = np.linalg.norm(vectors, axis=1, keepdims=True)
         sizes = np.where(sizes == 0.0, 1.0, sizes)
         length = FIRST * (float(np.linalg.norm(theta)) or 1.0)
@@ -195,23 +197,27 @@ def rod_flow(
     p = len(theta)
     direction = _first_directions(gradients, theta, 1)[0]
 
-    def velocity(state: FloatArray) -> tuple[FloatArray, float]:
-        centre, half = state[:p], state[p:]
-        ends = gradients(centre + np.array([[1.0], [-1.0]]) * half)
-        difference = (ends[0] - ends[1]) / 2
-        found = np.concatenate((-eta / 2 * ends.sum(axis=0), eta * difference - 2 * half))
-        return found, float(half @ difference / (half @ half))
-
     def advance(state: FloatArray) -> tuple[FloatArray, float, float]:
-        first, sharpness = velocity(state)
+        first, sharpness = rod_velocity(gradients, eta, state)
         spread = float(state[p:] @ state[p:])
-        after = state + velocity(state + first / (2 * substeps))[0] / substeps
+        after = state + rod_velocity(gradients, eta, state + first / (2 * substeps))[0] / substeps
         size = float(np.linalg.norm(after[p:]))
         if size < floor:
             after[p:] *= floor / size
         return after, sharpness, spread
 
     return _recorded(advance, np.concatenate((theta, floor * direction)), steps, substeps, lambda s: s[:p], gradients)
+
+
+def rod_velocity(
+    gradients: Callable[[FloatArray], FloatArray], eta: float, rod: FloatArray
+) -> tuple[FloatArray, float]:
+    """d(θ, δ)/dt of Rod Flow, (2p,), and the sharpness along δ."""
+    centre, half = np.split(rod, 2)
+    ends = gradients(centre + np.array([[1.0], [-1.0]]) * half)
+    difference = (ends[0] - ends[1]) / 2
+    found = np.concatenate((-eta / 2 * ends.sum(axis=0), eta * difference - 2 * half))
+    return found, float(half @ difference / (half @ half))
 
 
 def complementary(room: FloatArray, answer: FloatArray) -> FloatArray:
@@ -259,7 +265,7 @@ def _first_directions(gradients: Gradients, theta: FloatArray, count: int) -> Fl
     values = np.zeros(count)
     for _ in range(CYCLES):
         frame, new = _follow(gradients, theta, frame)
-        settled = np.abs(new - values).max() <= 1e-9 * np.abs(new).max()
+        settled = np.abs(new - values).max() <= 1e-6 * np.abs(new).max()
         values = new
         if settled:
             break
