@@ -65,7 +65,7 @@ export class Experiment {
     this.b = settings.b;
     this.firstEdge = this.edgeAt(this.theta0);
     if (!(this.firstEdge > 0 && this.firstEdge < Infinity))
-      throw new Refused("the Hessians are zero where the run starts, and every step size is stable: other data or another α will do");
+      throw new Refused("the Hessians are zero where the run starts: other data or another α will do");
     this.schedule = scheduleOf(this);
     this.changes = [];
     this.planned = [...changes];
@@ -310,7 +310,8 @@ function scheduleOf({ settings, model, theta0, firstEdge }) {
   if (model.p > model.d && model.n >= model.d) {
     const c = covarianceCoefficient(settings.scheme, settings.b, model.n);
     // With n ≥ d all solutions have the weights of least squares; those of another start are no solution's.
-    const weights = settings.start === "solution" ? model.weights(theta0) : leastSquares(model.inputs, model.targets, model.n, model.d).weights,
+    const { inputs, targets, n, d } = model,
+      weights = settings.start === "solution" ? model.weights(theta0) : leastSquares(inputs, targets, n, d).weights,
       last = criticalStepSize(at(model, balanced(model, weights)), c, settings.momentum, 1e-12);
     if (last > 0) stop = Math.min(stop, BELOW_THE_LAST_EDGE * last);
   }
