@@ -384,6 +384,20 @@ BAD_CALLS = [
     Bad("gradient_flow: tolerance", lambda: es.gradient_flow(REGRESSION, THETA, gradient_tolerance=0), "gradient_tolerance must be a finite number above 0, got 0"),
     Bad("gradient_flow: no problem", lambda: es.gradient_flow(None, THETA), A_PROBLEM + "None"),
     Bad("gradient_flow: no minimum", lambda: es.gradient_flow(HILL, THETA), "gradient_flow did not reach a minimum from theta0: it escapes to infinity", RuntimeError),
+    *(
+        Bad(f"{flow.__name__}: {what}", lambda flow=flow, bad=bad: flow(**({"problem": REGRESSION, "theta0": THETA, "step_size": 0.01, "n_steps": 2} | bad)), message)
+        for flow in (es.flow.central_flow, es.flow.edge_flow, es.flow.rod_flow)
+        for what, bad, message in (
+            ("no problem", {"problem": None}, A_PROBLEM + "None"),
+            ("start of another size", {"theta0": [1.0]}, "theta0 must have shape (2,), got (1,)"),
+            ("no step", {"step_size": 0.0}, A_POSITIVE_NUMBER + "0.0"),
+            ("no steps", {"n_steps": 0}, "n_steps must be an integer of at least 1, got 0"),
+            ("one record", {"n_records": 1}, "n_records must be an integer of at least 2, got 1"),
+            ("no substep", {"substeps": 0}, "substeps must be an integer of at least 1, got 0"),
+        )
+    ),
+    Bad("edge_flow: no oscillation", lambda: es.flow.edge_flow(REGRESSION, THETA, step_size=0.01, n_steps=2, smallest=0.0), "smallest must be a finite number above 0, got 0.0"),
+    Bad("rod_flow: no oscillation", lambda: es.flow.rod_flow(REGRESSION, THETA, step_size=0.01, n_steps=2, smallest=0.0), "smallest must be a finite number above 0, got 0.0"),
     # Settling
     Bad("level: unknown statistic", lambda: es.settling.level(trace(), "sharpnes"), "statistic must be one of 'loss', 'sharpness', got 'sharpnes'; did you mean 'sharpness'?"),
     Bad("level: nothing recorded", lambda: es.settling.level(trace().drop_vars(["loss", "sharpness"]), "sharpness"), "trace must have a recorded statistic, got none (asked for 'sharpness')"),
