@@ -59,6 +59,7 @@ lint: $(TEST)/.installed ## style (ruff) and types (mypy, strict)
 	$(TEST)/bin/python docs/definitions.py --check
 	$(TEST)/bin/python docs/intervals.py --check
 	$(TEST)/bin/python docs/flow.py --check
+	$(TEST)/bin/python docs/full_batch.py --check
 	$(TEST)/bin/python docs/layers.py --check
 	$(TEST)/bin/python docs/noise.py --check
 	$(TEST)/bin/python docs/noise_baselines.py --check

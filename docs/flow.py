@@ -29,6 +29,7 @@ it is proved: [theory](../theory/stochastic_central_flow.py).
 | the flow along the solutions | `es.flow.solve(problem, theta0, step_size=..., sampling=..., n_steps=..., label_noise=...)` | [one output](../theory/stochastic_central_flow.py) |
 | where each statistic settles | `es.flow.levels(...)`, the same arguments and `after` | |
 | the mean of SGD off the solutions, from any start | `follow="mean"` | [next order](../theory/mean_flow.py) |
+| flows of others, for full batches | `es.flow.central_flow`, `edge_flow`, `rod_flow` | [beside ours](full_batch.md) |
 | heavy ball | `momentum=β` | [momentum](../theory/momentum_flow.py) |
 | a large K, by products with J alone | above 1000 residuals and parameters by itself, or `rank=r` | [leading modes](../theory/leading_modes.py) |
 | several outputs, torch networks too | `MultiOutputLeastSquares`, `esssim.bridge.TorchProblem` | [several outputs](../theory/several_outputs.py) |

@@ -233,6 +233,11 @@ BAD_CALLS = [
     Bad("minibatch_critical_sharpness: seed -1", lambda: es.minibatch_critical_sharpness(REGRESSION, THETA, PAIRS, n_batches=4, seed=-1), "seed must be an integer of at least 0, got -1"),
     Bad("top_eigenvalues: k above p", lambda: es.top_eigenvalues(REGRESSION, THETA, 3), "k must be between 1 and n_params = 2, got 3"),
     Bad("top_eigenvalues: k = 0", lambda: es.top_eigenvalues(REGRESSION, THETA, 0), "k must be an integer of at least 1, got 0"),
+    Bad("gradient_along_top: k above p", lambda: es.gradient_along_top(REGRESSION, THETA, PAIRS, 3), "k must be between 1 and n_params = 2, got 3"),
+    Bad("gradient_along_top: 0/0", lambda: es.gradient_along_top(QUADRATIC, [0.0, 0.0], PAIRS), "gradient_along_top is 0/0 at theta: every batch gradient is zero", es.Undefined),
+    Bad("gradient_along_top: a double eigenvalue", lambda: es.gradient_along_top(QUADRATIC, THETA, PAIRS), "gradient_along_top has no unique projection at theta: eigenvalues 1 and 2 are equal", es.Undefined),
+    Bad("one_step_loss_change: step size", lambda: es.one_step_loss_change(REGRESSION, THETA, PAIRS, 0.0), "step_size must be a finite number above 0, got 0.0"),
+    Bad("batch_sharpness: hessian", lambda: es.batch_sharpness(REGRESSION, THETA, PAIRS, hessian="gauss"), "hessian must be one of 'full', 'gauss_newton', got 'gauss'"),
     Bad("minibatch_top_eigenvalues: no scheme", lambda: es.minibatch_top_eigenvalues(REGRESSION, THETA, 8, 1), A_SCHEME + "8"),
     Bad("minibatch_top_eigenvalues: b > n", lambda: es.minibatch_top_eigenvalues(REGRESSION, THETA, es.WithoutReplacement(6), 1), "batch_size must be between 1 and n_samples = 5, got 6"),
     Bad("Estimate: confidence", lambda: es.Estimate(1.0, 0.1, 3, False).confidence_interval(95), "confidence must be a finite number above 0 and below 1, got 95"),
@@ -379,6 +384,20 @@ BAD_CALLS = [
     Bad("gradient_flow: tolerance", lambda: es.gradient_flow(REGRESSION, THETA, gradient_tolerance=0), "gradient_tolerance must be a finite number above 0, got 0"),
     Bad("gradient_flow: no problem", lambda: es.gradient_flow(None, THETA), A_PROBLEM + "None"),
     Bad("gradient_flow: no minimum", lambda: es.gradient_flow(HILL, THETA), "gradient_flow did not reach a minimum from theta0: it escapes to infinity", RuntimeError),
+    *(
+        Bad(f"{flow.__name__}: {what}", lambda flow=flow, bad=bad: flow(**({"problem": REGRESSION, "theta0": THETA, "step_size": 0.01, "n_steps": 2} | bad)), message)
+        for flow in (es.flow.central_flow, es.flow.edge_flow, es.flow.rod_flow)
+        for what, bad, message in (
+            ("no problem", {"problem": None}, A_PROBLEM + "None"),
+            ("start of another size", {"theta0": [1.0]}, "theta0 must have shape (2,), got (1,)"),
+            ("no step", {"step_size": 0.0}, A_POSITIVE_NUMBER + "0.0"),
+            ("no steps", {"n_steps": 0}, "n_steps must be an integer of at least 1, got 0"),
+            ("one record", {"n_records": 1}, "n_records must be an integer of at least 2, got 1"),
+            ("no substep", {"substeps": 0}, "substeps must be an integer of at least 1, got 0"),
+        )
+    ),
+    Bad("edge_flow: no oscillation", lambda: es.flow.edge_flow(REGRESSION, THETA, step_size=0.01, n_steps=2, smallest=0.0), "smallest must be a finite number above 0, got 0.0"),
+    Bad("rod_flow: no oscillation", lambda: es.flow.rod_flow(REGRESSION, THETA, step_size=0.01, n_steps=2, smallest=0.0), "smallest must be a finite number above 0, got 0.0"),
     # Settling
     Bad("level: unknown statistic", lambda: es.settling.level(trace(), "sharpnes"), "statistic must be one of 'loss', 'sharpness', got 'sharpnes'; did you mean 'sharpness'?"),
     Bad("level: nothing recorded", lambda: es.settling.level(trace().drop_vars(["loss", "sharpness"]), "sharpness"), "trace must have a recorded statistic, got none (asked for 'sharpness')"),

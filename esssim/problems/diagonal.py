@@ -10,6 +10,7 @@ import numpy.typing as npt
 from esssim import _validate
 from esssim._validate import FloatArray, IntArray
 from esssim.curvature import LowRankCurvature
+from esssim.problems.once import once_a_point
 from esssim.problems.regression import LeastSquares
 
 
@@ -39,13 +40,13 @@ class DiagonalLinearNetwork(LeastSquares):
             raise ValueError(f"depth must be 2 in the product form, got {depth!r}; use form='difference'")
 
     def effective_weights(self, theta: FloatArray) -> FloatArray:
-        first, second = np.split(theta, 2, axis=-1)
+        first, second = _halves(theta)
         if self.form == "product":
             return first * second
         return first**self.depth - second**self.depth
 
     def pull_back(self, theta: FloatArray, covectors: FloatArray) -> FloatArray:
-        first, second = np.split(theta, 2, axis=-1)
+        first, second = _halves(theta)
         if self.form == "product":
             return np.concatenate((covectors * second, covectors * first), axis=-1)
         power = self.depth - 1
@@ -65,7 +66,7 @@ class DiagonalLinearNetwork(LeastSquares):
         return norms, np.asarray((second_derivatives * unit**2).sum(axis=0))
 
     def model_hessian_products(self, theta: FloatArray, indices: IntArray, vectors: FloatArray) -> FloatArray:
-        first, second = np.split(vectors, 2, axis=-1)
+        first, second = _halves(vectors)
         rows = self.inputs[indices]
         if self.form == "product":
             products = np.concatenate((rows * second, rows * first), axis=-1)
@@ -84,6 +85,7 @@ class DiagonalLinearNetwork(LeastSquares):
         gauss_newton = np.swapaxes(jacobians, -1, -2) @ (jacobians / indices.shape[-1])
         return gauss_newton + self._second_derivative(points, covector, per_sample=False)
 
+    @once_a_point
     def curvature(self, theta: FloatArray) -> LowRankCurvature:
         everyone = np.arange(self.n_samples)
         weighted = self.residuals(theta, everyone)[:, None] * self.inputs
@@ -106,11 +108,17 @@ class DiagonalLinearNetwork(LeastSquares):
 
     def _difference_diagonal(self, theta: FloatArray, covectors: FloatArray) -> FloatArray:
         depth = self.depth
-        first, second = np.split(theta, 2, axis=-1)
+        first, second = _halves(theta)
         scaled = depth * (depth - 1) * covectors
         return np.concatenate((scaled * first ** (depth - 2), -scaled * second ** (depth - 2)), axis=-1)
 
     @staticmethod
     def _rotate(vectors: FloatArray) -> FloatArray:
-        first, second = np.split(vectors, 2, axis=-1)
+        first, second = _halves(vectors)
         return np.concatenate((first + second, first - second), axis=-1) / np.sqrt(2.0)
+
+
+def _halves(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The two parameters of each coordinate: views on the last axis (numpy's split takes ten times as long)."""
+    half = vectors.shape[-1] // 2
+    return vectors[..., :half], vectors[..., half:]

@@ -10,6 +10,7 @@ from esssim import _validate
 from esssim._errors import Undefined
 from esssim._validate import FloatArray
 from esssim.problems import Problem
+from esssim.problems.once import one_record
 from esssim.sampling import Sampling
 from esssim.statistics import Estimate
 from esssim.statistics.table import STATISTICS
@@ -44,16 +45,14 @@ def measure(
     undefined.
     """
     row: dict[str, float] = {}
-    for name in record:
-        if name == "theta":
-            continue
-        statistic = STATISTICS[name]
-        value: float | Estimate
-        try:
-            value = statistic.measure(problem, theta, sampling, n_batches, seed)
-        except Undefined:
-            value = Estimate(np.nan, np.nan, 0, False)
-        row[name] = float(value)
-        if statistic.sampled:
-            row[f"{name}_standard_error"] = value.standard_error if isinstance(value, Estimate) else 0.0
+    with one_record():
+        for statistic in (STATISTICS[name] for name in record if name != "theta"):
+            value: float | Estimate
+            try:
+                value = statistic.measure(problem, theta, sampling, n_batches, seed)
+            except Undefined:
+                value = Estimate(np.nan, np.nan, 0, False)
+            row[statistic.key] = float(value)
+            if statistic.sampled:
+                row[f"{statistic.key}_standard_error"] = value.standard_error if isinstance(value, Estimate) else 0.0
     return row

@@ -27,7 +27,8 @@ def largest_eigenvalue(matrix: npt.ArrayLike) -> float:
 
 def stacked_largest_eigenvalues(matrices: FloatArray) -> FloatArray:
     """λ_max of each symmetric matrix of a stack (m, p, p)."""
-    scales = np.array([power_of_two(matrix) for matrix in matrices])
+    largest = np.abs(matrices).max(axis=(1, 2), initial=0.0)
+    scales = np.where(largest > 0, np.ldexp(1.0, np.frexp(largest)[1] - 1), 1.0)
     return np.asarray(np.linalg.eigvalsh(matrices / scales[:, None, None])[:, -1]) * scales
 
 
