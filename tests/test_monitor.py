@@ -398,6 +398,25 @@ def test_standard_errors_are_those_of_the_probe_set(monkeypatch: pytest.MonkeyPa
     assert whole["sharpness_standard_error"] == whole[f"{MEAN_SQUARE}_standard_error"] == 0.0
 
 
+def test_the_error_of_critical_sharpness_is_that_of_its_derivatives() -> None:
+    """Against weights of samples: one twice, by its own problem, beside the others; n copies make it a small change."""
+    table, m, copies = data.classes("digits", 4), 4, 100
+    net, seed = mlp(table.n_inputs, (3,), table.n_outputs, seed=1), np.random.SeedSequence(0)
+    problem = TorchProblem(net, table.inputs, table.targets)
+    theta, sampling = problem.theta0, es.WithoutReplacement(2)
+    value, error = enclosure.critical_sharpness_with_error(problem, theta, sampling, seed, 100)
+    influence = []
+    for i in range(m):
+        some = np.append(np.tile(np.arange(m), copies), i)
+        more = TorchProblem(net, table.inputs[some], table.targets[some], check=False)
+        # The others lose what this one gains: 1/(m·copies + 1) of the weight moves to it.
+        influence.append((es.critical_sharpness(more, theta) - value) * (m * copies + 1))
+    assert value == es.critical_sharpness(problem, theta)
+    expected = np.sqrt(np.square(influence).sum() / (m * (m - 1)) * (1 - m / 100))
+    assert error == pytest.approx(expected, rel=0.01)
+    assert enclosure.critical_sharpness_with_error(problem, theta, sampling, seed, m) == (value, 0.0)
+
+
 def test_a_network_that_diverged_is_marked_and_leaves_nan() -> None:
     net = nn.Linear(3, 2)
     opt = torch.optim.SGD(net.parameters(), lr=0.1)

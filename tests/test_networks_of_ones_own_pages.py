@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("torch", reason="the bridge needs PyTorch")
 
 import esssim as es
+from esssim.report.watched import watched_section
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,3 +40,22 @@ def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert "of the critical one at b = 16" in capsys.readouterr().out
     assert es.load(tmp_path / "run.nc").sizes["record"] == 5
     assert (tmp_path / "map.png").is_file()
+
+
+def test_levels_that_contradict_a_prediction_are_bold_on_the_page_of_networks(tmp_path: Path) -> None:
+    runs = [
+        {"network": "net", "loss": "squared", "batch_size": b, "start": start, "we_predict": [0.5, 1.0],
+         "levels": {"sharpness": 2.0, "mean_square_sharpness_gauss_newton": level}}
+        for b, start, level in ((8, 0.9, 0.75), (32, 0.9, 1.25), (8, 0.3, 0.1))
+    ]  # fmt: skip
+    (tmp_path / "watched_networks.json").write_text(json.dumps(runs), encoding="utf-8")
+    text = watched_section(tmp_path / "watched_networks.json")
+    assert "| net, squared | b = 8 | b = 32 |\n" in text
+    assert "| sharpness λ_max(H) | 2.00 | 2.00 |\n" in text
+    assert "| 0.75 | **1.250** |\n" in text
+    assert watched_section(tmp_path / "no.json") == ""
+    assert (
+        (ROOT / "docs" / "networks.md")
+        .read_text(encoding="utf-8")
+        .endswith(watched_section(ROOT / "docs" / "watched_networks.json"))
+    )

@@ -10,6 +10,7 @@ from typing import Any
 from esssim import store
 from esssim.report.results import read_entries
 from esssim.report.tables import Entry, headline, page, summary_table
+from esssim.report.watched import watched_section
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 WIDTH = 130  # of a line of the README
@@ -28,7 +29,9 @@ def result_pages(results: Path) -> dict[Path, str]:
     core, networks = _claims(results)
     pages = {results.with_suffix(".md"): page(*RESULTS, *core)}
     if networks is not None:
-        pages[results.with_name("networks.md")] = page(*NETWORKS, *networks)
+        pages[results.with_name("networks.md")] = page(*NETWORKS, *networks) + watched_section(
+            results.with_name("watched_networks.json")
+        )
     return pages
 
 

@@ -73,8 +73,8 @@ class Kernel(ABC):
         """A lower bound of Q_b that needs no factor, 0 where it would cost more than one."""
         return 0.0
 
-    def cheaper(self, rank: int) -> Kernel:
-        """The same K, as it is best held where so many directions are wanted."""
+    def cheaper(self, rank: int, *, stalled: bool) -> Kernel:
+        """The same K, as it is best held where so many directions are wanted, or no number of them is enough."""
         return self
 
     @property
@@ -125,15 +125,16 @@ class Kernel(ABC):
             found = sandwich.bounds(c, CLOSENESS * tolerance, start, least)
             before, rest = rest, sandwich.rest
             width = found.enclosure.upper - found.enclosure.lower
-            last = rank >= min(self.size, max_rank) or rest > STALLED * before
-            now = time.perf_counter()
-            if last or width <= tolerance * found.enclosure.value or now + OF_THE_DOUBLE * (now - began) > deadline:
+            stalled, now = rest > STALLED * before, time.perf_counter()
+            last = rank >= min(self.size, max_rank) or now + OF_THE_DOUBLE * (now - began) > deadline
+            done = last or width <= tolerance * found.enclosure.value
+            held = kernel if done else kernel.cheaper(2 * rank, stalled=stalled)
+            if done or (stalled and held is kernel):
                 influence = sandwich.influence(c, found) * self.unit
                 return Found(found.enclosure.times(self.unit), min(rank, self.size), influence, failure)
             rank = min(2 * rank, max_rank)
-            held = kernel.cheaper(rank)
             if held is not kernel:
-                kernel, least = held, held.along_samples(c)
+                kernel, least, rest = held, held.along_samples(c), np.inf
                 krylov.product = held.times
 
 

@@ -64,8 +64,10 @@ class Products(Kernel):
         self.unit = power_of_two_near(np.diagonal(own, axis1=1, axis2=2))
         self.own = own / self.unit
 
-    def cheaper(self, rank: int) -> Kernel:
-        return self if self.rows.count > LARGEST or takes_products(self.plan, self.rows, rank) else self.matrix()
+    def cheaper(self, rank: int, *, stalled: bool) -> Kernel:
+        if self.rows.count <= LARGEST and (stalled or not takes_products(self.plan, self.rows, rank)):
+            return self.matrix()
+        return self
 
     def matrix(self) -> Gram:
         """The same, held: what was kept is given up."""

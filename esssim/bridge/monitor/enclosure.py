@@ -16,7 +16,7 @@ from esssim.bridge.gram.matrix import Gram, rows_at
 from esssim.bridge.gram.products import kernel_of
 from esssim.bridge.leading import leading_mean_square_sharpness, products
 from esssim.bridge.problem import TorchProblem
-from esssim.bridge.recording import EXACT_ROWS
+from esssim.bridge.recording import EXACT_ROWS, measure
 from esssim.curvature import OperatorCurvature
 from esssim.sampling import Sampling
 from esssim.spectra import lanczos_largest_eigenvalue, lanczos_top_pairs
@@ -30,6 +30,8 @@ MOST_ROWS = 8192
 FOR_ONE = 8
 # Numbers in the Jacobians that are held at once, 128 MB, and in all of them, above which no upper bound is computed.
 HELD, MOST = 2**24, 2**31
+# Of the changes of single samples, what their mean may be where the loss is as it was.
+RESOLVED = 1e-3
 # Rounding, which is not measured here.
 UNMEASURED = {torch.float64: 0.0, torch.float32: math.nan}
 # What the largest eigenvalue found by iteration may be short of.
@@ -104,3 +106,30 @@ def sharpness_with_error(problem: TorchProblem, theta: FloatArray, n_train: int)
     alone = np.arange(n)[:, None]
     forms = curvature.batch_quadratic_forms(alone, np.broadcast_to(top, (n, len(top))))
     return value, standard_error(forms - forms.mean(), n_train)
+
+
+@one_blas_thread()
+def critical_sharpness_with_error(
+    problem: TorchProblem, theta: FloatArray, sampling: Sampling, seed: np.random.SeedSequence, n_train: int
+) -> tuple[float, float]:
+    """λ_c = 2/η of the problem's samples and its standard error as that of n_train; NaN for an error where no step
+    raises the loss, or rounding decides.
+
+    Where Σ wᵢ(ℓᵢ(θ − ηg) − ℓᵢ(θ)) = 0, g = Σ wᵢgᵢ, and g′ the gradient at θ − ηg:
+    ∂η/∂wᵢ = (ℓᵢ(θ − ηg) − ℓᵢ(θ) − ηg′·gᵢ)/(g′·g).
+    """
+    n, name = problem.n_samples, "critical_sharpness"
+    value = measure(problem, theta, sampling, (name,), 2, seed)[name]
+    if n == n_train or not value > 0.0:
+        return value, 0.0 if n == n_train else math.nan
+    gradient, eta = problem.gradient(theta), 2.0 / value
+    beyond = theta - eta * gradient
+    everyone = np.arange(n)
+    rises = problem.sample_losses(beyond, everyone) - problem.sample_losses(theta, everyone)
+    slopes = problem.gradient(beyond)
+    if abs(rises.mean()) > RESOLVED * np.abs(rises).mean() or not slopes @ gradient < 0.0:
+        return value, math.nan
+    parts = np.array_split(everyone[:, None], math.ceil(n * problem.n_params / HELD))
+    along = np.concatenate([problem.gradient(theta, part) @ slopes for part in parts])
+    influence = value / eta * (rises - eta * along) / float(slopes @ gradient)
+    return value, standard_error(influence - influence.mean(), n_train)

@@ -21,7 +21,7 @@ from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.bridge.leading import RANK
 from esssim.bridge.monitor.budget import Clock, Effort, efforts, first_costs
-from esssim.bridge.monitor.enclosure import probed_enclosure, sharpness_with_error
+from esssim.bridge.monitor.enclosure import critical_sharpness_with_error, probed_enclosure, sharpness_with_error
 from esssim.bridge.monitor.optimiser import Dynamics, dynamics, inner
 from esssim.bridge.monitor.probe import probe
 from esssim.bridge.monitor.subject import Subject
@@ -214,6 +214,11 @@ class Monitor:
             elif names == ("sharpness",):
                 value, error = sharpness_with_error(problem, theta, self.samples.n_train)
                 values = {"sharpness": value, "sharpness_standard_error": error}
+            elif names == ("critical_sharpness",):
+                value, error = critical_sharpness_with_error(
+                    problem, theta, self.sampling, stream, self.samples.n_train
+                )
+                values = {"critical_sharpness": value, "critical_sharpness_standard_error": error}
             else:
                 values = measure(problem, theta, self.sampling, names, effort.n_batches, stream, effort.rank)
         except (ValueError, RuntimeError, MemoryError) as error:

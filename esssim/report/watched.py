@@ -1,0 +1,45 @@
+"""What the page of networks says of the architectures that were watched in training loops of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from esssim.statistics.table import STATISTICS
+
+HEAD = """
+## Convolution and transformer
+
+Levels of (η/2)·statistic of runs whose sharpness starts at {start:.2f}. A range was predicted before the runs for the
+mean-square sharpness alone; **bold** contradicts it. They are records of a `Monitor`, not claims, and not among those
+counted above. All of them: [two architectures, watched](watched_networks.md).
+"""
+
+
+def watched_section(path: Path) -> str:
+    """A table for each network and loss, from the highest start, in the page's own form; '' where there is no file."""
+    if not path.is_file():
+        return ""
+    rows = [row for row in json.loads(path.read_text(encoding="utf-8")) if "levels" in row]
+    start = max(row["start"] for row in rows)
+    text = HEAD.format(start=start)
+    own = [row for row in rows if row["start"] == start]
+    for name, loss in dict.fromkeys((row["network"], row["loss"]) for row in own):
+        runs = [row for row in own if (row["network"], row["loss"]) == (name, loss)]
+        sizes = (f"b = {row['batch_size']}" for row in runs)
+        text += f"\n| {name}, {loss} | {' | '.join(sizes)} |\n"
+        text += "|---|" + "---:|" * len(runs) + "\n"
+        for key in runs[0]["levels"]:
+            cells = [_level(row, key) for row in runs]
+            text += f"| {STATISTICS[key].title} {STATISTICS[key].symbol} | {' | '.join(cells)} |\n"
+        ranges = (f"{row['we_predict'][0]}–{row['we_predict'][1]}" for row in runs)
+        text += f"| we predicted, for the row above | {' | '.join(ranges)} |\n"
+    return text
+
+
+def _level(row: Mapping[str, Any], key: str) -> str:
+    value, (low, high) = row["levels"][key], row["we_predict"]
+    contradicts = STATISTICS[key].key.startswith("mean_square") and not low <= value <= high
+    return f"**{value:.3f}**" if contradicts else f"{value:.2f}"
