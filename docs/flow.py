@@ -63,7 +63,7 @@ also the course of training from an initialisation, as far as the noise is quasi
 
 A right-hand side takes O(n³ + np). Where n·c (c outputs) and p are both above 1000 it takes O(npr), by products with J alone: R in the r leading
 modes of K, and the part of all others to first order in their eigenvalues, for noise of equal power in all samples. `rank=None`
-doubles r from 64 until what the noise pushes with at the start changes by less than 0.5 %, and takes all modes where a quarter of
+doubles r from 64 until what the noise pushes with at the start changes by less than 0.5 % of all that drives the flow there, and takes all modes where a quarter of
 them is not enough. The attributes have `rank` (0 for all) and `error_of_rank`, that change at the last record. Batch sharpness
 comes from 128 independent chains, so that `n_batches` is rounded up to a multiple of 128.
 
