@@ -351,6 +351,13 @@ class TestRuns:
         assert np.isfinite(trace["sharpness"].values).all()
         assert (trace["diverged_at"].values < 0).all()
 
+    def test_units_of_the_first_edge_need_curvature_at_the_start(self) -> None:
+        sections = {"problem": {"kind": "linear_regression"}, "start": {"kind": "zeros"}}
+        experiment = Experiment(**plain(**sections))
+        vars(experiment)["table"] = es.data.Data(np.zeros((12, 5)), np.arange(12.0), "flat")
+        with pytest.raises(ValueError, match=r"dynamics.step_size in units of the first edge needs Hessians"):
+            _ = experiment.step_size
+
     @pytest.mark.parametrize("momentum", [0.0, 0.5])
     def test_a_quadratic(self, momentum: float) -> None:
         experiment = quadratic(momentum=momentum)

@@ -19,7 +19,7 @@ from esssim.data import Data
 from esssim.experiments import build, toml
 from esssim.experiments.base import Configuration
 from esssim.experiments.beside import free_cores
-from esssim.experiments.errors import explained, refused
+from esssim.experiments.errors import ConfigurationError, explained, refused
 from esssim.experiments.sections import (
     DataSection,
     DiagonalSection,
@@ -146,8 +146,15 @@ class Experiment(Section, Configuration):
 
     @cached_property
     def first_edge(self) -> float:
-        """η₀, the critical step size of mean-square stability at the start: 2/Q_b without momentum."""
-        return self._edge(self.theta0)
+        """η₀, the critical step size of mean-square stability at the start: 2/Q_b without momentum.
+
+        Raises ConfigurationError where every step size is stable there, the Hessians being zero.
+        """
+        edge = self._edge(self.theta0)
+        if not np.isfinite(edge):
+            words = "in units of the first edge needs Hessians that are not all zero at the start"
+            raise ConfigurationError(("dynamics", "step_size"), words)
+        return edge
 
     @cached_property
     def step_size(self) -> float | Ramp:
@@ -162,7 +169,7 @@ class Experiment(Section, Configuration):
         if given.cap == "flattest solution" and isinstance(network, DiagonalLinearNetwork):
             d = network.n_params // 2
             if network.n_samples >= d:
-                stop = min(stop, self._edge(flattest(network, self.theta0), BELOW_THE_LAST_EDGE))
+                stop = min(stop, self._edge(self._flattest(network), BELOW_THE_LAST_EDGE))
         return Ramp(given.start * self.first_edge, stop, given.shape)
 
     @property
@@ -233,6 +240,13 @@ class Experiment(Section, Configuration):
             trace = simulate(self.model, self.theta0, nesterov=dynamics.nesterov, **options)
         return trace.assign_attrs(experiment=self.to_toml(), experiment_fingerprint=self.fingerprint)
 
+    def _flattest(self, network: DiagonalLinearNetwork) -> FloatArray:
+        """The flattest solution with n ≥ d, where the weights of all solutions are those of least squares."""
+        if self.start.kind == "solution":
+            return flattest(network, self.theta0)
+        weights = np.asarray(np.linalg.lstsq(network.inputs, network.targets, rcond=None)[0], dtype=np.float64)
+        return balanced(network, weights)
+
     def _edge(self, theta: FloatArray, fraction: float = 1.0) -> float:
         """A fraction of the critical step size at theta."""
         beta, nesterov = self.dynamics.momentum, self.dynamics.nesterov
@@ -240,15 +254,20 @@ class Experiment(Section, Configuration):
             "full" if isinstance(self.problem, QuadraticSection) else "gauss_newton"
         )
         if beta == 0:
-            return fraction * 2.0 / mean_square_sharpness(self.model, theta, self.batches, hessian=hessian)
+            sharpness = mean_square_sharpness(self.model, theta, self.batches, hessian=hessian)
+            return fraction * 2.0 / sharpness if sharpness > 0 else np.inf
         return fraction * critical_step_size(
             self.model, theta, self.batches, momentum=beta, nesterov=nesterov, hessian=hessian
         )
 
 
 def flattest(network: DiagonalLinearNetwork, theta: FloatArray) -> FloatArray:
-    """The balanced solution with the effective weights of theta: |u| = |v|, or one of w₊ and w₋ zero."""
-    weights = network.effective_weights(theta)
+    """The balanced parameters with the effective weights of theta."""
+    return balanced(network, network.effective_weights(theta))
+
+
+def balanced(network: DiagonalLinearNetwork, weights: FloatArray) -> FloatArray:
+    """The parameters of effective weights (d,) that are flattest: |u| = |v|, or one of w₊ and w₋ zero."""
     root = np.abs(weights) ** (1 / network.depth)
     if network.form == "product":
         return np.concatenate([root, np.sign(weights) * root])

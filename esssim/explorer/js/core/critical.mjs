@@ -87,6 +87,8 @@ function signChanges(a) {
 function bisected(value, before, low, high, bound) {
   while (high - low > 2 * EPS * high && high > 1e-30 * bound) {
     const middle = low + (high - low) / 2;
+    // The smallest numbers have no number between them.
+    if (middle === low || middle === high) break;
     if (value(middle) > 0 === before) low = middle;
     else high = middle;
   }

@@ -3,6 +3,8 @@
 import { gram, orthonormalColumns, symmetricEigen } from "./linalg.mjs";
 import { Generator } from "./random.mjs";
 
+const ROUNDING_OF_A_CONSTANT = 32 * Number.EPSILON;
+
 export const ENSEMBLES = ["gaussian", "spiked", "two_clusters", "power_law"];
 
 /** {inputs (n, d), targets (n)}; options: spike, separation, exponent, noise. */
@@ -46,19 +48,29 @@ function coloured(z, n, d, exponent, basis) {
   return inputs;
 }
 
-/** Columns of mean 0 and variance 1; a constant column becomes zeros. */
+/** Columns of mean 0 and variance 1; one that is constant up to rounding becomes zeros: esssim/data/dataset.py. */
 export function standardised(columns, n, d) {
-  const out = Float64Array.from(columns);
+  const out = new Float64Array(n * d);
   for (let k = 0; k < d; k++) {
-    let mean = 0,
-      square = 0;
-    for (let i = 0; i < n; i++) mean += out[i * d + k] / n;
-    for (let i = 0; i < n; i++) square += (out[i * d + k] - mean) ** 2 / n;
-    const deviation = Math.sqrt(square),
-      flat = !(deviation > 1e-12 * Math.abs(mean));
-    for (let i = 0; i < n; i++) out[i * d + k] = flat ? 0 : (out[i * d + k] - mean) / deviation;
+    const column = nearOne(Float64Array.from({ length: n }, (_, i) => columns[i * d + k])),
+      spread = Math.max(...column) - Math.min(...column);
+    if (spread <= ROUNDING_OF_A_CONSTANT * Math.max(...column.map(Math.abs))) continue;
+    const mean = column.reduce((sum, x) => sum + x, 0) / n,
+      deviation = Math.sqrt(column.reduce((sum, x) => sum + (x - mean) ** 2 / n, 0));
+    for (let i = 0; i < n; i++) out[i * d + k] = (column[i] - mean) / (deviation || 1);
   }
   return out;
+}
+
+/** A column times powers of two: no digit changes, and sums of squares stay within range at any scale. */
+function nearOne(column) {
+  // 2^1023 is the largest power that is a number: the smallest columns need two steps.
+  for (let step = 0; step < 2; step++) {
+    const exponent = Math.floor(Math.log2(Math.max(...column.map(Math.abs)))),
+      within = Math.max(-1023, Math.min(1022, exponent));
+    column = column.map((x) => x * 2 ** -within);
+  }
+  return column;
 }
 
 /** {rowSpace V (d, r), weights}: an orthonormal basis of what the rows span, and the shortest least-squares β. */

@@ -1,7 +1,7 @@
 // One run, from its settings: data, model, start, step sizes, SGD, and the flow beside it. It is the run of the
 // Experiment that `esssim run` makes of the same settings as TOML (page/export.mjs), replica 0.
 
-import { ensemble, interpolatingTargets } from "./data.mjs";
+import { ensemble, interpolatingTargets, leastSquares } from "./data.mjs";
 import { flowLaw } from "./flow.mjs";
 import { FlowSolver } from "./integrate.mjs";
 import { Model } from "./models.mjs";
@@ -11,7 +11,7 @@ import { countBatches, covarianceCoefficient, drawBatches, drawWeights, enumerat
 import { recordSteps } from "./records.mjs";
 import { batchesOfRecord, Sgd } from "./sgd.mjs";
 import { Generator } from "./random.mjs";
-import { flattest, initialisation, solution } from "./start.mjs";
+import { balanced, initialisation, solution } from "./start.mjs";
 import {
   at,
   average,
@@ -64,6 +64,8 @@ export class Experiment {
     if (!this.theta0) throw new Refused("gradient flow finds no solution from here: another α or other data will do");
     this.b = settings.b;
     this.firstEdge = this.edgeAt(this.theta0);
+    if (!(this.firstEdge > 0 && this.firstEdge < Infinity))
+      throw new Refused("the Hessians are zero where the run starts: other data or another α will do");
     this.schedule = scheduleOf(this);
     this.changes = [];
     this.planned = [...changes];
@@ -140,10 +142,11 @@ export class Experiment {
     const { scheme, seed } = this.settings,
       { model, b } = this,
       point = at(model, this.sgd.theta);
-    const few = countBatches(scheme, b, model.n) <= N_BATCHES && scheme !== "gaussian_weights";
-    const drawn = few
-      ? enumerate(scheme, b, model.n)
-      : { batches: batchesOfRecord(seed, step, scheme, b, model.n, N_BATCHES) };
+    const exact = countBatches(scheme, b, model.n) <= N_BATCHES,
+      drawn =
+        exact && scheme !== "gaussian_weights"
+          ? enumerate(scheme, b, model.n)
+          : batchesOfRecord(seed, step, scheme, b, model.n, N_BATCHES);
     const { record, eigenvalues, spectrum, vector } = measure(point, scheme, b, drawn, this.vector);
     this.vector = this.c > 0 ? vector : null;
     const eta = this.etaAt(step),
@@ -155,11 +158,11 @@ export class Experiment {
       step,
       theta: Float64Array.from(this.sgd.theta),
       eigenvalues: Array.from(eigenvalues),
-      exact: few,
+      exact,
       eta,
       b,
     };
-    return { k, step, eta, b, exact: few, share: eta / critical, ...record };
+    return { k, step, eta, b, exact, share: eta / critical, ...record };
   }
 
   /** Another η or b from the present step on: {step, factor, b}. */
@@ -223,7 +226,7 @@ export class Experiment {
     const { Q } = meanSquare(flow.fast.perron, this.c),
       point = at(model, flow.theta);
     // The same batches all along: the line is then as smooth as the flow.
-    const batches = batchesOfRecord(seed, 0, scheme, b, model.n, N_BATCHES);
+    const { batches } = batchesOfRecord(seed, 0, scheme, b, model.n, N_BATCHES);
     const { lambda } = flow.fast.perron;
     return {
       step,
@@ -264,8 +267,10 @@ export class Experiment {
       c = covarianceCoefficient(settings.scheme, b, model.n);
     const point = at(model, last.theta),
       critical = criticalStepSize(point, c, settings.momentum, 1e-6);
-    const batches = batchesOfRecord(settings.seed, last.step, settings.scheme, b, model.n, b === 1 ? 64 : 32);
-    const { value, error } = average(largestEigenvalues(point, batches));
+    const { batches, probabilities } = batchesOfRecord(
+      settings.seed, last.step, settings.scheme, b, model.n, b === 1 ? 64 : 32,
+    );
+    const { value, error } = average(largestEigenvalues(point, batches), probabilities);
     return {
       b,
       meanSquare: critical,
@@ -304,8 +309,11 @@ function scheduleOf({ settings, model, theta0, firstEdge }) {
   let stop = settings.to * firstEdge;
   if (model.p > model.d && model.n >= model.d) {
     const c = covarianceCoefficient(settings.scheme, settings.b, model.n);
-    const last = criticalStepSize(at(model, flattest(model, theta0)), c, settings.momentum, 1e-12);
-    stop = Math.min(stop, BELOW_THE_LAST_EDGE * last);
+    // With n ≥ d all solutions have the weights of least squares; those of another start are no solution's.
+    const { inputs, targets, n, d } = model,
+      weights = settings.start === "solution" ? model.weights(theta0) : leastSquares(inputs, targets, n, d).weights,
+      last = criticalStepSize(at(model, balanced(model, weights)), c, settings.momentum, 1e-12);
+    if (last > 0) stop = Math.min(stop, BELOW_THE_LAST_EDGE * last);
   }
   return start === stop ? () => start : (step) => start + ((stop - start) * step) / settings.steps;
 }

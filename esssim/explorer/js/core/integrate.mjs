@@ -52,7 +52,7 @@ export class FlowSolver {
         return;
       }
       h *= error > 1 && error < Infinity ? Math.max(0.2, 0.8 / Math.sqrt(error)) : 0.25;
-      if (h < SHORTEST * (step + 1)) {
+      if (!(h >= SHORTEST * (step + 1))) {
         this.stopped = true;
         return;
       }

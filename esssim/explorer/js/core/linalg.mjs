@@ -1,6 +1,8 @@
 // Dense linear algebra of small matrices: Float64Array, row after row.
 
-const EPS = 2 ** -52;
+const EPS = 2 ** -52,
+  // Two or three for an eigenvalue are usual; EISPACK gives up after thirty.
+  SWEEPS = 60;
 // After so many products Lanczos looks whether it is done: looking costs as much as a few of them.
 const CHECKED = [1, 2, 4, 6, 8, 10, 13, 16, 20, 24];
 
@@ -204,6 +206,7 @@ function tridiagonalEigen(d, e, n, V) {
     let m = l;
     while (m < n - 1 && Math.abs(e[m]) > EPS * largest) m++;
     if (m > l) {
+      let sweeps = 0;
       do {
         let g = d[l],
           p = (d[l + 1] - g) / (2 * e[l]),
@@ -246,6 +249,7 @@ function tridiagonalEigen(d, e, n, V) {
         p = (-s * s2 * c3 * after * e[l]) / next;
         e[l] = s * p;
         d[l] = c * p;
+        if (++sweeps > SWEEPS) return d.fill(NaN);
       } while (Math.abs(e[l]) > EPS * largest);
     }
     d[l] += shift;

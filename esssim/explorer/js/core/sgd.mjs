@@ -158,9 +158,13 @@ function triangular(inputs, targets, n, d) {
   return { inputs: rows, targets: y.slice(0, d).map((value) => unit * value) };
 }
 
-/** The batches of the record at a step, the same for all its statistics, as `esssim.simulate` draws them. */
+/**
+ * {batches} of the record at a step, the same for all its statistics, as `esssim.simulate` draws them; with the
+ * probability of the one batch where there is no other.
+ */
 export function batchesOfRecord(seed, step, scheme, b, n, count) {
   const rng = new Generator(seed, [0, step]);
-  if (scheme !== "gaussian_weights") return drawBatches(rng, scheme, b, n, count);
-  return covarianceCoefficient(scheme, b, n) === 0 ? [new Float64Array(n).fill(1 / n)] : drawWeights(rng, b, n, count);
+  if (scheme !== "gaussian_weights") return { batches: drawBatches(rng, scheme, b, n, count) };
+  if (covarianceCoefficient(scheme, b, n) > 0) return { batches: drawWeights(rng, b, n, count) };
+  return { batches: [new Float64Array(n).fill(1 / n)], probabilities: [1] };
 }

@@ -92,11 +92,9 @@ function projected(V, vector, d, r) {
   return out;
 }
 
-/** The balanced solution with the weights of θ: |u| = |v|, or one of w₊ and w₋ zero. */
-export function flattest(model, theta) {
-  const { d, depth, form } = model,
-    beta = model.weights(theta),
-    out = new Float64Array(2 * d);
+/** The parameters of weights β that are flattest: |u| = |v|, or one of w₊ and w₋ zero. */
+export function balanced({ d, depth, form }, beta) {
+  const out = new Float64Array(2 * d);
   for (let k = 0; k < d; k++) {
     const root = Math.abs(beta[k]) ** (1 / depth);
     out[k] = form === "product" || beta[k] > 0 ? root : 0;

@@ -47,12 +47,30 @@ export function short(value) {
   if (value === 0) return "0";
   const size = Math.abs(value);
   if (size >= 1e4 && size < 1e6) return `${Number((value / 1e3).toPrecision(3))}k`;
-  if (size >= 1e6) return `${Number((value / 1e6).toPrecision(3))}M`;
-  if (size < 1e-3) {
-    const [digits, power] = value.toExponential(0).split("e");
-    return `${digits === "1" ? "" : `${digits}·`}10${superscript(Number(power))}`;
-  }
+  if (size >= 1e6 && size < 1e9) return `${Number((value / 1e6).toPrecision(3))}M`;
+  if (size < 1e-3 || size >= 1e9) return power(value, 1);
   return String(Number(value.toPrecision(3)));
+}
+
+/** A number in a sentence, with so many digits behind the point; a power of ten where that would be long, or zero. */
+export function said(value, digits) {
+  if (!Number.isFinite(value)) return "beyond all numbers";
+  const size = Math.abs(value);
+  return size >= 1e6 || (size > 0 && size < 10 ** -digits) ? power(value, 3) : value.toFixed(digits);
+}
+
+/** A number in a sentence, with so many digits in all. */
+export function rounded(value, digits) {
+  if (!Number.isFinite(value)) return "beyond all numbers";
+  const size = Math.abs(value);
+  if (size > 0 && (size < 1e-4 || size >= 1e6)) return power(value, digits);
+  return size < 10 ** digits ? value.toPrecision(digits) : String(Number(value.toPrecision(digits)));
+}
+
+/** 7.68·10²⁴⁸ */
+function power(value, digits) {
+  const [factor, exponent] = value.toExponential(digits - 1).split("e");
+  return `${factor === "1" ? "" : `${factor}·`}10${superscript(Number(exponent))}`;
 }
 
 const superscript = (k) => String(k).replace(/[-0-9]/g, (sign) => (sign === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[sign]));

@@ -1,6 +1,6 @@
 // λ_max(H_B) of mini-batches at the last record, its mean, and the sharpness below it.
 
-import { frame, scale } from "./axes.mjs";
+import { frame, rounded, said, scale } from "./axes.mjs";
 import { look, MEAN_SQUARE } from "./looks.mjs";
 
 /** shown: {eigenvalues, sharpness, eta, Q}; all drawn as (η/2)·value. */
@@ -71,9 +71,9 @@ export function drawHistogram(surface, { eigenvalues, sharpness, eta, Q }, theme
 export function meanInWords(eigenvalues, eta, exact) {
   const { length } = eigenvalues,
     mean = eigenvalues.reduce((sum, value) => sum + value, 0) / length;
-  if (exact) return `(η/2)·MiniBS = ${((mean * eta) / 2).toFixed(4)}, exact: all batches`;
+  if (exact) return `(η/2)·MiniBS = ${said((mean * eta) / 2, 4)}, exact: all batches`;
   const square = eigenvalues.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (length - 1);
-  const error = ((Math.sqrt(square / length) * eta) / 2).toPrecision(2);
+  const error = rounded((Math.sqrt(square / length) * eta) / 2, 2);
   const count = length.toLocaleString("en");
-  return `(η/2)·MiniBS = ${((mean * eta) / 2).toFixed(3)} ± ${error} (standard error of ${count} sampled batches)`;
+  return `(η/2)·MiniBS = ${said((mean * eta) / 2, 3)} ± ${error} (standard error of ${count} sampled batches)`;
 }

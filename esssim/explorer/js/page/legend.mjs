@@ -1,5 +1,6 @@
 // The chips under the run: which statistics are drawn, and their values at the cursor.
 
+import { short } from "./axes.mjs";
 import { find, onClick } from "./dom.mjs";
 import { HIDDEN_AT_FIRST, look, STATISTICS } from "./looks.mjs";
 import { levelOf } from "./trajectory.mjs";
@@ -31,7 +32,8 @@ export function buildLegend(view, changed) {
 
 function shown(value, raw) {
   if (!Number.isFinite(value)) return "–";
-  return raw ? value.toPrecision(3) : value < 100 ? value.toFixed(2) : value.toExponential(0).replace("e+", "e");
+  if (raw && Math.abs(value) < 1000) return value.toPrecision(3);
+  return !raw && Math.abs(value) < 100 ? value.toFixed(2) : short(value);
 }
 
 function chip(name, view, changed) {

@@ -1,5 +1,7 @@
 // The run as the page knows it: what the worker has said of it so far.
 
+import { short } from "./axes.mjs";
+
 /** Records between two points of the flow at most, in steps of a run of 301 records. */
 const RECORDS = 300;
 
@@ -88,7 +90,7 @@ function inWords(changes, firstSize) {
     const before = changes[k - 1] ?? { factor: 1, b: firstSize },
       raised = change.factor / before.factor;
     const words = [
-      Math.abs(raised - 1) > 1e-9 ? `η × ${Number(raised.toPrecision(3))}` : "",
+      Math.abs(raised - 1) > 1e-9 ? `η × ${short(raised)}` : "",
       change.b !== before.b ? `b = ${change.b}` : "",
     ];
     return { ...change, note: words.filter(Boolean).join(", ") };

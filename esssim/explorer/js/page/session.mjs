@@ -17,6 +17,11 @@ export class Session {
     this.run = new Run(this.settings);
     this.worker = new Worker(URL.createObjectURL(script));
     this.worker.onmessage = ({ data }) => this.hear(data);
+    // A fault of the page itself: said where the reader looks, instead of a picture that stands still.
+    this.worker.onerror = ({ message }) => {
+      this.run.message = `The computation stopped: ${message}`;
+      this.changed();
+    };
   }
 
   /** Start the run from its beginning; keep: changes to make again on the way. */

@@ -271,7 +271,8 @@ export function fromHash(hash) {
     if (name === "changes")
       for (const each of text.split(",")) {
         const [step, factor, b] = each.split(":").map(Number);
-        if (step >= 0 && factor > 0 && Number.isInteger(b) && b > 0 && b <= 128) changes.push({ step, factor, b });
+        if (step >= 0 && factor > 0 && Math.max(step, factor) < Infinity && Number.isInteger(b) && b > 0 && b <= 128)
+          changes.push({ step, factor, b });
       }
     else if (name in DEFAULTS) given[name] = text;
   }

@@ -1,5 +1,8 @@
 // Where pictures are drawn: a canvas, or a text of SVG, by the same calls.
 
+/** Whether a point lies on the page: none of a number without end does, and null is a gap. */
+const drawable = (point) => point !== null && Number.isFinite(point[0]) && Number.isFinite(point[1]);
+
 /** style: {color, width, dash, alpha}; points: [[x, y], …] with null for a gap. */
 export class CanvasSurface {
   constructor(canvas) {
@@ -30,7 +33,7 @@ export class CanvasSurface {
     c.beginPath();
     let up = true;
     for (const point of points) {
-      if (!point) up = true;
+      if (!drawable(point)) up = true;
       else if (up) {
         c.moveTo(point[0], point[1]);
         up = false;
@@ -44,7 +47,7 @@ export class CanvasSurface {
     const c = this.context;
     Object.assign(c, { fillStyle: color, globalAlpha: alpha });
     c.beginPath();
-    points.forEach(([x, y], k) => (k ? c.lineTo(x, y) : c.moveTo(x, y)));
+    points.filter(drawable).forEach(([x, y], k) => (k ? c.lineTo(x, y) : c.moveTo(x, y)));
     c.closePath();
     c.fill();
     c.globalAlpha = 1;
@@ -80,6 +83,7 @@ export class CanvasSurface {
     y,
     { color, size = 12, align = "left", baseline = "alphabetic", weight = "normal", turn = 0, halo = null },
   ) {
+    if (!drawable([x, y])) return;
     const c = this.context;
     c.save();
     c.translate(x, y);
@@ -118,7 +122,7 @@ export class SvgSurface {
     let path = "",
       up = true;
     for (const point of points) {
-      if (!point) up = true;
+      if (!drawable(point)) up = true;
       else {
         path += `${up ? "M" : "L"}${round(point[0])} ${round(point[1])}`;
         up = false;
@@ -132,11 +136,12 @@ export class SvgSurface {
   }
 
   area(points, { color, alpha = 1 }) {
-    const list = points.map(([x, y]) => `${round(x)},${round(y)}`).join(" ");
+    const list = points.filter(drawable).map(([x, y]) => `${round(x)},${round(y)}`).join(" ");
     this.parts.push(`<polygon points="${list}" fill="${color}" fill-opacity="${alpha}"/>`);
   }
 
   rectangle(x, y, w, h, { color, alpha = 1 }) {
+    if (!drawable([x + w, y + h])) return;
     this.parts.push(
       `<rect x="${round(x)}" y="${round(y)}" width="${round(w)}" height="${round(h)}" fill="${color}" ` +
       `fill-opacity="${alpha}"/>`,
@@ -144,6 +149,7 @@ export class SvgSurface {
   }
 
   circle(x, y, radius, { fill = "none", color = "none", width = 1, alpha = 1 }) {
+    if (!drawable([x, y])) return;
     this.parts.push(
       `<circle cx="${round(x)}" cy="${round(y)}" r="${radius}" fill="${fill}" stroke="${color}" ` +
       `stroke-width="${width}" opacity="${alpha}"/>`,
@@ -151,6 +157,7 @@ export class SvgSurface {
   }
 
   text(words, x, y, { color, size = 12, align = "left", baseline = "alphabetic", weight = "normal", turn = 0 }) {
+    if (!drawable([x, y])) return;
     const shift = { alphabetic: 0, middle: 0.35, top: 0.8, bottom: -0.2 }[baseline] * size;
     const rotate = turn ? ` transform="rotate(${round((turn * 180) / Math.PI)} ${round(x)} ${round(y)})"` : "";
     const anchor = { left: "start", center: "middle", right: "end" }[align];

@@ -39,7 +39,8 @@ export function readTable(text) {
         value = Number(separator === ";" ? cell?.replace(",", ".") : cell);
       if (row.length !== names.length)
         throw new Error(`Line ${i + 2} has ${row.length} cells, the first line ${names.length}.`);
-      if (cell === "" || !Number.isFinite(value))
+      // Number takes 0x10 as well, which no table means.
+      if (cell === "" || /^[+-]?0[xbo]/i.test(cell) || !Number.isFinite(value))
         throw new Error(`Column "${name}", line ${i + 2}: ${cell === "" ? "empty" : `"${cell}"`} is no number.`);
       return value;
     }),
@@ -54,6 +55,9 @@ export function problemOf({ names, columns }, target) {
     d = others.length;
   const inputs = new Float64Array(n * d);
   others.forEach((column, k) => column.forEach((value, i) => (inputs[i * d + k] = value)));
+  const scaled = standardised(inputs, n, d);
+  if (scaled.every((value) => value === 0))
+    throw new Error("Every input column is constant: nothing can be learned.");
   const targets = standardised(columns[names.indexOf(target)], n, 1);
-  return { inputs: standardised(inputs, n, d), targets, n, d };
+  return { inputs: scaled, targets, n, d };
 }

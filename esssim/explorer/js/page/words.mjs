@@ -1,5 +1,6 @@
 // What the page says in words about the run: where it is, its levels, what went wrong.
 
+import { rounded, said } from "./axes.mjs";
 import { meanInWords } from "./histogram.mjs";
 import { find } from "./dom.mjs";
 import { look, MEAN_SQUARE } from "./looks.mjs";
@@ -15,7 +16,7 @@ export function sayNumbers({ run, preset, changes }, cursor, theme) {
     level = run.mean((record) => levelOf(record, MEAN_SQUARE));
   find("now").textContent = at ? where(at) : run.message ? "" : "computing the start …";
   find("level").textContent =
-    run.records.length && Number.isFinite(level) ? `mean level of Q_b in the shaded window: ${level.toFixed(3)}` : "";
+    run.records.length && Number.isFinite(level) ? `mean level of Q_b in the shaded window: ${said(level, 3)}` : "";
   find("golden").textContent = preset && run.finished && !changes.length ? golden(run, preset, theme) : "";
   find("message").textContent = run.message;
   find("message").hidden = !run.message;
@@ -29,8 +30,8 @@ export function sayNumbers({ run, preset, changes }, cursor, theme) {
 function where({ step, eta, b, exact, minibatch_sharpness_standard_error: error }) {
   const sampled = exact
     ? "all batches enumerated: exact"
-    : `64 sampled batches a record, MiniBS ± ${((eta / 2) * error).toPrecision(2)}`;
-  return `step ${step.toLocaleString("en")} · η = ${eta.toPrecision(4)} · b = ${b} · ${sampled}`;
+    : `64 sampled batches a record, MiniBS ± ${rounded((eta / 2) * error, 2)}`;
+  return `step ${step.toLocaleString("en")} · η = ${rounded(eta, 4)} · b = ${b} · ${sampled}`;
 }
 
 function golden(run, preset, theme) {
