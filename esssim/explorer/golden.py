@@ -143,7 +143,7 @@ def _of_problem(place: int, setting: Setting) -> Iterator[Vector]:
 
 
 def _limit(problem: Model, start: np.ndarray, solution: np.ndarray) -> np.ndarray:
-    """Where gradient flow from `start` ends: `gradient_flow`, which gave `solution`, keeps nine digits, this thirteen."""
+    """Where gradient flow from `start` ends: `gradient_flow`, which gave `solution`, keeps nine digits, this 13."""
     values = np.linalg.eigvalsh(problem.hessian(solution))
     slowest = values[values > 1e-9 * values[-1]][0]
     span = (0.0, 40.0 / slowest)
