@@ -170,5 +170,17 @@ KALRA = Paper(
 }""",
     "https://arxiv.org/abs/2601.16979",
 )  # fmt: skip
+GUR_ARI = Paper(
+    "gurari2018gradient", "Gur-Ari, Roberts & Dyer", "arXiv 1812.04754",
+    """@misc{gurari2018gradient,
+  title         = {Gradient Descent Happens in a Tiny Subspace},
+  author        = {Gur-Ari, Guy and Roberts, Daniel A. and Dyer, Ethan},
+  year          = {2018},
+  eprint        = {1812.04754},
+  archiveprefix = {arXiv},
+  primaryclass  = {cs.LG}
+}""",
+    "https://arxiv.org/abs/1812.04754",
+)  # fmt: skip
 OURS = ours()
-PAPERS = (COHEN, ANDREYEV_V1, ANDREYEV_V3, MOMENTUM, MULAYOFF, LEE_JANG, AGARWALA, LIAO, GRANZIOL, KALRA)
+PAPERS = (COHEN, ANDREYEV_V1, ANDREYEV_V3, MOMENTUM, MULAYOFF, LEE_JANG, AGARWALA, LIAO, GRANZIOL, KALRA, GUR_ARI)

@@ -279,14 +279,16 @@ class TestGradientForms:
     @every_kind
     @pytest.mark.parametrize("average", ["mean_of_ratios", "ratio_of_means"])
     @pytest.mark.parametrize("b", [1, 2, 4, 7])
-    def test_against_gradients_and_curvature(self, kind: str, average: str, b: int) -> None:
+    @pytest.mark.parametrize("model_curvature", [True, False])
+    def test_against_gradients_and_curvature(self, kind: str, average: str, b: int, model_curvature: bool) -> None:
         problem, theta = problem_of(kind, 6)
         theta[0] = 0.0
         batches = np.random.default_rng(b).integers(N, size=(50, b))
-        fast = minibatch._compiled_forms(problem, theta, average)
+        curvature = problem.curvature(theta) if model_curvature else problem.gauss_newton_curvature(theta)
+        fast = minibatch._compiled_forms(problem, theta, average, model_curvature)
         assert fast is not None
         (quadratic, squared), (slow_quadratic, slow_squared) = (
-            forms(batches) for forms in (fast, minibatch._plain_forms(problem, theta, average))
+            forms(batches) for forms in (fast, minibatch._plain_forms(problem, theta, curvature, average))
         )
         np.testing.assert_allclose(quadratic / squared, slow_quadratic / slow_squared, rtol=1e-12)
         # The two may scale a batch, or all of them, differently, and by one factor.

@@ -72,6 +72,7 @@ WRONG: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {
     "momentum-edge/many-dimensions": (moments, "critical_step_size", lambda f: scaled(f, 1 + 1e-6)),
     "interaction-aware-edge/descent": (published, "interaction_aware_step_size", lambda f: scaled(f, 1 + 1e-9)),
     "interaction-aware-edge/at-the-mean-square-edge": (published, "interaction_aware_step_size", lambda f: scaled(f, 1 + 1e-6)),
+    "interaction-aware-edge/stationary": (published, "stationary_covariance", lambda f: with_longer_steps(f, 1 + 1e-7)),
     "noise-kernel/never-below": (published, "noise_kernel_step_size", lambda f: scaled(f, 0.98)),
     "heavy-ball-ends/between": (published, "mean_square_sharpness", lambda f: scaled(f, 1.01)),
     "self-stabilisation/large-gap": (self_stabilisation, "self_stabilising_gap", lambda f: off_by(f, 0.1, 0, 0)),

@@ -359,6 +359,8 @@ def test_records_hold_the_statistics_at_their_theta() -> None:
             "minibatch_sharpness": es.minibatch_sharpness(network, theta, sampling).value,
             "batch_sharpness": es.batch_sharpness(network, theta, sampling).value,
             "batch_sharpness_parts": es.batch_sharpness(network, theta, sampling, average="ratio_of_means").value,
+            "batch_sharpness_gauss_newton": es.batch_sharpness(network, theta, sampling, hessian="gauss_newton").value,
+            "gradient_along_top": es.gradient_along_top(network, theta, sampling),
             "gradient_noise_interaction": es.gradient_noise_interaction(network, theta, sampling),
             "interaction_aware_sharpness": es.interaction_aware_sharpness(network, theta, sampling),
             "mean_square_sharpness": es.mean_square_sharpness(network, theta, sampling),

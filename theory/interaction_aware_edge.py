@@ -8,6 +8,8 @@ Results.
 2. Interpolating model, e random with E[eeᵀ] = Σ: E tr(H G_b)/E‖g‖² = tr(H D(Σ))/tr(H²Σ). Where Σ is the critical
    covariance, D(Σ) = Q_b·½(HΣ + ΣH), that is Q_b: averaged over the state at the edge the two edges are one.
 3. For any other Σ ⪰ 0 it lies between the extreme eigenvalues of H⁻¹D(H)H⁻¹, and so does Q_b.
+4. In a stationary state E L does not change, and by 1. E tr(H G_b)/E‖g‖² = 2/η at every stable step size, whatever the
+   curvature: there the interaction says nothing about the edge.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ def derive() -> dict[str, sympy.Expr]:
 def check() -> None:
     """Each result by enumeration or as an identity."""
     found = derive()
+    stationary_state()
     same(found["change of the expected loss"].subs(eta, found["step size"]), 0, "zero at the edge")
     sigma = sympy.Matrix(p, p, lambda j, k: sympy.Symbol(f"S{min(j, k) + 1}{max(j, k) + 1}", real=True))
     e = sympy.Matrix([2, -1])
@@ -79,3 +82,26 @@ def check() -> None:
         dual = second_moment(samples, hessian, coefficient(size, batch_size, replacement))
         same((hessian * image).trace(), (dual * sigma).trace(), "duality")
         same((hessian * sigma * hessian).trace(), (hessian**2 * sigma).trace(), "trace of the weight")
+
+
+def stationary_state() -> None:
+    """4., from the covariance that one step leaves as it is: two samples whose gradient noises cancel."""
+    sigma = sympy.Matrix(p, p, lambda j, k: sympy.Symbol(f"S{min(j, k) + 1}{max(j, k) + 1}", real=True))
+    step, noise = sympy.Rational(1, 20), sympy.Matrix([3, -1])
+    samples, noises = [sympy.Matrix([[2, 1], [1, 3]]), sympy.Matrix([[1, -1], [-1, 4]])], [noise, -noise]
+    hessian = mean(samples)
+
+    def image(draw: tuple[int, ...]) -> sympy.Matrix:
+        """E eeᵀ after the step e − η(H_B e + ξ_B) of this batch; E e = 0 takes the mixed terms away."""
+        factor, xi = sympy.eye(p) - step * batch_mean(samples, draw), batch_mean(noises, draw)
+        return factor * sigma * factor.T + step**2 * xi * xi.T
+
+    def interaction_of(draw: tuple[int, ...]) -> sympy.Expr:
+        h, xi = batch_mean(samples, draw), batch_mean(noises, draw)
+        return (hessian * (h * sigma * h + xi * xi.T)).trace()
+
+    for batch_size, replacement in ((1, False), (2, True)):
+        equations = list(expectation(image, 2, batch_size, replacement) - sigma)
+        (solution,) = sympy.solve(equations, list(sigma.free_symbols), dict=True)
+        form = expectation(interaction_of, 2, batch_size, replacement).subs(solution)
+        same(form / (hessian**2 * sigma).trace().subs(solution), 2 / step, "a stationary state")

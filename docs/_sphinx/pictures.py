@@ -393,6 +393,30 @@ def loss_along_the_gradient(figure: Figure, ink: Ink) -> None:
     axes.set(xlabel="step size η", ylabel="L(θ − ηg)")
 
 
+@picture(7.0, 2.4)
+def one_step_changes_the_loss(figure: Figure, ink: Ink) -> None:
+    """The mean change of the loss in one step against the step size, measured and by gradient–noise interaction."""
+    table, sampling = es.data.gaussian(12, 6, seed=0, noise=0.3), es.WithoutReplacement(3)
+    theta = np.random.default_rng(1).standard_normal(12)
+    cases = (
+        ("regression", es.LinearRegression(table.inputs, table.targets), theta[:6]),
+        ("diagonal network", es.DiagonalLinearNetwork(table.inputs, table.targets), theta),
+    )
+    for axes, (name, problem, point) in zip(figure.subplots(1, 2), cases, strict=True):
+        ratio, square = (
+            es.gradient_noise_interaction(problem, point, sampling),
+            float((problem.gradient(point) ** 2).sum()),
+        )
+        steps = np.linspace(0.02, 2.6, 14) / ratio
+        found = [es.one_step_loss_change(problem, point, sampling, step).value for step in steps]
+        axes.axhline(0.0, color=ink.faint, linewidth=1)
+        axes.plot(steps * ratio, steps * square * (steps * ratio - 2) / 2, color=PURPLE, label="by GNI")
+        axes.plot(steps * ratio, found, linestyle="", marker="o", markersize=3.5, color=ink.text, label="every batch")
+        axes.set(title=name, xlabel="η · GNI")
+    figure.axes[0].set_ylabel("mean change of the loss")
+    figure.axes[0].legend(frameon=False)
+
+
 @picture(6.0, 2.4)
 def three_eigenvalues(figure: Figure, ink: Ink) -> None:
     """The three largest eigenvalues of the full Hessian and of mini-batch Hessians on average, against the batch size."""

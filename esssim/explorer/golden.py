@@ -198,7 +198,7 @@ def _at_point(
     if isinstance(problem, es.Quadratic):
         statistics["mean_square_sharpness"] = es.mean_square_sharpness(problem, theta, sampling)
     else:
-        statistics["ratio_of_means"] = ratio_of_means(problem, theta, sampling)
+        statistics["ratio_of_means"] = ratio_of_means(problem, theta, curvature, sampling)
     for name in SAMPLED if every else ():
         statistics[name] = STATISTICS[name].compute(problem, theta, sampling, n_batches=None).value
     batches, probabilities = every or (drawn, np.full(len(drawn), 1 / len(drawn)))

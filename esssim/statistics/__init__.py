@@ -2,6 +2,7 @@
 
 from esssim._errors import Undefined
 from esssim.statistics.critical import critical_sharpness, minibatch_critical_sharpness
+from esssim.statistics.descent import gradient_along_top, one_step_loss_change
 from esssim.statistics.estimate import ENUMERATION_LIMIT
 from esssim.statistics.leading import minibatch_top_eigenvalues, top_eigenvalues
 from esssim.statistics.mean_square import Enclosure, mean_square_sharpness
@@ -20,12 +21,14 @@ __all__ = [
     "Undefined",
     "batch_sharpness",
     "critical_sharpness",
+    "gradient_along_top",
     "gradient_noise_interaction",
     "interaction_aware_sharpness",
     "mean_square_sharpness",
     "minibatch_critical_sharpness",
     "minibatch_sharpness",
     "minibatch_top_eigenvalues",
+    "one_step_loss_change",
     "sharpness",
     "top_eigenvalues",
 ]

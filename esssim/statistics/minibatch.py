@@ -39,6 +39,7 @@ SEPARABLE = (LinearRegression, DiagonalLinearNetwork)
 Forms = Callable[[IntArray], tuple[FloatArray, FloatArray]]
 Seed = int | np.random.SeedSequence | None
 Draws = Literal["shares", "uniform"]
+HessianKind = Literal["full", "gauss_newton"]
 
 
 @one_blas_thread()
@@ -81,6 +82,7 @@ def batch_sharpness(
     sampling: Sampling,
     *,
     average: Literal["mean_of_ratios", "ratio_of_means"] = "mean_of_ratios",
+    hessian: HessianKind = "full",
     n_batches: int | None = None,
     seed: Seed = 0,
     chunk_size: int | None = None,
@@ -88,18 +90,23 @@ def batch_sharpness(
 ) -> Estimate:
     """Batch sharpness: E_B[g_BᵀH_Bg_B/‖g_B‖²] ("mean_of_ratios"), or E_B[g_BᵀH_Bg_B]/E_B‖g_B‖² ("ratio_of_means").
 
-    theta: (p,). The mean of ratios never exceeds MiniBS, the ratio of means can. n_batches, seed, chunk_size, draws: as
-    in `minibatch_sharpness`; with draws="shares" the ratio of means is exact from moments, without batches, where the
-    Hessians of the samples are formed. Raises Undefined for 0/0: where one batch gradient is zero (mean of ratios) or
-    all are (ratio of means).
+    theta: (p,). hessian="gauss_newton" takes G_B = mean JᵢᵀJᵢ for H_B. The mean of ratios never exceeds MiniBS, the
+    ratio of means can. n_batches, seed, chunk_size, draws: as in `minibatch_sharpness`; with draws="shares" the ratio
+    of means is exact from moments, without batches, where the Hessians of the samples are formed. Raises Undefined for
+    0/0: where one batch gradient is zero (mean of ratios) or all are (ratio of means).
     Source: Andreyev & Beneventano, arXiv 2412.20553 v3.
     """
     _validate.choice("average", average, ("mean_of_ratios", "ratio_of_means"))
+    _validate.choice("hessian", hessian, ("full", "gauss_newton"))
     check_problem(problem)
     point = problem.check_point(theta)
+    curvature = problem.curvature(point) if hessian == "full" else problem.gauss_newton_curvature(point)
     if isinstance(sampling, RandomWeights):
-        return weighted_batch_sharpness(problem, point, sampling, n_batches, seed, average=average)
-    parts = _compiled_forms(problem, point, average) or _plain_forms(problem, point, average)
+        return weighted_batch_sharpness(problem, point, curvature, sampling, n_batches, seed, average=average)
+    model_curvature = hessian == "full"
+    parts = _compiled_forms(problem, point, average, model_curvature) or _plain_forms(
+        problem, point, curvature, average
+    )
 
     def forms(batches: IntArray) -> FloatArray:
         quadratic, squared_norm = parts(batches)
@@ -110,12 +117,12 @@ def batch_sharpness(
             raise Undefined(f"batch_sharpness is 0/0 at theta: the gradient of batch {batch} is zero")
         return quadratic / squared_norm
 
-    plan = _Plan.of(problem.curvature(point), sampling, n_batches, draws)
+    plan = _Plan.of(curvature, sampling, n_batches, draws)
     if average == "mean_of_ratios":
         found = plan.average(forms, seed, chunk_size)
     elif draws == "shares" and plan.n_batches is not None and plan.curvature.is_formed:
         check_seed(seed)
-        return Estimate(ratio_of_means(problem, point, sampling), 0.0, 0, True)
+        return Estimate(ratio_of_means(problem, point, curvature, sampling), 0.0, 0, True)
     else:
         found = expectation(forms, problem.n_samples, sampling, plan.n_batches, seed, ratio=True, chunk_size=chunk_size)
     return found if draws == "uniform" else warn_of_heavy_tail("batch_sharpness", found)
@@ -170,13 +177,16 @@ class _Plan:
         return mean_largest_eigenvalue(self.curvature) if little else -math.inf, math.inf
 
 
-def _compiled_forms(problem: Problem, theta: FloatArray, average: str) -> Forms | None:
-    """g_BᵀH_Bg_B and ‖g_B‖² from s = X_Bᵀr_B/b alone, for the least-squares problems that allow it."""
+def _compiled_forms(problem: Problem, theta: FloatArray, average: str, model_curvature: bool) -> Forms | None:
+    """g_BᵀH_Bg_B and ‖g_B‖² from s = X_Bᵀr_B/b alone, for the least-squares problems that allow it.
+
+    model_curvature: with the curvature of the model itself, which Gauss–Newton leaves out.
+    """
     # A subclass may have changed what the compiled loop assumes.
     if not isinstance(problem, (LinearRegression, DiagonalLinearNetwork)) or type(problem) not in SEPARABLE:
         return None
     inputs = in_cache_lines(problem.inputs)
-    norms, bends = in_cache_lines(np.stack(problem.separable_link(theta)))
+    norms, bends = in_cache_lines(np.stack(problem.separable_link(theta)) * [[1.0], [float(model_curvature)]])
     residuals = problem.residuals(theta, np.arange(problem.n_samples))
     largest = _checked_scale(float((np.abs(residuals) * np.abs(inputs * norms).max(axis=1)).max()))
     scale = largest if average == "ratio_of_means" else 0.0
@@ -189,9 +199,8 @@ def _compiled_forms(problem: Problem, theta: FloatArray, average: str) -> Forms 
     return forms
 
 
-def _plain_forms(problem: Problem, theta: FloatArray, average: str) -> Forms:
+def _plain_forms(problem: Problem, theta: FloatArray, curvature: Curvature, average: str) -> Forms:
     """The same for any problem, from its gradients and its curvature."""
-    curvature = problem.curvature(theta)
     everyone = np.arange(problem.n_samples)
     stretches = np.array_split(everyone, max(1, problem.n_samples * problem.n_params // GRADIENT_NUMBERS))
     largest = _checked_scale(max(float(np.abs(problem.sample_gradients(theta, some)).max()) for some in stretches))

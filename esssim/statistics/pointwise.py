@@ -8,6 +8,7 @@ import numpy.typing as npt
 from esssim._errors import Undefined
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
+from esssim.curvature import Curvature
 from esssim.problems import Problem, check_problem
 from esssim.sampling import Sampling, check_sampling
 from esssim.spectra import mean_largest_eigenvalue
@@ -50,12 +51,12 @@ def interaction_aware_sharpness(problem: Problem, theta: npt.ArrayLike, sampling
     return forms.expected_quadratic_form / forms.expected_squared_norm
 
 
-def ratio_of_means(problem: Problem, theta: FloatArray, sampling: Sampling) -> float:
-    """E[g_BᵀH_Bg_B]/E‖g_B‖² without batches, from the second and third moments of batch means.
+def ratio_of_means(problem: Problem, theta: FloatArray, curvature: Curvature, sampling: Sampling) -> float:
+    """E[g_BᵀH_Bg_B]/E‖g_B‖² without batches, Hᵢ those of the curvature, by second and third moments of batch means.
 
     With Δᵢ = Hᵢ − H, δᵢ = gᵢ − g: E[g_BᵀH_Bg_B] = gᵀHg + c·mean(2gᵀΔᵢδᵢ + δᵢᵀHδᵢ) + c₃·mean(δᵢᵀΔᵢδᵢ).
     """
-    forms = _GradientForms(problem, theta, sampling)
+    forms = _GradientForms(problem, theta, sampling, curvature)
     if forms.expected_squared_norm == 0.0:
         raise Undefined(ZERO_GRADIENTS)
     return forms.expected_batch_form() / forms.expected_squared_norm
@@ -64,12 +65,14 @@ def ratio_of_means(problem: Problem, theta: FloatArray, sampling: Sampling) -> f
 class _GradientForms:
     """‖g‖², E‖g_B‖² = tr G_b and E[g_BᵀHg_B] = tr(H G_b), in units where the largest gradient entry is 1."""
 
-    def __init__(self, problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> None:
+    def __init__(
+        self, problem: Problem, theta: npt.ArrayLike, sampling: Sampling, curvature: Curvature | None = None
+    ) -> None:
         check_problem(problem)
         point = problem.check_point(theta)
         check_sampling(sampling, problem.n_samples)
         c = sampling.variance_coefficient(problem.n_samples)
-        curvature = problem.curvature(point)
+        curvature = problem.curvature(point) if curvature is None else curvature
         gradients = problem.sample_gradients(point, np.arange(problem.n_samples))
         gradients = np.asarray(curvature.to_basis(gradients)) / (np.abs(gradients).max() or 1.0)
         scale = curvature.scale()

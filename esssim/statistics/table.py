@@ -15,10 +15,11 @@ import numpy as np
 
 from esssim._validate import FloatArray
 from esssim.curvature.scale import power_of_two_near
-from esssim.papers import ANDREYEV_V1, ANDREYEV_V3, COHEN, KALRA, LEE_JANG, OURS, Paper, Source, ours
+from esssim.papers import ANDREYEV_V1, ANDREYEV_V3, COHEN, GUR_ARI, KALRA, LEE_JANG, OURS, Paper, Source, ours
 from esssim.problems import Problem
 from esssim.sampling import Sampling
 from esssim.statistics.critical import critical_sharpness, minibatch_critical_sharpness
+from esssim.statistics.descent import gradient_along_top
 from esssim.statistics.leading import minibatch_top_eigenvalues, top_eigenvalues
 from esssim.statistics.mean_square import mean_square_sharpness
 from esssim.statistics.minibatch import batch_sharpness, minibatch_sharpness
@@ -155,6 +156,13 @@ _ALL = (
         latex=r"\frac{\mathbb{E}[g_B^{\top}H_Bg_B]}{\mathbb{E}\|g_B\|^2}",
     ),
     Statistic(
+        key="batch_sharpness_gauss_newton", title="batch sharpness of Gauss–Newton matrices",
+        symbol="E[g_BᵀG_Bg_B/‖g_B‖²]", short="batch sharpness (Gauss–Newton)",
+        compute=partial(batch_sharpness, hessian="gauss_newton", draws="uniform"),
+        sampled=True, defined="where no batch gradient is zero", source=ANDREYEV_V3, refuses=_needs_residuals,
+        latex=r"\mathbb{E}\left[\frac{g_B^{\top}G_Bg_B}{\|g_B\|^2}\right]",
+    ),
+    Statistic(
         key="gradient_noise_interaction", title="gradient–noise interaction", symbol="E_B[g_BᵀHg_B]/‖g‖²", short="GNI",
         compute=gradient_noise_interaction, sampled=False, defined="where the full gradient is not zero",
         source=ANDREYEV_V3,
@@ -189,6 +197,12 @@ _ALL = (
         short="mini-batch critical sharpness", compute=minibatch_critical_sharpness, sampled=True,
         defined="where no batch gradient is zero", source=ours("after Kalra et al., arXiv 2601.16979", KALRA),
         latex=r"\mathbb{E}_B\,\frac{2}{\eta_c(B)}",
+    ),
+    Statistic(
+        key="gradient_along_top", title="share of the gradient along the top eigenvector", symbol="E(uᵀg_B)²/E‖g_B‖²",
+        short="gradient along the top", compute=gradient_along_top, sampled=False,
+        defined="where some batch gradient is not zero and the largest eigenvalue is simple", source=GUR_ARI,
+        latex=r"\frac{\mathbb{E}(u^{\top}g_B)^2}{\mathbb{E}\|g_B\|^2}",
     ),
     *_eigenvalues(2, "second"),
     *_eigenvalues(3, "third"),

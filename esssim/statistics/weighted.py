@@ -31,13 +31,19 @@ def weighted_sharpness(
 
 
 def weighted_batch_sharpness(
-    problem: Problem, theta: FloatArray, weights: RandomWeights, n_draws: int | None, seed: Seed, *, average: str
+    problem: Problem,
+    theta: FloatArray,
+    curvature: Curvature,
+    weights: RandomWeights,
+    n_draws: int | None,
+    seed: Seed,
+    *,
+    average: str,
 ) -> Estimate:
-    """E_w[g_wᵀH_wg_w/‖g_w‖²], or E_w[g_wᵀH_wg_w]/E_w‖g_w‖².
+    """E_w[g_wᵀH_wg_w/‖g_w‖²], or E_w[g_wᵀH_wg_w]/E_w‖g_w‖², Hᵢ those of the curvature.
 
     Raises Undefined where a gradient vanishes and the ratio is 0/0.
     """
-    curvature = problem.curvature(theta)
     gradients = np.asarray(curvature.to_basis(problem.sample_gradients(theta, np.arange(problem.n_samples))))
     unit = float(np.abs(gradients).max())
     if unit == 0.0:
