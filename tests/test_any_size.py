@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -15,9 +17,10 @@ import esssim as es  # noqa: E402
 from esssim.bridge import TorchProblem, mean_square_enclosure  # noqa: E402
 from esssim.bridge import problem as bridge_problem  # noqa: E402
 from esssim.bridge.functional import Functional  # noqa: E402
-from esssim.bridge.gram import accumulate, share  # noqa: E402
-from esssim.bridge.gram.accumulate import gram  # noqa: E402
+from esssim.bridge.gram import accumulate, products, share  # noqa: E402
+from esssim.bridge.gram.accumulate import gram, plan_of  # noqa: E402
 from esssim.bridge.gram.matrix import Gram, rows_at  # noqa: E402
+from esssim.bridge.gram.products import Products  # noqa: E402
 from esssim.spectra import batched_lanczos  # noqa: E402
 from esssim.spectra.nystrom import Krylov, bound_of_rest, bound_of_top  # noqa: E402
 from esssim.statistics import leading  # noqa: E402
@@ -109,6 +112,99 @@ class TestGram:
         p = problem(Recurrent(), SERIES, "squared")
         expected = dense_gram(p, p.theta0)
         np.testing.assert_allclose(gram(rows_at(p, p.theta0, CPU)).numpy(), expected, atol=1e-12 * expected.max())
+
+
+class TestProducts:
+    @pytest.mark.parametrize(("module", "inputs"), [(Mixed, IMAGES), (Recurrent, SERIES)])
+    def test_are_those_of_the_matrix(
+        self, module: type[nn.Module], inputs: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        p = problem(module(), inputs, "cross_entropy")
+        rows, expected = rows_at(p, p.theta0, CPU), dense_gram(p, p.theta0)
+        vectors = RNG.standard_normal((4, len(expected)))
+        for kept, chunk, together in ((2**31, 2**23, 2**24), (0, 40, 60 * 400)):
+            monkeypatch.setattr(products, "KEPT", kept)
+            monkeypatch.setattr(products, "CHUNK", chunk)
+            monkeypatch.setattr(accumulate, "TOGETHER", together)
+            found = Products(rows, plan_of(rows))
+            images, size = found.times(vectors) * found.unit, np.abs(vectors @ expected).max()
+            np.testing.assert_allclose(images, vectors @ expected, atol=1e-13 * size)
+            for i, block in enumerate(found.own * found.unit):
+                own = slice(2 * i, 2 * i + 2)
+                np.testing.assert_allclose(block, expected[own, own], atol=1e-13 * expected.max())
+            assert bool(found._kept) == bool(kept)
+
+    def test_give_the_same_interval(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """In float64, then in float32, whose rounding is that between the two; then the matrix takes over."""
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(144, 10))
+        data, sampling = es.bridge.data.classes("digits", 30), es.WithoutReplacement(8)
+        exact = TorchProblem(net, data.inputs, data.labels, "cross_entropy", check=False)
+        single = TorchProblem(net, data.inputs, data.labels, "cross_entropy", "float32", check=False)
+
+        def found(p: TorchProblem, tolerance: float, most: int) -> es.bridge.NetworkEnclosure:
+            monkeypatch.setattr(products, "takes_products", lambda _, rows, rank: rank <= most)
+            return mean_square_enclosure(p, exact.theta0, sampling, tolerance=tolerance)
+
+        held, rough = found(exact, 1e-5, 0), found(single, 0.01, 300)
+        for one, width in ((rough, 0.01), (found(exact, 0.01, 300), 0.01), (found(exact, 1e-5, 32), 1e-5)):
+            assert one.lower <= held.value * 1.00001
+            assert held.value * 0.99999 <= one.upper <= one.lower + width * one.value
+            assert one.value == pytest.approx(held.value, rel=width / 10)
+            assert 0 < one.failure_probability <= 1e-8
+            assert one is rough or one.rounding == 0.0
+        assert 1e-9 < rough.rounding < 1e-5
+
+    def test_are_taken_where_few_directions_are_wanted(self) -> None:
+        wide = nn.Sequential(nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 32, 3), nn.Tanh(), nn.Conv2d(32, 64, 3, stride=2))
+        wide.extend([nn.Tanh(), nn.Flatten(), nn.Linear(256, 10)])
+        data = es.bridge.data.classes("digits", 230)
+        p = TorchProblem(wide, data.inputs, data.labels, "cross_entropy", "float32", check=False)
+        rows = rows_at(p, p.theta0, CPU)
+        assert [products.takes_products(plan_of(rows), rows, rank) for rank in (16, 10**5)] == [True, False]
+
+    def test_of_more_rows_than_a_matrix_may_have(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """22,000 rows of 26 parameters: the exact value is that of the pencil of 26×26 matrices, another algorithm."""
+        rng = np.random.default_rng(1)
+        p = TorchProblem(perceptron(3, 4, 2), rng.standard_normal((11_000, 3)), rng.standard_normal((11_000, 2)))
+        sampling = es.WithoutReplacement(2)
+        exact = es.mean_square_sharpness(p, p.theta0, sampling, hessian="gauss_newton")
+        found = mean_square_enclosure(p, p.theta0, sampling)
+        assert found.lower <= exact * (1 + 1e-9)
+        assert exact <= found.upper <= 1.01 * exact
+        monkeypatch.setattr(products, "MOST", 21_000)
+        with pytest.raises(ValueError, match=r"n_samples must be at most 10,500, as 21,000 rows .* got 11,000"):
+            mean_square_enclosure(p, p.theta0, sampling)
+        monkeypatch.setattr(products, "LARGEST", 9)
+        monkeypatch.setattr(products, "KEPT", 8 * 3 * 59 * 3)
+        other = problem(Recurrent(), SERIES, "squared")
+        with pytest.raises(ValueError, match=r"n_samples must be at most 3, as .* parameters of this network are in"):
+            mean_square_enclosure(other, other.theta0, sampling)
+
+
+class TestStall:
+    """Eigenvalues of K that do not decay: no rank is enough, and twice the rank leaves as much as before."""
+
+    def wide(self) -> TorchProblem:
+        rng = np.random.default_rng(0)
+        net = nn.Sequential(nn.Linear(400, 1, bias=False))
+        return TorchProblem(net, rng.standard_normal((300, 400)), np.zeros(300), check=False)
+
+    def test_ends_the_doubling(self) -> None:
+        p = self.wide()
+        found = mean_square_enclosure(p, p.theta0, es.WithoutReplacement(4), tolerance=1e-9)
+        assert found.rank < 300
+        assert found.upper - found.lower > 1e-9 * found.value
+        exact = es.mean_square_sharpness(p, p.theta0, es.WithoutReplacement(4), hessian="gauss_newton")
+        assert found.lower <= exact <= found.upper
+
+    def test_does_not_end_it_where_eigenvalues_decay(self) -> None:
+        rng = np.random.default_rng(0)
+        net = nn.Sequential(nn.Linear(400, 1, bias=False))
+        inputs = rng.standard_normal((300, 400)) * 0.97 ** np.arange(400)
+        p = TorchProblem(net, inputs, np.zeros(300), check=False)
+        found = mean_square_enclosure(p, p.theta0, es.WithoutReplacement(4), tolerance=1e-7)
+        assert found.upper - found.lower <= 1e-7 * found.value
 
 
 def test_floor_in_place_of_the_other_eigenvalues() -> None:
@@ -245,13 +341,55 @@ class TestEnclosure:
     def test_without_any_curvature(self) -> None:
         net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2, bias=False))
         p = TorchProblem(net, np.ones((4, 3)), np.zeros((4, 2)))
-        assert mean_square_enclosure(p, np.zeros(p.n_params), es.WithoutReplacement(2)) == (0.0, 0.0, 0.0, 0.0, 4, 0)
+        assert mean_square_enclosure(p, np.zeros(p.n_params), es.WithoutReplacement(2)) == (
+            0.0,
+            0.0,
+            0.0,
+            0.0,
+            4,
+            0,
+            0.0,
+            0.0,
+        )
 
     def test_blocks_of_the_gram_matrix(self) -> None:
         p = problem(Mixed(), IMAGES, "squared")
         own = Gram.of(rows := rows_at(p, p.theta0, CPU))
         matrix = gram(rows).numpy() / own.unit
         np.testing.assert_allclose(own.own[4], matrix[12:15, 12:15], rtol=1e-14)
+
+
+class Logarithms(Mixed):
+    """The same, with logarithms of probabilities at its end, which take forms of their own."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.log_softmax(super().forward(x), dim=1)
+
+
+@pytest.mark.parametrize("module", [Mixed, Logarithms])
+def test_no_tensor_is_made_beside_the_device(module: type[nn.Module]) -> None:
+    """On torch's device without numbers, where every operation with a tensor of the CPU fails, as on a GPU."""
+    squared = lambda f, y: ((f - y) ** 2).sum()  # noqa: E731
+    torch.manual_seed(0)
+    p = TorchProblem(module(), IMAGES, np.eye(3)[LABELS], squared, check=False)
+    assert p.functional.care.classes == (module is Logarithms)
+    rows, meta = rows_at(p, p.theta0, CPU), torch.device("meta")
+    plan = plan_of(rows)
+    moved = accumulate.Rows(p.functional.on(meta), rows.theta.to(meta), rows.x.to(meta), rows.covectors.to(meta))
+    layers = {name: layer for name, layer in moved.functional.module.named_modules()}
+    plan = replace(
+        plan,
+        shares=[replace(one, layer=replace(one.layer, module=layers[one.layer.name])) for one in plan.shares],
+    )
+    found = accumulate._added(moved, plan)
+    assert found.device == meta
+    assert moved.times(torch.zeros(9, 3, device=meta, dtype=torch.float64)).device == meta
+    part = products.part_of(moved, plan)
+    weights = torch.zeros(9, 2, 3, device=meta, dtype=torch.float64)
+    for layer in part.layers:
+        products._add_along(weights, layer, products._transposed(layer, weights))
+        products._add_own(torch.zeros(9, 3, 3, device=meta, dtype=torch.float64), layer)
+    assert {one.device for one in part.others} == {meta}
 
 
 def test_products_with_many_samples_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ def too_many_outputs() -> float:
 
 
 def many_rows() -> TorchProblem:
-    return TorchProblem(perceptron(1, 2), np.ones((10_001, 1)), np.zeros((10_001, 2)), check=False)
+    return TorchProblem(perceptron(1, 2), np.ones((100_001, 1)), np.zeros((100_001, 2)), check=False)
 
 
 def too_large_for_full() -> float:
@@ -174,7 +174,7 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "enclosure of too many rows": (
         lambda: mean_square_enclosure(q := many_rows(), q.theta0, FEW),
-        "n_samples must be at most 10,000, as the Gram matrix of 20,000 rows n_samples·n_outputs is held at most, got 10,001",
+        "n_samples must be at most 100,000, as 200,000 rows n_samples·n_outputs of the Gram matrix are taken at most, got 100,001",
     ),
     "too many outputs": (too_many_outputs, "n_samples·n_outputs = 3,000 and n_params = 5,610, one of them at most 2,000"),
     "too large for full Hessians": (too_large_for_full, "hessian='gauss_newton' does without them"),

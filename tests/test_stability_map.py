@@ -16,7 +16,12 @@ torch = pytest.importorskip("torch", reason="the bridge needs PyTorch")
 from torch import nn  # noqa: E402
 
 from esssim.bridge import Monitor, TorchProblem, data, mlp, stability_map  # noqa: E402
+from esssim.bridge.gram.accumulate import plan_of  # noqa: E402
+from esssim.bridge.gram.matrix import KNOTS, Gram, rows_at  # noqa: E402
+from esssim.bridge.gram.products import Products  # noqa: E402
 from esssim.bridge.monitor.enclosure import upper_bound  # noqa: E402
+from esssim.stability.map import _filled  # noqa: E402
+from esssim.statistics.mean_square import Pencil  # noqa: E402
 
 
 def wine(n: int = 24, hidden: int = 6) -> TorchProblem:
@@ -81,6 +86,33 @@ def test_leading_directions_bound_the_step_from_above_and_samples_from_below(mon
     # At b = n only the leading direction counts.
     last = float(whole["critical_step_size"][-1])
     assert float(restricted["critical_step_size"][-1]) == pytest.approx(last, rel=1e-6)
+
+
+def test_chords_bound_from_above_and_slopes_from_below() -> None:
+    """Of 1 + c², solved at four c: between two of them the chord, and the prolonged chords of their neighbours."""
+    c = np.array([1.0, 0.75, 0.5, 0.375, 0.25, 0.0])
+    solved = {k: 1 + c[k] ** 2 for k in (0, 2, 4, 5)}
+    value, lowest, highest = _filled(c, solved, convex=True)
+    np.testing.assert_allclose(highest, [2.0, 1.625, 1.25, 1.15625, 1.0625, 1.0], rtol=1e-15)
+    np.testing.assert_allclose(lowest, [2.0, 1.4375, 1.25, 1.09375, 1.0625, 1.0], rtol=1e-15)
+    np.testing.assert_allclose(value, (lowest + highest) / 2, rtol=1e-15)
+
+
+@pytest.mark.parametrize("kernel", [Gram, Products])
+def test_the_bound_beyond_leading_directions_is_the_chord_of_exact_values(kernel: Any) -> None:
+    """With all directions it is exact at its knots, convex between them, and nowhere below."""
+    problem = wine(12, 4)
+    rows = rows_at(problem, problem.theta0, torch.device("cpu"))
+    own = kernel.of(rows) if kernel is Gram else kernel(rows, plan_of(rows))
+    beyond = own.leading(36, 1e-9)[1]
+    curvature = problem.gauss_newton_curvature(problem.theta0)
+    for c in (*KNOTS, 0.045, 0.8):
+        exact = Pencil.of(curvature).top(c)[0] / own.unit if c else np.linalg.eigvalsh(curvature.mean())[-1] / own.unit
+        assert float(beyond(c)) >= exact * (1 - 1e-8)
+        if c in KNOTS:
+            assert float(beyond(c)) <= exact * (1 + 1e-6)
+    middle = np.mean([float(beyond(c)) for c in (0.1, 0.3)])
+    assert float(beyond(0.2)) == pytest.approx(middle, rel=1e-12)
 
 
 def test_a_run_stands_where_it_stands() -> None:

@@ -23,7 +23,7 @@ def log_softmax(outputs: Tensor) -> Tensor:
     """log softmax along the last axis: (..., c)."""
     top = outputs.argmax(dim=-1, keepdim=True)
     above = outputs - outputs.gather(-1, top)
-    is_top = torch.arange(outputs.shape[-1]) == top
+    is_top = torch.arange(outputs.shape[-1], device=outputs.device) == top
     others = torch.exp(above).masked_fill(is_top, 0.0)
     return above.masked_fill(is_top, 0.0) - torch.log1p(others.sum(dim=-1, keepdim=True))
 

@@ -57,13 +57,13 @@ class Functional:
         self.shapes = [parameter.shape for _, parameter in named]
         self.sizes = [parameter.numel() for _, parameter in named]
 
-    def on(self, device: torch.device) -> Functional:
-        """The same on a device, to which θ and the samples have to be moved as well."""
+    def on(self, device: torch.device, kind: torch.dtype | None = None) -> Functional:
+        """The same on a device, to which θ and the samples have to be moved as well, and in another precision."""
         moved = copy.copy(self)
-        moved.module = copy.deepcopy(self.module).to(device)
+        moved.module = copy.deepcopy(self.module).to(device, kind)
         moved.places = places(moved.module)
         if self.origin is not None and self.scale is not None:
-            moved.origin, moved.scale = self.origin.to(device), self.scale.to(device)
+            moved.origin, moved.scale = self.origin.to(device, kind), self.scale.to(device, kind)
         return moved
 
     def parameters(self, theta: Tensor) -> dict[str, Tensor]:

@@ -11,12 +11,13 @@ import xarray
 
 from esssim import _validate
 from esssim._threads import one_blas_thread
-from esssim.bridge.gram.enclosure import LARGEST
-from esssim.bridge.gram.matrix import Gram, rows_at
+from esssim.bridge.gram.matrix import rows_at
+from esssim.bridge.gram.products import LARGEST, kernel_of
 from esssim.bridge.leading import RANK, leading_blocks
 from esssim.bridge.monitor.enclosure import upper_bound
 from esssim.bridge.problem import TorchProblem
 from esssim.bridge.recording import EXACT_ROWS
+from esssim.spectra.leading import SPARE
 from esssim.stability.map import MOST_DIRECTIONS, StabilityMap, map_of_curvature
 
 # Of the blocks that bound the critical step size from below.
@@ -67,9 +68,9 @@ def stability_map(
     r = min(_validate.integer("rank", rank, 1), problem.n_params, rows)
     beyond: Callable[[Any], Any] | None = None
     if momentum == 0.0 and rows <= LARGEST and problem.functional.scale is None:
-        gram = Gram.of(rows_at(problem, point, torch.device("cpu")))
-        blocks, beyond = gram.leading(r, ACCURACY)
-        unit = gram.unit
+        kernel = kernel_of(rows_at(problem, point, torch.device("cpu")), 2 * r + SPARE)
+        blocks, beyond = kernel.leading(r, ACCURACY)
+        unit = kernel.unit
     else:
         blocks, root = leading_blocks(problem, point, r)
         unit = root**2

@@ -27,8 +27,8 @@ STEPS, FAILURE = 30, 1e-9
 class Krylov:
     """A growing basis of the block Krylov space of K, given by its products with rows (s, N)."""
 
-    def __init__(self, product: Rows, size: int, *, seed: int = 0) -> None:
-        self.product, self.size = product, size
+    def __init__(self, product: Rows, size: int, *, seed: int = 0, block: int = BLOCK) -> None:
+        self.product, self.size, self.block = product, size, block
         self._rng = np.random.default_rng(seed)
         self._basis, self._images = np.empty((0, size)), np.empty((0, size))
 
@@ -36,7 +36,7 @@ class Krylov:
         """Until the basis has `rank` vectors, N at most."""
         blocks, images = [self._basis], [self._images]
         known = len(self._basis)
-        block = self._images[-BLOCK:] if known else self._rng.standard_normal((BLOCK, self.size))
+        block = self._images[-self.block :] if known else self._rng.standard_normal((self.block, self.size))
         while known < min(rank, self.size):
             block = _beside(np.concatenate(blocks), block[: min(rank, self.size) - known], self._rng)
             blocks.append(block)
@@ -55,11 +55,11 @@ class Krylov:
         return np.ascontiguousarray((vectors[:, keep].T @ root).T)
 
 
-def bound_of_rest(product: Rows, factor: FloatArray, *, seed: int = 1) -> float:
+def bound_of_rest(product: Rows, factor: FloatArray, *, seed: int = 1, steps: int = STEPS) -> float:
     """τ with K ≼ FFᵀ + τI, except with probability 1e-9 over the random start: F (N, r), N > 1."""
     size = len(factor)
     rng = np.random.default_rng(seed)
-    steps = min(STEPS, size)
+    steps = min(steps, size)
     basis, images = np.empty((steps, size)), np.empty((steps, size))
     block = rng.standard_normal((1, size))
     for k in range(steps):

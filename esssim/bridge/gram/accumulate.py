@@ -58,17 +58,41 @@ class Rows:
         return found
 
 
-def gram(rows: Rows) -> Tensor:
-    """K (n·rows, n·rows), in the precision of θ and on its device."""
+@dataclass(frozen=True)
+class Plan:
+    """How the parameters of a network are taken: the shares of layers that factor, the names and sizes of the others,
+    and how many samples together.
+    """
+
+    shares: list[Share]
+    others: list[tuple[str, int]]
+    together: int
+
+    @property
+    def layers(self) -> list[Factored]:
+        return [share.layer for share in self.shares]
+
+    @property
+    def n_others(self) -> int:
+        """Parameters whose rows are taken one by one."""
+        return sum(size for _, size in self.others)
+
+
+def plan_of(rows: Rows) -> Plan:
+    """The layers that are called once and whose own parts of K agree with a gradient, and the rest."""
     with torch.no_grad():
         calls, activations = watched_call(rows.functional, rows.theta, rows.x[:1])
     layers = [layer for layer in factored_layers(rows.functional) if calls[layer.module] == 1]
     layers = _agreeing(rows.some(slice(TRIED)), layers)
+    covered = {name for layer in layers for name in layer.parameters}
+    sizes = zip(rows.functional.names, rows.functional.sizes, strict=True)
     together = max(1, min(len(rows.x), TOGETHER // max(1, activations)))
-    matrix = rows.theta.new_zeros(rows.count, rows.count)
-    _add_layers(matrix, rows, layers, together)
-    _add_others(matrix, rows, {name for layer in layers for name in layer.parameters}, together)
-    mirror(matrix)
+    return Plan(_shares(rows, layers), [(name, size) for name, size in sizes if name not in covered], together)
+
+
+def gram(rows: Rows, plan: Plan | None = None) -> Tensor:
+    """K (n·rows, n·rows), in the precision of θ and on its device."""
+    matrix = _added(rows, plan_of(rows) if plan is None else plan)
     if not bool(torch.isfinite(matrix).all()):
         raise ValueError("theta must give finite Jacobians, but those of some samples are not")
     return matrix
@@ -90,7 +114,7 @@ def _agreeing(rows: Rows, layers: list[Factored]) -> list[Factored]:
     agreeing = []
     for layer in layers:
         matrix = rows.theta.new_zeros(rows.count, rows.count)
-        _add_layers(matrix, rows, [layer], len(rows.x))
+        _add_layers(matrix, rows, _shares(rows, [layer]), len(rows.x))
         mirror(matrix)
         found = float(weights.ravel() @ matrix.double().cpu() @ weights.ravel())
         expected = sum(squares[name] for name in layer.parameters)
@@ -99,9 +123,28 @@ def _agreeing(rows: Rows, layers: list[Factored]) -> list[Factored]:
     return agreeing
 
 
-def _add_layers(matrix: Tensor, rows: Rows, layers: list[Factored], together: int) -> None:
+def _added(rows: Rows, plan: Plan) -> Tensor:
+    matrix = rows.theta.new_zeros(rows.count, rows.count)
+    _add_layers(matrix, rows, plan.shares, plan.together)
+    for part in rows_of_others(rows, plan):
+        add_product(matrix, part.flatten(0, 1))
+    mirror(matrix)
+    return matrix
+
+
+def _shares(rows: Rows, layers: list[Factored]) -> list[Share]:
+    """Whole layers, with their numbers of positions."""
+    if not layers:
+        return []
+    found = signals(rows.functional, rows.theta, rows.x[:1], rows.covectors[:1], layers)
+    return [
+        Share(layer, slice(layer.d_out), found[layer.name].inputs.shape[1], rows.covectors.shape[2]) for layer in layers
+    ]
+
+
+def _add_layers(matrix: Tensor, rows: Rows, shares: list[Share], together: int) -> None:
     """What factored layers add to K below its diagonal."""
-    for group in _groups(rows, layers):
+    for group in _groups(len(rows.x), shares):
         held: list[list[tuple[Tensor, ...]]] = [[] for _ in group]
         own = list(dict.fromkeys(share.layer for share in group))
         for part in rows.parts(together):
@@ -112,17 +155,18 @@ def _add_layers(matrix: Tensor, rows: Rows, layers: list[Factored], together: in
             share.add(matrix, [torch.cat(parts) for parts in zip(*held.pop(0), strict=True)], HELD)
 
 
-def _add_others(matrix: Tensor, rows: Rows, covered: set[str], together: int) -> None:
-    """The parameters whose sample gradients do not factor, by vector–Jacobian products of single samples."""
-    sizes = zip(rows.functional.names, rows.functional.sizes, strict=True)
-    for entries in _ranges([(name, size) for name, size in sizes if name not in covered], HELD // rows.count):
-        numbers = sum(some.stop - some.start for some in entries.values())
-        size = max(1, min(together, HELD // (8 * rows.covectors.shape[1] * numbers)))
-        own = [
-            part.covectors.transpose(1, 2) @ rows.functional.jacobians_in(rows.theta, part.x, entries).detach()
-            for part in rows.parts(size)
-        ]
-        add_product(matrix, torch.cat(own).flatten(0, 1))
+def rows_of_others(rows: Rows, plan: Plan) -> Iterator[Tensor]:
+    """The rows (n, rows, entries) in parameters that do not factor, so many entries at a time."""
+    for entries in _ranges(plan.others, HELD // rows.count):
+        yield torch.cat(list(_rows_in(rows, entries, plan.together)))
+
+
+def _rows_in(rows: Rows, entries: dict[str, slice], together: int) -> Iterator[Tensor]:
+    """By vector–Jacobian products of single samples, some samples at a time."""
+    numbers = sum(some.stop - some.start for some in entries.values())
+    for part in rows.parts(max(1, min(together, HELD // (8 * rows.covectors.shape[1] * numbers)))):
+        jacobians = rows.functional.jacobians_in(rows.theta, part.x, entries).detach()
+        yield part.covectors.transpose(1, 2) @ jacobians
 
 
 def _ranges(sizes: list[tuple[str, int]], limit: int) -> Iterator[dict[str, slice]]:
@@ -143,23 +187,21 @@ def _ranges(sizes: list[tuple[str, int]], limit: int) -> Iterator[dict[str, slic
         yield taken
 
 
-def _groups(rows: Rows, layers: list[Factored]) -> Iterator[list[Share]]:
+def _groups(n: int, shares: list[Share]) -> Iterator[list[Share]]:
     """Layers, or output units of one, whose signals are held together: each group costs its own backward passes."""
-    if not layers:
-        return
-    found = signals(rows.functional, rows.theta, rows.x[:1], rows.covectors[:1], layers)
     group: list[Share] = []
     numbers = 0
-    for layer in layers:
-        whole = Share(layer, slice(layer.d_out), found[layer.name].inputs.shape[1], rows.covectors.shape[2])
-        cuts = math.ceil(len(rows.x) * whole.numbers / HELD)
-        width = math.ceil(layer.d_out / cuts)
-        for first in range(0, layer.d_out, width):
-            share = replace(whole, outputs=slice(first, min(first + width, layer.d_out)))
-            size = len(rows.x) * share.numbers
+    for whole in shares:
+        cuts = math.ceil(n * whole.numbers / HELD)
+        d_out = whole.layer.d_out
+        width = math.ceil(d_out / cuts)
+        for first in range(0, d_out, width):
+            share = replace(whole, outputs=slice(first, min(first + width, d_out)))
+            size = n * share.numbers
             if group and numbers + size > HELD:
                 yield group
                 group, numbers = [], 0
             group.append(share)
             numbers += size
-    yield group
+    if group:
+        yield group

@@ -12,20 +12,24 @@ import torch
 from esssim import _validate
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
-from esssim.bridge.gram.matrix import Gram, rows_at
+from esssim.bridge.gram.accumulate import gram
+from esssim.bridge.gram.matrix import Gram, Kernel, rows_at
+from esssim.bridge.gram.products import MOST, kernel_of
 from esssim.bridge.problem import TorchProblem
 from esssim.sampling import Sampling, check_sampling
 
-# Rows n·c of the largest K: 1.6 GB in float32.
-LARGEST = 20_000
 # Samples on which the time of K is first measured, the share of the seconds that K may take, and the fewest samples.
 TIMED, SHARE, FEWEST = 16, 0.5, 4
+# Samples on which rounding is measured.
+ROUNDED = 32
 
 
 class NetworkEnclosure(NamedTuple):
     """Q_b of the n_samples samples that were taken, in [lower, upper], on `rank` leading directions.
 
     standard_error: of the value as that of all samples, of which those were drawn; 0 where they are all.
+    failure_probability: at most, of `upper`, over random start vectors. rounding: how far float32 moves products with
+    K, relatively, on up to 32 samples, against float64; it is not in the interval.
     """
 
     value: float
@@ -34,6 +38,8 @@ class NetworkEnclosure(NamedTuple):
     standard_error: float
     n_samples: int
     rank: int
+    failure_probability: float
+    rounding: float
 
 
 @one_blas_thread()
@@ -51,10 +57,10 @@ def mean_square_enclosure(
 ) -> NetworkEnclosure:
     """Q_b with Gauss–Newton blocks JᵢᵀSᵢJᵢ of a network of any size, and an interval that contains it.
 
-    From K = AAᵀ, A = rows of all samples, accumulated layer by layer without A: at most 20,000 rows n·c. With
-    FFᵀ ≼ K ≼ FFᵀ + τI from block Krylov, Q_b(FFᵀ) ≤ Q_b ≤ Q_b(FFᵀ + τI); the rank of F is doubled until these differ
-    by `tolerance` of the value, up to max_rank. The upper bound fails with probability 1e-9 over the random start;
-    rounding in float32, about 1e-5, is not in the interval.
+    From K = AAᵀ, A = rows of all samples, layer by layer without A: held as a matrix of at most 20,000 rows n·c, or by
+    its products, 200,000, whichever is faster. With FFᵀ ≼ K ≼ FFᵀ + τI from block Krylov, Q_b(FFᵀ) ≤ Q_b ≤
+    Q_b(FFᵀ + τI); the rank of F is doubled until these differ by `tolerance` of the value, up to max_rank. Each rank's
+    τ fails with probability 1e-9 over random vectors.
 
     theta: (p,), a module or a state dict. n_samples: how many to draw from `seed` (default: all), for batches of all
     samples nevertheless. seconds: takes as many as that allows, about. device: for the network and K. Raises
@@ -76,13 +82,11 @@ def mean_square_enclosure(
         order = order[: _affordable(problem, point, where, order, deadline)]
     chosen = None if len(order) == n else torch.as_tensor(np.sort(order))
     rows = rows_at(problem, point, where, chosen)
-    if rows.count > LARGEST:
-        raise ValueError(
-            f"n_samples must be at most {LARGEST // rows.covectors.shape[2]:,}, as the Gram matrix of {LARGEST:,} rows "
-            f"n_samples·n_outputs is held at most, got {len(rows.x):,}"
-        )
-    found = Gram.of(rows).mean_square_sharpness(sampling.variance_coefficient(n), tolerance, max_rank, deadline)
-    return NetworkEnclosure(*found.enclosure, standard_error(found.influence, n), len(rows.x), found.rank)
+    kernel = kernel_of(rows)
+    lost = rounding(problem, point, where, chosen, kernel)
+    found = kernel.mean_square_sharpness(sampling.variance_coefficient(n), tolerance, max_rank, deadline)
+    error = standard_error(found.influence, n)
+    return NetworkEnclosure(*found.enclosure, error, len(rows.x), found.rank, found.failure_probability, lost)
 
 
 def standard_error(influence: FloatArray, n_train: int) -> float:
@@ -93,30 +97,53 @@ def standard_error(influence: FloatArray, n_train: int) -> float:
     return math.inf if m == 1 else float(np.sqrt((influence**2).sum() / (m * (m - 1)) * (1 - m / n_train)))
 
 
-def _affordable(problem: TorchProblem, theta: FloatArray, device: torch.device, order: Any, deadline: float) -> int:
-    """How many of these samples have a Gram matrix in a share of the time that is left: at worst it grows as their
-    square.
+def rounding(
+    problem: TorchProblem, theta: FloatArray, device: torch.device, samples: torch.Tensor | None, kernel: Kernel
+) -> float:
+    """‖(K̃ − K)g‖/‖Kg‖ in the rows of a few of these samples, g normal there and 0 beside: K̃ is the kernel's, K that of
+    the same θ in float64.
     """
-    size, taken = min(TIMED, len(order)), math.inf
+    if kernel.dtype == torch.float64 or not kernel.own.any():
+        return 0.0
+    rng, few = np.random.default_rng(2), min(ROUNDED, kernel.n_samples)
+    some = np.sort(rng.permutation(kernel.n_samples)[:few])
+    rows = (some[:, None] * kernel.n_rows + np.arange(kernel.n_rows)).ravel()
+    vector = np.zeros((1, kernel.size))
+    vector[0, rows] = rng.standard_normal(len(rows))
+    own = torch.as_tensor(some) if samples is None else samples[torch.as_tensor(some)]
+    exact = gram(rows_at(problem, theta, device, own, torch.float64)).cpu().numpy() / kernel.unit @ vector[0, rows]
+    return float(np.linalg.norm(kernel.times(vector)[0, rows] - exact) / np.linalg.norm(exact))
+
+
+def _affordable(problem: TorchProblem, theta: FloatArray, device: torch.device, order: Any, deadline: float) -> int:
+    """How many of these samples have a kernel in a share of the time that is left: a matrix grows as their square."""
+    size, (taken, power) = min(TIMED, len(order)), (math.inf, 2)
     for _ in range(2):  # the first time is longer
-        taken = _seconds(problem, theta, device, order[:size])
-    while 4 * size <= len(order) and 16 * taken <= SHARE * (deadline - time.perf_counter()):
+        taken, power = _seconds(problem, theta, device, order[:size])
+    while 4 * size <= len(order) and 4**power * taken <= SHARE * (deadline - time.perf_counter()):
         size *= 4
-        taken = _seconds(problem, theta, device, order[:size])
+        taken, power = _seconds(problem, theta, device, order[:size])
     left = SHARE * (deadline - time.perf_counter())
-    count = int(size * math.sqrt(max(left, 0.0) / taken))
+    count = int(size * (max(left, 0.0) / taken) ** (1 / power))
     if count < min(FEWEST, len(order)):
         raise ValueError(
             f"seconds must be more for a Gram matrix of {FEWEST} samples, as {size} take {taken:.2g} s here and "
             f"{max(left, 0.0):.2g} s are left for it: give n_samples in place of seconds"
         )
-    return min(count, LARGEST // problem.n_outputs, len(order))
+    return min(count, MOST // problem.n_outputs, len(order))
 
 
-def _seconds(problem: TorchProblem, theta: FloatArray, device: torch.device, samples: Any) -> float:
+def _seconds(problem: TorchProblem, theta: FloatArray, device: torch.device, samples: Any) -> tuple[float, int]:
+    """Of the kernel of some samples, with the products that a first rank takes, and the power of n that they grow
+    with.
+    """
     began = time.perf_counter()
-    Gram.of(rows_at(problem, theta, device, torch.as_tensor(samples)))
-    return time.perf_counter() - began
+    kernel = kernel_of(rows_at(problem, theta, device, torch.as_tensor(samples)))
+    built = time.perf_counter()
+    if isinstance(kernel, Gram):
+        return built - began, 2
+    kernel.times(np.ones((1, kernel.size)))
+    return built - began + (kernel.first_rank + kernel.steps) * (time.perf_counter() - built), 1
 
 
 def _device(device: Any) -> torch.device:

@@ -37,6 +37,13 @@ class Share:
         return self.positions == 1 or self.positions**2 * (d_in / self.rows**2 + d_out + ENTRY) < d_in * d_out
 
     @property
+    def operations(self) -> float:
+        """Multiplications for one pair of samples in K, about."""
+        d_in, d_out = self.layer.d_in, self.layer.d_out
+        pairs = self.positions**2 * (d_in / self.rows**2 + d_out + ENTRY)
+        return float(self.rows**2 * (pairs if self.by_pairs else d_in * d_out))
+
+    @property
     def as_rows(self) -> bool:
         """Whether rows are kept in place of inputs and signals, as they take less memory."""
         return not self.by_pairs and self.positions >= self.layer.d_in

@@ -12,7 +12,8 @@ import torch
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.bridge.gram.enclosure import NetworkEnclosure, standard_error
-from esssim.bridge.gram.matrix import FIRST_RANK, Gram, rows_at
+from esssim.bridge.gram.matrix import Gram, rows_at
+from esssim.bridge.gram.products import kernel_of
 from esssim.bridge.leading import leading_mean_square_sharpness, products
 from esssim.bridge.problem import TorchProblem
 from esssim.bridge.recording import EXACT_ROWS
@@ -29,6 +30,8 @@ MOST_ROWS = 8192
 FOR_ONE = 8
 # Numbers in the Jacobians that are held at once, 128 MB, and in all of them, above which no upper bound is computed.
 HELD, MOST = 2**24, 2**31
+# Rounding, which is not measured here.
+UNMEASURED = {torch.float64: 0.0, torch.float32: math.nan}
 # What the largest eigenvalue found by iteration may be short of.
 SHORT = 1e-6
 
@@ -48,20 +51,25 @@ def probed_enclosure(
     train = n if n_train is None else n_train
     c = sampling.variance_coefficient(n)
     if rows <= EXACT_ROWS or (rows <= MOST_ROWS and problem.functional.scale is None):
-        gram = Gram.of(rows_at(problem, problem.check_point(theta), torch.device("cpu")))
         exact = rows <= EXACT_ROWS
-        found = gram.mean_square_sharpness(
+        of_samples = rows_at(problem, problem.check_point(theta), torch.device("cpu"))
+        kernel = Gram.of(of_samples) if exact else kernel_of(of_samples)
+        found = kernel.mean_square_sharpness(
             c,
             EXACT if exact else CLOSE,
             max(rows if exact else FOR_ONE * rank, 1),
-            first_rank=rows if exact else FIRST_RANK,
+            first_rank=rows if exact else None,
         )
-        return NetworkEnclosure(*found.enclosure, standard_error(found.influence, train), n, found.rank)
+        error = standard_error(found.influence, train)
+        return NetworkEnclosure(
+            *found.enclosure, error, n, found.rank, found.failure_probability, UNMEASURED[kernel.dtype]
+        )
     lower = leading_mean_square_sharpness(problem, theta, sampling, rank=rank)
     upper = math.inf
     if rows * problem.n_params <= MOST:
         upper = max(lower, float(upper_bound(problem, theta)(c)))
-    return NetworkEnclosure(lower, lower, upper, 0.0 if n == train else math.nan, n, rank)
+    error = 0.0 if n == train else math.nan
+    return NetworkEnclosure(lower, lower, upper, error, n, rank, 0.0, UNMEASURED[problem.kind])
 
 
 def upper_bound(problem: TorchProblem, theta: FloatArray) -> Callable[[Any], Any]:
