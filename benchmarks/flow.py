@@ -12,6 +12,7 @@ import esssim as es
 from esssim import flow
 from esssim.flow.mean import MeanLaw
 from esssim.flow.rank import FEWEST, with_enough_modes
+from esssim.spectra import continued_pairs, leading_pairs
 
 from .instances import Array
 from .table import Goal, Row, compare
@@ -36,6 +37,7 @@ def rows(quick: bool) -> Iterator[Row]:
             errors=(float(np.linalg.norm(found - exact) / np.linalg.norm(exact)), None),
             note=f"{few.rank} modes and a tail",
         )
+    yield modes(quick)
     d = 30 if quick else 300
     yield compare(
         "flow",
@@ -43,6 +45,26 @@ def rows(quick: bool) -> Iterator[Row]:
         f"n={2 * d}, d={d}, b=8, 100,000 steps",
         ours=Side(lambda _: diagonal(d)),
         goal=Goal("seconds", at_most=30.0),
+    )
+
+
+def modes(quick: bool) -> Row:
+    """The leading modes of a K near one whose modes are known, as between two evaluations of the flow."""
+    n, p, rank = (300, 250, 32) if quick else (1280, 1210, 64)
+    rng = np.random.default_rng(0)
+    factors = rng.standard_normal((n, p)) * np.arange(1.0, p + 1) ** -0.8
+    near = factors * (1 + 1e-4 * rng.standard_normal(p))
+    start = continued_pairs(near, rank)[1]
+    found, exact = continued_pairs(factors, rank, start)[0][-rank:], leading_pairs(factors, rank)[0]
+    return compare(
+        "flow",
+        "leading modes, from those of the evaluation before",
+        f"n·c={n}, p={p}, {rank} modes",
+        ours=Side(lambda _: continued_pairs(factors, rank, start)),
+        rival=Side(lambda _: leading_pairs(factors, rank)),
+        against="block Lanczos from random vectors, as before",
+        goal=None,
+        errors=(float(np.abs(found / exact - 1).max()), None),
     )
 
 

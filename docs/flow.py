@@ -63,8 +63,10 @@ also the course of training from an initialisation, as far as the noise is quasi
 
 A right-hand side takes O(n³ + np). Where n·c (c outputs) and p are both above 1000 it takes O(npr), by products with J alone: R in the r leading
 modes of K, and the part of all others to first order in their eigenvalues, for noise of equal power in all samples. `rank=None`
-doubles r from 64 until what the noise pushes with at the start changes by less than 0.5 %, and takes all modes where a quarter of
-them is not enough. The attributes have `rank` (0 for all) and `error_of_rank`, that change at the last record. Batch sharpness
+doubles r from 64 until what the noise pushes with at the start changes by less than 0.5 % of all that drives the flow there, and takes all modes where a quarter of
+them is not enough. The leading modes are searched from those of the evaluation before, and the solver's tolerance is then 1e-4. From its
+initialisation a tanh network of 1,210 parameters with 1,280 residuals (64–16–10, 128 digits, b = 16, η = 0.4·2/Q_b(θ₀), 1,000 steps) takes
+292 right-hand sides, 148 seconds of one core; before, one of them took 6.6 seconds in 64 modes, and more than 64 were taken. The attributes have `rank` (0 for all) and `error_of_rank`, that change at the last record. Batch sharpness
 comes from 128 independent chains, so that `n_batches` is rounded up to a multiple of 128.
 
 ## When not to believe it

@@ -53,7 +53,8 @@ ZEROTH = """## Zeroth-order descent
 θ ← θ − η(u·g)u with normal u: the edge is Σ ηλᵢ/(2(1 − ηλᵢ)) = 1 (Song et al., arXiv 2604.14669). It agrees with the spectral
 radius of the exact second moment to rounding, with momentum β too. Every number is over this edge; heavy ball has β = 0.9. With a
 frozen preconditioner P the formula takes the eigenvalues of P⁻¹H; that is exact where P and H commute, and not otherwise.
-Zeroth-order descent is far less stable than gradient descent (last column).
+Zeroth-order descent is far less stable than gradient descent. On batches of b it is less stable still (last columns): the noise of
+the direction doubles that of the batch and spreads its trace over all parameters (`theory/zeroth_order.py`; `es.ZerothOrder` runs it).
 """
 PRECONDITIONED = """## Adam with its preconditioner frozen
 

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         top_eigenvalues,
     )
     from esssim.store import load, save
+    from esssim.zeroth_order import ZerothOrder
 
 __version__ = "0.1.0"
 
@@ -81,6 +82,7 @@ _HOMES = {
     ),
     "simulation": ("Ramp", "gradient_flow", "simulate"),
     "store": ("load", "save"),
+    "zeroth_order": ("ZerothOrder",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _SUBMODULES = (
@@ -127,6 +129,7 @@ __all__ = [
     "Undefined",
     "WithReplacement",
     "WithoutReplacement",
+    "ZerothOrder",
     "batch_sharpness",
     "bridge",
     "claims",

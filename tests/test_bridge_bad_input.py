@@ -101,6 +101,10 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
         lambda: TorchProblem(perceptron(3, 2), INPUTS, TARGETS[:5]),
         "targets must have shape (6, 2) for 6 samples of 2 outputs, got (5, 2)",
     ),
+    "labels for squared error": (
+        lambda: TorchProblem(perceptron(3, 2), INPUTS, [0, 1, 1, 0, 1, 0]),
+        'targets must have shape (6, 2) for 6 samples of 2 outputs, got (6,); class labels are for loss="cross_entropy"',
+    ),
     "targets for one output": (
         lambda: TorchProblem(perceptron(3, 2), INPUTS, TARGETS[:, 0]),
         "targets must have shape (6, 2) for 6 samples of 2 outputs, got (6,)",

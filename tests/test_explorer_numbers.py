@@ -28,7 +28,8 @@ def test_node_computes_the_golden_vectors(golden_vectors: Path) -> None:
     # JSON has no infinity: null stands for it.
     wrong = [each for each in found if each["error"] is None or not each["error"] <= each["tolerance"]]
     assert wrong == []
-    assert len(found) > 500
+    assert len(found) > 600
+    assert {each["tolerance"] for each in found} == {1e-10}
     assert {each["name"].split(":")[0] for each in found} == {
         "random", "records", "weights", "ensemble", "batches", "enumeration", "start", "eigenvalues", "statistics", "perron", "flow", "run",
     }  # fmt: skip

@@ -126,6 +126,9 @@ def test_a_link_leads_to_its_claim_even_where_it_is_filtered_out(opened: Visit) 
     )
     opened.page.locator(".listing tbody a", has_text="flow-wall/noise").click()
     assert opened.page.evaluate("location.hash") == "#flow-wall/noise"
+    opened.page.evaluate("location.hash = '#%E0%A4%A'")
+    opened.page.wait_for_timeout(50)
+    opened.check_silent()
 
 
 def test_every_mark_of_the_picture_and_every_link_has_its_claim(

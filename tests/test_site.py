@@ -24,7 +24,7 @@ CLAIM = "minibs-settles/diabetes/b=4"
 EDGE = "reference/esssim.stability#esssim.stability.critical_step_size"
 SEARCHED = {
     "critical step size": EDGE, "maximum learning rate": EDGE, "edge of stability": "question",
-    "learning rate too high": "how-to/watch_training", "install": "start#install", "sharpness": "concepts/sharpness",
+    "what settles at 2/eta": "question", "learning rate too high": "how-to/watch_training", "install": "start#install", "sharpness": "concepts/sharpness",
     "batch sharpness": "concepts/batch_sharpness", "gap": "concepts/gap", "my own data": "how-to/own_table",
     "csv": "how-to/own_table", "pytorch": "how-to/own_network", "hyperparameter sweep": "how-to/sweep",
     "figure for a paper": "how-to/own_figure", "cite": "how-to/cite", "gpu": "limits", "momentum": "glossary#term-momentum",

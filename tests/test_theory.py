@@ -24,7 +24,13 @@ from esssim.flow.law import Law
 from esssim.flow.point import Point
 from esssim.flow.slow import mean_velocity
 from esssim.spectra import largest_eigenvalues
-from esssim.stability import critical_step_size, interaction_aware_step_size, noise_kernel_norm, self_stabilisation
+from esssim.stability import (
+    critical_step_size,
+    interaction_aware_step_size,
+    noise_kernel_norm,
+    self_stabilisation,
+    zeroth_order_step_size,
+)
 from esssim.stability.gradient_noise import noise_gain
 from esssim.stability.linearised import linearise
 from esssim.stability.mean_square import response_kernel
@@ -467,6 +473,22 @@ def match_gradient_noise(rng: np.random.Generator) -> None:
     close(gains[es.DiagonalNoise], np.abs(np.linalg.eigvals(matrix)).max())
 
 
+def match_zeroth_order(rng: np.random.Generator) -> None:
+    found = theory.results("zeroth_order")
+    problem = es.Quadratic([np.diag(values) for values in rng.uniform(0.5, 2.0, (4, 2))], np.zeros((4, 2)))
+    top = np.diagonal(problem.hessian(np.zeros(2)))
+    eta = zeroth_order_step_size(problem, np.zeros(2))
+    close(1.0, number(found["full loss"], eta=eta, lambda_1=top[0], lambda_2=top[1]))
+    line = es.LinearRegression(rng.standard_normal((5, 1)), np.zeros(5))
+    for scheme, b in itertools.product(SCHEMES, (1, 3)):
+        batches, probabilities = oracles.all_batches(5, scheme(b))
+        of_batches = line.hessian(np.zeros(1), batches)[:, 0, 0]
+        values = {"h": probabilities @ of_batches, "h2": probabilities @ of_batches**2}
+        close(
+            zeroth_order_step_size(line, np.zeros(1), scheme(b)), number(found["step size in one dimension"], **values)
+        )
+
+
 MATCHES: dict[str, Callable[[np.random.Generator], None]] = {
     "moment_identity": match_moment_identity,
     "third_moment": match_third_moment,
@@ -491,6 +513,7 @@ MATCHES: dict[str, Callable[[np.random.Generator], None]] = {
     "bursts": match_bursts,
     "weights_without_batches": match_weights_without_batches,
     "gradient_noise": match_gradient_noise,
+    "zeroth_order": match_zeroth_order,
 }
 
 
@@ -561,6 +584,7 @@ WRONG = {
         lambda: 3 * (1 - 1 / theory.module("weights_without_batches").n) ** 2,
     ),
     "gradient_noise": ("coefficient", lambda n, b, replacement: sympy.Rational(1, b + 1)),
+    "zeroth_order": ("kick", lambda matrix: 2 * matrix),
 }
 
 

@@ -29,6 +29,7 @@ const SYNONYMS = [
   [/\b(plots?|charts?)\b/g, "figure"],
   [/\bcitation\b/g, "cite"],
   [/\btoo (high|large|big)\b/g, "stable"],
+  [/\b(settles?|sits|stays|hovers) (at|around|near) (the )?(2\s*\/\s*(eta|η|lr)|edge)/g, "question answer edge"],
 ];
 let headings = null,
   // The words of the query, as the pages say them.

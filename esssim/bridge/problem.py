@@ -172,7 +172,11 @@ class TorchProblem(Problem):
             allowed = ((n, 1), (n,)) if c == 1 else ((n, c),)
             if array.shape not in allowed:
                 shapes = " or ".join(map(str, reversed(allowed)))
-                raise ValueError(f"targets must have shape {shapes} for {n} samples of {c} outputs, got {array.shape}")
+                are_labels = array.shape == (n,) and bool(np.isin(array, np.arange(c)).all())
+                hint = '; class labels are for loss="cross_entropy"' if are_labels else ""
+                raise ValueError(
+                    f"targets must have shape {shapes} for {n} samples of {c} outputs, got {array.shape}{hint}"
+                )
             return array.reshape(n, c)
         if len(array) != n:
             raise ValueError(f"targets must have {n} rows, one per sample, got shape {array.shape}")

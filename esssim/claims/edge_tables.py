@@ -62,7 +62,7 @@ def _of_batches(problem: LinearRegression, theta: FloatArray, b: int) -> float:
 
 
 def zeroth_order_rows(quick: bool) -> list[Row]:
-    """Zeroth-order descent: its bounds, its heavy ball at the effective step, and gradient descent, over its edge."""
+    """Zeroth-order descent on the full loss: bounds, heavy ball, gradient descent and batches, over its edge."""
     rows: list[Row] = []
     for name, table in ensembles(quick).items():
         problem = interpolating(table)
@@ -74,6 +74,7 @@ def zeroth_order_rows(quick: bool) -> list[Row]:
         steps = {
             "2/(tr H + 2λ_max)": 2 / (trace + 2 * top), "2/tr H": 2 / trace, "heavy ball, η/(1−β)": with_momentum,
             "gradient descent": 2 / top,
+            **{f"b = {b}": zeroth_order_step_size(problem, origin, WithoutReplacement(b)) for b in (1, 8)},
         }  # fmt: skip
         rows.append(row | {edge: step / exact for edge, step in steps.items()})
     return rows

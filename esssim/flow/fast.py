@@ -67,10 +67,17 @@ class FastMotion:
         momentum: float = 0.0,
         rank: int | None = None,
         with_tail: bool = False,
+        pairs: tuple[FloatArray, FloatArray] | None = None,
     ) -> FastMotion:
-        """In all modes of K above rounding, or in `rank` leading ones and, to first order, the others."""
-        jacobians = point.jacobians
-        perron = point.perron(sampling.variance_coefficient(point.problem.n_samples), rank)
+        """In all modes of K above rounding, or in `rank` leading ones and, to first order, the others.
+
+        pairs: these leading eigenvalues and eigenvectors, where they are known.
+        """
+        jacobians, coefficient = point.jacobians, sampling.variance_coefficient(point.problem.n_samples)
+        if pairs is None:
+            perron = point.perron(coefficient, rank)
+        else:
+            perron = rows.perron_of_pairs(*pairs, point.n_outputs, coefficient)
         if rank is not None or (with_tail and len(perron.eigenvalues) < len(jacobians)):
             perron = perron.with_tail(jacobians)
         return cls(perron, jacobians, source, step_size, guess, momentum, rank is not None)

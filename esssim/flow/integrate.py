@@ -13,6 +13,8 @@ from esssim.flow.law import Law
 from esssim.flow.newton import FactoredBDF, StiffJacobian
 
 RELATIVE_TOLERANCE = 1e-6
+# Where modes beyond the leading ones are known to first order alone.
+TOLERANCE_OF_LEADING = 1e-4
 # The solver's steps shrink without end at a wall that the flow cannot leave; this fraction of the time gone by is
 # short.
 SHORTEST_STEP = 1e-7
@@ -54,8 +56,9 @@ def integrate(
 
     if not np.isfinite(law.velocity(0.0, start)).all():  # the solver would look for a first step without end
         return Course(thetas, diverged_at=0)
-    smallest = 1e-2 * RELATIVE_TOLERANCE * (float(np.abs(start).max()) or 1.0)
-    solver = FactoredBDF(law.velocity, start, float(steps[-1]), last_jacobian, rtol=RELATIVE_TOLERANCE, atol=smallest)
+    tolerance = RELATIVE_TOLERANCE if law.rank is None else TOLERANCE_OF_LEADING
+    smallest = 1e-2 * tolerance * (float(np.abs(start).max()) or 1.0)
+    solver = FactoredBDF(law.velocity, start, float(steps[-1]), last_jacobian, rtol=tolerance, atol=smallest)
     done = 1
     while solver.status == "running":
         solver.step()

@@ -16,6 +16,7 @@ from esssim.flow.rows import LeastSquaresProblem
 from esssim.flow.slow import push, stiffness, velocity
 from esssim.sampling import Sampling
 from esssim.simulation.schedule import Ramp
+from esssim.spectra import continued_pairs
 from esssim.statistics.perron import PerronMatrix
 
 # A start is a solution if the nearest one is no farther than this fraction of its length.
@@ -43,6 +44,8 @@ class Law:
     frozen_residuals: FloatArray
     rank: int | None = None
     guess: FloatArray | None = field(default=None, repr=False, compare=False)
+    # The leading eigenvectors of K found last, and some more: where the next search starts.
+    frame: FloatArray | None = field(default=None, repr=False, compare=False)
     # Whether modes of K may die, which then have to fade: on the solutions their number is what it is.
     leaves_solutions: ClassVar[bool] = False
 
@@ -98,10 +101,18 @@ class Law:
             self.momentum,
             self.rank,
             self.leaves_solutions,
+            self._leading_pairs(point),
         )
         if fast.noise is not None:
             self.guess = fast.noise
         return fast
+
+    def _leading_pairs(self, point: Point) -> tuple[FloatArray, FloatArray] | None:
+        """The `rank` leading eigenvalues and eigenvectors of K, from those found last; None for all."""
+        if self.rank is None:
+            return None
+        values, self.frame = continued_pairs(point.jacobians, self.rank, self.frame)
+        return values[-self.rank :], self.frame[:, -self.rank :]
 
     def corrected(self, theta: FloatArray) -> FloatArray | None:
         """The solution next to theta, on which the flow really is; None if there is none."""
@@ -128,9 +139,13 @@ class Law:
         driven = velocity(point, fast)  # it is proportional to the power of the noise
         return StiffJacobian(np.zeros((0, len(theta))), driven, stiffness(point, fast))
 
+    def _driven_by(self, point: Point, pushed: FloatArray) -> FloatArray:
+        """−n(1−β)/η times the velocity before projections: on solutions the push alone."""
+        return pushed
+
     def error_of_rank(self, step: float, point: Point) -> float:
-        """The relative change of what the noise pushes with when the number of leading modes is halved; 0 for all
-        modes.
+        """The change of what the noise pushes with when the number of leading modes is halved, relative to all that
+        drives the flow; 0 for all modes.
         """
         if self.rank is None:
             return 0.0
@@ -144,7 +159,7 @@ class Law:
             if fast.noise is None:
                 return np.inf
             pushes.append(push(point, fast))
-        size = float(np.linalg.norm(pushes[0]))
+        size = float(np.linalg.norm(self._driven_by(point, pushes[0])))
         return float(np.linalg.norm(pushes[0] - pushes[1])) / size if size > 0 else 0.0
 
 

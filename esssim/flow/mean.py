@@ -39,6 +39,9 @@ class MeanLaw(Law):
     def corrected(self, theta: FloatArray) -> FloatArray:
         return theta
 
+    def _driven_by(self, point: Point, pushed: FloatArray) -> FloatArray:
+        return point.residuals @ point.jacobians + pushed
+
     def velocity(self, step: float, theta: FloatArray) -> FloatArray:
         """dθ/dt (p,); NaN at and beyond the mean-square edge."""
         if np.isfinite(theta).all():

@@ -13,7 +13,7 @@ from esssim._validate import FloatArray, IntArray
 from esssim.curvature import BlockCurvature, LowRankCurvature
 from esssim.problems import MultiOutputLeastSquares, NonlinearLeastSquares
 from esssim.statistics.block_perron import BlockPerron
-from esssim.statistics.perron import PerronMatrix
+from esssim.statistics.perron import RANK_TOLERANCE, PerronMatrix
 
 # Of the iterative solutions by products with J.
 TOLERANCE = 1e-12
@@ -43,6 +43,15 @@ def perron(jacobians: FloatArray, c: int, coefficient: float, rank: int | None =
             return PerronMatrix.leading(jacobians, coefficient, rank)
         return BlockPerron.leading_blocks(blocks, coefficient, rank)
     return PerronMatrix.of(jacobians, coefficient) if c == 1 else BlockPerron.of_blocks(blocks, coefficient)
+
+
+def perron_of_pairs(eigenvalues: FloatArray, eigenvectors: FloatArray, c: int, coefficient: float) -> PerronMatrix:
+    """The same from leading eigenvalues (r,) of K, ascending, and eigenvectors (n·c, r), without those that are
+    rounding.
+    """
+    keep = eigenvalues > RANK_TOLERANCE * eigenvalues[-1]
+    pairs = eigenvalues[keep], np.ascontiguousarray(eigenvectors[:, keep])
+    return PerronMatrix(*pairs, coefficient) if c == 1 else BlockPerron(*pairs, coefficient, n_rows=c)
 
 
 def weighted(weights: FloatArray, rows: FloatArray, c: int) -> FloatArray:

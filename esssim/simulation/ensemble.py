@@ -32,7 +32,9 @@ from esssim.simulation.recorder import check_names, measure, variables
 from esssim.simulation.runner import Optimiser, Replica
 from esssim.simulation.schedule import Phases, Ramp, steps_of_names
 from esssim.simulation.weighted import WeightedReplica
+from esssim.simulation.zeroth_order import ZerothOrderReplica
 from esssim.stability.edges import check_momentum
+from esssim.zeroth_order import ZerothOrder
 
 # What one replica gives: a column per variable, its thetas, and the step at which it diverged or −1.
 Result = tuple[dict[str, FloatArray], FloatArray, int]
@@ -43,7 +45,7 @@ def simulate(
     theta0: npt.ArrayLike,
     *,
     step_size: float | Ramp,
-    sampling: Sampling | GradientNoise,
+    sampling: Sampling | GradientNoise | ZerothOrder,
     n_steps: int,
     n_replicas: int = 1,
     momentum: float = 0.0,
@@ -59,7 +61,8 @@ def simulate(
 ) -> xarray.Dataset:
     """An ensemble of SGD runs θ ← θ − ηg_B (heavy ball v ← βv + g_B, θ ← θ − ηv; Nesterov θ ← θ − η(g_B + βv)).
 
-    theta0: (p,), or (n_replicas, p) for a start each. step_size: η, or a `Ramp`. sampling: or a `GradientNoise`.
+    theta0: (p,), or (n_replicas, p) for a start each. step_size: η, or a `Ramp`. sampling: or a `GradientNoise`, or
+    `ZerothOrder`.
     label_noise: ε, targets y + εz with z drawn at each step. record: names from `esssim.statistics.STATISTICS`, and
     "theta", at n_records steps or at `record_steps` (docs/simulation.md). n_batches: batches per record for sampled
     statistics. n_workers: processes. progress: True for a bar, or a function of replicas done and their number.
@@ -78,9 +81,9 @@ def simulate(
     noise = _validate.real("label_noise", label_noise, at_least=0.0)
     if noise > 0 and not isinstance(problem, (NonlinearLeastSquares, MultiOutputLeastSquares)):
         raise ValueError(f"label_noise must be 0 without targets ({type(problem).__name__}), got {label_noise!r}")
-    batches, gradient_noise = check_noise(sampling, problem.n_samples)
+    batches, in_place = _gradients(sampling, problem.n_samples)
     beta, nesterov = check_momentum(momentum), _validate.flag("nesterov", nesterov)
-    optimiser = Optimiser(Ramp.of(step_size), batches, n_steps, beta, nesterov, noise, gradient_noise)
+    optimiser = Optimiser(Ramp.of(step_size), batches, n_steps, beta, nesterov, noise, in_place)
     starts = check_starts(problem, theta0, n_replicas)
     phases = Phases.of((batches,), problem.n_samples, seed)
     steps, due = steps_of_names(names, n_steps, n_records, record_steps, phases)
@@ -101,6 +104,15 @@ def simulate(
     data = stacked(results, variables(names), "theta" in names)
     coords = {"step": ("record", steps), "step_size": ("record", optimiser.ramp.at(steps, n_steps))}
     return xarray.Dataset(data, coords, _provenance(problem, optimiser, starts, seed, n_batches))
+
+
+def _gradients(
+    sampling: Sampling | GradientNoise | ZerothOrder, n_samples: int
+) -> tuple[Sampling, GradientNoise | ZerothOrder | None]:
+    """The batches of a run, and what takes the place of their gradient."""
+    if isinstance(sampling, ZerothOrder):
+        return check_noise(sampling.sampling, n_samples)[0], sampling
+    return check_noise(sampling, n_samples)
 
 
 def check_starts(problem: Problem, theta0: npt.ArrayLike, n_replicas: int) -> FloatArray:
@@ -199,6 +211,8 @@ def _run_replica(
 
 
 def _kind_of(optimiser: Optimiser) -> type[Replica]:
+    if isinstance(optimiser.noise, ZerothOrder):
+        return ZerothOrderReplica
     if optimiser.noise is not None:
         return NoisyReplica
     return WeightedReplica if isinstance(optimiser.sampling, RandomWeights) else Replica

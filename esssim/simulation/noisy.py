@@ -36,7 +36,7 @@ class NoisyReplica(Replica):
         return self.problem.n_params + labels
 
     def _loop_for(self, theta0: FloatArray) -> Loop:
-        assert self.optimiser.noise is not None
+        assert isinstance(self.optimiser.noise, GradientNoise)
         loop = _NoisyLeastSquaresLoop if is_compiled_least_squares(self.problem) else _NoisyPlainLoop
         return loop(self.problem, theta0, self.optimiser.noise)
 

@@ -25,6 +25,7 @@ from esssim.problems import (
 from esssim.problems.boundary import divergence_is_expected
 from esssim.sampling import Reshuffled, Sampling, WithoutReplacement, WithReplacement
 from esssim.simulation.schedule import Ramp
+from esssim.zeroth_order import ZerothOrder
 
 # Batches (m, b) of consecutive steps, or weights (m, n).
 Drawn = npt.NDArray[Any]
@@ -44,8 +45,8 @@ class Optimiser:
     momentum: float
     nesterov: bool
     label_noise: float
-    # What takes the place of the batches, whose statistics are recorded all the same.
-    noise: GradientNoise | None = None
+    # What takes the place of the gradient of a batch, whose statistics are recorded all the same.
+    noise: GradientNoise | ZerothOrder | None = None
 
 
 class Loop(Protocol):
@@ -230,18 +231,23 @@ class PlainLoop:
 
     def run(self, drawn: Drawn, noise: FloatArray, first: int, o: Optimiser) -> int:
         for m, batch in enumerate(drawn):
-            with np.errstate(all="ignore"), divergence_is_expected():  # what overflows is caught below
-                gradient = np.array(self._problem.sample_gradients(self.theta, batch).mean(axis=0))
-                if len(noise) and isinstance(self._problem, NonlinearLeastSquares):
-                    gradient -= noise[m] @ self._problem.sample_jacobians(self.theta, batch) / len(batch)
-                elif len(noise) and isinstance(self._problem, MultiOutputLeastSquares):
-                    rows = self._problem.sample_jacobians(self.theta, batch).reshape(-1, self._problem.n_params)
-                    gradient -= noise[m] @ rows / len(batch)
+            gradient = self.gradient_of(batch, noise[m] if len(noise) else None)
             if not np.abs(gradient).max() <= sgd.DIVERGENCE_LIMIT:
                 return first + m
             eta = float(o.ramp.at(first + m, o.n_steps))
             sgd.update(self.theta, self._velocity, gradient, eta, o.momentum, o.nesterov)
         return -1
+
+    def gradient_of(self, batch: IntArray, noise: FloatArray | None) -> FloatArray:
+        """g_B, (p,), with the targets of the batch off by `noise` (b·c,); what overflows is for the caller to see."""
+        with np.errstate(all="ignore"), divergence_is_expected():
+            gradient = np.array(self._problem.sample_gradients(self.theta, batch).mean(axis=0))
+            if noise is not None and isinstance(self._problem, NonlinearLeastSquares):
+                gradient -= noise @ self._problem.sample_jacobians(self.theta, batch) / len(batch)
+            elif noise is not None and isinstance(self._problem, MultiOutputLeastSquares):
+                rows = self._problem.sample_jacobians(self.theta, batch).reshape(-1, self._problem.n_params)
+                gradient -= noise @ rows / len(batch)
+        return gradient
 
 
 def _everyone(n_steps: int, n_rows: int) -> IntArray:

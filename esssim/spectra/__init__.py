@@ -5,12 +5,13 @@ from esssim.spectra.dense import largest_eigenvalue
 from esssim.spectra.gram import gram_largest_eigenvalues
 from esssim.spectra.lanczos import lanczos_from, lanczos_largest_eigenvalue
 from esssim.spectra.largest import largest_eigenvalues, prepare
-from esssim.spectra.leading import leading_pairs
+from esssim.spectra.leading import continued_pairs, leading_pairs
 from esssim.spectra.mean import mean_costs_little, mean_largest_eigenvalue
 from esssim.spectra.secular import diagonal_plus_low_rank_largest_eigenvalues
 
 __all__ = [
     "TopPairs",
+    "continued_pairs",
     "diagonal_plus_low_rank_largest_eigenvalues",
     "gram_largest_eigenvalues",
     "lanczos_from",

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import scipy.linalg
 
 from esssim._validate import FloatArray
 from esssim.spectra.dense import power_of_two
@@ -14,6 +15,8 @@ from esssim.spectra.dense import power_of_two
 # Vectors that are multiplied together, and that are kept at a restart beside the wanted ones.
 BLOCK, SPARE = 8, 64
 MAX_CYCLES = 200
+# Vectors beyond the wanted ones that a continued search carries along, and its rounds.
+GUARDS, MAX_CONTINUED = 32, 8
 # A row that loses all but this fraction to the others is replaced by a random one.
 DEPENDENT = 1e-10
 
@@ -35,6 +38,35 @@ def leading_pairs(
     else:
         values, vectors = block_lanczos(lambda block: (block @ rows) @ rows.T, n, count, tolerance=tolerance, seed=seed)
     return np.maximum(values, 0.0) * unit * unit, np.ascontiguousarray(vectors)
+
+
+def continued_pairs(
+    factors: FloatArray, count: int, start: FloatArray | None = None, *, tolerance: float = 1e-6
+) -> tuple[FloatArray, FloatArray]:
+    """As `leading_pairs`, with GUARDS more, from the vectors found for factors nearby: start (n, count + GUARDS).
+
+    Rayleigh–Ritz on these vectors and their residuals, again until the residuals of the `count` largest are at most
+    tolerance·λ_max: a few products with a block where a search from random vectors needs dozens. Without a start, and
+    where that does not converge in MAX_CONTINUED rounds, all of AAᵀ is diagonalised.
+    """
+    n = len(factors)
+    held = min(count + GUARDS, n)
+    if start is not None and start.shape == (n, held) and 2 * held <= n:
+        vectors = start
+        for _ in range(MAX_CONTINUED):
+            images = factors @ (factors.T @ vectors)
+            small = vectors.T @ images
+            values, coordinates = np.linalg.eigh((small + small.T) / 2)
+            vectors, images = vectors @ coordinates, images @ coordinates
+            residuals = images - vectors * values
+            if np.linalg.norm(residuals[:, -count:], axis=0).max() <= tolerance * values[-1]:
+                return np.maximum(values, 0.0), np.ascontiguousarray(vectors)
+            both = np.linalg.qr(np.concatenate((vectors, residuals), axis=1))[0]
+            reduced = both.T @ factors
+            _, coordinates = np.linalg.eigh(reduced @ reduced.T)
+            vectors = both @ coordinates[:, -held:]
+    values, vectors = scipy.linalg.eigh(factors @ factors.T, subset_by_index=(n - held, n - 1))
+    return np.maximum(values, 0.0), np.ascontiguousarray(vectors)
 
 
 def block_lanczos(

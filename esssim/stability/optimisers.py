@@ -7,15 +7,17 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
+from scipy.sparse.linalg import LinearOperator, eigs
 
 from esssim import _validate
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.problems import Problem, Quadratic, check_problem
 from esssim.sampling import Sampling, WithoutReplacement
+from esssim.spectra.lanczos import SEEDED
 from esssim.stability.critical import critical_step_size
 from esssim.stability.edges import check_momentum
-from esssim.stability.linearised import linearise
+from esssim.stability.linearised import Linearised, linearise
 
 Hessian = Literal["full", "gauss_newton"]
 
@@ -24,23 +26,30 @@ Hessian = Literal["full", "gauss_newton"]
 def zeroth_order_step_size(
     problem: Problem,
     theta: npt.ArrayLike,
+    sampling: Sampling | None = None,
     *,
     momentum: float = 0.0,
     preconditioner: npt.ArrayLike | None = None,
     hessian: Hessian = "full",
 ) -> float:
-    """The critical step size of two-point zeroth-order descent on the full loss: Σᵢ ηλᵢ/(2(1 − ηλᵢ)) = 1.
+    """The critical step size of two-point zeroth-order descent; on the full loss Σᵢ ηλᵢ/(2(1 − ηλᵢ)) = 1.
 
-    A step is θ − η(u·g)u, u standard normal, the limit of small differences. Heavy ball of momentum β:
+    A step is θ − η(u·g)u, u standard normal, the limit of small differences. On batches it is 2/Q, Q the top eigenvalue
+    of M ↦ C⁻¹(2D(M) + tr D(M)·I), D and C those of Q_b; without momentum only. Heavy ball of momentum β, full loss:
     Σᵢ ηλᵢ/(2(1−β)(1 − ηλᵢ/(1−β²))) = 1. With a preconditioner P (frozen Adam), whose momentum is an average, λᵢ are the
     eigenvalues of P⁻¹H: Σᵢ ηλᵢ/(2(1 − ηλᵢ/(1+β))) = 1, exact where P and H commute. Without momentum
     2/(tr H + 2λ_max) ≤ η ≤ 2/tr H.
 
-    theta: (p,), a minimum. preconditioner: the diagonal of P, (p,), above 0. Infinite where H = 0. Raises ValueError as
-    `critical_step_size`. Source: Song et al., ICML 2026, arXiv 2604.14669.
+    theta: (p,), a minimum. sampling: None for the full loss. preconditioner: the diagonal of P, (p,), above 0. Infinite
+    where H = 0. Raises ValueError as `critical_step_size`. Source: Song et al., ICML 2026, arXiv 2604.14669; batches:
+    `theory/zeroth_order.py`.
     """
     beta = check_momentum(momentum)
     check_problem(problem)
+    if sampling is not None:
+        if beta > 0 or preconditioner is not None:
+            raise ValueError("momentum must be 0 and preconditioner None on batches: their edge is known without both")
+        return _on_batches(linearise(problem, theta, sampling, hessian))
     linearised = linearise(problem, theta, WithoutReplacement(problem.n_samples), hessian)
     diagonal = None if preconditioner is None else _diagonal(preconditioner, problem.n_params)
     if linearised is None:
@@ -61,6 +70,28 @@ def zeroth_order_step_size(
     pole = (1 - beta**2) / (scale * float(eigenvalues[-1]))
     upper = 2 * (1 - beta) / (scale * float(eigenvalues.sum()))
     return float(brentq(surplus, 0.0, min(pole * (1 - 1e-12), upper), xtol=1e-300, rtol=4e-15)) / linearised.scale
+
+
+def _on_batches(linearised: Linearised | None) -> float:
+    """2 over the spectral radius of M ↦ C⁻¹(2D(M) + tr D(M)·I), a positive map: its top is an eigenvalue."""
+    if linearised is None:
+        return np.inf
+    pencil, rank = linearised.pencil, len(linearised.pencil.eigenvalues)
+
+    def image(vector: FloatArray) -> FloatArray:
+        matrix = vector.reshape(rank, rank)
+        moment = pencil.second_moment((matrix + matrix.T) / 2, linearised.c)
+        return np.asarray((2 * moment + np.trace(moment) * np.eye(rank)) / pencil.half_sums).ravel()
+
+    if rank <= 3:
+        columns = np.stack([image(unit) for unit in np.eye(rank * rank)], axis=1)
+        top = float(np.abs(np.linalg.eigvals(columns)).max())
+    else:
+        operator = LinearOperator((rank * rank, rank * rank), matvec=image, dtype=np.float64)
+        start = np.eye(rank).ravel()
+        values = eigs(operator, 1, which="LR", v0=start, tol=1e-13, return_eigenvectors=False, **SEEDED)
+        top = float(values[0].real)
+    return 2 / top / linearised.scale
 
 
 @one_blas_thread()

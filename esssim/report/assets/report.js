@@ -27,7 +27,8 @@ function apply() {
 
 // A link leads to its claim, whatever is filtered.
 function reveal() {
-  const card = cards.get(decodeURIComponent(location.hash.slice(1)));
+  // The browser decodes the address, and finds nothing in a broken one.
+  const card = cards.get(document.querySelector(":target")?.id);
   if (card?.hidden) {
     filters.reset();
     apply();
