@@ -53,6 +53,7 @@ def test_levels_that_contradict_a_prediction_are_bold_on_the_page_of_networks(tm
     assert "| net, squared | b = 8 | b = 32 |\n" in text
     assert "| sharpness λ_max(H) | 2.00 | 2.00 |\n" in text
     assert "| 0.75 | **1.250** |\n" in text
+    assert "Of these 2 runs 1 came out as predicted, of all\n3, with those that start lower, 1." in text
     assert watched_section(tmp_path / "no.json") == ""
     assert (
         (ROOT / "docs" / "networks.md")
