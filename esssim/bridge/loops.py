@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from esssim._kernels import multilayer
-from esssim._kernels import sampling as kernels
 from esssim._kernels.sgd import DIVERGENCE_LIMIT, update
 from esssim._validate import FloatArray, IntArray
 from esssim.bridge.layers import Layer, is_own, layers_of
@@ -18,7 +17,7 @@ from esssim.bridge.problem import TorchProblem
 from esssim.bridge.schedule import Piecewise
 from esssim.random_weights import RandomWeights
 from esssim.sampling import Sampling
-from esssim.simulation.runner import DRAWN_AHEAD, Drawn, scheme_code
+from esssim.simulation.runner import DRAWN_AHEAD, Drawn, draw_batches
 from esssim.simulation.weighted import draw_steps, noise_gradient
 
 KINDS = {"tanh": multilayer.TANH, "gelu": multilayer.GELU, "relu": multilayer.RELU}
@@ -74,16 +73,8 @@ class Run:
         if isinstance(scheme, RandomWeights):
             noisy = (self.n_outputs, last - self.step, self.optimiser.label_noise)
             return draw_steps(scheme, self.n_samples, *noisy, self.rng)
-        first, b, code = self.step - since, scheme.batch_size, scheme_code(scheme)
-        count = last - self.step
-        counts = kernels.counts_of_numbers(code, self.n_samples, b, first, first + count)
-        uniforms, normals = np.empty(counts.sum()), np.empty((count, b * self.n_outputs))
-        if self.n_outputs:
-            kernels.draw_numbers(self.rng, counts, uniforms, normals)
-        else:
-            uniforms, normals = self.rng.random(counts.sum()), np.empty((0, 0))
-        batches = np.empty((count, b), dtype=np.int64)
-        kernels.consecutive_batches(uniforms, counts, code, self.order, first, batches)
+        stretch = (self.step - since, last - since, scheme.batch_size * self.n_outputs)
+        batches, normals = draw_batches(scheme, self.order, *stretch, self.rng)
         return batches, self.optimiser.label_noise * normals
 
 

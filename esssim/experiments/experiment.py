@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import xarray
@@ -36,6 +36,7 @@ from esssim.experiments.sections import (
     StartSection,
 )
 from esssim.problems import DiagonalLinearNetwork, Problem
+from esssim.problems.base import HessianKind
 from esssim.sampling import Sampling
 from esssim.simulation import Ramp, simulate
 from esssim.stability import critical_step_size
@@ -250,9 +251,7 @@ class Experiment(Section, Configuration):
     def _edge(self, theta: FloatArray, fraction: float = 1.0) -> float:
         """A fraction of the critical step size at theta."""
         beta, nesterov = self.dynamics.momentum, self.dynamics.nesterov
-        hessian: Literal["full", "gauss_newton"] = (
-            "full" if isinstance(self.problem, QuadraticSection) else "gauss_newton"
-        )
+        hessian: HessianKind = "full" if isinstance(self.problem, QuadraticSection) else "gauss_newton"
         if beta == 0:
             sharpness = mean_square_sharpness(self.model, theta, self.batches, hessian=hessian)
             return fraction * 2.0 / sharpness if sharpness > 0 else np.inf

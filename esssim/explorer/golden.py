@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from scipy.integrate import solve_ivp
@@ -20,6 +20,7 @@ from esssim.data import interpolating_targets
 from esssim.experiments import build
 from esssim.flow.law import Law
 from esssim.flow.mean import MeanLaw
+from esssim.problems.base import HessianKind
 from esssim.simulation import Ramp
 from esssim.spectra import largest_eigenvalues
 from esssim.statistics.mean_square import FOR_BOUNDS
@@ -151,7 +152,7 @@ def _limit(problem: Model, start: np.ndarray, solution: np.ndarray) -> np.ndarra
     return np.asarray(flow.y[:, -1])
 
 
-def _hessian(problem: Model) -> Literal["full", "gauss_newton"]:
+def _hessian(problem: Model) -> HessianKind:
     return "full" if isinstance(problem, es.Quadratic) else "gauss_newton"
 
 

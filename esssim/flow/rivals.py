@@ -95,9 +95,8 @@ def central_flow(
     n_gradients, where a Hessian product counts two. Raises ValueError for bad arguments. Source: Cohen, Damian et al.,
     ICLR 2025.
     """
-    eta, steps, theta = _arguments(problem, theta0, step_size, n_steps, n_records)
-    length = 1.0 / _validate.integer("substeps", substeps, 1)
-    gradients = Gradients(problem)
+    eta, steps, theta, gradients, substeps = _arguments(problem, theta0, step_size, n_steps, n_records, substeps)
+    length = 1.0 / substeps
     frame = _first_directions(gradients, theta, min(FOLLOWED, len(theta)))
 
     def advance(state: FloatArray) -> tuple[FloatArray, float, float]:
@@ -115,7 +114,7 @@ def central_flow(
             descent = descent - eta / 2 * np.einsum("ij,ijp->p", sigma, third)
         return state + length * descent, float(values[0]), spread
 
-    return _recorded(advance, theta, steps, round(1 / length), lambda state: state, gradients)
+    return _recorded(advance, theta, steps, substeps, len(theta), gradients)
 
 
 @one_blas_thread()
@@ -140,12 +139,8 @@ def edge_flow(
     Hessian product counts two. Raises ValueError for bad arguments. Source: Marion, arXiv 2606.18080, from its
     description.
     """
-    eta, steps, theta = _arguments(problem, theta0, step_size, n_steps, n_records)
-    substeps = _validate.integer("substeps", substeps, 1)
-    floor = _floor(smallest, theta)
-    gradients = Gradients(problem)
-    p = len(theta)
-    direction = _first_directions(gradients, theta, 1)[0]
+    eta, steps, theta, gradients, substeps = _arguments(problem, theta0, step_size, n_steps, n_records, substeps)
+    p, floor, direction = len(theta), _floor(smallest, theta), _first_directions(gradients, theta, 1)[0]
 
     def velocity(state: FloatArray) -> tuple[FloatArray, float]:
         centre, along, amplitude = state[:p], state[p : 2 * p], np.exp(state[-1])
@@ -165,7 +160,7 @@ def edge_flow(
         return after, sharpness, spread
 
     start = np.concatenate((theta, direction, [np.log(floor)]))
-    return _recorded(advance, start, steps, substeps, lambda state: state[:p], gradients)
+    return _recorded(advance, start, steps, substeps, p, gradients)
 
 
 @one_blas_thread()
@@ -190,12 +185,8 @@ def rod_flow(
     Returns a Dataset with dim record and coord step: theta, sharpness along δ, spread = ‖δ‖²; and n_gradients. Raises
     ValueError for bad arguments. Source: Regis & Chewi, arXiv 2602.01480, from its description.
     """
-    eta, steps, theta = _arguments(problem, theta0, step_size, n_steps, n_records)
-    substeps = _validate.integer("substeps", substeps, 1)
-    floor = _floor(smallest, theta)
-    gradients = Gradients(problem)
-    p = len(theta)
-    direction = _first_directions(gradients, theta, 1)[0]
+    eta, steps, theta, gradients, substeps = _arguments(problem, theta0, step_size, n_steps, n_records, substeps)
+    p, floor, direction = len(theta), _floor(smallest, theta), _first_directions(gradients, theta, 1)[0]
 
     def advance(state: FloatArray) -> tuple[FloatArray, float, float]:
         first, sharpness = rod_velocity(gradients, eta, state)
@@ -206,7 +197,7 @@ def rod_flow(
             after[p:] *= floor / size
         return after, sharpness, spread
 
-    return _recorded(advance, np.concatenate((theta, floor * direction)), steps, substeps, lambda s: s[:p], gradients)
+    return _recorded(advance, np.concatenate((theta, floor * direction)), steps, substeps, p, gradients)
 
 
 def rod_velocity(
@@ -245,14 +236,15 @@ def complementary(room: FloatArray, answer: FloatArray) -> FloatArray:
 
 
 def _arguments(
-    problem: Problem, theta0: npt.ArrayLike, step_size: float, n_steps: int, n_records: int
-) -> tuple[float, FloatArray, FloatArray]:
-    """η, the steps of the records, and θ₀."""
+    problem: Problem, theta0: npt.ArrayLike, step_size: float, n_steps: int, n_records: int, substeps: int
+) -> tuple[float, FloatArray, FloatArray, Gradients, int]:
+    """η, the steps of the records, θ₀, the gradients, and the substeps."""
     check_problem(problem)
     eta = _validate.real("step_size", step_size, above=0.0)
     n_steps = _validate.integer("n_steps", n_steps, 1)
     n_records = _validate.integer("n_records", n_records, 2)
-    return eta, np.unique(np.linspace(0, n_steps, n_records).round()), problem.check_point(theta0, "theta0")
+    steps, theta = np.unique(np.linspace(0, n_steps, n_records).round()), problem.check_point(theta0, "theta0")
+    return eta, steps, theta, Gradients(problem), _validate.integer("substeps", substeps, 1)
 
 
 def _floor(smallest: float, theta: FloatArray) -> float:
@@ -293,11 +285,11 @@ def _recorded(
     state: FloatArray,
     steps: FloatArray,
     substeps: int,
-    centre: Callable[[FloatArray], FloatArray],
+    n_params: int,
     gradients: Gradients,
 ) -> xarray.Dataset:
-    """θ, sharpness and spread at `steps`; NaN from where the flow is not finite."""
-    thetas = np.full((len(steps), len(centre(state))), np.nan)
+    """θ, the first numbers of a state, sharpness and spread at `steps`; NaN from where the flow is not finite."""
+    thetas = np.full((len(steps), n_params), np.nan)
     sharpness, spread = np.full(len(steps), np.nan), np.full(len(steps), np.nan)
     step = 0
     for k, until in enumerate(steps.astype(int)):
@@ -307,7 +299,7 @@ def _recorded(
         with np.errstate(all="ignore"):
             if not np.isfinite(state).all():
                 break
-            thetas[k] = centre(state)
+            thetas[k] = state[:n_params]
             _, sharpness[k], spread[k] = advance(state)
     data = {
         "theta": (("record", "parameter"), thetas), "sharpness": ("record", sharpness), "spread": ("record", spread),

@@ -13,7 +13,7 @@ from esssim._validate import FloatArray, IntArray
 from esssim.curvature import BlockCurvature, LowRankCurvature
 from esssim.problems import MultiOutputLeastSquares, NonlinearLeastSquares
 from esssim.statistics.block_perron import BlockPerron
-from esssim.statistics.perron import RANK_TOLERANCE, PerronMatrix
+from esssim.statistics.perron import PerronMatrix, above_rounding
 
 # Of the iterative solutions by products with J.
 TOLERANCE = 1e-12
@@ -49,8 +49,7 @@ def perron_of_pairs(eigenvalues: FloatArray, eigenvectors: FloatArray, c: int, c
     """The same from leading eigenvalues (r,) of K, ascending, and eigenvectors (n·c, r), without those that are
     rounding.
     """
-    keep = eigenvalues > RANK_TOLERANCE * eigenvalues[-1]
-    pairs = eigenvalues[keep], np.ascontiguousarray(eigenvectors[:, keep])
+    pairs = above_rounding(eigenvalues, eigenvectors)
     return PerronMatrix(*pairs, coefficient) if c == 1 else BlockPerron(*pairs, coefficient, n_rows=c)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,8 @@ from esssim._fingerprint import attributes, fingerprint, fingerprints
 from esssim._validate import FloatArray, IntArray
 from esssim.curvature import Curvature, DenseCurvature
 from esssim.problems import boundary, derivatives
+
+HessianKind = Literal["full", "gauss_newton"]
 
 
 class Problem(ABC):
@@ -138,6 +140,12 @@ def check_problem(problem: Problem) -> None:
         raise boundary.InvalidProblem(
             f"{type(problem).__name__}.__init__ must call super().__init__(n_samples, n_params)"
         )
+
+
+def curvature_of(problem: Problem, theta: FloatArray, hessian: HessianKind) -> Curvature:
+    """The per-sample Hessians at one theta (p,), or their Gauss–Newton matrices; ValueError for another word."""
+    _validate.choice("hessian", hessian, ("full", "gauss_newton"))
+    return problem.curvature(theta) if hessian == "full" else problem.gauss_newton_curvature(theta)
 
 
 def check_symmetric(name: str, matrices: FloatArray) -> FloatArray:

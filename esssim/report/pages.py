@@ -25,17 +25,15 @@ def keep_page(
     --check only compares it with `markdown`, which reads the numbers; --predict writes both after `predict` alone.
     """
     page = Path(script).with_suffix(".md")
-    if predict is not None and sys.argv[1:] == ["--predict"]:
-        predict(page.with_suffix(".json"))
-        store.write_text(page, markdown())
-        return 0
-    command = f"python docs/{Path(script).name}"
-    if sys.argv[1:] not in ([], ["--check"]):
-        print(f"usage: {command} [--check]", file=sys.stderr)
+    command, given = f"python docs/{Path(script).name}", sys.argv[1:]
+    flags = ["--check"] if predict is None else ["--check", "--predict"]
+    if given and given not in [[flag] for flag in flags]:
+        print(f"usage: {command} [{' | '.join(flags)}]", file=sys.stderr)
         return 2
-    if not sys.argv[1:]:
-        if measure is not None:
-            measure(page.with_suffix(".json"))
+    if given != ["--check"]:
+        make = predict if given else measure
+        if make is not None:
+            make(page.with_suffix(".json"))
         store.write_text(page, markdown())
         return 0
     try:

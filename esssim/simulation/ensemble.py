@@ -61,11 +61,11 @@ def simulate(
 ) -> xarray.Dataset:
     """An ensemble of SGD runs θ ← θ − ηg_B (heavy ball v ← βv + g_B, θ ← θ − ηv; Nesterov θ ← θ − η(g_B + βv)).
 
-    theta0: (p,), or (n_replicas, p) for a start each. step_size: η, or a `Ramp`. sampling: or a `GradientNoise`, or
-    `ZerothOrder`.
-    label_noise: ε, targets y + εz with z drawn at each step. record: names from `esssim.statistics.STATISTICS`, and
-    "theta", at n_records steps or at `record_steps` (docs/simulation.md). n_batches: batches per record for sampled
-    statistics. n_workers: processes. progress: True for a bar, or a function of replicas done and their number.
+    theta0: (p,), or (n_replicas, p) for a start each. step_size: η, or a `Ramp`. sampling: a scheme, `GradientNoise` or
+    `ZerothOrder`. label_noise: ε, targets y + εz with z drawn at each step. record: names from
+    `esssim.statistics.STATISTICS`, and "theta", at n_records steps or at `record_steps` (docs/simulation.md).
+    n_batches: batches per record for sampled statistics. n_workers: processes. progress: True for a bar, or a function
+    of replicas done and their number.
 
     Returns a Dataset with dims (replica, record), coords step (updates done) and step_size, a variable per name (with
     its standard error where sampled) and `diverged_at` (replica,), where a gradient or residual exceeds 1e100, −1 for

@@ -108,20 +108,13 @@ class Replica:
     def _draw(self, first: int, last: int) -> tuple[Drawn, FloatArray]:
         """Batches (m, b) of the steps first … last−1 and what their targets are off, (m, b·c), or (0, 0) without noise.
 
-        The stream does not depend on where stretches begin: each step takes its uniform numbers, then its normal ones.
+        The stream does not depend on where stretches begin.
         """
-        o, n = self.optimiser, self.problem.n_samples
+        o = self.optimiser
         if isinstance(self._loop, _FullBatchLoop):
             return self._loop.draw(self.rng, last - first, o.label_noise)
-        b, scheme = o.sampling.batch_size, scheme_code(o.sampling)
-        counts = kernels.counts_of_numbers(scheme, n, b, first, last)
-        if o.label_noise > 0:
-            uniforms, normals = np.empty(counts.sum()), np.empty((last - first, b * self.n_outputs))
-            kernels.draw_numbers(self.rng, counts, uniforms, normals)
-        else:
-            uniforms, normals = self.rng.random(counts.sum()), np.empty((0, 0))
-        batches = np.empty((last - first, b), dtype=np.int64)
-        kernels.consecutive_batches(uniforms, counts, scheme, self.order, first, batches)
+        labels = o.sampling.batch_size * self.n_outputs if o.label_noise > 0 else 0
+        batches, normals = draw_batches(o.sampling, self.order, first, last, labels, self.rng)
         return batches, o.label_noise * normals
 
 
@@ -242,9 +235,8 @@ class PlainLoop:
         """g_B, (p,), with the targets of the batch off by `noise` (b·c,); what overflows is for the caller to see."""
         with np.errstate(all="ignore"), divergence_is_expected():
             gradient = np.array(self._problem.sample_gradients(self.theta, batch).mean(axis=0))
-            if noise is not None and isinstance(self._problem, NonlinearLeastSquares):
-                gradient -= noise @ self._problem.sample_jacobians(self.theta, batch) / len(batch)
-            elif noise is not None and isinstance(self._problem, MultiOutputLeastSquares):
+            if noise is not None:
+                assert isinstance(self._problem, NonlinearLeastSquares | MultiOutputLeastSquares)
                 rows = self._problem.sample_jacobians(self.theta, batch).reshape(-1, self._problem.n_params)
                 gradient -= noise @ rows / len(batch)
         return gradient
@@ -271,7 +263,27 @@ def is_compiled_least_squares(problem: Problem) -> TypeGuard[LinearRegression | 
     return type(problem) in (LinearRegression, DiagonalLinearNetwork)
 
 
-def scheme_code(sampling: Sampling) -> int:
+def draw_batches(
+    sampling: Sampling, order: IntArray, first: int, last: int, n_normals: int, rng: np.random.Generator
+) -> tuple[IntArray, FloatArray]:
+    """Batches (m, b) of the steps first … last−1, and normal numbers (m, n_normals), or (0, 0) for none.
+
+    Each step takes its uniform numbers, then its normal ones. order: a permutation of all samples, carried from step to
+    step.
+    """
+    n, b, code = len(order), sampling.batch_size, _code(sampling)
+    counts = kernels.counts_of_numbers(code, n, b, first, last)
+    if n_normals:
+        uniforms, normals = np.empty(counts.sum()), np.empty((last - first, n_normals))
+        kernels.draw_numbers(rng, counts, uniforms, normals)
+    else:
+        uniforms, normals = rng.random(counts.sum()), np.empty((0, 0))
+    batches = np.empty((last - first, b), dtype=np.int64)
+    kernels.consecutive_batches(uniforms, counts, code, order, first, batches)
+    return batches, normals
+
+
+def _code(sampling: Sampling) -> int:
     """The integer by which the compiled loops know the scheme."""
     if isinstance(sampling, Reshuffled):
         return kernels.RESHUFFLED

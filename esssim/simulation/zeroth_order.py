@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from esssim._kernels import sampling as sampling_kernels
 from esssim._kernels import zeroth_order as kernels
 from esssim._kernels.sgd import DIVERGENCE_LIMIT, update
 from esssim._validate import FloatArray
@@ -16,8 +15,8 @@ from esssim.simulation.runner import (
     Optimiser,
     PlainLoop,
     Replica,
+    draw_batches,
     is_compiled_least_squares,
-    scheme_code,
 )
 
 
@@ -26,15 +25,9 @@ class ZerothOrderReplica(Replica):
 
     def _draw(self, first: int, last: int) -> tuple[Drawn, FloatArray]:
         """Batches (m, b), and the normal numbers of each step: what its targets are off (b·c) before u (p)."""
-        o, n = self.optimiser, self.problem.n_samples
-        b, scheme = o.sampling.batch_size, scheme_code(o.sampling)
-        counts = sampling_kernels.counts_of_numbers(scheme, n, b, first, last)
-        labels = b * self.n_outputs if o.label_noise > 0 else 0
-        uniforms, normals = np.empty(counts.sum()), np.empty((last - first, labels + self.problem.n_params))
-        sampling_kernels.draw_numbers(self.rng, counts, uniforms, normals)
-        batches = np.empty((last - first, b), dtype=np.int64)
-        sampling_kernels.consecutive_batches(uniforms, counts, scheme, self.order, first, batches)
-        return batches, normals
+        o = self.optimiser
+        labels = o.sampling.batch_size * self.n_outputs if o.label_noise > 0 else 0
+        return draw_batches(o.sampling, self.order, first, last, labels + self.problem.n_params, self.rng)
 
     @property
     def _numbers_of_a_step(self) -> int:

@@ -27,12 +27,14 @@ def largest_eigenvalue(matrix: npt.ArrayLike) -> float:
 
 def stacked_largest_eigenvalues(matrices: FloatArray) -> FloatArray:
     """λ_max of each symmetric matrix of a stack (m, p, p)."""
-    largest = np.abs(matrices).max(axis=(1, 2), initial=0.0)
-    scales = np.where(largest > 0, np.ldexp(1.0, np.frexp(largest)[1] - 1), 1.0)
+    scales = _powers_of_two(np.abs(matrices).max(axis=(1, 2), initial=0.0))
     return np.asarray(np.linalg.eigvalsh(matrices / scales[:, None, None])[:, -1]) * scales
 
 
 def power_of_two(matrix: FloatArray) -> float:
     """One near the largest entry, 1 without any: what is divided by it is far from under- and overflow."""
-    largest = float(np.abs(matrix).max())
-    return float(2.0 ** (np.frexp(largest)[1] - 1)) if largest > 0 else 1.0
+    return float(_powers_of_two(np.abs(matrix).max()))
+
+
+def _powers_of_two(largest: npt.ArrayLike) -> FloatArray:
+    return np.where(np.asarray(largest) > 0, np.ldexp(1.0, np.frexp(largest)[1] - 1), 1.0)

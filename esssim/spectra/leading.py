@@ -43,7 +43,8 @@ def leading_pairs(
 def continued_pairs(
     factors: FloatArray, count: int, start: FloatArray | None = None, *, tolerance: float = 1e-6
 ) -> tuple[FloatArray, FloatArray]:
-    """As `leading_pairs`, with GUARDS more, from the vectors found for factors nearby: start (n, count + GUARDS).
+    """As `leading_pairs`, with GUARDS more, from the vectors found for factors nearby: start (n, count + GUARDS),
+    or more of them.
 
     Rayleigh–Ritz on these vectors and their residuals, again until the residuals of the `count` largest are at most
     tolerance·λ_max: a few products with a block where a search from random vectors needs dozens. Without a start, and
@@ -51,8 +52,8 @@ def continued_pairs(
     """
     n = len(factors)
     held = min(count + GUARDS, n)
-    if start is not None and start.shape == (n, held) and 2 * held <= n:
-        vectors = start
+    if start is not None and start.shape[1] >= held and 2 * held <= n:
+        vectors = start[:, -held:]
         for _ in range(MAX_CONTINUED):
             images = factors @ (factors.T @ vectors)
             small = vectors.T @ images

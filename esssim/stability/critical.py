@@ -11,6 +11,7 @@ from esssim import _validate
 from esssim._threads import one_blas_thread
 from esssim.gradient_noise import GradientNoise
 from esssim.problems import Problem
+from esssim.problems.base import HessianKind
 from esssim.sampling import Sampling
 from esssim.stability.edges import check_momentum
 from esssim.stability.gradient_noise import noisy_threshold
@@ -28,7 +29,7 @@ def critical_step_size(
     momentum: float = 0.0,
     nesterov: bool = False,
     criterion: Literal["mean_square", "almost_sure"] = "mean_square",
-    hessian: Literal["full", "gauss_newton"] = "full",
+    hessian: HessianKind = "full",
     seed: int = 0,
 ) -> float:
     """The step size η above which SGD linearised at the minimum theta is unstable.

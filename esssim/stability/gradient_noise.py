@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.sparse.linalg import LinearOperator, eigs
 
 from esssim._validate import FloatArray
 from esssim.gradient_noise import GradientNoise, IsotropicNoise
-from esssim.spectra.lanczos import SEEDED
+from esssim.spectra.positive import spectral_radius
 from esssim.stability.edges import edge
 from esssim.stability.linearised import Linearised
 from esssim.stability.mean_square import response_kernel
@@ -53,9 +52,4 @@ def noise_gain(linearised: Linearised, noise: GradientNoise, eta: float, beta: f
 
     if isinstance(noise, IsotropicNoise):
         return float(put_back(np.ones(p))[0])
-    if p <= 3:
-        return float(np.abs(np.linalg.eigvals(np.stack([put_back(unit) for unit in np.eye(p)], axis=1))).max())
-    operator = LinearOperator((p, p), matvec=put_back, dtype=np.float64)
-    # A positive map: its spectral radius is an eigenvalue.
-    values = eigs(operator, 1, which="LR", v0=np.ones(p), tol=1e-13, return_eigenvectors=False, **SEEDED)
-    return float(values[0].real)
+    return spectral_radius(put_back, np.ones(p))

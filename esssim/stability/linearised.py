@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from esssim import _validate
 from esssim._validate import FloatArray
 from esssim.curvature import Curvature
 from esssim.problems import Problem, check_problem
+from esssim.problems.base import HessianKind, curvature_of
 from esssim.sampling import Reshuffled, Sampling, check_sampling
 from esssim.statistics.mean_square import Pencil
 
@@ -37,9 +37,8 @@ class Linearised:
         return noise <= NOISE_TOLERANCE * float((self.pencil.eigenvalues**2).sum())
 
 
-def linearise(problem: Problem, theta: npt.ArrayLike, sampling: Sampling, hessian: str) -> Linearised | None:
+def linearise(problem: Problem, theta: npt.ArrayLike, sampling: Sampling, hessian: HessianKind) -> Linearised | None:
     """The linearisation at theta (p,), None where every Hᵢ is zero; ValueError where no step size can be stable."""
-    _validate.choice("hessian", hessian, ("full", "gauss_newton"))
     check_problem(problem)
     point = problem.check_point(theta)
     check_sampling(sampling, problem.n_samples)
@@ -48,7 +47,7 @@ def linearise(problem: Problem, theta: npt.ArrayLike, sampling: Sampling, hessia
             "sampling must draw independent batches for a threshold (WithoutReplacement or WithReplacement), "
             "got Reshuffled"
         )
-    curvature = problem.curvature(point) if hessian == "full" else problem.gauss_newton_curvature(point)
+    curvature = curvature_of(problem, point, hessian)
     scale = curvature.scale()
     scaled = curvature.scaled(scale)
     c = sampling.variance_coefficient(problem.n_samples)

@@ -17,6 +17,7 @@ from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.curvature import Curvature, LowRankCurvature
 from esssim.problems import Problem
+from esssim.problems.base import HessianKind
 from esssim.sampling import Sampling
 from esssim.stability.edges import check_momentum
 from esssim.stability.linearised import Linearised, linearise, transition_matrices
@@ -46,7 +47,7 @@ def lyapunov_exponent(
     *,
     momentum: float = 0.0,
     nesterov: bool = False,
-    hessian: str = "full",
+    hessian: HessianKind = "full",
     n_steps: int = 2000,
     n_replicas: int = 64,
     seed: int = 0,
@@ -85,7 +86,7 @@ def almost_sure_threshold(
     *,
     momentum: float = 0.0,
     nesterov: bool = False,
-    hessian: str = "full",
+    hessian: HessianKind = "full",
     n_steps: int = 2000,
     n_replicas: int = 64,
     seed: int = 0,

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.sparse.linalg import ArpackError, LinearOperator, eigs
+from scipy.sparse.linalg import ArpackError
 
 from esssim._validate import FloatArray
-from esssim.spectra.lanczos import SEEDED
+from esssim.spectra.positive import spectral_radius
 from esssim.stability.edges import edge
 from esssim.stability.linearised import Linearised, transition_matrices
 from esssim.statistics.mean_square import Pencil, top_of_pencil
@@ -48,16 +48,10 @@ def noise_radius(pencil: Pencil, c: float, eta: float, beta: float, nesterov: bo
         matrix = vector.reshape(rank, rank)
         return np.asarray(response * pencil.covariance((matrix + matrix.T) / 2, c)).ravel()
 
-    if rank <= 3:
-        dense = np.stack([apply(unit) for unit in np.eye(rank * rank)], axis=1)
-        return float(np.abs(np.linalg.eigvals(dense)).max())
-    operator = LinearOperator((rank * rank, rank * rank), matvec=apply, dtype=np.float64)
     try:
-        # A positive map: its spectral radius is an eigenvalue, and its eigenmatrix is positive semidefinite.
-        values = eigs(operator, 1, which="LR", v0=np.eye(rank).ravel(), tol=1e-13, return_eigenvectors=False, **SEEDED)
+        return spectral_radius(apply, np.eye(rank).ravel())
     except ArpackError as error:
         raise RuntimeError(f"critical_step_size: Arnoldi did not converge at step size {eta:g}: {error}") from error
-    return float(values[0].real)
 
 
 def response_kernel(eigenvalues: FloatArray, eta: float, beta: float, nesterov: bool) -> FloatArray:

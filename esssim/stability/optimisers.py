@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.sparse.linalg import LinearOperator, eigs
 
 from esssim import _validate
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.problems import Problem, Quadratic, check_problem
+from esssim.problems.base import HessianKind, curvature_of
 from esssim.sampling import Sampling, WithoutReplacement
-from esssim.spectra.lanczos import SEEDED
+from esssim.spectra.positive import spectral_radius
 from esssim.stability.critical import critical_step_size
 from esssim.stability.edges import check_momentum
 from esssim.stability.linearised import Linearised, linearise
-
-Hessian = Literal["full", "gauss_newton"]
 
 
 @one_blas_thread()
@@ -30,7 +26,7 @@ def zeroth_order_step_size(
     *,
     momentum: float = 0.0,
     preconditioner: npt.ArrayLike | None = None,
-    hessian: Hessian = "full",
+    hessian: HessianKind = "full",
 ) -> float:
     """The critical step size of two-point zeroth-order descent; on the full loss Σᵢ ηλᵢ/(2(1 − ηλᵢ)) = 1.
 
@@ -73,7 +69,7 @@ def zeroth_order_step_size(
 
 
 def _on_batches(linearised: Linearised | None) -> float:
-    """2 over the spectral radius of M ↦ C⁻¹(2D(M) + tr D(M)·I), a positive map: its top is an eigenvalue."""
+    """2 over the spectral radius of the positive map M ↦ C⁻¹(2D(M) + tr D(M)·I)."""
     if linearised is None:
         return np.inf
     pencil, rank = linearised.pencil, len(linearised.pencil.eigenvalues)
@@ -83,15 +79,7 @@ def _on_batches(linearised: Linearised | None) -> float:
         moment = pencil.second_moment((matrix + matrix.T) / 2, linearised.c)
         return np.asarray((2 * moment + np.trace(moment) * np.eye(rank)) / pencil.half_sums).ravel()
 
-    if rank <= 3:
-        columns = np.stack([image(unit) for unit in np.eye(rank * rank)], axis=1)
-        top = float(np.abs(np.linalg.eigvals(columns)).max())
-    else:
-        operator = LinearOperator((rank * rank, rank * rank), matvec=image, dtype=np.float64)
-        start = np.eye(rank).ravel()
-        values = eigs(operator, 1, which="LR", v0=start, tol=1e-13, return_eigenvectors=False, **SEEDED)
-        top = float(values[0].real)
-    return 2 / top / linearised.scale
+    return 2 / spectral_radius(image, np.eye(rank).ravel()) / linearised.scale
 
 
 @one_blas_thread()
@@ -103,7 +91,7 @@ def preconditioned_step_size(
     *,
     momentum: float = 0.0,
     weight_decay: float = 0.0,
-    hessian: Hessian = "full",
+    hessian: HessianKind = "full",
 ) -> float:
     """The critical step size of SGD with a frozen preconditioner, θ ← θ − ηP⁻¹m, m ← βm + (1−β)(g_B + μθ).
 
@@ -118,8 +106,7 @@ def preconditioned_step_size(
     beta, decay = check_momentum(momentum), _validate.real("weight_decay", weight_decay, at_least=0.0)
     check_problem(problem)
     point, root = problem.check_point(theta), np.sqrt(_diagonal(preconditioner, problem.n_params))
-    _validate.choice("hessian", hessian, ("full", "gauss_newton"))
-    curvature = problem.curvature(point) if hessian == "full" else problem.gauss_newton_curvature(point)
+    curvature = curvature_of(problem, point, hessian)
     frame = curvature.to_basis(np.eye(problem.n_params))
     samples = frame @ curvature.batch_matrices(np.arange(problem.n_samples)[:, None]) @ frame.T
     samples = (samples + samples.transpose(0, 2, 1)) / 2 + decay * np.eye(problem.n_params)

@@ -21,6 +21,7 @@ from esssim import _validate
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.problems import Problem, check_problem
+from esssim.problems.base import HessianKind
 from esssim.sampling import Sampling, check_sampling
 from esssim.stability.edges import edge, small_batch_edge
 from esssim.stability.linearised import Linearised, linearise
@@ -49,7 +50,7 @@ def noise_kernel_norm(
     step_size: float,
     *,
     approximation: Approximation = "diagonal",
-    hessian: Literal["full", "gauss_newton"] = "full",
+    hessian: HessianKind = "full",
 ) -> float:
     """Norm 𝒦 of the noise kernel: SGD is taken for stable where ηλ_max < 2 and 𝒦 < 1.
 
@@ -73,7 +74,7 @@ def noise_kernel_step_size(
     sampling: Sampling,
     *,
     approximation: Approximation = "diagonal",
-    hessian: Literal["full", "gauss_newton"] = "full",
+    hessian: HessianKind = "full",
 ) -> float:
     """The step size at which 𝒦(η) = 1, and at most 2/λ_max; arguments, errors and source as in `noise_kernel_norm`."""
     linearised = _checked(problem, theta, sampling, approximation, hessian)
@@ -89,7 +90,7 @@ def noise_kernel_step_size(
 
 
 def _checked(
-    problem: Problem, theta: npt.ArrayLike, sampling: Sampling, approximation: str, hessian: str
+    problem: Problem, theta: npt.ArrayLike, sampling: Sampling, approximation: str, hessian: HessianKind
 ) -> Linearised | None:
     _validate.choice("approximation", approximation, ("diagonal", "high_dimensional", "trace"))
     return linearise(problem, theta, sampling, hessian)

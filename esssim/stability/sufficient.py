@@ -10,8 +10,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
@@ -19,17 +17,17 @@ from scipy.optimize import brentq
 from esssim import _validate
 from esssim._threads import one_blas_thread
 from esssim.problems import Problem
+from esssim.problems.base import HessianKind
 from esssim.sampling import Sampling, WithoutReplacement
 from esssim.stability.linearised import Linearised, linearise
 
-Hessian = Literal["full", "gauss_newton"]
 # A sample's Hessian is taken for positive semidefinite up to this fraction of its norm.
 ROUNDING = 1e-10
 
 
 @one_blas_thread()
 def contraction_step_size(
-    problem: Problem, theta: npt.ArrayLike, sampling: Sampling, *, hessian: Hessian = "full"
+    problem: Problem, theta: npt.ArrayLike, sampling: Sampling, *, hessian: HessianKind = "full"
 ) -> float:
     """The step size below which a step shrinks every e on average: λ_max(−2ηH + η²E[H_B²]) = 0.
 
@@ -50,7 +48,7 @@ def contraction_step_size(
 
 @one_blas_thread()
 def alignment_step_size(
-    problem: Problem, theta: npt.ArrayLike, sampling: Sampling, *, hessian: Hessian = "full"
+    problem: Problem, theta: npt.ArrayLike, sampling: Sampling, *, hessian: HessianKind = "full"
 ) -> float:
     """The step size above which the noise alone raises the loss from every e: η = 1/√(cμ), μ = min_e tr(HΣ(e))/2L(e).
 
@@ -73,7 +71,9 @@ def alignment_step_size(
 
 
 @one_blas_thread()
-def coherence_step_size(problem: Problem, theta: npt.ArrayLike, batch_size: int, *, hessian: Hessian = "full") -> float:
+def coherence_step_size(
+    problem: Problem, theta: npt.ArrayLike, batch_size: int, *, hessian: HessianKind = "full"
+) -> float:
     """The step size above which coherence proves divergence: σ/(λ_max(H)√(n/b − 1)), at most 2/λ_max(H).
 
     σ = λ_max(S)/max_i λ_max(Hᵢ) with S_ij = ‖Hᵢ^½Hⱼ^½‖_F = √tr(HᵢHⱼ), for a rank-one sample |xᵢ·xⱼ|. Each sample is in
@@ -110,7 +110,7 @@ def scalar_closure_step_size(
     *,
     tau_1: float = 1.0,
     tau_2: float = 1.0,
-    hessian: Hessian = "full",
+    hessian: HessianKind = "full",
 ) -> float:
     """The critical step size if the noise were c(τ₁tr(HM)H − τ₂HMH): ηcτ₁ Σⱼ λⱼ/(2 − ηλⱼ(1 − cτ₂)) = 1.
 

@@ -13,9 +13,9 @@ from esssim.curvature import Curvature
 from esssim.problems import Problem, check_problem
 from esssim.problems.boundary import divergence_is_expected
 from esssim.sampling import Sampling, check_sampling
-from esssim.spectra.leading import BLOCK, block_lanczos, largest_basis
-from esssim.spectra.mean import DENSE_LIMIT
 from esssim.statistics.estimate import expectation
+from esssim.statistics.leading import check_k, pairs_by_products, takes_products
+from esssim.statistics.pointwise import mean_square_of_batches
 from esssim.statistics.uncertainty import Estimate
 
 EPS = float(np.finfo(np.float64).eps)
@@ -76,21 +76,14 @@ def gradient_along_top(problem: Problem, theta: npt.ArrayLike, sampling: Samplin
     check_problem(problem)
     point = problem.check_point(theta)
     check_sampling(sampling, problem.n_samples)
-    if _validate.integer("k", k, 1) > problem.n_params:
-        raise ValueError(f"k must be between 1 and n_params = {problem.n_params}, got {k}")
+    k = check_k(k, problem)
     curvature, c = problem.curvature(point), sampling.variance_coefficient(problem.n_samples)
     gradients = problem.sample_gradients(point, np.arange(problem.n_samples))
     gradients = np.asarray(curvature.to_basis(gradients)) / (np.abs(gradients).max() or 1.0)
-    whole = _mean_square(gradients, c)
+    whole = mean_square_of_batches(gradients, c)
     if whole == 0.0:
         raise Undefined("gradient_along_top is 0/0 at theta: every batch gradient is zero")
-    return min(_mean_square(gradients @ _top_vectors(curvature, k), c) / whole, 1.0)
-
-
-def _mean_square(rows: FloatArray, c: float) -> float:
-    """E‖mean of a batch of the rows (n, r)‖²."""
-    mean = rows.mean(axis=0)
-    return float((1 - c) * (mean @ mean) + c * (rows**2).sum(axis=1).mean())
+    return min(mean_square_of_batches(gradients @ _top_vectors(curvature, k), c) / whole, 1.0)
 
 
 def _top_vectors(curvature: Curvature, k: int) -> FloatArray:
@@ -98,12 +91,11 @@ def _top_vectors(curvature: Curvature, k: int) -> FloatArray:
     scaled, p = curvature.scaled(curvature.scale()), curvature.n_params
     if k == p:
         return np.eye(p)
-    if (p <= DENSE_LIMIT and scaled.is_formed) or p < largest_basis(k + 1) + BLOCK:
+    if takes_products(scaled, k + 1):
+        values, vectors = pairs_by_products(scaled, np.arange(curvature.n_samples), k + 1)
+    else:
         values, vectors = np.linalg.eigh(scaled.mean())
         values, vectors = values[-k - 1 :], vectors[:, -k - 1 :]
-    else:
-        apply = scaled.product(np.arange(curvature.n_samples))
-        values, vectors = block_lanczos(apply, p, k + 1, tolerance=max(1e-10, scaled.tolerance))
     if values[1] - values[0] <= SEPARATE * np.abs(values).max():
         raise Undefined(f"gradient_along_top has no unique projection at theta: eigenvalues {k} and {k + 1} are equal")
     return np.asarray(vectors[:, 1:])

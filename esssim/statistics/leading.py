@@ -36,7 +36,7 @@ def top_eigenvalues(problem: Problem, theta: npt.ArrayLike, k: int) -> FloatArra
     by block Lanczos on products. Raises ValueError for bad arguments.
     """
     check_problem(problem)
-    point, k = problem.check_point(theta), _check_k(k, problem)
+    point, k = problem.check_point(theta), check_k(k, problem)
     return _of_batches(problem.curvature(point), np.arange(problem.n_samples)[None], k)[0]
 
 
@@ -58,7 +58,7 @@ def minibatch_top_eigenvalues(
     at a time, 4096 by default. Raises ValueError for bad arguments and for too many batches to enumerate.
     """
     check_problem(problem)
-    curvature, k = problem.curvature(problem.check_point(theta)), _check_k(k, problem)
+    curvature, k = problem.curvature(problem.check_point(theta)), check_k(k, problem)
     scale = curvature.scale()
     scaled = curvature.scaled(scale)
 
@@ -73,7 +73,8 @@ def minibatch_top_eigenvalues(
     return tuple(expectation(column(j), n, sampling, n_batches, seed, chunk_size=chunk_size) * scale for j in range(k))
 
 
-def _check_k(k: int, problem: Problem) -> int:
+def check_k(k: int, problem: Problem) -> int:
+    """k as a number of eigenvalues, from 1 to p; ValueError otherwise."""
     _validate.integer("k", k, 1)
     if k > problem.n_params:
         raise ValueError(f"k must be between 1 and n_params = {problem.n_params}, got {k}")
@@ -84,12 +85,11 @@ def _of_batches(curvature: Curvature, batches: IntArray, k: int) -> FloatArray:
     """The k largest eigenvalues of H_B, descending, for each batch: (m, b) -> (m, k)."""
     scale = curvature.scale()
     scaled, p, b = curvature.scaled(scale), curvature.n_params, batches.shape[1]
-    limit = DENSE_LIMIT if scaled.is_formed else COLUMNS_LIMIT
     rows = scaled.square_roots()
     found: Callable[[IntArray], FloatArray]
     if rows is not None and b * rows.shape[1] < p:
         numbers, found = b * rows.shape[1] * p, partial(_of_grams, rows, k=k)
-    elif p > limit and p >= largest_basis(k) + BLOCK:
+    elif takes_products(scaled, k):
         numbers, found = CHUNK_NUMBERS, partial(_by_products, scaled, k=k)
     else:
         numbers, found = (b + p) * p, partial(_densely, scaled, k=k)
@@ -112,6 +112,19 @@ def _of_grams(rows: FloatArray, batches: IntArray, k: int) -> FloatArray:
 
 def _by_products(curvature: Curvature, batches: IntArray, k: int) -> FloatArray:
     (batch,) = batches
+    return pairs_by_products(curvature, batch, k)[0][None, ::-1]
+
+
+def takes_products(curvature: Curvature, k: int) -> bool:
+    """Whether the k largest eigenvalues are found by products, p×p matrices being too large."""
+    p, limit = curvature.n_params, DENSE_LIMIT if curvature.is_formed else COLUMNS_LIMIT
+    return p > limit and p >= largest_basis(k) + BLOCK
+
+
+def pairs_by_products(curvature: Curvature, batch: IntArray, k: int) -> tuple[FloatArray, FloatArray]:
+    """The k largest eigenvalues of H_B, ascending, and eigenvectors (p, k); ValueError where they take too much
+    memory.
+    """
     numbers = 2 * largest_basis(k) * curvature.n_params
     if numbers > BASIS_NUMBERS:
         raise ValueError(
@@ -120,5 +133,4 @@ def _by_products(curvature: Curvature, batches: IntArray, k: int) -> FloatArray:
             "esssim.sharpness and esssim.minibatch_sharpness for the largest alone"
         )
     tolerance = max(1e-10, curvature.tolerance)
-    values, _ = block_lanczos(curvature.product(batch), curvature.n_params, k, tolerance=tolerance)
-    return values[None, ::-1]
+    return block_lanczos(curvature.product(batch), curvature.n_params, k, tolerance=tolerance)

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import scipy.linalg
 
-from esssim import _validate
 from esssim._errors import Undefined
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.curvature import BlockCurvature, Curvature
 from esssim.problems import Problem, check_problem
+from esssim.problems.base import HessianKind, curvature_of
 from esssim.sampling import Sampling, check_sampling
 from esssim.spectra import lanczos_from, lanczos_largest_eigenvalue, mean_largest_eigenvalue
 from esssim.statistics.block_perron import perron_of
@@ -47,7 +47,7 @@ def mean_square_sharpness(
     theta: npt.ArrayLike,
     sampling: Sampling,
     *,
-    hessian: Literal["full", "gauss_newton"] = "full",
+    hessian: HessianKind = "full",
     certify: Literal[False] = False,
 ) -> float: ...
 @overload
@@ -56,7 +56,7 @@ def mean_square_sharpness(
     theta: npt.ArrayLike,
     sampling: Sampling,
     *,
-    hessian: Literal["full", "gauss_newton"] = "full",
+    hessian: HessianKind = "full",
     certify: Literal[True],
 ) -> Enclosure: ...
 @one_blas_thread()
@@ -65,7 +65,7 @@ def mean_square_sharpness(
     theta: npt.ArrayLike,
     sampling: Sampling,
     *,
-    hessian: Literal["full", "gauss_newton"] = "full",
+    hessian: HessianKind = "full",
     certify: bool = False,
 ) -> float | Enclosure:
     """Mean-square sharpness Q_b = λ_max(C⁺D), C = ½(H⊗I + I⊗H), D = E[H_B⊗H_B] = (1−c)H⊗H + c·mean Hᵢ⊗Hᵢ.
@@ -82,11 +82,10 @@ def mean_square_sharpness(
     Raises Undefined where H has no positive eigenvalue, up to rounding, although some Hᵢ ≠ 0.
     Source: Mulayoff & Michaeli, COLT 2024, arXiv 2306.07850; Ma & Ying, NeurIPS 2021.
     """
-    _validate.choice("hessian", hessian, ("full", "gauss_newton"))
     check_problem(problem)
     point = problem.check_point(theta)
     check_sampling(sampling, problem.n_samples)
-    curvature = problem.curvature(point) if hessian == "full" else problem.gauss_newton_curvature(point)
+    curvature = curvature_of(problem, point, hessian)
     c = sampling.variance_coefficient(problem.n_samples)
     enclosure = top_of_pencil(curvature, c, certify=certify)
     return enclosure if certify else enclosure.value

@@ -18,6 +18,7 @@ from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray, IntArray
 from esssim.curvature import Curvature
 from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem, check_problem
+from esssim.problems.base import HessianKind, curvature_of
 from esssim.random_weights import RandomWeights
 from esssim.sampling import Sampling
 from esssim.spectra import largest_eigenvalues, mean_costs_little, mean_largest_eigenvalue, prepare
@@ -39,7 +40,6 @@ SEPARABLE = (LinearRegression, DiagonalLinearNetwork)
 Forms = Callable[[IntArray], tuple[FloatArray, FloatArray]]
 Seed = int | np.random.SeedSequence | None
 Draws = Literal["shares", "uniform"]
-HessianKind = Literal["full", "gauss_newton"]
 
 
 @one_blas_thread()
@@ -97,10 +97,9 @@ def batch_sharpness(
     Source: Andreyev & Beneventano, arXiv 2412.20553 v3.
     """
     _validate.choice("average", average, ("mean_of_ratios", "ratio_of_means"))
-    _validate.choice("hessian", hessian, ("full", "gauss_newton"))
     check_problem(problem)
     point = problem.check_point(theta)
-    curvature = problem.curvature(point) if hessian == "full" else problem.gauss_newton_curvature(point)
+    curvature = curvature_of(problem, point, hessian)
     if isinstance(sampling, RandomWeights):
         return weighted_batch_sharpness(problem, point, curvature, sampling, n_batches, seed, average=average)
     model_curvature = hessian == "full"

@@ -50,8 +50,7 @@ class PerronMatrix:
         else:
             left, singular, _ = np.linalg.svd(factors, full_matrices=False)
             eigenvalues, eigenvectors = singular[::-1] ** 2, left[:, ::-1]
-        keep = eigenvalues > RANK_TOLERANCE * eigenvalues[-1]
-        return cls(np.ascontiguousarray(eigenvalues[keep]), np.ascontiguousarray(eigenvectors[:, keep]), c)
+        return cls(*above_rounding(eigenvalues, eigenvectors), c)
 
     @classmethod
     def leading(cls, factors: FloatArray, c: float, rank: int) -> PerronMatrix:
@@ -220,6 +219,10 @@ def leading_eigenvectors(factors: FloatArray, rank: int) -> tuple[FloatArray, Fl
     n = len(factors)
     if not 1 <= rank < n:
         raise ValueError(f"rank must be at least 1 and fewer than the {n} rows, got {rank}")
-    values, vectors = leading_pairs(factors, rank)
-    keep = values > RANK_TOLERANCE * values[-1]
-    return values[keep], np.ascontiguousarray(vectors[:, keep])
+    return above_rounding(*leading_pairs(factors, rank))
+
+
+def above_rounding(eigenvalues: FloatArray, eigenvectors: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The eigenvalues (r,) that are no rounding of the largest, the last one, and their eigenvectors (n, r)."""
+    keep = eigenvalues > RANK_TOLERANCE * eigenvalues[-1]
+    return np.ascontiguousarray(eigenvalues[keep]), np.ascontiguousarray(eigenvectors[:, keep])

@@ -62,6 +62,12 @@ def ratio_of_means(problem: Problem, theta: FloatArray, curvature: Curvature, sa
     return forms.expected_batch_form() / forms.expected_squared_norm
 
 
+def mean_square_of_batches(rows: FloatArray, c: float) -> float:
+    """E‖mean of the rows of a batch‖² by the moment identity, for a scheme of variance coefficient c: rows (n, r)."""
+    mean = rows.mean(axis=0)
+    return float((1 - c) * float(mean @ mean) + c * (rows**2).sum(axis=1).mean())
+
+
 class _GradientForms:
     """‖g‖², E‖g_B‖² = tr G_b and E[g_BᵀHg_B] = tr(H G_b), in units where the largest gradient entry is 1."""
 
@@ -81,7 +87,7 @@ class _GradientForms:
         self._coefficients = c, sampling.third_moment_coefficient(problem.n_samples)
         self._curvature, self._gradients, self._forms, self._scale = curvature, gradients, forms, scale
         self.full_squared_norm = float(mean @ mean)
-        self.expected_squared_norm = float((1 - c) * self.full_squared_norm + c * (gradients**2).sum(axis=1).mean())
+        self.expected_squared_norm = mean_square_of_batches(gradients, c)
         self.expected_quadratic_form = float((1 - c) * forms[-1] + c * forms[:-1].mean()) * scale
 
     def expected_batch_form(self) -> float:
