@@ -55,10 +55,9 @@ def go(opened: Page, fragment: str) -> None:
     assert opened.evaluate("esssim.run.message") == ""
 
 
-def recorded_by_python(toml: Path | str, *names: str, n_records: int = 301) -> Any:
-    """The run of a TOML of the page, with these statistics, at its 301 records or at fewer of them."""
-    changes = [f"records.statistics={json.dumps(names)}", f"records.n_records={n_records}"]
-    return Experiment.from_toml(toml, changes).run()
+def recorded_by_python(toml: Path | str, *names: str) -> Any:
+    """The run of a TOML of the page, with these statistics."""
+    return Experiment.from_toml(toml, [f"records.statistics={json.dumps(names)}"]).run()
 
 
 @pytest.fixture
@@ -120,8 +119,6 @@ def test_the_browser_computes_the_golden_vectors(browser: Browser, explorer: Pat
 
 
 WITH_CRITICAL = (SMALL, f"{SMALL}&model=depth3&alpha=1.3")
-# Of the others Python records every tenth: a record draws its batches by its step alone. Full batches draw the steps.
-AT_EVERY_RECORD = (SMALL, f"{SMALL}&b=12")
 
 
 @pytest.mark.parametrize(
@@ -145,10 +142,8 @@ def test_python_repeats_the_run_of_the_toml(reused: Visit, tmp_path: Path, fragm
     names = [*COMPARED, *["critical_sharpness"] * (fragment in WITH_CRITICAL)]
     # A quadratic has full Hessians only.
     called = {Q: "mean_square_sharpness"} if "model=quadratic" in fragment else {}
-    every = 1 if fragment in AT_EVERY_RECORD else 10
+    trace = recorded_by_python(path, *(called.get(name, name) for name in names))
     assert len(found) == 301
-    found = found[::every]
-    trace = recorded_by_python(path, *(called.get(name, name) for name in names), n_records=len(found))
     assert [record["step"] for record in found] == trace["step"].values.tolist()
     np.testing.assert_allclose([record["eta"] for record in found], trace["step_size"], rtol=1e-7)
     for name in names:
@@ -215,12 +210,12 @@ def test_the_flow_is_that_of_python(browser: Browser, explorer: Path, tmp_path: 
     experiment = Experiment.from_toml(toml)
     solved = es.flow.solve(
         experiment.model, experiment.theta0, step_size=experiment.step_size, sampling=experiment.batches,
-        n_steps=20_000, label_noise=0.02, record=(Q, "sharpness"), n_records=31,
+        n_steps=20_000, label_noise=0.02, record=(Q, "sharpness"), n_records=301,
     )  # fmt: skip
-    assert [each["step"] for each in found[::10]] == solved["step"].values.tolist()
+    assert [each["step"] for each in found] == solved["step"].values.tolist()
     for name in (Q, "sharpness"):
         expected = (solved[name] * solved["step_size"] / 2).values
-        np.testing.assert_allclose([each[name] for each in found[::10]], expected, rtol=3e-3)
+        np.testing.assert_allclose([each[name] for each in found], expected, rtol=3e-3)
 
 
 @pytest.mark.parametrize("model", ["regression", "quadratic"])
