@@ -1,0 +1,328 @@
+"""How often SGD leaves a minimum with one unstable batch: python docs/escapes.py writes docs/escapes.json and .md.
+
+`--predict` writes the predictions alone, before any run; without arguments the runs that are missing are made;
+`--check` only compares the page with the numbers.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import json
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import esssim as es
+from esssim import store
+from esssim._threads import one_blas_thread
+from esssim._validate import FloatArray
+from esssim.claims.gap_tables import as_json
+from esssim.flow.bursts import push_from_edge
+from esssim.flow.law import Law
+from esssim.report.pages import keep_page
+
+NUMBERS = Path(__file__).with_suffix(".json")
+N_SAMPLES, N_INPUTS, BATCH_SIZE, LENGTH = 16, 24, 2, 2.5
+# (η/2)·Q_b at the minimum.
+STARTS = (0.98, 0.95, 0.9, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5)
+LABEL_NOISE, HORIZON = 0.03, 200
+# The escape: the loss at which a step of the unstable batch takes a quarter of the imbalance of one coordinate at the
+# edge, (η·s)² = 1/4; from (η·s)² = 2 on it makes the imbalance larger.
+TAKEN, TURNS = 0.25, 2.0
+# Particles for the tail index; plain runs of the linear process, and the share of them that fixes its prefactor.
+ORDERS = np.array([1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 40.0])
+N_PARTICLES, N_STEPS, BURN_IN = 4096, 300, 50
+N_PLAIN, SHARE = 10_000, 0.01
+# A prediction of a rate is right within this factor; landing is followed without noise down to this loss.
+FACTOR, LANDED, DIVERGED = 2.0, 1e-7, 1e6
+N_LANDINGS, LONGEST = 400, 20_000
+
+
+class Setting(NamedTuple):
+    """The network at its minimum, and SGD linearised there."""
+
+    problem: es.DiagonalLinearNetwork
+    theta: FloatArray
+    rows: FloatArray
+    edge: float
+    largest: float
+
+    @property
+    def level(self) -> float:
+        """The loss r²/n with residuals r of the two copies, at which η²r²·max x² = TAKEN for η = 2/Q_b."""
+        largest_input = float(np.abs(self.problem.inputs[0]).max())
+        return TAKEN * (self.edge / 2 / largest_input) ** 2 / N_SAMPLES
+
+
+@cache
+def setting() -> Setting:
+    rng = np.random.default_rng(0)
+    inputs = rng.standard_normal((N_SAMPLES, N_INPUTS))
+    inputs[1] = inputs[0]
+    inputs /= np.linalg.norm(inputs, axis=1)[:, None]
+    inputs[:2] *= LENGTH
+    u = rng.uniform(0.8, 1.2, N_INPUTS) * rng.choice([-1.0, 1.0], N_INPUTS)
+    v = 0.4 * rng.standard_normal(N_INPUTS)
+    problem, theta = es.DiagonalLinearNetwork(inputs, inputs @ (u * v)), np.concatenate([u, v])
+    rows = problem.sample_jacobians(theta, np.arange(N_SAMPLES))
+    return Setting(problem, theta, rows, mean_square(problem, theta), largest_of_batches(rows)[0])
+
+
+def scheme() -> es.WithoutReplacement:
+    return es.WithoutReplacement(BATCH_SIZE)
+
+
+def mean_square(problem: es.DiagonalLinearNetwork, theta: FloatArray) -> float:
+    return float(es.mean_square_sharpness(problem, theta, scheme(), hessian="gauss_newton"))
+
+
+def largest_of_batches(rows: FloatArray) -> list[float]:
+    """λ_max(H_B) of all batches, the largest first."""
+    pairs = itertools.combinations(range(len(rows)), BATCH_SIZE)
+    return sorted((float(np.linalg.norm(rows[list(pair)], 2) ** 2 / BATCH_SIZE) for pair in pairs), reverse=True)
+
+
+def weights(m: int, rng: np.random.Generator) -> FloatArray:
+    found = np.zeros((m, N_SAMPLES))
+    np.put_along_axis(found, scheme().draw(N_SAMPLES, m, rng), 1 / BATCH_SIZE, axis=1)
+    return found
+
+
+def moment_exponent(eta: float, order: float, seed: int) -> float:
+    """L(q) = lim (1/k) log E‖A_k…A₁‖^q by particles that multiply with ‖As‖^q/‖s‖^q."""
+    rng = np.random.default_rng(seed)
+    gram = setting().rows @ setting().rows.T
+    values, basis = np.linalg.eigh(gram)
+    kept = values > 1e-12 * values[-1]
+    rows = basis[:, kept] * np.sqrt(values[kept])
+    states = rng.standard_normal((N_PARTICLES, rows.shape[1]))
+    states /= np.linalg.norm(states, axis=1)[:, None]
+    total = 0.0
+    for step in range(N_STEPS):
+        moved = states - eta * ((states @ rows.T) * weights(N_PARTICLES, rng)) @ rows
+        sizes = np.linalg.norm(moved, axis=1)
+        growth = sizes**order
+        if step >= BURN_IN:
+            total += np.log(growth.mean())
+        places = (np.arange(N_PARTICLES) + rng.random()) / N_PARTICLES
+        chosen = np.minimum(np.searchsorted(np.cumsum(growth / growth.sum()), places), N_PARTICLES - 1)
+        states = moved[chosen] / sizes[chosen, None]
+    return float(total / (N_STEPS - BURN_IN))
+
+
+def tail_index(eta: float) -> float:
+    """The root α of L beyond 0; infinite where there is none among the orders tried."""
+    below, order_below = moment_exponent(eta, ORDERS[0], 0), ORDERS[0]
+    for order in ORDERS[1:]:
+        value = moment_exponent(eta, order, 0)
+        if value >= 0 > below:
+            for _ in range(3):
+                middle = (order_below + order) / 2
+                between = moment_exponent(eta, middle, 0)
+                if between < 0:
+                    order_below, below = middle, between
+                else:
+                    order, value = middle, between
+            return float(order_below + (order - order_below) * below / (below - value))
+        below, order_below = value, order
+    return float("inf")
+
+
+def largest_losses(eta: float, rng: np.random.Generator) -> FloatArray:
+    """The largest loss of the linear process in HORIZON steps from its minimum, in plain runs."""
+    rows = setting().rows
+    states, largest = np.zeros((N_PLAIN, rows.shape[1])), np.zeros(N_PLAIN)
+    for _ in range(HORIZON):
+        residuals = states @ rows.T
+        noisy = residuals - LABEL_NOISE * rng.standard_normal(residuals.shape)
+        states -= eta * (noisy * weights(N_PLAIN, rng)) @ rows
+        largest = np.maximum(largest, ((states @ rows.T) ** 2).mean(axis=1) / 2)
+    return largest
+
+
+def steps_to_drift(eta: float) -> float:
+    """In how many steps label noise alone lowers (η/2)·Q_b by 0.01, by the flow."""
+    here = setting()
+    law, start = Law.of(here.problem, here.theta, scheme(), es.Ramp(eta, eta), HORIZON, LABEL_NOISE)
+    point = law.at(start)
+    return 0.01 / push_from_edge(point, law.fast(0.0, point))
+
+
+def predicted(row: dict[str, Any]) -> dict[str, Any]:
+    here, eta = setting(), 2 * row["start"] / setting().edge
+    index = tail_index(eta)
+    known = float(np.quantile(largest_losses(eta, np.random.default_rng(1)), 1 - SHARE))
+    found: dict[str, Any] = {
+        "step_size": eta, "distance": 2 / eta - here.edge, "unstable": eta / 2 * here.largest,
+        "per_step_predicted": SHARE * (here.level / known) ** (-index / 2) / HORIZON,
+        "diverge_predicted": (TURNS / TAKEN) ** (-index / 2), "drift_predicted": steps_to_drift(eta),
+    }  # fmt: skip
+    return found | ({"tail_index": index} if np.isfinite(index) else {})
+
+
+def follow(theta: FloatArray, eta: float, rng: np.random.Generator) -> tuple[FloatArray, int, int]:
+    """Where SGD without noise lands from theta (m, p); how many runs diverged, and how many did neither."""
+    problem, landed, n_diverged = setting().problem, [], 0
+    for _ in range(LONGEST):
+        if not len(theta):
+            break
+        batches = scheme().draw(N_SAMPLES, len(theta), rng)
+        theta = theta - eta * problem.gradient(theta, batches)
+        losses = problem.loss(theta)
+        landed.append(theta[losses < LANDED])
+        n_diverged += int((losses > DIVERGED).sum())
+        theta = theta[(losses >= LANDED) & (losses <= DIVERGED)]
+    return np.concatenate(landed), n_diverged, len(theta)
+
+
+def measured(row: dict[str, Any]) -> dict[str, Any]:
+    here, eta = setting(), row["step_size"]
+    how: dict[str, Any] = {"level": here.level, "n_steps": HORIZON, "label_noise": LABEL_NOISE, "seed": 3}
+    network = es.stability.escape_probability(here.problem, here.theta, scheme(), eta, **how)
+    linearised = es.LinearRegression(here.rows, np.zeros(N_SAMPLES))
+    linear = es.stability.escape_probability(linearised, np.zeros(here.rows.shape[1]), scheme(), eta, **how)
+    found: dict[str, Any] = {}
+    for name, value in (("network", network), ("linear", linear)):
+        found |= {
+            f"{name}_per_step": value.per_step, f"{name}_error": value.standard_error / HORIZON,
+            f"{name}_lower": value.interval[0] / HORIZON, f"{name}_upper": value.interval[1] / HORIZON,
+            f"{name}_n_lost": value.n_lost,
+        }  # fmt: skip
+    found["drift"] = drift_seen(eta)
+    if not len(network.theta):
+        return found
+    rng = np.random.default_rng(5)
+    chosen = rng.choice(len(network.theta), N_LANDINGS, p=network.weights / network.weights.sum())
+    landed, n_diverged, n_neither = follow(network.theta[chosen], eta, rng)
+    found |= {"n_followed": N_LANDINGS, "n_diverged": n_diverged, "n_neither": n_neither}
+    if len(landed):
+        levels = np.array([eta / 2 * mean_square(here.problem, theta) for theta in landed])
+        everyone = np.arange(N_SAMPLES)
+        largest = [largest_of_batches(here.problem.sample_jacobians(theta, everyone))[0] for theta in landed]
+        hessians = [np.linalg.norm(here.problem.sample_jacobians(theta, everyone), 2) ** 2 for theta in landed]
+        found |= {
+            "lands_at": float(np.median(levels)), "lands_low": float(np.quantile(levels, 0.05)),
+            "lands_high": float(np.quantile(levels, 0.95)), "flatter": float((levels < row["start"]).mean()),
+            "sharpness_lands_at": float(np.median(hessians) / N_SAMPLES * eta / 2),
+            "unstable_after": float((eta / 2 * np.array(largest) > 1).mean()),
+        }  # fmt: skip
+    return found
+
+
+def drift_seen(eta: float) -> float:
+    """In how many steps (η/2)·Q_b falls by 0.01, from the mean fall of 64 runs in HORIZON steps."""
+    here = setting()
+    trace = es.simulate(
+        here.problem, here.theta, step_size=eta, sampling=scheme(), n_steps=HORIZON, n_replicas=64,
+        label_noise=LABEL_NOISE, record=("theta",), n_records=2, seed=11,
+    )  # fmt: skip
+    kept = trace.isel(replica=np.flatnonzero(trace["diverged_at"].values < 0))["theta"].values[:, -1]
+    fall = eta / 2 * (here.edge - np.array([mean_square(here.problem, theta) for theta in kept]))
+    return float(0.01 * HORIZON / fall.mean())
+
+
+class Prediction(NamedTuple):
+    """A sentence, the rows it is about, and whether a row bears it out."""
+
+    states: str
+    about: str
+    holds: Any
+
+
+PREDICTIONS = (
+    Prediction(
+        f"The rate of escape is within a factor of {FACTOR:g} of the power law ℓ^(−α/2) of the linearised process.",
+        "with an unstable batch",
+        lambda row: 1 / FACTOR <= row["network_per_step"] / row["per_step_predicted"] <= FACTOR,
+    ),
+    Prediction(
+        "The network escapes at a lower rate than its linearisation: it flattens on the way.",
+        "with an unstable batch",
+        lambda row: row["network_per_step"] < row["linear_per_step"],
+    ),
+    Prediction(
+        "Few escapes diverge: the share is within a factor of 3 of 8^(−α/2), the power law up to the loss at which a step "
+        "of the unstable batch no longer shrinks the imbalance; at most 3 of all that are followed where that is below 0.3 %.",
+        "with an unstable batch",
+        lambda row: (
+            row["n_diverged"] <= 3 if row["diverge_predicted"] < 0.003
+            else 1 / 3 <= row["n_diverged"] / row["n_followed"] / row["diverge_predicted"] <= 3
+        ),
+    ),
+    Prediction(
+        "It lands on a flatter minimum in at least 90 % of the escapes that do not diverge.",
+        "with an unstable batch",
+        lambda row: row["flatter"] >= 0.9,
+    ),
+    Prediction(
+        "There Q_b is 70 to 95 % of what it was, in the median.",
+        "with an unstable batch",
+        lambda row: 0.7 <= row["lands_at"] / row["start"] <= 0.95,
+    ),
+    Prediction(
+        "The batch is still unstable after more than half of the landings from (η/2)·Q_b ≥ 0.65, and below that after less.",
+        "with an unstable batch",
+        lambda row: (row["unstable_after"] > 0.5) == (row["start"] >= 0.65),
+    ),
+    Prediction(
+        "The label noise flattens the minimum by 1 % of the edge sooner than an escape is to be expected.",
+        "with an unstable batch",
+        lambda row: row["drift"] * row["network_per_step"] < 1,
+    ),
+    Prediction(
+        "Without an unstable batch there is no escape: less than 1e-12 per step.",
+        "without one",
+        lambda row: row["network_upper"] < 1e-12,
+    ),
+)  # fmt: skip
+
+
+def stated() -> dict[str, Any]:
+    """The rows with what is known of them so far, and the predictions in words."""
+    content: dict[str, Any] = json.loads(NUMBERS.read_text(encoding="utf-8")) if NUMBERS.is_file() else {"rows": []}
+    known = {row["start"]: row for row in content["rows"]}
+    words = content.get("predictions", [prediction.states for prediction in PREDICTIONS])
+    return {"predictions": words, "rows": [known.get(start, {"start": start}) for start in STARTS]}
+
+
+def predict(numbers: Path) -> None:
+    content = stated()
+    for row in content["rows"]:
+        if "network_per_step" in row:
+            raise ValueError("a prediction is written before the run, and this row has one")
+        with one_blas_thread():
+            row |= predicted(row) | {"predicted_on": datetime.datetime.now(datetime.UTC).date().isoformat()}
+        print(row, flush=True)
+        store.write_text(numbers, as_json(content))
+
+
+def measure(numbers: Path) -> None:
+    content = stated()
+    for row in content["rows"]:
+        if "per_step_predicted" not in row:
+            raise ValueError("a run needs its prediction first: python docs/escapes.py --predict")
+        if "network_per_step" not in row:
+            with one_blas_thread():
+                row |= measured(row)
+            print(row, flush=True)
+            store.write_text(numbers, as_json(content))
+
+
+def markdown(content: dict[str, Any]) -> str:
+    return as_json(content)
+
+
+def stored() -> str:
+    return markdown(json.loads(NUMBERS.read_text(encoding="utf-8")))
+
+
+def main() -> int:
+    return keep_page(__file__, stored, measure, predict)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
