@@ -40,6 +40,8 @@ N_PLAIN, SHARE = 10_000, 0.01
 # A prediction of a rate is right within this factor; landing is followed without noise down to this loss.
 FACTOR, LANDED, DIVERGED = 2.0, 1e-7, 1e6
 N_LANDINGS, LONGEST = 400, 20_000
+# How far the loss goes: starts, and levels in units of that of the escape.
+FAR_STARTS, FAR = (0.95, 0.8), (1.0, 4.0, 16.0, 64.0, 256.0, 1e8)
 
 
 class Setting(NamedTuple):
@@ -181,19 +183,31 @@ def follow(theta: FloatArray, eta: float, rng: np.random.Generator) -> tuple[Flo
     return np.concatenate(landed), n_diverged, len(theta)
 
 
-def measured(row: dict[str, Any]) -> dict[str, Any]:
-    here, eta = setting(), row["step_size"]
-    how: dict[str, Any] = {"level": here.level, "n_steps": HORIZON, "label_noise": LABEL_NOISE, "seed": 3}
-    network = es.stability.escape_probability(here.problem, here.theta, scheme(), eta, **how)
-    linearised = es.LinearRegression(here.rows, np.zeros(N_SAMPLES))
-    linear = es.stability.escape_probability(linearised, np.zeros(here.rows.shape[1]), scheme(), eta, **how)
+def split(problem: es.Problem, theta: FloatArray, eta: float, level: float, seed: int) -> es.stability.EscapeProbability:
+    return es.stability.escape_probability(
+        problem, theta, scheme(), eta, level=level, n_steps=HORIZON, label_noise=LABEL_NOISE, seed=seed
+    )
+
+
+def rates(eta: float, level: float, seed: int) -> dict[str, Any]:
+    """Per step, of the network and of SGD linearised at its minimum."""
+    here = setting()
+    linear = es.LinearRegression(here.rows, np.zeros(N_SAMPLES))
     found: dict[str, Any] = {}
-    for name, value in (("network", network), ("linear", linear)):
+    for name, problem, theta in (("network", here.problem, here.theta), ("linear", linear, np.zeros(len(here.theta)))):
+        value = split(problem, theta, eta, level, seed)
         found |= {
             f"{name}_per_step": value.per_step, f"{name}_error": value.standard_error / HORIZON,
             f"{name}_lower": value.interval[0] / HORIZON, f"{name}_upper": value.interval[1] / HORIZON,
             f"{name}_n_lost": value.n_lost,
         }  # fmt: skip
+    return found
+
+
+def measured(row: dict[str, Any]) -> dict[str, Any]:
+    here, eta = setting(), row["step_size"]
+    network = split(here.problem, here.theta, eta, here.level, 3)
+    found = rates(eta, here.level, 3)
     found["drift"] = drift_seen(eta)
     if not len(network.theta):
         return found
@@ -283,35 +297,54 @@ PREDICTIONS = (
 )  # fmt: skip
 
 
+FAR_PREDICTIONS = (
+    "At 64 times the loss of the escape the rate of the network is below a tenth of that of its linearisation.",
+    "The loss diverges with a probability above 0: from (η/2)·Q_b = 0.95 it passes 10⁸ times that of the escape at a rate "
+    "of 1e-12 to 1e-7 per step.",
+)
+
+
+def far_rows() -> list[dict[str, Any]]:
+    return [{"start": start, "factor": factor} for start in FAR_STARTS for factor in FAR]
+
+
+def far_predicted(row: dict[str, Any], near: dict[str, Any]) -> dict[str, Any]:
+    """The power law from the rate of the linear process that was seen at the escape."""
+    return {"per_step_predicted": near["linear_per_step"] * row["factor"] ** (-near["tail_index"] / 2)}
+
+
+def far_measured(row: dict[str, Any], near: dict[str, Any]) -> dict[str, Any]:
+    return rates(near["step_size"], level=row["factor"] * setting().level, seed=4)
+
+
 def stated() -> dict[str, Any]:
     """The rows with what is known of them so far, and the predictions in words."""
-    content: dict[str, Any] = json.loads(NUMBERS.read_text(encoding="utf-8")) if NUMBERS.is_file() else {"rows": []}
-    known = {row["start"]: row for row in content["rows"]}
-    words = content.get("predictions", [prediction.states for prediction in PREDICTIONS])
-    return {"predictions": words, "rows": [known.get(start, {"start": start}) for start in STARTS]}
+    content: dict[str, Any] = json.loads(NUMBERS.read_text(encoding="utf-8")) if NUMBERS.is_file() else {}
+    known = {row["start"]: row for row in content.get("rows", [])}
+    far = {(row["start"], row["factor"]): row for row in content.get("far", [])}
+    return {
+        "predictions": content.get("predictions", [prediction.states for prediction in PREDICTIONS]),
+        "rows": [known.get(start, {"start": start}) for start in STARTS],
+        "far_predictions": content.get("far_predictions", list(FAR_PREDICTIONS)),
+        "far": [far.get((row["start"], row["factor"]), row) for row in far_rows()],
+    }
 
 
-def predict(numbers: Path) -> None:
+def complete(numbers: Path, key: str, near_make: Any, far_make: Any) -> None:
+    """What is made for every row that has no `key` yet, written row by row; far rows after those that they build on."""
     content = stated()
-    for row in content["rows"]:
-        if "network_per_step" in row:
-            raise ValueError("a prediction is written before the run, and this row has one")
+    near = {row["start"]: row for row in content["rows"]}
+    for row in [*content["rows"], *content["far"]]:
+        if key in row or ("factor" in row and "network_per_step" not in near[row["start"]]):
+            continue
+        if key == "network_per_step" and "per_step_predicted" not in row:
+            raise ValueError("a run needs its prediction first: python docs/escapes.py --predict")
         with one_blas_thread():
-            row |= predicted(row) | {"predicted_on": datetime.datetime.now(datetime.UTC).date().isoformat()}
+            row |= far_make(row, near[row["start"]]) if "factor" in row else near_make(row)
+        if key == "per_step_predicted":
+            row["predicted_on"] = datetime.datetime.now(datetime.UTC).date().isoformat()
         print(row, flush=True)
         store.write_text(numbers, as_json(content))
-
-
-def measure(numbers: Path) -> None:
-    content = stated()
-    for row in content["rows"]:
-        if "per_step_predicted" not in row:
-            raise ValueError("a run needs its prediction first: python docs/escapes.py --predict")
-        if "network_per_step" not in row:
-            with one_blas_thread():
-                row |= measured(row)
-            print(row, flush=True)
-            store.write_text(numbers, as_json(content))
 
 
 def markdown(content: dict[str, Any]) -> str:
@@ -323,7 +356,12 @@ def stored() -> str:
 
 
 def main() -> int:
-    return keep_page(__file__, stored, measure, predict)
+    return keep_page(
+        __file__,
+        stored,
+        lambda numbers: complete(numbers, "network_per_step", measured, far_measured),
+        lambda numbers: complete(numbers, "per_step_predicted", predicted, far_predicted),
+    )
 
 
 if __name__ == "__main__":
