@@ -19,6 +19,8 @@ from esssim.sampling import Reshuffled, Sampling, check_sampling
 # Of the particles of a stage so many reach the next level, about; the pilot run has so many times the particles.
 SUCCESS = 0.2
 PILOT = 4
+# Below this probability the pilot run places no more levels.
+LEAST = 1e-30
 # 95 % of the upper limits 3/m hold where none of m trials succeeded.
 RULE_OF_THREE = 3.0
 
@@ -168,20 +170,21 @@ def _pilot(walk: _Walk, first: _States, level: float, m: int, rng: np.random.Gen
     levels: list[float] = []
     states = first.take(np.zeros(m, dtype=np.int64))
     current = float(first.loss[0])
-    while True:
+    while SUCCESS ** len(levels) > LEAST:
         _, largest = walk.run(states, level, rng)
         beyond = largest[largest > current]
         if not len(beyond):
-            return np.array([*levels, level])
+            break
         current = max(float(np.quantile(largest, 1 - SUCCESS, method="lower")), float(beyond.min()))
         if current >= level:
-            return np.array([*levels, level])
+            break
         ends, _ = walk.run(states, current, rng)
         hits = np.flatnonzero(ends.loss >= current)
         if not len(hits):
-            return np.array([*levels, level])
+            break
         levels.append(current)
         states = ends.take(rng.choice(hits, m))
+    return np.array([*levels, level])
 
 
 def _split(
