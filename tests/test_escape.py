@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 import esssim as es
 from esssim.stability import EscapeProbability, escape_probability
+from tests.pages import check_is_kept, copied
 
 # One parameter: one sample of curvature 3.5 and nine of 0.3, so that with η = 1 a step multiplies by −2.5 or 0.7.
 CURVATURES = np.array([3.5] + [0.3] * 9)
@@ -88,9 +90,7 @@ def test_it_is_the_share_of_plain_runs_with_label_noise(make: Callable[..., Any]
     problem = make(inputs, inputs @ (theta[:4] * theta[4:] if len(theta) == 8 else theta))
     eta = 0.9 * es.stability.critical_step_size(problem, theta, es.WithoutReplacement(2), hessian="gauss_newton")
     level, n_runs = 0.06, 10_000
-    value = escape_probability(
-        problem, theta, es.WithoutReplacement(2), eta, level=level, n_steps=40, label_noise=0.05
-    )
+    value = escape_probability(problem, theta, es.WithoutReplacement(2), eta, level=level, n_steps=40, label_noise=0.05)
     share = plain(problem, theta, eta, 0.05, level, 40, n_runs)
     assert 1e-3 < share < 0.2
     assert abs(value.value - share) < 3.5 * np.hypot(value.standard_error, np.sqrt(share / n_runs))
@@ -126,3 +126,10 @@ def test_a_problem_with_gradients_only_has_the_same_law() -> None:
     quadratic = es.Quadratic(CURVATURES[:, None, None], np.zeros((10, 1)))
     value = escape_probability(quadratic, [1.0], ONE, 1.0, level=level_of(20.0), n_steps=N_STEPS)
     assert value.value == pytest.approx(exact(20.0), abs=3.5 * value.standard_error)
+
+
+def test_the_page_is_checked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copied("escapes", ("escapes.py", "escapes.md", "escapes.json"), tmp_path, monkeypatch)
+    check_is_kept("escapes", run, tmp_path, ("0 of 400", "9 of 400"), capsys)

@@ -31,8 +31,9 @@ class EscapeProbability:
 
     value: the mean of the independent `estimates` (n_repetitions,); standard_error, interval (95 %, Student): of that
     mean. levels: of the loss, the last one that of the escape; fractions: of the particles that went from one to the
-    next, on average. n_lost: repetitions in which no particle arrived. theta (k, p), steps (k,), weights (k,): where and
-    when the particles passed the last level, and what each counts; the weights add up to `value`.
+    next, on average. n_lost: repetitions in which no particle arrived; where many were lost, the interval is too short.
+    theta (k, p), steps (k,), weights (k,): where and when particles passed the last level, and what each counts; the
+    weights add up to `value`.
     """
 
     value: float
@@ -72,7 +73,7 @@ def escape_probability(
     Fixed-effort splitting: with levels ℓ₁ < … < ℓ_K = level, n_particles start at each stage from states in which the
     stage before reached ℓ_k; the product of the fractions that reach ℓ_{k+1} is unbiased. A pilot run, not used
     otherwise, places the levels. The standard error is that of n_repetitions independent products. Where none arrives
-    the value is 0, its interval by the rule of three.
+    the value is 0, its interval by the rule of three at the last stage: no bound on ways that the levels miss.
 
     label_noise: ε, targets off by normal numbers in every step (least squares only). Raises ValueError for bad
     arguments, dependent batches, and a loss at theta0 that is not below `level`.
@@ -83,7 +84,8 @@ def escape_probability(
     check_sampling(sampling, problem.n_samples)
     if isinstance(sampling, Reshuffled):
         raise ValueError(
-            "sampling must draw independent batches for an escape (WithoutReplacement or WithReplacement), got Reshuffled"
+            "sampling must draw independent batches for an escape (WithoutReplacement or WithReplacement), "
+            "got Reshuffled"
         )
     eta = _validate.real("step_size", step_size, above=0.0)
     level = _validate.real("level", level, above=0.0)
