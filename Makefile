@@ -1,5 +1,6 @@
 # Every target makes the virtual environment it needs, once, and again only after pyproject.toml or
-# constraints.txt changed. The package is installed editable: a change of the code needs no reinstall.
+# constraints.txt changed. The package is installed editable: a change of the code needs no reinstall. Python compiles
+# what is imported, at the first import: to compile all that is installed would take minutes.
 PYTHON ?= python3
 # Options for the command behind a target: make verify ARGS="--quick", make test ARGS="-k sampling".
 ARGS ?=
@@ -82,7 +83,7 @@ clean: ## remove the environments, builds and caches; results/ stays
 .venv/%/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"esssim needs Python 3.11 or newer, $(PYTHON) is {sys.version.split()[0]}: set PYTHON")'
 	test -x .venv/$*/bin/python || $(PYTHON) -m venv .venv/$*
-	.venv/$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
-	.venv/$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	.venv/$*/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt hatchling editables
+	.venv/$*/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt \
 		--no-build-isolation --editable ".$(EXTRAS_$*)"
 	@touch $@
