@@ -220,7 +220,8 @@ def markdown(content: dict[str, Any]) -> str:
 
 
 def _beside(row: dict[str, Any], name: str) -> list[str]:
-    prediction = f"{row[f'{name}_predicted']:.3f}"
+    digits = 3 if name == "own" else 4
+    prediction = f"{row[f'{name}_predicted']:.{digits}f}"
     if name not in row:
         return ["not run", prediction, ""]
     return [
@@ -245,6 +246,21 @@ def _counts(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 TAIL = """
 Of {n} runs {own_hits} hit the prediction of own, {sharpness_hits} that of sharpness; {diverged} replicas diverged.
+
+* **The preconditioned Q_b settles at 2/η**, for RMSProp at every b of both settings with ε = 0.001, and so does Adam at the critical step
+  size with its momentum for b < n. Own is within 5 % of 1 in all of these. Most are 1 to 2 % above 1, by more than their intervals; the
+  prediction, which takes v for its mean, does not have that. One of them (Adam, 50x100, b = 4) has an interval that crosses 1.05, and is
+  inconclusive by our own rule.
+* **With more label noise it settles below**, and the consistent P says where, to 3 %: 0.57 and 0.47 at b = 8. So the edge is
+  no law by itself; it is the limit ε → 0 of a balance. Full-batch Adam with ε = 0.001 is at 0.55 of 38/η, with 0.0001 at 0.99, both as
+  predicted. With 0.00001, which was planned, the recursion does not come to rest: there is no prediction, and no run.
+* **λ_max(P⁻¹H) is no guide for mini-batches**: 38/η is where full-batch Adam sits; at b = 8 it is at 1/η, at b = 1 at 0.1/η.
+* **Sharpness misses on gaussian-50x100**, up to twice the prediction. Of its 100 products u_k v_k some die: both factors fall below 1e-17,
+  and P with them, to 3 to 7 ten-thousandths of its median (four runs were looked at, three have such a pair on top). What is left of H
+  there is the residual part, which does not vanish with u_k and v_k, and a small P makes it large. The Gauss–Newton part is as predicted
+  (0.193 and 0.196 at b = 4). Q_b here is that of the Gauss–Newton part, which does not see those pairs; the full Hessian past
+  2/η at b = 50 does not stop these runs. The miss of Adam at b = 8 is 6 %, with an interval of 5 %.
+* These are numbers for η = 0.001, this start and these two data sets. **Not tried**: η that changes, networks of torch, weight decay.
 """
 
 
