@@ -32,7 +32,9 @@ help: ## show this list
 verify: $(VERIFY)/.installed ## decide every claim on real input; table, results.json and report.html in results/
 	$(VERIFY)/bin/esssim verify --out results $(ARGS)
 
-test: $(TEST)/.installed lint wheel-check kernels ## everything CI checks: style, types, the installed wheel, the test suite
+test: $(TEST)/.installed ## everything CI checks: style, types, the installed wheel, the test suite
+	$(MAKE) -j 2 lint wheel-check
+	$(MAKE) kernels
 	$(TEST)/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 kernels: $(TEST)/.installed ## the numerical tests once more, with the kernels that OpenBLAS has for another CPU (KERNELS=Nehalem)
