@@ -1,5 +1,6 @@
 # Every target makes the virtual environment it needs, once, and again only after pyproject.toml or
-# constraints.txt changed. The package is installed editable: a change of the code needs no reinstall.
+# constraints.txt changed. The package is installed editable: a change of the code needs no reinstall. Python compiles
+# what is imported, at the first import: to compile all that is installed would take minutes.
 PYTHON ?= python3
 # Options for the command behind a target: make verify ARGS="--quick", make test ARGS="-k sampling".
 ARGS ?=
@@ -31,7 +32,9 @@ help: ## show this list
 verify: $(VERIFY)/.installed ## decide every claim on real input; table, results.json and report.html in results/
 	$(VERIFY)/bin/esssim verify --out results $(ARGS)
 
-test: $(TEST)/.installed lint wheel-check kernels ## everything CI checks: style, types, the installed wheel, the test suite
+test: $(TEST)/.installed ## everything CI checks: style, types, the installed wheel, the test suite
+	$(MAKE) -j 2 lint wheel-check
+	$(MAKE) kernels
 	$(TEST)/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 kernels: $(TEST)/.installed ## the numerical tests once more, with the kernels that OpenBLAS has for another CPU (KERNELS=Nehalem)
@@ -55,6 +58,7 @@ lint: $(TEST)/.installed ## style (ruff) and types (mypy, strict)
 	$(TEST)/bin/mypy
 	$(TEST)/bin/python -m esssim.report README.md docs/results.json --check
 	$(TEST)/bin/python -m esssim.claims.gap_tables docs/gap.md --check
+	$(TEST)/bin/python docs/adaptive.py --check
 	$(TEST)/bin/python docs/published_edges.py --check
 	$(TEST)/bin/python docs/definitions.py --check
 	$(TEST)/bin/python docs/intervals.py --check
@@ -83,7 +87,7 @@ clean: ## remove the environments, builds and caches; results/ stays
 .venv/%/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"esssim needs Python 3.11 or newer, $(PYTHON) is {sys.version.split()[0]}: set PYTHON")'
 	test -x .venv/$*/bin/python || $(PYTHON) -m venv .venv/$*
-	.venv/$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
-	.venv/$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	.venv/$*/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt hatchling editables
+	.venv/$*/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt \
 		--no-build-isolation --editable ".$(EXTRAS_$*)"
 	@touch $@

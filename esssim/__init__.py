@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         testing,
     )
     from esssim._errors import Undefined
+    from esssim.adaptive import Adam, RMSProp
     from esssim.gradient_noise import DiagonalNoise, GradientNoise, IsotropicNoise
     from esssim.problems import DiagonalLinearNetwork, LinearRegression, Perceptron, Problem, Quadratic
     from esssim.random_weights import FullOrSingle, GaussianWeights, RandomWeights, ThreePointWeights, TwoPointWeights
@@ -59,6 +60,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "_errors": ("Undefined",),
+    "adaptive": ("Adam", "RMSProp"),
     "gradient_noise": ("DiagonalNoise", "GradientNoise", "IsotropicNoise"),
     "problems": ("DiagonalLinearNetwork", "LinearRegression", "Perceptron", "Problem", "Quadratic"),
     "random_weights": ("FullOrSingle", "GaussianWeights", "RandomWeights", "ThreePointWeights", "TwoPointWeights"),
@@ -107,6 +109,7 @@ _SUBMODULES = (
 )
 
 __all__ = [
+    "Adam",
     "DiagonalLinearNetwork",
     "DiagonalNoise",
     "Estimate",
@@ -119,6 +122,7 @@ __all__ = [
     "Perceptron",
     "Problem",
     "Quadratic",
+    "RMSProp",
     "Ramp",
     "RandomWeights",
     "Reshuffled",

@@ -291,6 +291,19 @@ BAD_CALLS = [
     Bad("coherence_step_size: batch size", lambda: es.stability.coherence_step_size(REGRESSION, np.zeros(2), 6), "batch_size must be between 1 and n_samples = 5, got 6"),
     Bad("zeroth_order_step_size: a saddle", lambda: es.stability.zeroth_order_step_size(SADDLE, np.zeros(2)), NOT_A_MINIMUM),
     Bad("zeroth_order_step_size: momentum on batches", lambda: es.stability.zeroth_order_step_size(REGRESSION, np.zeros(2), PAIRS, momentum=0.5), "momentum must be 0 and preconditioner None on batches: their edge is known without both"),
+    *(
+        Bad(f"{method.__name__}: {name}", lambda method=method, name=name, value=value: method(**{name: value}), f"{name} must be a finite number {allowed}, got {value}")
+        for method in (es.RMSProp, es.Adam)
+        for name, value, allowed in (("decay", 1.0, "at least 0 and below 1"), ("epsilon", 0.0, "above 0"))
+    ),
+    Bad("Adam: momentum", lambda: es.Adam(momentum=1.0), "momentum must be a finite number at least 0 and below 1, got 1.0"),
+    Bad("simulate: adaptive, a word", lambda: simulate(adaptive="adam"), "adaptive must be a PreconditionedMethod such as RMSProp(), got 'adam'"),
+    Bad("simulate: adaptive, momentum", lambda: simulate(adaptive=es.RMSProp(), momentum=0.5), "momentum must be 0 with adaptive=RMSProp(decay=0.99, epsilon=1e-08), got 0.5; Adam has one of its own"),
+    Bad("simulate: adaptive, zeroth order", lambda: simulate(adaptive=es.Adam(), sampling=es.ZerothOrder(PAIRS)), "sampling must draw batches for an adaptive method, got ZerothOrder(sampling=WithoutReplacement(batch_size=2))"),
+    Bad("simulate: adaptive, own sharpness of epochs", lambda: simulate(adaptive=es.Adam(), sampling=es.Reshuffled(2), record=["own_sharpness"]), "record 'own_sharpness' needs independent batches, got Reshuffled(batch_size=2)"),
+    Bad("simulate: own sharpness of SGD", lambda: simulate(record=["own_sharpness"]), re.compile(r"record must be one of 'loss', .*, got 'own_sharpness'.*")),
+    Bad("preconditioned: zero", lambda: es.problems.preconditioned(REGRESSION, [1.0, 0.0]), "preconditioner must be above 0, its smallest entry is 0"),
+    Bad("preconditioned: no problem", lambda: es.problems.preconditioned("regression", [1.0]), A_PROBLEM + "'regression'"),
     Bad("ZerothOrder: no scheme", lambda: es.ZerothOrder(8), A_SCHEME + "8"),
     Bad("ZerothOrder: random weights", lambda: es.ZerothOrder(es.TwoPointWeights(8)), "sampling must draw batches for zeroth-order descent, got TwoPointWeights(batch_size=8)"),
     Bad("critical_step_size: zeroth order", lambda: es.stability.critical_step_size(REGRESSION, np.zeros(2), es.ZerothOrder(PAIRS)), A_SCHEME + "ZerothOrder(sampling=WithoutReplacement(batch_size=2))"),

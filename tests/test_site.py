@@ -29,6 +29,8 @@ SEARCHED = {
     "csv": "how-to/own_table", "pytorch": "how-to/own_network", "hyperparameter sweep": "how-to/sweep",
     "figure for a paper": "how-to/own_figure", "cite": "how-to/cite", "gpu": "limits", "momentum": "glossary#term-momentum",
     "minibs-and-stability/not-necessary": "results/index#claim-minibs-and-stability-not-necessary",
+    "MiniBS diabetes b=4": "results/index#claim-minibs-settles-diabetes-b-4",
+    "q_b settles, diabetes, b = 442": "results/index#claim-mean-square-settles-diabetes-b-442",
 }  # fmt: skip
 AMONG_THREE = {
     "own network step size": "how-to/own_network", "is my learning rate stable": "how-to/watch_training",

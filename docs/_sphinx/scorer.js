@@ -31,9 +31,19 @@ const SYNONYMS = [
   [/\btoo (high|large|big)\b/g, "stable"],
   [/\b(settles?|sits|stays|hovers) (at|around|near) (the )?(2\s*\/\s*(eta|η|lr)|edge)/g, "question answer edge"],
 ];
+// The names of statistics, as ids of claims have them. In this order: the longer name first.
+const IN_IDS = [
+  [/\bmini-?batch(es)? sharpness\b/g, "minibs"],
+  [/\b(mean-square sharpness|q_b|qb)\b/g, "mean-square"],
+  [/\bbatch sharpness\b/g, "batch-sharpness"],
+];
+// Of a claim whose id has every word of the query: much where a number among them asks for one claim.
+const CLAIM = 5,
+  ONE_CLAIM = 60;
 let headings = null,
-  // The words of the query, as the pages say them.
-  asked = [];
+  // The words of the query, as the pages say them, and as ids of claims do.
+  asked = [],
+  inIds = [];
 
 const inOurWords = (query) => SYNONYMS.reduce((text, [theirs, ours]) => text.replace(theirs, ours), query.toLowerCase());
 
@@ -52,6 +62,26 @@ function headingsOf(page) {
   return headings[page] ?? [];
 }
 
+/** The query as the words of an id: "MiniBS diabetes b = 4" is minibs, diabetes, b=4. */
+function wordsOfId(query) {
+  const spaced = IN_IDS.reduce((text, [theirs, ours]) => text.replace(theirs, ours), query.toLowerCase());
+  return spaced.replace(/\s*=\s*/g, "=").split(/[\s,/]+/).filter((word) => word && !SKIPPED.has(word));
+}
+
+/** Claims with every word in their id, as a whole word, so that b=4 is not b=442. */
+function claimsOf(words) {
+  const { docnames, filenames, indexentries } = Search._index;
+  // Sphinx itself finds an id that is written out.
+  if (words.length < 2 || words.join("/") in indexentries) return [];
+  const score = words.some((word) => /\d/.test(word)) ? ONE_CLAIM : CLAIM;
+  return Object.entries(indexentries).flatMap(([id, [[page, anchor]]]) => {
+    if (!docnames[page].startsWith("results/")) return [];
+    const known = `-${id.replaceAll("/", "-")}-`;
+    const isMeant = words.every((word) => known.includes(`-${word}-`));
+    return isMeant ? [[docnames[page], id, `#${anchor}`, null, score, filenames[page], "index"]] : [];
+  });
+}
+
 const isOne = (word, other) => word === other || `${word}s` === other || word === `${other}s`;
 const isQuery = (query, words) => query.length === words.length && query.every((word, k) => isOne(word, words[k]));
 const holds = (words, query) => words.some((_, k) => isQuery(query, words.slice(k, k + query.length)));
@@ -68,16 +98,17 @@ function exactness(query, title, anchor, kind) {
   return title.includes(" > ") || anchor ? EXACT.section : EXACT.page;
 }
 
-/** Pages with some of the words, where hardly any has all of them; synonyms in the words of the pages. */
+/** Claims by the words of their ids; pages with some of the words, where hardly any has all of them; synonyms in the words of the pages. */
 function forgiving(search) {
   const { performTermsSearch, _parseQuery } = search;
   search._parseQuery = (query) => {
     const ours = inOurWords(query);
     asked = wordsOf(ours);
+    inIds = wordsOfId(query);
     return _parseQuery(ours);
   };
   search.performTermsSearch = (terms, excluded) => {
-    const found = performTermsSearch(terms, excluded),
+    const found = [...claimsOf(inIds), ...performTermsSearch(terms, excluded)],
       known = new Set(found.map(([page]) => page)),
       some = new Map();
     if (found.length >= FEW || terms.size < 2) return found;

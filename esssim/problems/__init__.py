@@ -4,6 +4,7 @@ from esssim.problems.base import Problem, check_problem
 from esssim.problems.boundary import InvalidProblem, NonFinite
 from esssim.problems.diagonal import DiagonalLinearNetwork
 from esssim.problems.perceptron import Perceptron
+from esssim.problems.preconditioned import preconditioned
 from esssim.problems.quadratic import Quadratic
 from esssim.problems.regression import LeastSquares, LinearRegression
 from esssim.problems.residual import MultiOutputLeastSquares, NonlinearLeastSquares
@@ -20,4 +21,5 @@ __all__ = [
     "Problem",
     "Quadratic",
     "check_problem",
+    "preconditioned",
 ]

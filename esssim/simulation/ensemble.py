@@ -22,11 +22,13 @@ from esssim._fingerprint import fingerprint, fingerprint_or_reason
 from esssim._progress import Progress, shown
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray, IntArray
+from esssim.adaptive import PreconditionedMethod
 from esssim.gradient_noise import GradientNoise, check_noise
 from esssim.problems import MultiOutputLeastSquares, NonlinearLeastSquares, Problem, check_problem
 from esssim.problems.derivatives import mark_checked
 from esssim.random_weights import RandomWeights
 from esssim.sampling import Sampling
+from esssim.simulation.adaptive import AdaptiveReplica
 from esssim.simulation.noisy import NoisyReplica
 from esssim.simulation.recorder import check_names, measure, variables
 from esssim.simulation.runner import Optimiser, Replica
@@ -50,6 +52,7 @@ def simulate(
     n_replicas: int = 1,
     momentum: float = 0.0,
     nesterov: bool = False,
+    adaptive: PreconditionedMethod | None = None,
     label_noise: float = 0.0,
     record: Sequence[str] = ("loss", "sharpness"),
     n_records: int = 100,
@@ -62,28 +65,29 @@ def simulate(
     """An ensemble of SGD runs θ ← θ − ηg_B (heavy ball v ← βv + g_B, θ ← θ − ηv; Nesterov θ ← θ − η(g_B + βv)).
 
     theta0: (p,), or (n_replicas, p) for a start each. step_size: η, or a `Ramp`. sampling: a scheme, `GradientNoise` or
-    `ZerothOrder`. label_noise: ε, targets y + εz with z drawn at each step. record: names from
-    `esssim.statistics.STATISTICS`, and "theta", at n_records steps or at `record_steps` (docs/simulation.md).
+    `ZerothOrder`. adaptive: `RMSProp` or `Adam`. label_noise: ε, targets y + εz, z drawn in each step. record: names
+    from `esssim.statistics.STATISTICS`, "theta" (more: docs/simulation.md), at n_records or at `record_steps`.
     n_batches: batches per record for sampled statistics. n_workers: processes. progress: True for a bar, or a function
     of replicas done and their number.
 
     Returns a Dataset with dims (replica, record), coords step (updates done) and step_size, a variable per name (with
-    its standard error where sampled) and `diverged_at` (replica,), where a gradient or residual exceeds 1e100, −1 for
-    none; records from there on are NaN. The same seed gives the same numbers for any n_replicas, n_workers and choice
-    of records. Raises ValueError for bad arguments.
+    its standard error where sampled) and `diverged_at` (replica,), where a gradient or residual exceeds 1e100, or −1;
+    records from there on are NaN. The same seed gives the same numbers for any n_replicas, n_workers and records.
+    Raises ValueError for bad arguments.
     """
     check_problem(problem)
     n_steps = _validate.integer("n_steps", n_steps, 1)
     n_replicas = _validate.integer("n_replicas", n_replicas, 1)
     seed = _validate.integer("seed", seed, 0)
     n_batches = _validate.integer("n_batches", n_batches, 2)
-    names = check_names(record, problem)
     noise = _validate.real("label_noise", label_noise, at_least=0.0)
     if noise > 0 and not isinstance(problem, (NonlinearLeastSquares, MultiOutputLeastSquares)):
         raise ValueError(f"label_noise must be 0 without targets ({type(problem).__name__}), got {label_noise!r}")
     batches, in_place = _gradients(sampling, problem.n_samples)
+    names = check_names(record, problem, adaptive, batches)
     beta, nesterov = check_momentum(momentum), _validate.flag("nesterov", nesterov)
-    optimiser = Optimiser(Ramp.of(step_size), batches, n_steps, beta, nesterov, noise, in_place)
+    _check_adaptive(adaptive, sampling, beta)
+    optimiser = Optimiser(Ramp.of(step_size), batches, n_steps, beta, nesterov, noise, in_place, adaptive)
     starts = check_starts(problem, theta0, n_replicas)
     phases = Phases.of((batches,), problem.n_samples, seed)
     steps, due = steps_of_names(names, n_steps, n_records, record_steps, phases)
@@ -113,6 +117,16 @@ def _gradients(
     if isinstance(sampling, ZerothOrder):
         return check_noise(sampling.sampling, n_samples)[0], sampling
     return check_noise(sampling, n_samples)
+
+
+def _check_adaptive(adaptive: PreconditionedMethod | None, sampling: object, momentum: float) -> None:
+    if adaptive is None:
+        return
+    _validate.instance("adaptive", adaptive, PreconditionedMethod, "RMSProp()")
+    if not isinstance(sampling, Sampling) or isinstance(sampling, RandomWeights):
+        raise ValueError(f"sampling must draw batches for an adaptive method, got {sampling!r}")
+    if momentum > 0:
+        raise ValueError(f"momentum must be 0 with adaptive={adaptive!r}, got {momentum!r}; Adam has one of its own")
 
 
 def check_starts(problem: Problem, theta0: npt.ArrayLike, n_replicas: int) -> FloatArray:
@@ -202,7 +216,8 @@ def _run_replica(
             replica.diverged_at = int(step)
             break
         statistic_seed = np.random.SeedSequence(seed, spawn_key=(index, int(step)))
-        row = measure(problem, replica.theta, optimiser.sampling, due[k], n_batches, statistic_seed)
+        metric = replica.metric if isinstance(replica, AdaptiveReplica) else None
+        row = measure(problem, replica.theta, optimiser.sampling, due[k], n_batches, statistic_seed, metric)
         for name, value in row.items():
             columns[name][k] = value
         if "theta" in due[k]:
@@ -211,6 +226,8 @@ def _run_replica(
 
 
 def _kind_of(optimiser: Optimiser) -> type[Replica]:
+    if optimiser.adaptive is not None:
+        return AdaptiveReplica
     if isinstance(optimiser.noise, ZerothOrder):
         return ZerothOrderReplica
     if optimiser.noise is not None:
@@ -239,4 +256,4 @@ def _provenance(
         "n_batches": n_batches,
         "seed": seed,
         "versions": json.dumps(_versions()),
-    }
+    } | ({} if optimiser.adaptive is None else {"adaptive": repr(optimiser.adaptive)})

@@ -9,28 +9,47 @@ import numpy as np
 from esssim import _validate
 from esssim._errors import Undefined
 from esssim._validate import FloatArray
-from esssim.problems import Problem
+from esssim.adaptive import PreconditionedMethod
+from esssim.problems import Problem, preconditioned
 from esssim.problems.once import one_record
-from esssim.sampling import Sampling
+from esssim.sampling import Reshuffled, Sampling
+from esssim.simulation.adaptive import Metric
+from esssim.stability import critical_step_size
 from esssim.statistics import Estimate
-from esssim.statistics.table import STATISTICS
+from esssim.statistics.table import MEAN_SQUARE, PRECONDITIONED, STATISTICS
+
+# 2/η_c of an adaptive method whose preconditioner is frozen.
+OWN = "own_sharpness"
 
 
-def check_names(record: Sequence[str], problem: Problem) -> tuple[str, ...]:
+def check_names(
+    record: Sequence[str],
+    problem: Problem,
+    adaptive: PreconditionedMethod | None = None,
+    sampling: Sampling | None = None,
+) -> tuple[str, ...]:
     """The names to record, each known, and defined for the problem at some point at least."""
     if isinstance(record, str) or not isinstance(record, Iterable):
         raise ValueError(f"record must be a sequence of names, got {_validate.shown(record)}")
-    names = tuple(_validate.choice("record", name, (*STATISTICS, "theta")) for name in record)
+    of_metric = () if adaptive is None else (OWN, *(f"{PRECONDITIONED}{name}" for name in STATISTICS))
+    names = tuple(_validate.choice("record", name, (*STATISTICS, "theta", *of_metric)) for name in record)
     for name in names:
-        if name != "theta" and (reason := STATISTICS[name].refuses(problem)):
+        known = MEAN_SQUARE if name == OWN else name.removeprefix(PRECONDITIONED)
+        if name != "theta" and (reason := STATISTICS[known].refuses(problem)):
             raise ValueError(f"record {name!r} {reason}")
+        if name == OWN and isinstance(sampling, Reshuffled):
+            raise ValueError(f"record {name!r} needs independent batches, got {sampling!r}")
     return names
 
 
 def variables(record: Sequence[str]) -> list[str]:
     """The scalar variables that these names give: sampled ones come with their standard error."""
     names = [name for name in record if name != "theta"]
-    return names + [f"{name}_standard_error" for name in names if STATISTICS[name].sampled]
+    return names + [f"{name}_standard_error" for name in names if _is_sampled(name)]
+
+
+def _is_sampled(name: str) -> bool:
+    return name != OWN and STATISTICS[name.removeprefix(PRECONDITIONED)].sampled
 
 
 def measure(
@@ -40,19 +59,35 @@ def measure(
     record: Sequence[str],
     n_batches: int,
     seed: np.random.SeedSequence,
+    metric: Metric | None = None,
 ) -> dict[str, float]:
     """All variables at one theta; batches are the same for all sampled statistics of a record, NaN what is
-    undefined.
+    undefined, and what is of the preconditioner where metric is None.
     """
     row: dict[str, float] = {}
+    changed = (problem, theta)
+    if metric is not None:
+        changed = (preconditioned(problem, metric.preconditioner), np.sqrt(metric.preconditioner) * theta)
     with one_record():
-        for statistic in (STATISTICS[name] for name in record if name != "theta"):
+        for name in record:
+            if name == "theta":
+                continue
+            key = name.removeprefix(PRECONDITIONED)
+            is_of_metric = name == OWN or key != name
+            where = changed if is_of_metric else (problem, theta)
             value: float | Estimate
             try:
-                value = statistic.measure(problem, theta, sampling, n_batches, seed)
+                if is_of_metric and metric is None:
+                    raise Undefined(f"{name} needs a step of the method")
+                if name == OWN and metric is not None:
+                    eta = critical_step_size(*where, sampling, momentum=metric.momentum, hessian="gauss_newton")
+                    # An average of gradients is heavy ball with the step (1−β)η.
+                    value = 2 * (1 - metric.momentum) / eta
+                else:
+                    value = STATISTICS[key].measure(*where, sampling, n_batches, seed)
             except Undefined:
                 value = Estimate(np.nan, np.nan, 0, False)
-            row[statistic.key] = float(value)
-            if statistic.sampled:
-                row[f"{statistic.key}_standard_error"] = value.standard_error if isinstance(value, Estimate) else 0.0
+            row[name] = float(value)
+            if _is_sampled(name):
+                row[f"{name}_standard_error"] = value.standard_error if isinstance(value, Estimate) else 0.0
     return row

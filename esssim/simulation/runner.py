@@ -12,6 +12,7 @@ from esssim._kernels import perceptron, sgd
 from esssim._kernels import sampling as kernels
 from esssim._kernels.layout import in_cache_lines
 from esssim._validate import FloatArray, IntArray
+from esssim.adaptive import PreconditionedMethod
 from esssim.gradient_noise import GradientNoise
 from esssim.problems import (
     DiagonalLinearNetwork,
@@ -47,6 +48,7 @@ class Optimiser:
     label_noise: float
     # What takes the place of the gradient of a batch, whose statistics are recorded all the same.
     noise: GradientNoise | ZerothOrder | None = None
+    adaptive: PreconditionedMethod | None = None
 
 
 class Loop(Protocol):

@@ -11,6 +11,7 @@ from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.problems import Problem, Quadratic, check_problem
 from esssim.problems.base import HessianKind, curvature_of
+from esssim.problems.preconditioned import check_preconditioner
 from esssim.sampling import Sampling, WithoutReplacement
 from esssim.spectra.positive import spectral_radius
 from esssim.stability.critical import critical_step_size
@@ -47,7 +48,7 @@ def zeroth_order_step_size(
             raise ValueError("momentum must be 0 and preconditioner None on batches: their edge is known without both")
         return _on_batches(linearise(problem, theta, sampling, hessian))
     linearised = linearise(problem, theta, WithoutReplacement(problem.n_samples), hessian)
-    diagonal = None if preconditioner is None else _diagonal(preconditioner, problem.n_params)
+    diagonal = None if preconditioner is None else check_preconditioner(preconditioner, problem.n_params)
     if linearised is None:
         return np.inf
     eigenvalues = linearised.pencil.eigenvalues
@@ -105,17 +106,10 @@ def preconditioned_step_size(
     """
     beta, decay = check_momentum(momentum), _validate.real("weight_decay", weight_decay, at_least=0.0)
     check_problem(problem)
-    point, root = problem.check_point(theta), np.sqrt(_diagonal(preconditioner, problem.n_params))
+    point, root = problem.check_point(theta), np.sqrt(check_preconditioner(preconditioner, problem.n_params))
     curvature = curvature_of(problem, point, hessian)
     frame = curvature.to_basis(np.eye(problem.n_params))
     samples = frame @ curvature.batch_matrices(np.arange(problem.n_samples)[:, None]) @ frame.T
     samples = (samples + samples.transpose(0, 2, 1)) / 2 + decay * np.eye(problem.n_params)
     changed = Quadratic(samples / root / root[:, None], np.zeros((problem.n_samples, problem.n_params)))
     return critical_step_size(changed, np.zeros(problem.n_params), sampling, momentum=beta) / (1 - beta)
-
-
-def _diagonal(preconditioner: npt.ArrayLike, n_params: int) -> FloatArray:
-    diagonal = _validate.real_array("preconditioner", preconditioner, (n_params,))
-    if not diagonal.min() > 0:
-        raise ValueError(f"preconditioner must be above 0, its smallest entry is {diagonal.min():.3g}")
-    return diagonal

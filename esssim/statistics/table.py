@@ -27,6 +27,8 @@ from esssim.statistics.pointwise import gradient_noise_interaction, interaction_
 from esssim.statistics.uncertainty import Estimate
 
 MEAN_SQUARE = "mean_square_sharpness_gauss_newton"
+# Before the name of a statistic of P^{−½}HᵢP^{−½}, P the preconditioner of an adaptive method.
+PRECONDITIONED = "preconditioned_"
 
 
 def _everywhere(problem: Problem) -> str:

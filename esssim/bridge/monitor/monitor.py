@@ -31,7 +31,7 @@ from esssim.bridge.recording import OF_GRADIENTS, measure
 from esssim.bridge.stability_map import stability_map
 from esssim.sampling import WithoutReplacement
 from esssim.simulation.recorder import check_names
-from esssim.statistics.table import MEAN_SQUARE
+from esssim.statistics.table import MEAN_SQUARE, PRECONDITIONED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,7 +45,6 @@ RECORD = (
 )  # fmt: skip
 # What does not depend on the metric of an optimiser, or is of interest without it.
 PLAIN = ("loss", "gradient_norm")
-PRECONDITIONED = "preconditioned_"
 # Intervals between calls that are due, over which a budget may be saved up for a larger measurement.
 PATIENCE = 4
 

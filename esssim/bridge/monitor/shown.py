@@ -7,21 +7,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray
 
-from esssim.statistics.table import MEAN_SQUARE, STATISTICS
+from esssim.statistics.table import MEAN_SQUARE, PRECONDITIONED, STATISTICS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-PREFIX = "preconditioned_"
 WITHOUT_EDGE = ("loss", "gradient_norm")
 
 
 def compared(dataset: xarray.Dataset) -> list[str]:
     """The recorded statistics that the edge is compared with: those in the optimiser's own metric, where it has one."""
-    names = [name for name in map(str, dataset.data_vars) if name.removeprefix(PREFIX) in STATISTICS]
-    curvatures = [name for name in names if name.removeprefix(PREFIX) not in WITHOUT_EDGE]
-    own = [name for name in curvatures if name.startswith(PREFIX)]
+    names = [name for name in map(str, dataset.data_vars) if name.removeprefix(PRECONDITIONED) in STATISTICS]
+    curvatures = [name for name in names if name.removeprefix(PRECONDITIONED) not in WITHOUT_EDGE]
+    own = [name for name in curvatures if name.startswith(PRECONDITIONED)]
     return own or curvatures
 
 
@@ -36,12 +35,12 @@ def summary(dataset: xarray.Dataset) -> DataFrame:
     with_edge = compared(dataset)
     rows = {}
     for name in map(str, dataset.data_vars):
-        if name.removeprefix(PREFIX) not in STATISTICS:
+        if name.removeprefix(PRECONDITIONED) not in STATISTICS:
             continue
         value = float(last[name])
         beside = {key: float(last.get(f"{name}_{key}", np.nan)) for key in columns[1:4]}
         over = value / float(last["edge"]) if name in with_edge else np.nan
-        momentum = 0.0 if name.removeprefix(PREFIX) == MEAN_SQUARE else np.nan
+        momentum = 0.0 if name.removeprefix(PRECONDITIONED) == MEAN_SQUARE else np.nan
         rows[name] = {"value": value, **beside, "over_edge": over, "momentum": momentum}
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
@@ -62,7 +61,7 @@ def _figure(dataset: xarray.Dataset) -> Figure:
     steps, edge = dataset["step"].values, dataset["edge"].values
     for name in reversed(compared(dataset)):
         values = dataset[name].values[0]
-        statistic = name.removeprefix(PREFIX)
+        statistic = name.removeprefix(PRECONDITIONED)
         look = LOOKS.get(statistic, Look(STATISTICS[statistic].short, GREY, "x", "-"))
         error = 1.96 * dataset.get(f"{name}_standard_error", 0 * dataset[name]).values[0]
         low, high = (dataset.get(f"{name}_{end}", dataset[name]).values[0] for end in ("lower", "upper"))
