@@ -43,8 +43,8 @@ def run_adaptive(
 @claim(
     id="adaptive-edge/{method}/b={b}",
     states=lambda method, b: (
-        f"{TITLES[method]} settles where its step size is the critical one of its own preconditioner, held fixed, in "
-        "mean square: for RMSProp at Q_b = 2/η of P^{−½}HᵢP^{−½}"
+        f"{TITLES[method]} settles where its step size is the mean-square critical one of its own preconditioner, held "
+        "fixed"
     ),
     where="diagonal network, n = 100, d = 50, b = {b}, ε = 0.001",
     source=OURS,
