@@ -32,7 +32,7 @@ def run_adaptive(
     At random steps: full batches may repeat themselves with any period.
     """
     drawn = np.random.default_rng(5).choice(np.arange(AFTER, N_STEPS + 1), n_records, replace=False)
-    steps = np.sort(drawn)
+    steps: list[int] = np.sort(drawn).tolist()
     return simulate(
         run.problem, run.theta0, step_size=STEP_SIZE, sampling=run.sampling, adaptive=method, label_noise=label_noise,
         n_steps=N_STEPS, n_replicas=N_REPLICAS, record=("own_sharpness", "preconditioned_sharpness"),
