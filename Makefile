@@ -62,6 +62,7 @@ lint: $(TEST)/.installed ## style (ruff) and types (mypy, strict)
 	$(TEST)/bin/python docs/published_edges.py --check
 	$(TEST)/bin/python docs/definitions.py --check
 	$(TEST)/bin/python docs/intervals.py --check
+	$(TEST)/bin/python docs/escapes.py --check
 	$(TEST)/bin/python docs/flow.py --check
 	$(TEST)/bin/python docs/full_batch.py --check
 	$(TEST)/bin/python docs/layers.py --check

@@ -26,6 +26,7 @@ ROWS = {
     "enumeration": ("enumeration", "rows", "every batch of C(20, 6) against a loop over combinations"),
     "batch-sharpness": ("batch_sharpness", "rows", "batch sharpness, both averages, against a numpy loop"),
     "recording": ("recording", "rows", "a run with records against the run without"),
+    "monitor": ("monitor", "rows", "what watching costs: forecast against clock, and a budget of 5 % (extra bridge)"),
     "startup": ("startup", "rows", "import and --help"),
     "memory": ("memory", "rows", "peak memory of a sampled MiniBS"),
     "verify": ("claims", "rows", "every claim, once: minutes"),

@@ -85,7 +85,8 @@ MODULES = {
     ),
     "sampling": Module(("sampling.py", "_kernels/sampling.py"), ("tests/test_sampling.py",)),
     "stability": Module(
-        ("stability/*.py", "_kernels/lyapunov.py"), ("tests/test_published.py", "tests/test_stability.py")
+        ("stability/*.py", "_kernels/lyapunov.py"),
+        ("tests/test_escape.py", "tests/test_published.py", "tests/test_stability.py"),
     ),
     "settling": Module(("settling.py",), ("tests/test_settling.py",)),
     "gap": Module(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -90,6 +90,11 @@ def simulate(**changes: object) -> object:
 
 def critical(problem: object = REGRESSION, sampling: object = PAIRS, **options: object) -> object:
     return es.stability.critical_step_size(problem, np.zeros(2), sampling, **options)
+
+
+def escape(problem: es.Problem = REGRESSION, sampling: es.Sampling = PAIRS, **options: Any) -> object:
+    how: dict[str, Any] = {"step_size": 0.1, "level": 100.0, "n_steps": 2, **options}
+    return es.stability.escape_probability(problem, np.zeros(2), sampling, **how)
 
 
 def exponent(problem: object = REGRESSION, step_size: object = 0.01, **options: object) -> object:
@@ -348,6 +353,21 @@ BAD_CALLS = [
     Bad("lyapunov_exponent: steps", lambda: exponent(n_steps=1), "n_steps must be an integer of at least 10, got 1"),
     Bad("lyapunov_exponent: no seed", lambda: exponent(seed=None), "seed must be an integer of at least 0, got None"),
     Bad("lyapunov_exponent: no curvature", lambda: exponent(FLAT), "theta must have a nonzero Hessian for a Lyapunov exponent, every sample's is zero"),
+    *[
+        Bad(f"escape_probability: {words}", lambda how=how: escape(**how), message)
+        for words, how, message in (
+            ("step size 0", {"step_size": 0.0}, A_POSITIVE_NUMBER + "0.0"),
+            ("a level below the loss", {"level": 1e-3}, "level must be above the loss at theta0, 0.7, got 0.001"),
+            ("no level", {"level": None}, "level must be a finite number above 0, got None"),
+            ("no steps", {"n_steps": 0}, "n_steps must be an integer of at least 1, got 0"),
+            ("one particle", {"n_particles": 1}, "n_particles must be an integer of at least 2, got 1"),
+            ("one repetition", {"n_repetitions": 1}, "n_repetitions must be an integer of at least 2, got 1"),
+            ("label noise without targets", {"problem": QUADRATIC, "label_noise": 0.1}, "label_noise must be 0 for a problem without targets, got 0.1"),
+            ("Reshuffled", {"sampling": es.Reshuffled(2)}, "sampling must draw independent batches for an escape (WithoutReplacement or WithReplacement), got Reshuffled"),
+            ("a number for a scheme", {"sampling": 2}, A_SCHEME + "2"),
+            ("no problem", {"problem": None}, A_PROBLEM + "None"),
+        )
+    ],
     # Simulation
     *[
         Bad(f"Ramp: {start!r} to {stop!r}", lambda start=start, stop=stop: es.Ramp(start, stop), message)
@@ -532,6 +552,7 @@ def test_every_public_function_is_in_the_table() -> None:
         "Sampling",
         "RandomWeights",
         "GradientNoise",
+        "EscapeProbability",
         "Threshold",
         "HeavyBallEnds",
         "SelfStabilisation",

@@ -3,6 +3,7 @@
 from esssim.stability.critical import critical_step_size
 from esssim.stability.diagram import diagram
 from esssim.stability.edges import edge, small_batch_edge
+from esssim.stability.escape import EscapeProbability, escape_probability
 from esssim.stability.lyapunov import Threshold, almost_sure_threshold, lyapunov_exponent
 from esssim.stability.optimisers import preconditioned_step_size, zeroth_order_step_size
 from esssim.stability.published import (
@@ -22,6 +23,7 @@ from esssim.stability.sufficient import (
 )
 
 __all__ = [
+    "EscapeProbability",
     "HeavyBallEnds",
     "SelfStabilisation",
     "Threshold",
@@ -32,6 +34,7 @@ __all__ = [
     "critical_step_size",
     "diagram",
     "edge",
+    "escape_probability",
     "heavy_ball_ends",
     "interaction_aware_step_size",
     "lyapunov_exponent",

@@ -24,6 +24,8 @@ from esssim.curvature.scale import power_of_two_near
 SMALL, LARGEST, MOST = 2000, 20_000, 200_000
 # Bytes of inputs, signals and rows that are kept from one product to the next; the rest is computed anew.
 KEPT = 2**31
+# Multiplications of a matrix that takes about a second: it is worth it, as its first bounds are closer.
+CHEAP = 5e9
 # Numbers of an intermediate array.
 CHUNK = 2**23
 # What a number of an intermediate array costs, in multiplications.
@@ -206,7 +208,8 @@ def takes_products(plan: Plan, rows: Rows, rank: int) -> bool:
     if not SMALL < rows.count <= LARGEST:
         return rows.count > LARGEST
     of_products = (rank + Products.steps) * operations(plan, n, each)
-    return of_products < operations_of_matrix(plan, n, each)
+    of_matrix = operations_of_matrix(plan, n, each)
+    return of_matrix > CHEAP and of_products < of_matrix
 
 
 def operations(plan: Plan, n: int, rows: int) -> float:

@@ -10,19 +10,22 @@ import numpy as np
 
 from esssim._validate import FloatArray
 from esssim.bridge.curvature import TorchCurvature
+from esssim.bridge.monitor.enclosure import by_gram_matrix, gram_mean_square_sharpness
 from esssim.bridge.problem import TorchProblem
 from esssim.sampling import Sampling
 from esssim.statistics.table import MEAN_SQUARE
 
 # Products with a Hessian, or losses in units of them, that a statistic takes about: before it was ever measured.
 PRODUCTS = {
-    "loss": 0.3,
-    "gradient_norm": 0.5,
+    "loss": 1.0,
+    "gradient_norm": 1.5,
     "sharpness": 40.0,
-    "critical_sharpness": 20.0,
+    "critical_sharpness": 40.0,
     "gradient_noise_interaction": 2.0,
 }
-OF_BATCHES, OF_LOSSES = 40.0, 20.0
+OF_BATCHES, OF_LOSSES, OF_GRADIENTS = 50.0, 20.0, 0.4
+# The mean-square sharpness is timed on a part of the samples; its seconds grow with a power of their number.
+PART, POWER = 4, 1.5
 # Batches and directions of a smaller measurement, as fractions, and the fewest.
 FRACTIONS = (1.0, 0.5, 0.25, 0.125)
 FEWEST_BATCHES, FEWEST_DIRECTIONS = 4, 8
@@ -93,7 +96,9 @@ class Clock:
 def first_costs(
     problem: TorchProblem, theta: FloatArray, sampling: Sampling, record: Iterable[str], effort: Effort
 ) -> dict[str, float]:
-    """Seconds of each statistic, from the time of one Hessian product with all samples and one with the batches."""
+    """Seconds of each statistic, from the time of one Hessian product with all samples and one with the batches, and of
+    the mean-square sharpness of a quarter of the samples.
+    """
     n = problem.n_samples
     curvature, rng = TorchCurvature(problem, theta), np.random.default_rng(0)
     count = min(effort.n_batches, sampling.count(n))
@@ -102,7 +107,8 @@ def first_costs(
     costs = {}
     for name in record:
         if name == MEAN_SQUARE:
-            costs[name] = 2.5 * effort.rank * full
+            by_gram = by_gram_matrix(problem)
+            costs[name] = _of_a_part(problem, theta, sampling, effort) if by_gram else 2.5 * effort.rank * full
         elif name in PRODUCTS:
             costs[name] = PRODUCTS[name] * full
         elif name == "minibatch_sharpness" or name.startswith("minibatch_eigenvalue"):
@@ -110,8 +116,16 @@ def first_costs(
         elif name == "minibatch_critical_sharpness":
             costs[name] = OF_LOSSES * batches
         else:
-            costs[name] = 0.7 * (batches + count * full)
+            costs[name] = OF_GRADIENTS * (batches + count * full)
     return costs
+
+
+def _of_a_part(problem: TorchProblem, theta: FloatArray, sampling: Sampling, effort: Effort) -> float:
+    n = problem.n_samples
+    part = np.linspace(0, n - 1, -(-n // PART)).astype(np.int64)
+    began = time.perf_counter()
+    gram_mean_square_sharpness(problem, theta, sampling.variance_coefficient(n), effort.rank, part)
+    return (time.perf_counter() - began) * float(n / len(part)) ** POWER
 
 
 def _timed(curvature: TorchCurvature, batches: np.ndarray, rng: np.random.Generator) -> float:

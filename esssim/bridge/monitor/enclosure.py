@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from esssim._threads import one_blas_thread
-from esssim._validate import FloatArray
+from esssim._validate import FloatArray, IntArray
 from esssim.bridge.gram.enclosure import NetworkEnclosure, standard_error
-from esssim.bridge.gram.matrix import Gram, rows_at
+from esssim.bridge.gram.matrix import Found, Gram, rows_at
 from esssim.bridge.gram.products import kernel_of
 from esssim.bridge.leading import leading_mean_square_sharpness, products
 from esssim.bridge.problem import TorchProblem
@@ -52,19 +52,11 @@ def probed_enclosure(
     n, rows = problem.n_samples, problem.n_samples * problem.n_outputs
     train = n if n_train is None else n_train
     c = sampling.variance_coefficient(n)
-    if rows <= EXACT_ROWS or (rows <= MOST_ROWS and problem.functional.scale is None):
-        exact = rows <= EXACT_ROWS
-        of_samples = rows_at(problem, problem.check_point(theta), torch.device("cpu"))
-        kernel = Gram.of(of_samples) if exact else kernel_of(of_samples)
-        found = kernel.mean_square_sharpness(
-            c,
-            EXACT if exact else CLOSE,
-            max(rows if exact else FOR_ONE * rank, 1),
-            first_rank=rows if exact else None,
-        )
+    if by_gram_matrix(problem):
+        found = gram_mean_square_sharpness(problem, theta, c, rank)
         error = standard_error(found.influence, train)
         return NetworkEnclosure(
-            *found.enclosure, error, n, found.rank, found.failure_probability, UNMEASURED[kernel.dtype]
+            *found.enclosure, error, n, found.rank, found.failure_probability, UNMEASURED[problem.kind]
         )
     lower = leading_mean_square_sharpness(problem, theta, sampling, rank=rank)
     upper = math.inf
@@ -72,6 +64,24 @@ def probed_enclosure(
         upper = max(lower, float(upper_bound(problem, theta)(c)))
     error = 0.0 if n == train else math.nan
     return NetworkEnclosure(lower, lower, upper, error, n, rank, 0.0, UNMEASURED[problem.kind])
+
+
+def by_gram_matrix(problem: TorchProblem) -> bool:
+    """Whether Q_b of the problem's samples comes from their Gram matrix."""
+    rows = problem.n_samples * problem.n_outputs
+    return rows <= EXACT_ROWS or (rows <= MOST_ROWS and problem.functional.scale is None)
+
+
+def gram_mean_square_sharpness(
+    problem: TorchProblem, theta: FloatArray, c: float, rank: int, samples: IntArray | None = None
+) -> Found:
+    """Q_b of some samples (default: all) for a variance coefficient c, from their Gram matrix, in the way of all."""
+    chosen = None if samples is None else torch.as_tensor(samples)
+    of_samples = rows_at(problem, problem.check_point(theta), torch.device("cpu"), chosen)
+    rows = of_samples.count
+    if problem.n_samples * problem.n_outputs <= EXACT_ROWS:
+        return Gram.of(of_samples).mean_square_sharpness(c, EXACT, max(rows, 1), first_rank=rows)
+    return kernel_of(of_samples).mean_square_sharpness(c, CLOSE, max(FOR_ONE * rank, 1))
 
 
 def upper_bound(problem: TorchProblem, theta: FloatArray) -> Callable[[Any], Any]:
