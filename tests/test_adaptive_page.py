@@ -11,6 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import esssim as es
+from esssim.claims import adaptive
 from tests import oracles
 from tests.pages import DOCS, check_is_kept, copied
 
@@ -46,3 +47,18 @@ def test_the_consistent_preconditioner_lets_through_the_gradients_that_it_is_mad
     level = (1 - beta) * eta / es.stability.critical_step_size(changed, np.zeros(3), **options)
     assert_allclose(np.sqrt(np.diagonal(moment)) + method.epsilon, p, rtol=1e-6 / (1 - level))
     assert 0.3 < level < 0.6 if label_noise > 1e-3 else 0.999 < level < 1
+
+
+@pytest.mark.parametrize(("size", "verdict"), [(1.0, "holds"), (1.2, "refuted"), (0.8, "refuted")])
+def test_the_claim_is_decided_by_the_level(size: float, verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = es.simulate(
+        es.LinearRegression(np.eye(4), np.zeros(4)), np.zeros(4), adaptive=es.RMSProp(), step_size=adaptive.STEP_SIZE,
+        sampling=es.WithoutReplacement(2), label_noise=0.1, n_steps=adaptive.AFTER + 60, n_replicas=6,
+        record=("own_sharpness",), record_steps=range(adaptive.AFTER, adaptive.AFTER + 60),
+    )  # fmt: skip
+    noise = np.random.default_rng(0).normal(size, 0.05, run["own_sharpness"].shape)
+    run["own_sharpness"].values[:] = 2 / adaptive.STEP_SIZE * noise
+    monkeypatch.setattr(adaptive, "run_adaptive", lambda *_, **__: run)
+    found = adaptive.adaptive_edge(method="rmsprop", b=2, quick=False)
+    assert found.verdict == verdict
+    assert found.value == pytest.approx(size, abs=0.01)

@@ -27,6 +27,7 @@ MODULES = (
     "gap",
     "ramp",
     "noise",
+    "adaptive",
     "thresholds",
     "momentum",
     "moments",
