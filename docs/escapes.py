@@ -188,11 +188,12 @@ def follow(theta: FloatArray, eta: float, rng: np.random.Generator) -> tuple[Flo
 
 
 def split(
-    problem: es.Problem, theta: FloatArray, eta: float, level: float, seed: int
+    problem: es.Problem, theta: FloatArray, eta: float, level: float, seed: int, n_particles: int = FEW[0]
 ) -> es.stability.EscapeProbability:
     return es.stability.escape_probability(
-        problem, theta, scheme(), eta, level=level, n_steps=HORIZON, label_noise=LABEL_NOISE, seed=seed
-    )
+        problem, theta, scheme(), eta, level=level, n_steps=HORIZON, label_noise=LABEL_NOISE, n_particles=n_particles,
+        seed=seed,
+    )  # fmt: skip
 
 
 def rates(eta: float, level: float, seed: int, many: tuple[int, int] | None = None) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import runpy
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 
 import esssim as es
 from esssim.stability import EscapeProbability, escape_probability
-from tests.pages import check_is_kept, copied
+from tests.pages import DOCS, check_is_kept, copied
 
 # One parameter: one sample of curvature 3.5 and nine of 0.3, so that with η = 1 a step multiplies by −2.5 or 0.7.
 CURVATURES = np.array([3.5] + [0.3] * 9)
@@ -133,3 +135,16 @@ def test_the_page_is_checked(
 ) -> None:
     run = copied("escapes", ("escapes.py", "escapes.md", "escapes.json"), tmp_path, monkeypatch)
     check_is_kept("escapes", run, tmp_path, ("0 of 400", "9 of 400"), capsys)
+
+
+def test_the_script_measures_what_the_page_shows() -> None:
+    script = runpy.run_path(str(DOCS / "escapes.py"))
+    script["measured"].__globals__.update(HORIZON=15, N_LANDINGS=5, LANDED=1e-3, STEPS_ALONE=5, FEW=(100, 4))
+    stored = json.loads((DOCS / "escapes.json").read_text(encoding="utf-8"))
+    row, far = stored["rows"][0], stored["far"][1]
+    found, farther = script["measured"](row), script["far_measured"](far, stored["rows"][1])
+    assert {key for key in row if "predicted" not in key} == found.keys() | {
+        "start", "step_size", "distance", "unstable", "tail_index"
+    }  # fmt: skip
+    assert far.keys() == farther.keys() | {"start", "factor", "per_step_predicted", "predicted_on"}
+    assert found["network_per_step"] > farther["network_per_step"] > 0
