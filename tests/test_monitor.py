@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import esssim as es
-from esssim.statistics import mean_square_sharpness
+from esssim.statistics import critical, descent, mean_square_sharpness, minibatch
 
 torch = pytest.importorskip("torch", reason="the bridge needs PyTorch")
 
@@ -23,7 +23,8 @@ from torch import nn  # noqa: E402
 
 from esssim.bridge import Monitor, TorchProblem, data, mlp, train  # noqa: E402
 from esssim.bridge.monitor import budget, enclosure  # noqa: E402
-from esssim.bridge.monitor.loss import sample_loss  # noqa: E402
+from esssim.bridge.monitor.loss import OF_LOG_PROBABILITIES, sample_loss  # noqa: E402
+from esssim.bridge.monitor.monitor import LINEAR  # noqa: E402
 from esssim.bridge.monitor.optimiser import dynamics  # noqa: E402
 from esssim.statistics.table import MEAN_SQUARE  # noqa: E402
 
@@ -529,3 +530,48 @@ def test_the_forecast_of_the_mean_square_sharpness_is_that_of_a_quarter(monkeypa
     # 250 rows n·c of a quarter have a dense way of their own; all 1,000 have not, and are forecast.
     found = of_samples(problem, problem.theta0, sampling.variance_coefficient(100), 8, taken[0])
     assert found.rank < 250
+
+
+@pytest.mark.parametrize("options", [{}, {"ignore_index": 1}])
+def test_log_probabilities_give_the_numbers_of_their_logits(options: dict[str, Any]) -> None:
+    """nn.NLLLoss after log softmax is nn.CrossEntropyLoss; alone it is linear, and its Gauss–Newton blocks are zero."""
+    images = IMAGES[:24].flatten(1)
+
+    def values(loss: nn.Module, *last: nn.Module) -> tuple[dict[str, float], list[str]]:
+        torch.manual_seed(3)
+        net = nn.Sequential(nn.Linear(36, 4), nn.Tanh(), nn.Linear(4, 3), *last)
+        opt = torch.optim.SGD(net.parameters(), lr=0.1)
+        monitor = Monitor(net, images, LABELS[:24], loss=loss, optimizer=opt, batch_size=4, quiet=True)
+        return monitor.measure(0), monitor.notes
+
+    expected, _ = values(nn.CrossEntropyLoss(**options))
+    found, notes = values(nn.NLLLoss(**options), nn.LogSoftmax(dim=1))
+    assert OF_LOG_PROBABILITIES in notes
+    for name in expected.keys() - {"seconds"}:
+        assert found[name] == pytest.approx(expected[name], rel=1e-9, abs=1e-12), name
+    linear, notes = values(nn.NLLLoss(**options))
+    assert linear[MEAN_SQUARE] == 0.0
+    assert LINEAR in notes
+
+
+def test_one_batch_of_more_numbers_than_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a network of a million parameters: parts of a batch are never empty."""
+    net = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 2))
+    problem = TorchProblem(net, IMAGES[:9, 0, 0], IMAGES[:9, 0, 1, :2])
+    point, sampling = (problem, problem.theta0), es.WithoutReplacement(2)
+    statistics: list[Callable[[], Any]] = [
+        lambda: es.critical_sharpness(*point),
+        lambda: es.minibatch_critical_sharpness(*point, sampling).value,
+        lambda: es.batch_sharpness(*point, sampling).value,
+        lambda: es.one_step_loss_change(*point, sampling, step_size=0.1).value,
+        lambda: enclosure.upper_bound(*point)(0.5),
+        lambda: enclosure.critical_sharpness_with_error(*point, sampling, np.random.SeedSequence(0), 20),
+    ]
+    expected = [statistic() for statistic in statistics]
+    for module, name in (
+        (critical, "NUMBERS"), (minibatch, "GRADIENT_NUMBERS"), (descent, "NUMBERS"), (enclosure, "HELD"),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, 3)
+    np.testing.assert_allclose(
+        np.hstack([statistic() for statistic in statistics]), np.hstack(expected), rtol=1e-12, equal_nan=True
+    )

@@ -15,7 +15,7 @@ from esssim._validate import FloatArray, IntArray
 from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem, Quadratic, check_problem
 from esssim.problems.boundary import divergence_is_expected
 from esssim.sampling import Sampling
-from esssim.statistics.estimate import expectation
+from esssim.statistics.estimate import expectation, in_parts
 from esssim.statistics.uncertainty import Estimate
 
 EPS = float(np.finfo(np.float64).eps)
@@ -75,8 +75,8 @@ def minibatch_critical_sharpness(
 
 def _of_batches(problem: Problem, theta: FloatArray, batches: IntArray) -> FloatArray:
     """λ_c of each batch, (m, b) -> (m,). With d = g_B/max|g_B| and steps θ − ηd, λ_c is 2·max|g_B|/η_c."""
-    parts = max(1, batches.size * problem.n_params // NUMBERS)
-    return np.concatenate([_of_some(problem, theta, some) for some in np.array_split(batches, parts)])
+    parts = in_parts(batches, batches.shape[1] * problem.n_params, NUMBERS)
+    return np.concatenate([_of_some(problem, theta, some) for some in parts])
 
 
 def _of_some(problem: Problem, theta: FloatArray, batches: IntArray) -> FloatArray:

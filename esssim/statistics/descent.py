@@ -13,7 +13,7 @@ from esssim.curvature import Curvature
 from esssim.problems import Problem, check_problem
 from esssim.problems.boundary import divergence_is_expected
 from esssim.sampling import Sampling, check_sampling
-from esssim.statistics.estimate import expectation
+from esssim.statistics.estimate import expectation, in_parts
 from esssim.statistics.leading import check_k, pairs_by_products, takes_products
 from esssim.statistics.pointwise import mean_square_of_batches
 from esssim.statistics.uncertainty import Estimate
@@ -54,12 +54,12 @@ def one_step_loss_change(
         steps = point - eta * problem.gradient(point, batches)
         return np.asarray((problem.sample_losses(steps, everyone) - before).mean(axis=-1))
 
-    def in_parts(batches: IntArray) -> FloatArray:
-        parts = max(1, len(batches) * max(problem.n_samples, batches.shape[1] * problem.n_params) // NUMBERS)
+    def of_batches(batches: IntArray) -> FloatArray:
+        parts = in_parts(batches, max(problem.n_samples, batches.shape[1] * problem.n_params), NUMBERS)
         with divergence_is_expected():
-            return np.concatenate([changes(some) for some in np.array_split(batches, parts)])
+            return np.concatenate([changes(some) for some in parts])
 
-    return expectation(in_parts, problem.n_samples, sampling, n_batches, seed, chunk_size=chunk_size)
+    return expectation(of_batches, problem.n_samples, sampling, n_batches, seed, chunk_size=chunk_size)
 
 
 @one_blas_thread()

@@ -25,6 +25,11 @@ SINGLE_SAMPLES = 10_000
 FEW_EFFECTIVE, MOST_DO_NOT_COUNT = 30, 0.25
 
 
+def in_parts(items: IntArray, numbers: int, most: int) -> list[IntArray]:
+    """The items, of so many numbers each, in parts of about `most` numbers; never an empty part."""
+    return np.array_split(items, min(max(1, len(items) * numbers // most), len(items)))
+
+
 def number_of_batches(n_samples: int, sampling: Sampling, n_batches: int | None) -> int:
     """How many batches an expectation takes: n_batches, or all there are where that is None and affordable."""
     check_sampling(sampling, n_samples)

@@ -26,6 +26,7 @@ from esssim.statistics.estimate import (
     SINGLE_SAMPLES,
     check_seed,
     expectation,
+    in_parts,
     number_of_batches,
     warn_of_heavy_tail,
 )
@@ -201,7 +202,7 @@ def _compiled_forms(problem: Problem, theta: FloatArray, average: str, model_cur
 def _plain_forms(problem: Problem, theta: FloatArray, curvature: Curvature, average: str) -> Forms:
     """The same for any problem, from its gradients and its curvature."""
     everyone = np.arange(problem.n_samples)
-    stretches = np.array_split(everyone, max(1, problem.n_samples * problem.n_params // GRADIENT_NUMBERS))
+    stretches = in_parts(everyone, problem.n_params, GRADIENT_NUMBERS)
     largest = _checked_scale(max(float(np.abs(problem.sample_gradients(theta, some)).max()) for some in stretches))
 
     def forms(batches: IntArray) -> tuple[FloatArray, FloatArray]:
@@ -212,8 +213,8 @@ def _plain_forms(problem: Problem, theta: FloatArray, curvature: Curvature, aver
         return curvature.batch_quadratic_forms(batches, gradients), np.asarray((gradients**2).sum(axis=1))
 
     def forms_in_stretches(batches: IntArray) -> tuple[FloatArray, FloatArray]:
-        parts = max(1, len(batches) * problem.n_params // GRADIENT_NUMBERS)
-        quadratic, squared_norm = zip(*(forms(some) for some in np.array_split(batches, parts)), strict=True)
+        parts = in_parts(batches, problem.n_params, GRADIENT_NUMBERS)
+        quadratic, squared_norm = zip(*map(forms, parts), strict=True)
         return np.concatenate(quadratic), np.concatenate(squared_norm)
 
     return forms_in_stretches

@@ -21,6 +21,7 @@ from esssim.curvature import OperatorCurvature
 from esssim.sampling import Sampling
 from esssim.spectra import lanczos_largest_eigenvalue, lanczos_top_pairs
 from esssim.statistics import sharpness
+from esssim.statistics.estimate import in_parts
 
 # Relative widths of the interval: where all directions are taken, and where the leading ones are.
 EXACT, CLOSE = 1e-6, 0.01
@@ -86,8 +87,11 @@ def gram_mean_square_sharpness(
 
 def upper_bound(problem: TorchProblem, theta: FloatArray) -> Callable[[Any], Any]:
     """c ↦ (1 − c)λ_max(H) + c·maxᵢ λ_max(AᵢAᵢᵀ), at least Q_b of a scheme with that c, as Hᵢ² ≼ λ_max(Hᵢ)Hᵢ."""
-    n, size = problem.n_samples, problem.n_samples * problem.n_outputs * problem.n_params
-    parts = (problem.gauss_newton_rows(theta, some) for some in np.array_split(np.arange(n), math.ceil(size / HELD)))
+    n = problem.n_samples
+    parts = (
+        problem.gauss_newton_rows(theta, some)
+        for some in in_parts(np.arange(n), problem.n_outputs * problem.n_params, HELD)
+    )
     grams = np.concatenate([rows @ np.swapaxes(rows, 1, 2) for rows in parts])
     largest = float(np.linalg.eigvalsh(grams)[:, -1].max())
     forward, backward, unit = products(problem, theta)
@@ -139,7 +143,7 @@ def critical_sharpness_with_error(
     slopes = problem.gradient(beyond)
     if abs(rises.mean()) > RESOLVED * np.abs(rises).mean() or not slopes @ gradient < 0.0:
         return value, math.nan
-    parts = np.array_split(everyone[:, None], math.ceil(n * problem.n_params / HELD))
+    parts = in_parts(everyone[:, None], problem.n_params, HELD)
     along = np.concatenate([problem.gradient(theta, part) @ slopes for part in parts])
     influence = value / eta * (rises - eta * along) / float(slopes @ gradient)
     return value, standard_error(influence - influence.mean(), n_train)

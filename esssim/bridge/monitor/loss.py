@@ -14,7 +14,7 @@ import copy
 import functools
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,6 +28,12 @@ REDUCTIONS = ("mean", "sum", "sample")
 CLASSES = (nn.CrossEntropyLoss, nn.NLLLoss)
 # Batches on which a loss shows how it reduces, and the relative difference that is rounding.
 SIZES, AGREEMENT = (2, 3, 5), 1e-4
+# |log Σ exp f| of log-probabilities in float32.
+NORMALISED = 1e-4
+OF_LOG_PROBABILITIES = (
+    "The network returns log-probabilities: NLLLoss is linear in them, which makes Gauss–Newton blocks zero; it is "
+    "taken as the CrossEntropyLoss of the same value, whose blocks are those of the logits."
+)
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,9 @@ def sample_loss(
     if isinstance(loss, nn.Module):
         loss.to(outputs.dtype)
     shape = tuple(outputs.shape[1:])
+    if isinstance(loss, nn.NLLLoss) and _are_log_probabilities(outputs):
+        found = sample_loss(_of_logits(loss), outputs, targets, batch_size, reduction)
+        return replace(found, notes=(*found.notes, OF_LOG_PROBABILITIES))
     if isinstance(loss, CLASSES) and not targets.is_floating_point():
         return _of_classes(loss, shape, targets, batch_size)
     found = reduction or _reduction(loss, outputs, targets)
@@ -119,6 +128,17 @@ def _as_module(loss: Any) -> Any:
     if isinstance(loss, nn.Module):
         return copy.deepcopy(loss)
     return loss
+
+
+def _are_log_probabilities(outputs: Tensor) -> bool:
+    """Whether Σ exp f over the classes is 1 everywhere."""
+    return outputs.ndim > 1 and bool((outputs.logsumexp(dim=1).abs() < NORMALISED).all())
+
+
+def _of_logits(loss: nn.NLLLoss) -> nn.CrossEntropyLoss:
+    """log softmax leaves log-probabilities as they are: the same loss, with the Hessian of that of their logits."""
+    options = {"weight": loss.weight, "ignore_index": loss.ignore_index, "reduction": loss.reduction}
+    return nn.CrossEntropyLoss(**options)
 
 
 def _of_classes(loss: Any, shape: tuple[int, ...], targets: Tensor, batch_size: int) -> SampleLoss:

@@ -47,6 +47,10 @@ RECORD = (
 PLAIN = ("loss", "gradient_norm")
 # Intervals between calls that are due, over which a budget may be saved up for a larger measurement.
 PATIENCE = 4
+LINEAR = (
+    "The mean-square sharpness is 0, as the loss is linear in the outputs of the network, which makes Gauss–Newton "
+    "blocks zero: it says nothing about stability here."
+)
 
 
 class Monitor:
@@ -96,7 +100,9 @@ class Monitor:
             size = batch_size if batch_size is not None else self.samples.batch_size
             if size is None:
                 raise ValueError("batch_size must be given: that of the training loop")
-            self.batch_size = _validate.integer("batch_size", size, 1, self.samples.n_samples, "the number of samples")
+            self.batch_size = _validate.integer(
+                "batch_size", size, 1, self.samples.n_samples, "the size of the probe set, n_probe at most,"
+            )
             trained = {id(part) for group in self._optimizer.param_groups for part in group["params"]}
             self._subject = Subject(
                 net, self.samples, loss, self.batch_size, trained=trained, reduction=reduction, dtype=dtype
@@ -204,6 +210,8 @@ class Monitor:
         try:
             if names == (MEAN_SQUARE,):
                 found = probed_enclosure(problem, theta, self.sampling, effort.rank, self.samples.n_train)
+                if found.upper == 0.0:
+                    self._note((LINEAR,))
                 values = {
                     MEAN_SQUARE: found.value,
                     f"{MEAN_SQUARE}_lower": found.lower,
