@@ -26,6 +26,10 @@ from esssim.claims.adaptive import AFTER, N_RECORDS, N_REPLICAS, N_STEPS, STEP_S
 from esssim.claims.gap_tables import as_json
 from esssim.experiments import RampExperiment
 from esssim.report.pages import keep_page
+from esssim.settling import MINIMUM_ESS
+
+# Whether a run is as predicted; None where too few effective samples say it.
+WORDS = {True: "hit", False: "**miss**", None: "no verdict"}
 
 NUMBERS = Path(__file__).with_suffix(".json")
 METHODS = {
@@ -219,24 +223,29 @@ def _beside(row: dict[str, Any], name: str) -> list[str]:
     if name not in row:
         return ["not run", prediction, ""]
     seen = f"{row[name]:.{digits}f} ± {row[f'{name}_half_width']:.{digits}f}"
-    return [seen, prediction, "hit" if _is_hit(row, name) else "**miss**"]
+    return [seen, prediction, WORDS[_is_hit(row, name)]]
 
 
-def _is_hit(row: dict[str, Any], name: str) -> bool:
+def _is_hit(row: dict[str, Any], name: str) -> bool | None:
+    """None where own has too few effective samples for a verdict."""
+    if name == "own" and row["own_ess"] < MINIMUM_ESS:
+        return None
     return bool(abs(row[name] / row[f"{name}_predicted"] - 1) <= TOLERANCE)
 
 
 def _counts(rows: list[dict[str, Any]]) -> dict[str, Any]:
     run = [row for row in rows if "own" in row]
     return {
-        "n": len(run), "own_hits": sum(_is_hit(row, "own") for row in run),
-        "sharpness_hits": sum(_is_hit(row, "sharpness") for row in run),
+        "n": len(run), "decided": sum(_is_hit(row, "own") is not None for row in run), "minimum": MINIMUM_ESS,
+        "own_hits": sum(_is_hit(row, "own") or 0 for row in run),
+        "sharpness_hits": sum(_is_hit(row, "sharpness") or 0 for row in run),
         "diverged": sum(row["n_diverged"] for row in run),
     }  # fmt: skip
 
 
 TAIL = """
-Of {n} runs {own_hits} hit the prediction of own, {sharpness_hits} that of sharpness; {diverged} replicas diverged.
+Of {n} runs {own_hits} hit the prediction of own, of {decided} that have the {minimum:.0f} effective samples that a verdict needs; {sharpness_hits}
+hit that of sharpness; {diverged} replicas diverged.
 
 * **The preconditioned Q_b settles at 2/η**, for RMSProp at every b of both settings with ε = 0.001, and so does Adam at the critical step
   size with its momentum for b < n. Own is within 5 % of 1 in all of these. One of them (Adam, 50x100,

@@ -23,7 +23,7 @@ PRODUCTS = {
     "critical_sharpness": 40.0,
     "gradient_noise_interaction": 2.0,
 }
-OF_BATCHES, OF_LOSSES, OF_GRADIENTS = 50.0, 20.0, 0.4
+OF_BATCHES, OF_LOSSES, OF_GRADIENTS = 40.0, 20.0, 0.4
 # The mean-square sharpness is timed on a part of the samples; its seconds grow with a power of their number.
 PART, POWER = 4, 1.5
 # Batches and directions of a smaller measurement, as fractions, and the fewest.
