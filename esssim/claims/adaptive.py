@@ -25,7 +25,13 @@ TOLERANCE = 0.05
 
 
 def run_adaptive(
-    run: RampExperiment, method: PreconditionedMethod, label_noise: float, n_records: int, seed: int
+    run: RampExperiment,
+    method: PreconditionedMethod,
+    label_noise: float,
+    n_records: int,
+    seed: int,
+    *,
+    with_sharpness: bool = True,
 ) -> xarray.Dataset:
     """From the start of a ramp at constant η: own_sharpness past AFTER, and every sixth time preconditioned_sharpness.
 
@@ -33,10 +39,10 @@ def run_adaptive(
     """
     drawn = np.random.default_rng(5).choice(np.arange(AFTER, N_STEPS + 1), n_records, replace=False)
     steps: list[int] = np.sort(drawn).tolist()
+    due = {"own_sharpness": steps} | ({"preconditioned_sharpness": steps[::EVERY]} if with_sharpness else {})
     return simulate(
         run.problem, run.theta0, step_size=STEP_SIZE, sampling=run.sampling, adaptive=method, label_noise=label_noise,
-        n_steps=N_STEPS, n_replicas=N_REPLICAS, record=("own_sharpness", "preconditioned_sharpness"),
-        record_steps={"own_sharpness": steps, "preconditioned_sharpness": steps[::EVERY]}, seed=seed,
+        n_steps=N_STEPS, n_replicas=N_REPLICAS, record=tuple(due), record_steps=due, seed=seed,
     )  # fmt: skip
 
 
@@ -61,7 +67,7 @@ def run_adaptive(
 )
 def adaptive_edge(*, method: str, b: int, quick: bool) -> Measurement:
     run = RampExperiment("gaussian-100x50", b)
-    trace = run_adaptive(run, METHODS[method], 1e-3, N_RECORDS[method], seed=8)
+    trace = run_adaptive(run, METHODS[method], 1e-3, N_RECORDS[method], seed=8, with_sharpness=False)
     found = level(trace, "own_sharpness", after=AFTER, tolerance=TOLERANCE)
     means = np.nanmean(trace["own_sharpness"].values, axis=0) * STEP_SIZE / 2
     seen = np.flatnonzero(np.isfinite(means))
