@@ -109,8 +109,8 @@ def sample_loss(
         loss.to(outputs.dtype)
     shape = tuple(outputs.shape[1:])
     if isinstance(loss, nn.NLLLoss) and _are_log_probabilities(outputs):
-        found = sample_loss(_of_logits(loss), outputs, targets, batch_size, reduction)
-        return replace(found, notes=(*found.notes, OF_LOG_PROBABILITIES))
+        of_logits = sample_loss(_of_logits(loss), outputs, targets, batch_size, reduction)
+        return replace(of_logits, notes=(*of_logits.notes, OF_LOG_PROBABILITIES))
     if isinstance(loss, CLASSES) and not targets.is_floating_point():
         return _of_classes(loss, shape, targets, batch_size)
     found = reduction or _reduction(loss, outputs, targets)
@@ -137,8 +137,7 @@ def _are_log_probabilities(outputs: Tensor) -> bool:
 
 def _of_logits(loss: nn.NLLLoss) -> nn.CrossEntropyLoss:
     """log softmax leaves log-probabilities as they are: the same loss, with the Hessian of that of their logits."""
-    options = {"weight": loss.weight, "ignore_index": loss.ignore_index, "reduction": loss.reduction}
-    return nn.CrossEntropyLoss(**options)
+    return nn.CrossEntropyLoss(weight=loss.weight, ignore_index=loss.ignore_index, reduction=loss.reduction)
 
 
 def _of_classes(loss: Any, shape: tuple[int, ...], targets: Tensor, batch_size: int) -> SampleLoss:
