@@ -203,18 +203,18 @@ def complete(numbers: Path, key: str, make: Callable[[dict[str, Any]], dict[str,
 
 def markdown(content: dict[str, Any]) -> str:
     rows = content["rows"]
-    lines = [
-        "| method | setting | b | ε | own | predicted | | effective samples | verdict | sharpness | predicted | |",
-        "|---|---|---:|---:|---:|---:|---|---:|---|---:|---:|---|",
-    ]
+    own = ["| method | setting | b | ε | own | predicted | | effective samples | verdict |",
+           "|---|---|---:|---:|---:|---:|---|---:|---|"]  # fmt: skip
+    sharpness = ["| method | setting | b | ε | sharpness | predicted | |", "|---|---|---:|---:|---:|---:|---|"]
     for row in rows:
         cells = [row["method"], row["setting"].removeprefix("gaussian-"), str(row["batch_size"])]
-        cells += [f"{row['label_noise']:g}", *_beside(row, "own")]
-        cells += [f"{row['own_ess']:.0f}", row["own_verdict"]] if "own" in row else ["", "not run"]
-        lines.append("| " + " | ".join([*cells, *_beside(row, "sharpness")]) + " |")
+        cells.append(f"{row['label_noise']:g}")
+        verdict = [f"{row['own_ess']:.0f}", row["own_verdict"]] if "own" in row else ["", "not run"]
+        own.append("| " + " | ".join([*cells, *_beside(row, "own"), *verdict]) + " |")
+        sharpness.append("| " + " | ".join([*cells, *_beside(row, "sharpness")]) + " |")
     days = " and ".join(sorted({row["predicted_on"] for row in rows}))
     head = HEAD.format(after=AFTER, eta=STEP_SIZE, steps=N_STEPS, replicas=N_REPLICAS, day=days)
-    return "\n".join([head, *lines, TAIL.format(**_counts(rows))])
+    return "\n".join([head, *own, "", *sharpness, TAIL.format(**_counts(rows))])
 
 
 def _beside(row: dict[str, Any], name: str) -> list[str]:
@@ -222,7 +222,8 @@ def _beside(row: dict[str, Any], name: str) -> list[str]:
     prediction = f"{row[f'{name}_predicted']:.{digits}f}"
     if name not in row:
         return ["not run", prediction, ""]
-    seen = f"{row[name]:.{digits}f} ± {row[f'{name}_half_width']:.{digits}f}"
+    # In one piece: a line does not break in a number.
+    seen = f"{row[name]:.{digits}f}\u00a0±\u00a0{row[f'{name}_half_width']:.{digits}f}"
     return [seen, prediction, WORDS[_is_hit(row, name)]]
 
 

@@ -415,7 +415,11 @@ linearised rate above. These predictions too were written before their runs.
 
 def short(value: float) -> str:
     digits, exponent = f"{value:.1e}".split("e")
-    return f"{digits}e{int(exponent)}" if value > 0 else "0"
+    return f"{digits}·{_power_of_ten(int(exponent))}" if value > 0 else "0"
+
+
+def _power_of_ten(exponent: int) -> str:
+    return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def rate(row: dict[str, Any], name: str) -> str:
@@ -426,7 +430,9 @@ def rate(row: dict[str, Any], name: str) -> str:
     if value == 0:
         return "none seen"
     exponent = int(np.floor(np.log10(value)))
-    return f"({value / 10**exponent:.1f} ± {(row[f'{name}_upper'] - value) / 10**exponent:.1f})e{exponent}"
+    half = row[f"{name}_upper"] - value
+    # In one piece: a line does not break in a number.
+    return f"({value / 10**exponent:.1f}\u00a0±\u00a0{half / 10**exponent:.1f})·{_power_of_ten(exponent)}"
 
 
 def markdown(content: dict[str, Any]) -> str:
@@ -496,7 +502,7 @@ TAIL = """
 * **Divergence has a probability, and it is tiny.** At 0.95 the network is within a factor of 2 of the power law up to 4 times the loss of the
   escape, 5 times below it at 16 and 2,000 times at 64: the large steps take the imbalance away. But from there on the rate hardly falls
   with the level, because the step is quadratic in the residual and squares the loss at each further draw. SGD diverges at
-  (3.9 ± 1.3)e-11 per step (3,000 particles in each repetition; of the 250 in the other rows most repetitions lose all on the way). This is
+  (3.9 ± 1.3)·10⁻¹¹ per step (3,000 particles in each repetition; of the 250 in the other rows most repetitions lose all on the way). This is
   what Mulayoff & Stich prove to be possible: the mean of the loss then grows without bound. A run of 10⁹ steps does not show it.
 * **At 0.8 none was seen**, and from 0.8 down descent on the unstable batch alone lands on a flatter minimum instead of diverging.
 * "None seen" is no bound: splitting finds the ways that its levels lead to. Other ways, such as one batch drawn many times in a row

@@ -14,6 +14,7 @@ from esssim._validate import FloatArray
 from esssim.measure.models import MODELS, NETWORK_LIMIT, prepare
 from esssim.measure.results import BatchSizeRow, TableMeasurement
 from esssim.problems import DiagonalLinearNetwork, Problem
+from esssim.problems.once import one_record
 from esssim.sampling import WithoutReplacement
 from esssim.statistics import (
     batch_sharpness,
@@ -71,20 +72,24 @@ def measure_table(
                 "are 0/0 (—)."
             )
         rows = []
-        for b in sizes:
-            rows.append(_row(problem, theta, b, n_batches, seed, notes))
-            advance(1)
+        full = sharpness(problem, theta)
+        with one_record():
+            for b in sizes:
+                rows.append(_row(problem, theta, full, b, n_batches, seed, notes))
+                advance(1)
     return TableMeasurement(
         table.name, n, table.n_features, model, where, standardized, tuple(rows), tuple(dict.fromkeys(notes))
     )
 
 
-def _row(problem: Problem, theta: FloatArray, b: int, n_batches: int, seed: int, notes: list[str]) -> BatchSizeRow:
+def _row(
+    problem: Problem, theta: FloatArray, full: float, b: int, n_batches: int, seed: int, notes: list[str]
+) -> BatchSizeRow:
+    """full: the sharpness, which no batch size changes."""
     sampling = WithoutReplacement(b)
     drawn = None if sampling.count(problem.n_samples) <= n_batches else n_batches
     # A stream for each batch size: its numbers do not depend on which others were asked for.
     stream = np.random.SeedSequence([seed, b])
-    full = sharpness(problem, theta)
     mini = minibatch_sharpness(problem, theta, sampling, n_batches=drawn, seed=stream)
     # One batch of everything: the two are the same number, computed in two ways.
     gap = mini - (mini if b == problem.n_samples else full)
