@@ -37,7 +37,7 @@ WHY = {
 # Faults that a check has found, of the code or of the check, by its key.
 MENDED = {
     "g": [
-        "An earlier run, at low priority beside ten other processes, ended with \"no cell was finished in 300 s\". Nothing was changed "
+        'An earlier run, at low priority beside ten other processes, ended with "no cell was finished in 300 s". Nothing was changed '
         "for the run that is shown, with one other process and less on the two cores.",
     ],
     "e": [
