@@ -38,7 +38,7 @@ test: $(TEST)/.installed ## everything CI checks: style, types, the installed wh
 	$(TEST)/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 kernels: $(TEST)/.installed ## the numerical tests once more, with the kernels that OpenBLAS has for another CPU (KERNELS=Nehalem)
-	OPENBLAS_CORETYPE=$(KERNELS) HYPOTHESIS_PROFILE=kernels $(TEST)/bin/python -m pytest -n 2 --dist worksteal -q -m "numerical and not slow" $(ARGS)
+	OPENBLAS_CORETYPE=$(KERNELS) $(TEST)/bin/python -m pytest -n 2 --dist worksteal -q -m "numerical and not slow" $(ARGS)
 
 figures: $(TEST)/.installed ## build every figure (PDF, SVG, PNG) with its data beside it: under ten minutes on 2 cores
 	$(TEST)/bin/python -m figures $(ARGS)

@@ -22,8 +22,6 @@ slow = (HealthCheck.too_slow,)
 settings.register_profile(
     "ci", derandomize=True, database=None, deadline=None, max_examples=40, suppress_health_check=slow
 )
-# For `make kernels`: the same tests once more, on fewer examples.
-settings.register_profile("kernels", settings.get_profile("ci"), max_examples=15)
 settings.register_profile("explore", deadline=None, max_examples=400, suppress_health_check=slow)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
