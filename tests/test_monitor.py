@@ -575,3 +575,24 @@ def test_one_batch_of_more_numbers_than_are_held_at_once(monkeypatch: pytest.Mon
     np.testing.assert_allclose(
         np.hstack([statistic() for statistic in statistics]), np.hstack(expected), rtol=1e-12, equal_nan=True
     )
+
+
+def test_a_loss_that_is_not_convex_has_no_mean_square_sharpness_and_all_the_rest() -> None:
+    """The forecast, which tries it on a part of the samples, leaves the refusal to the measurement."""
+    net = nn.Sequential(nn.Linear(36, 2), nn.Tanh())
+    opt = torch.optim.SGD(net.parameters(), lr=0.1)
+    monitor = Monitor(
+        net, IMAGES.flatten(1), IMAGES[:, 0, 0, :2], loss=lambda f, y: torch.cos(f - y).mean(), optimizer=opt,
+        batch_size=4, record=("sharpness", MEAN_SQUARE), quiet=True,
+    )  # fmt: skip
+    with pytest.warns(RuntimeWarning, match="convex"):
+        row = monitor.measure(0)
+    assert np.isnan(row[MEAN_SQUARE])
+    assert np.isfinite(row["sharpness"])
+    assert any("convex" in note for note in monitor.notes)
+
+
+def test_classes_that_are_no_labels_stay_refused() -> None:
+    """Probabilities are targets of cross-entropy and not of NLLLoss, which says so."""
+    with pytest.raises(ValueError, match="loss must take the outputs"):
+        sample_loss(nn.NLLLoss(), OUTPUTS.log_softmax(1), REALS.softmax(1), 5)

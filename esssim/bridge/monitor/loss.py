@@ -108,13 +108,13 @@ def sample_loss(
     if isinstance(loss, nn.Module):
         loss.to(outputs.dtype)
     shape = tuple(outputs.shape[1:])
-    if isinstance(loss, nn.NLLLoss) and _are_log_probabilities(outputs):
-        of_logits = sample_loss(_of_logits(loss), outputs, targets, batch_size, reduction)
-        return replace(of_logits, notes=(*of_logits.notes, OF_LOG_PROBABILITIES))
     if isinstance(loss, CLASSES) and not targets.is_floating_point():
+        if isinstance(loss, nn.NLLLoss) and _are_log_probabilities(outputs):
+            found = _of_classes(_of_logits(loss), shape, targets, batch_size)
+            return replace(found, notes=(*found.notes, OF_LOG_PROBABILITIES))
         return _of_classes(loss, shape, targets, batch_size)
-    found = reduction or _reduction(loss, outputs, targets)
-    return SampleLoss(OfOne(loss, shape, float(batch_size) if found == "sum" else 1.0), found)
+    way = reduction or _reduction(loss, outputs, targets)
+    return SampleLoss(OfOne(loss, shape, float(batch_size) if way == "sum" else 1.0), way)
 
 
 def _as_module(loss: Any) -> Any:

@@ -114,7 +114,10 @@ class Monitor:
             self.sampling = WithoutReplacement(self.batch_size)
             self._efforts = efforts(self.n_batches, self.rank)
             theta = self._subject.look()
-            self.seconds = first_costs(self.problem, theta, self.sampling, self.record, self._efforts[0])
+            # A budget has measurements tried, which say more than a forecast.
+            self.seconds = dict.fromkeys(self.record, 0.0)
+            if share is None:
+                self.seconds = first_costs(self.problem, theta, self.sampling, self.record, self._efforts[0])
         self._rows: list[dict[str, float]] = []
         self._steps: list[int] = []
         self._calls, self._due, self._due_since = 0, 0, -1
