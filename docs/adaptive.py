@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import sys
 from collections.abc import Callable
@@ -16,16 +15,13 @@ from typing import Any
 import numpy as np
 
 import esssim as es
-from esssim import store
 from esssim._intervals import half_width
-from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.adaptive import PreconditionedMethod
 from esssim.claims import adaptive
 from esssim.claims.adaptive import AFTER, N_RECORDS, N_REPLICAS, N_STEPS, STEP_SIZE, TOLERANCE, run_adaptive
-from esssim.claims.gap_tables import as_json
 from esssim.experiments import RampExperiment
-from esssim.report.pages import keep_page
+from esssim.report.pages import complete_rows, keep_page
 from esssim.settling import MINIMUM_ESS
 
 # Whether a run is as predicted; None where too few effective samples say it.
@@ -151,11 +147,7 @@ def predicted(row: dict[str, Any]) -> dict[str, Any]:
     changed, point = es.problems.preconditioned(problem, p), np.sqrt(p) * theta
     edge = es.stability.critical_step_size(changed, point, sampling, momentum=beta, hessian="gauss_newton") / (1 - beta)
     sharpness = float(es.sharpness(changed, point))
-    return {
-        "own_predicted": STEP_SIZE / edge,
-        "sharpness_predicted": sharpness / full_batch_edge(beta),
-        "predicted_on": datetime.datetime.now(datetime.UTC).date().isoformat(),
-    }
+    return {"own_predicted": STEP_SIZE / edge, "sharpness_predicted": sharpness / full_batch_edge(beta)}
 
 
 def full_batch_edge(beta: float) -> float:
@@ -185,20 +177,9 @@ def stated() -> dict[str, Any]:
     return {"rows": [known.get(key, dict(zip(names, key, strict=True))) for key in ROWS]}
 
 
-def complete(numbers: Path, key: str, make: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """What `make` gives for every row that has no `key` yet, written row by row."""
+def complete(numbers: Path, make: Callable[[dict[str, Any]], dict[str, Any]], *, predicts: bool) -> None:
     content = stated()
-    for row in content["rows"]:
-        if key in row:
-            continue
-        if key == "own" and "own_predicted" not in row:
-            raise ValueError("a run needs its prediction first: python docs/adaptive.py --predict")
-        if key == "own_predicted" and "own" in row:
-            raise ValueError("a prediction is written before the run, and this row has one")
-        with one_blas_thread():
-            row |= make(row)
-        print(row, flush=True)
-        store.write_text(numbers, as_json(content))
+    complete_rows(numbers, content, content["rows"], make, predicted="own_predicted", seen="own", predicts=predicts)
 
 
 def markdown(content: dict[str, Any]) -> str:
@@ -275,8 +256,8 @@ def main() -> int:
     return keep_page(
         __file__,
         stored,
-        lambda numbers: complete(numbers, "own", measured),
-        lambda numbers: complete(numbers, "own_predicted", predicted),
+        lambda numbers: complete(numbers, measured, predicts=False),
+        lambda numbers: complete(numbers, predicted, predicts=True),
     )
 
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import datetime
 import itertools
 import json
 import sys
@@ -17,13 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import esssim as es
-from esssim import store
-from esssim._threads import one_blas_thread
+from esssim._particles import moment_exponent as of_particles
 from esssim._validate import FloatArray
-from esssim.claims.gap_tables import as_json
 from esssim.flow.bursts import push_from_edge
 from esssim.flow.law import Law
-from esssim.report.pages import keep_page
+from esssim.report.pages import complete_rows, keep_page
 
 NUMBERS = Path(__file__).with_suffix(".json")
 N_SAMPLES, N_INPUTS, BATCH_SIZE, LENGTH = 16, 24, 2, 2.5
@@ -109,17 +106,11 @@ def moment_exponent(eta: float, order: float, seed: int) -> float:
     np.put_along_axis(every, batches, 1 / BATCH_SIZE, axis=1)
     drawn = np.arange(N_PARTICLES) % len(every)
     residuals = np.tile(gram[0] / np.linalg.norm(gram[0]), (N_PARTICLES, 1))
-    total = 0.0
-    for step in range(N_STEPS):
-        moved = residuals - eta * (residuals * every[rng.permutation(drawn)]) @ gram
-        sizes = np.linalg.norm(moved, axis=1)
-        growth = sizes**order
-        if step >= BURN_IN:
-            total += np.log(growth.mean())
-        places = (np.arange(N_PARTICLES) + rng.random()) / N_PARTICLES
-        chosen = np.minimum(np.searchsorted(np.cumsum(growth / growth.sum()), places), N_PARTICLES - 1)
-        residuals = moved[chosen] / sizes[chosen, None]
-    return float(total / (N_STEPS - BURN_IN))
+
+    def advance(residuals: FloatArray) -> FloatArray:
+        return residuals - eta * (residuals * every[rng.permutation(drawn)]) @ gram
+
+    return of_particles(advance, residuals, order, rng, N_STEPS, BURN_IN)
 
 
 def tail_index(eta: float) -> float:
@@ -196,26 +187,27 @@ def split(
     )  # fmt: skip
 
 
-def rates(eta: float, level: float, seed: int, many: tuple[int, int] | None = None) -> dict[str, Any]:
-    """Per step, of the network and of SGD linearised at its minimum."""
-    here = setting()
+def rates(
+    eta: float, level: float, seed: int, many: tuple[int, int] | None = None
+) -> tuple[dict[str, Any], es.stability.EscapeProbability]:
+    """Per step, of the network and of SGD linearised at its minimum; and all that is known of the network."""
+    here, (n_particles, own_seed) = setting(), many or (FEW[0], seed)
     linear = es.LinearRegression(here.rows, np.zeros(N_SAMPLES))
+    network = split(here.problem, here.theta, eta, level, own_seed, n_particles)
+    linearised = split(linear, np.zeros(len(here.theta)), eta, level, seed)
     found: dict[str, Any] = {}
-    for name, problem, theta in (("network", here.problem, here.theta), ("linear", linear, np.zeros(len(here.theta)))):
-        n_particles, own_seed = many if many and name == "network" else (FEW[0], seed)
-        value = split(problem, theta, eta, level, own_seed, n_particles)
+    for name, value in (("network", network), ("linear", linearised)):
         found |= {
             f"{name}_per_step": value.per_step, f"{name}_error": value.standard_error / HORIZON,
             f"{name}_lower": value.interval[0] / HORIZON, f"{name}_upper": value.interval[1] / HORIZON,
             f"{name}_n_lost": value.n_lost,
         }  # fmt: skip
-    return found
+    return found, network
 
 
 def measured(row: dict[str, Any]) -> dict[str, Any]:
     here, eta = setting(), row["step_size"]
-    network = split(here.problem, here.theta, eta, here.level, 3)
-    found = rates(eta, here.level, 3)
+    found, network = rates(eta, here.level, 3)
     found |= {"drift": drift_seen(eta)} | alone(eta)
     if not len(network.theta):
         return found
@@ -337,7 +329,7 @@ def far_predicted(row: dict[str, Any], near: dict[str, Any]) -> dict[str, Any]:
 
 def far_measured(row: dict[str, Any], near: dict[str, Any]) -> dict[str, Any]:
     many = MANY.get((row["start"], row["factor"]))
-    return rates(near["step_size"], row["factor"] * setting().level, FEW[1], many)
+    return rates(near["step_size"], row["factor"] * setting().level, FEW[1], many)[0]
 
 
 def stated() -> dict[str, Any]:
@@ -353,21 +345,18 @@ def stated() -> dict[str, Any]:
     }
 
 
-def complete(numbers: Path, key: str, near_make: Any, far_make: Any) -> None:
-    """What is made for every row that has no `key` yet, written row by row; far rows after those that they build on."""
+def complete(numbers: Path, near_make: Any, far_make: Any, *, predicts: bool) -> None:
+    """The rows at the escape, and then the far rows, each after the run that it builds on."""
     content = stated()
     near = {row["start"]: row for row in content["rows"]}
-    for row in [*content["rows"], *content["far"]]:
-        if key in row or ("factor" in row and "network_per_step" not in near[row["start"]]):
-            continue
-        if key == "network_per_step" and "per_step_predicted" not in row:
-            raise ValueError("a run needs its prediction first: python docs/escapes.py --predict")
-        with one_blas_thread():
-            row |= far_make(row, near[row["start"]]) if "factor" in row else near_make(row)
-        if key == "per_step_predicted":
-            row["predicted_on"] = datetime.datetime.now(datetime.UTC).date().isoformat()
-        print(row, flush=True)
-        store.write_text(numbers, as_json(content))
+    built = (row for row in content["far"] if "network_per_step" in near[row["start"]])
+
+    def make(row: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = far_make(row, near[row["start"]]) if "factor" in row else near_make(row)
+        return found
+
+    names = {"predicted": "per_step_predicted", "seen": "network_per_step"}
+    complete_rows(numbers, content, itertools.chain(content["rows"], built), make, **names, predicts=predicts)
 
 
 HEAD = """# One unstable batch
@@ -518,8 +507,8 @@ def main() -> int:
     return keep_page(
         __file__,
         stored,
-        lambda numbers: complete(numbers, "network_per_step", measured, far_measured),
-        lambda numbers: complete(numbers, "per_step_predicted", predicted, far_predicted),
+        lambda numbers: complete(numbers, measured, far_measured, predicts=False),
+        lambda numbers: complete(numbers, predicted, far_predicted, predicts=True),
     )
 
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import sys
 from functools import cache
@@ -16,14 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import esssim as es
-from esssim import store
 from esssim._intervals import half_width
-from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
-from esssim.claims.gap_tables import as_json
 from esssim.experiments import RampExperiment
 from esssim.experiments.experiment import BELOW_THE_LAST_EDGE, flattest
-from esssim.report.pages import keep_page
+from esssim.report.pages import complete_rows, keep_page
 from esssim.statistics.table import MEAN_SQUARE
 
 NUMBERS = Path(__file__).with_suffix(".json")
@@ -237,21 +233,10 @@ def _key(row: dict[str, Any]) -> tuple[Any, ...]:
     return row["law"], row["batch_size"], row["label_noise"], row["stop"]
 
 
-def complete(numbers: Path, key: str, make: Any) -> None:
-    """What `make` gives for every row that has no `key` yet, written row by row."""
+def complete(numbers: Path, make: Any, *, predicts: bool) -> None:
     content = stated()
-    for row in content["rows"]:
-        if key not in row:
-            if key == "n_diverged" and "own_predicted" not in row:
-                raise ValueError("a run needs its prediction first: python docs/noise_baselines.py --predict")
-            if key == "own_predicted" and "n_diverged" in row:
-                raise ValueError("a prediction is written before the run, and this row has one")
-            with one_blas_thread():
-                row |= make(row)
-            if key == "own_predicted":
-                row["predicted_on"] = datetime.datetime.now(datetime.UTC).date().isoformat()
-            print(row, flush=True)
-            store.write_text(numbers, as_json(content))
+    names = {"predicted": "own_predicted", "seen": "n_diverged"}
+    complete_rows(numbers, content, content["rows"], make, **names, predicts=predicts)
 
 
 def markdown(content: dict[str, Any]) -> str:
@@ -309,8 +294,8 @@ def main() -> int:
     return keep_page(
         __file__,
         stored,
-        lambda numbers: complete(numbers, "n_diverged", measured),
-        lambda numbers: complete(numbers, "own_predicted", predicted),
+        lambda numbers: complete(numbers, measured, predicts=False),
+        lambda numbers: complete(numbers, predicted, predicts=True),
     )
 
 

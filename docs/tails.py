@@ -18,12 +18,13 @@ import numpy as np
 
 import esssim as es
 from esssim import store
+from esssim._particles import moment_exponent as of_particles
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.claims.gap_tables import as_json
 from esssim.experiments import RampExperiment
 from esssim.flow.bursts import burst_growth, edge_slope, tilted_basis
-from esssim.report.pages import keep_page
+from esssim.report.pages import complete_rows, keep_page
 from esssim.statistics.perron import PerronMatrix
 
 NUMBERS = Path(__file__).with_suffix(".json")
@@ -101,17 +102,11 @@ def moment_exponent(law: es.Sampling, eta: float, order: float, seed: int) -> fl
     weights = drawn(law, len(rows), rng)
     states = rng.standard_normal((N_PARTICLES, rows.shape[1]))
     states /= np.linalg.norm(states, axis=1)[:, None]
-    total = 0.0
-    for step in range(N_STEPS):
-        moved = states - eta * ((states @ rows.T) * weights(N_PARTICLES)) @ rows
-        sizes = np.linalg.norm(moved, axis=1)
-        growth = sizes**order
-        if step >= BURN_IN:
-            total += np.log(growth.mean())
-        places = (np.arange(N_PARTICLES) + rng.random()) / N_PARTICLES
-        chosen = np.minimum(np.searchsorted(np.cumsum(growth / growth.sum()), places), N_PARTICLES - 1)
-        states = moved[chosen] / sizes[chosen, None]
-    return float(total / (N_STEPS - BURN_IN))
+
+    def advance(states: FloatArray) -> FloatArray:
+        return states - eta * ((states @ rows.T) * weights(N_PARTICLES)) @ rows
+
+    return of_particles(advance, states, order, rng, N_STEPS, BURN_IN)
 
 
 def predicted(row: dict[str, Any]) -> dict[str, Any]:
@@ -174,14 +169,7 @@ def predict(numbers: Path) -> None:
 
 def measure(numbers: Path) -> None:
     content = stated()
-    for row in content["rows"]:
-        if "parabola" not in row:
-            raise ValueError("a run needs its prediction first: python docs/tails.py --predict")
-        if "hill" not in row:
-            with one_blas_thread():
-                row |= measured(row)
-            print(row, flush=True)
-            store.write_text(numbers, as_json(content))
+    complete_rows(numbers, content, content["rows"], measured, predicted="parabola", seen="hill", predicts=False)
 
 
 def markdown(content: dict[str, Any]) -> str:

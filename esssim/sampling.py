@@ -71,6 +71,15 @@ def check_sampling(sampling: Sampling, n_samples: int) -> None:
     sampling.check(n_samples)
 
 
+def check_independent(sampling: Sampling, purpose: str) -> None:
+    """ValueError where its batches depend on each other, which what it is for does not allow."""
+    if isinstance(sampling, Reshuffled):
+        raise ValueError(
+            f"sampling must draw independent batches for {purpose} (WithoutReplacement or WithReplacement), "
+            "got Reshuffled"
+        )
+
+
 def _chunks(batches: Iterator[tuple[int, ...]], batch_size: int, chunk_size: int) -> Iterator[IntArray]:
     size = _validate.integer("chunk_size", chunk_size, 1)
     while chunk := list(itertools.islice(batches, size)):

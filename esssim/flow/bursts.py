@@ -30,6 +30,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import logsumexp
 
+from esssim._particles import multiplied
 from esssim._validate import FloatArray
 from esssim.flow import rows
 from esssim.flow.fast import FastMotion
@@ -158,8 +159,7 @@ def burst_growth(
             with np.errstate(divide="ignore", invalid="ignore"):
                 logarithm = np.where(growth > 0.0, growth * np.log(growth), 0.0)
             total += float((logarithm - growth + 1.0).mean()) / 2
-        places = (np.arange(N_PARTICLES) + rng.random()) / N_PARTICLES
-        chosen = moved[np.minimum(np.searchsorted(np.cumsum(growth / growth.sum()), places), N_PARTICLES - 1)]
+        chosen = moved[multiplied(growth, rng)]
         states = chosen / np.linalg.norm(chosen, axis=1)[:, None]
     return total / (N_STEPS - BURN_IN)
 

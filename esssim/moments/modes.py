@@ -13,7 +13,7 @@ from esssim._validate import FloatArray
 from esssim.curvature import Curvature, DenseCurvature, LowRankCurvature
 from esssim.gradient_noise import GradientNoise, check_noise
 from esssim.problems import LinearRegression, Problem, Quadratic
-from esssim.sampling import Reshuffled, Sampling
+from esssim.sampling import Sampling, check_independent
 from esssim.statistics.perron import RANK_TOLERANCE
 
 
@@ -75,10 +75,7 @@ def quadratic_modes(problem: Problem, sampling: Sampling | GradientNoise, label_
     if not isinstance(problem, (Quadratic, LinearRegression)):
         raise ValueError(f"problem must be a Quadratic or a LinearRegression for moments, got {type(problem).__name__}")
     batches, law = check_noise(sampling, problem.n_samples)
-    if isinstance(batches, Reshuffled):
-        raise ValueError(
-            "sampling must draw independent batches for moments (WithoutReplacement or WithReplacement), got Reshuffled"
-        )
+    check_independent(batches, "moments")
     noise = _validate.real("label_noise", label_noise, at_least=0.0)
     if noise > 0 and not isinstance(problem, LinearRegression):
         raise ValueError(f"label_noise must be 0 without targets ({type(problem).__name__}), got {label_noise!r}")

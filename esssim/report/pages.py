@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from esssim import store
 from esssim._rows import Row
@@ -43,6 +45,37 @@ def keep_page(
         print(f"error: {page}: {error}", file=sys.stderr)
     print(f"error: {page} is out of date: run {command}", file=sys.stderr)
     return 1
+
+
+def complete_rows(
+    numbers: Path,
+    content: dict[str, Any],
+    rows: Iterable[dict[str, Any]],
+    make: Callable[[dict[str, Any]], dict[str, Any]],
+    *,
+    predicted: str,
+    seen: str,
+    predicts: bool,
+) -> None:
+    """What `make` gives for the rows of a page's content that lack it, the content written to `numbers` after each.
+
+    predicted, seen: a name that a row has once its prediction is written, and once its run is made. predicts: `make`
+    predicts, and the day is written too. Raises ValueError for a prediction after the run, and a run without one.
+    """
+    for row in rows:
+        if (predicted if predicts else seen) in row:
+            continue
+        if predicts and seen in row:
+            raise ValueError("a prediction is written before the run, and this row has one")
+        if not predicts and predicted not in row:
+            command = f"python docs/{numbers.with_suffix('.py').name} --predict"
+            raise ValueError(f"a run needs its prediction first: {command}")
+        with one_blas_thread():
+            row |= make(row)
+        if predicts:
+            row["predicted_on"] = datetime.datetime.now(datetime.UTC).date().isoformat()
+        print(row, flush=True)
+        store.write_text(numbers, as_json(content))
 
 
 def keep_measured_page(

@@ -14,7 +14,7 @@ from esssim._validate import FloatArray, IntArray
 from esssim.problems import NonlinearLeastSquares, Problem, check_problem
 from esssim.problems.boundary import divergence_is_expected
 from esssim.problems.regression import LeastSquares
-from esssim.sampling import Reshuffled, Sampling, check_sampling
+from esssim.sampling import Sampling, check_independent, check_sampling
 
 # Of the particles of a stage so many reach the next level, about; the pilot run has so many times the particles.
 SUCCESS = 0.2
@@ -82,11 +82,7 @@ def escape_probability(
     check_problem(problem)
     start = problem.check_point(theta0)
     check_sampling(sampling, problem.n_samples)
-    if isinstance(sampling, Reshuffled):
-        raise ValueError(
-            "sampling must draw independent batches for an escape (WithoutReplacement or WithReplacement), "
-            "got Reshuffled"
-        )
+    check_independent(sampling, "an escape")
     eta = _validate.real("step_size", step_size, above=0.0)
     level = _validate.real("level", level, above=0.0)
     n_steps = _validate.integer("n_steps", n_steps, 1)

@@ -11,7 +11,7 @@ from esssim._validate import FloatArray
 from esssim.curvature import Curvature
 from esssim.problems import Problem, check_problem
 from esssim.problems.base import HessianKind, curvature_of
-from esssim.sampling import Reshuffled, Sampling, check_sampling
+from esssim.sampling import Sampling, check_independent, check_sampling
 from esssim.statistics.mean_square import Pencil
 
 # H may be indefinite by rounding, and by residuals that training has not quite removed.
@@ -42,11 +42,7 @@ def linearise(problem: Problem, theta: npt.ArrayLike, sampling: Sampling, hessia
     check_problem(problem)
     point = problem.check_point(theta)
     check_sampling(sampling, problem.n_samples)
-    if isinstance(sampling, Reshuffled):
-        raise ValueError(
-            "sampling must draw independent batches for a threshold (WithoutReplacement or WithReplacement), "
-            "got Reshuffled"
-        )
+    check_independent(sampling, "a threshold")
     curvature = curvature_of(problem, point, hessian)
     scale = curvature.scale()
     scaled = curvature.scaled(scale)

@@ -1,0 +1,40 @@
+"""Particles that multiply with a weight: averages that the rare large ones decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from esssim._validate import FloatArray, IntArray
+
+
+def multiplied(growth: FloatArray, rng: np.random.Generator) -> IntArray:
+    """Which particles go on, as many as before, each in proportion to its growth (m,): systematic resampling."""
+    m = len(growth)
+    places = (np.arange(m) + rng.random()) / m
+    return np.minimum(np.searchsorted(np.cumsum(growth / growth.sum()), places), m - 1)
+
+
+def moment_exponent(
+    advance: Callable[[FloatArray], FloatArray],
+    states: FloatArray,
+    order: float,
+    rng: np.random.Generator,
+    n_steps: int,
+    burn_in: int,
+) -> float:
+    """L(q) = lim (1/k) log E‖A_k…A₁s‖^q, q the order, by particles that multiply with ‖s‖^q in each step.
+
+    advance: states (m, p), of length 1, to those of the next step, As, each with an A of its own.
+    """
+    total = 0.0
+    for step in range(n_steps):
+        moved = advance(states)
+        sizes = np.linalg.norm(moved, axis=1)
+        growth = sizes**order
+        if step >= burn_in:
+            total += np.log(growth.mean())
+        chosen = multiplied(growth, rng)
+        states = moved[chosen] / sizes[chosen, None]
+    return float(total / (n_steps - burn_in))
