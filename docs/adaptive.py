@@ -54,7 +54,7 @@ HEAD = """# Where adaptive methods settle
 
 Made by `python docs/adaptive.py`. Adam and RMSProp divide the step of each parameter by P = √v + ε_P. Full-batch Adam trains with
 λ_max(P⁻¹H) at 2(1+β₁)/((1−β₁)η), 38/η (Cohen et al., arXiv 2207.14484). For mini-batches with P frozen the edge is known
-(`es.stability.preconditioned_step_size`): for RMSProp it is Q_b of P^{{−½}}HᵢP^{{−½}} = 2/η, for Adam the step size η_c of the same
+(`es.stability.preconditioned_step_size`): for RMSProp it is Q_b of P^(−½)HᵢP^(−½) = 2/η, for Adam the step size η_c of the same
 Hessians with its momentum. P is not frozen. Does it stop there by itself?
 
 *Own* is η/η_c at the P of the step, that is (η/2)·Q_b for RMSProp: 1 is the edge. *Sharpness* is λ_max(P⁻¹H) over *its* edge for full
