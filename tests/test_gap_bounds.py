@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
 import esssim as es
+from esssim.gap import second_order_bounds
 from esssim.gap.setting import Setting
 from esssim.testing import Case, strategies
 from tests import oracles
@@ -89,6 +90,49 @@ class Reference:
             basis = scipy.linalg.orth(np.stack((self.v, mean @ self.v), axis=1), rcond=1e-10)
             found.append(np.linalg.eigvalsh(basis.T @ mean @ basis)[-1])
         return float(self.weights @ found)
+
+    def blocks(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """v₁ᵀD_Bv₁, (D_Bv₁ on v₁^⊥) in the other eigenvectors, and ‖D_B‖_F² on v₁^⊥, for every batch."""
+        basis = np.linalg.eigh(self.hessian)[1][:, ::-1]
+        moved = basis.T @ (self.means - self.hessian) @ basis
+        return moved[:, 0, 0], moved[:, 0, 1:], (moved[:, 1:, 1:] ** 2).sum(axis=(1, 2))
+
+    def largest_mean(self, weight: np.ndarray) -> float:
+        """min over κ of the bound on E[X·weight], by a scan that the closed form must not be above of."""
+        along, across, rest = self.blocks()
+        mean = float(self.weights @ weight)
+        across_mean = float(self.weights @ ((across**2).sum(axis=1) * weight))
+        along_norm, rest_norm = (math.sqrt(self.weights @ (part * weight)) for part in (along**2, rest))
+        positive = self.own.min() > -1e-9 and not self.with_replacement
+        cases = [(self.top - self.values[-2], along_norm + rest_norm)]
+        cases += [(self.top - self.n / self.b * self.values[-2], along_norm)] if positive else []
+
+        def value(kappa: np.ndarray, distance: float, spread: float) -> np.ndarray:
+            return (across_mean + ((kappa - distance) * math.sqrt(mean) + spread) ** 2 / 4) / kappa
+
+        kappas = np.geomspace(1e-4, 1e3, 20_001) * self.top
+        return min(float(value(np.maximum(kappas, g), g, spread).min()) for g, spread in cases)
+
+    def eigengap(self) -> float:
+        return self.top + self.largest_mean(np.ones(len(self.means)))
+
+    def resolvent(self) -> float:
+        along, across, _ = self.blocks()
+        spectrum = self.values[::-1][1:]
+        size = math.sqrt(float(self.weights @ (self.means**2).sum((1, 2))))
+        found = []
+        basis = np.linalg.eigh(self.hessian)[1][:, ::-1][:, 1:]
+        for shift in second_order_bounds.SHIFTS:
+            w = across / (self.top - spectrum + shift * size)
+            trial, squares = w @ basis.T, (w**2).sum(axis=1)
+            form = np.einsum("mi,mij,mj->m", trial, self.means, trial)
+            coupling = self.largest_mean(squares)
+            if self.own.min() > -1e-9 and not self.with_replacement:
+                multiple = self.n / self.b * self.top - self.top - along
+                coupling = min(coupling, float(self.weights @ (multiple * squares)))
+            below = float(self.weights @ ((self.top + along) * squares - form)) + coupling
+            found.append(float(self.weights @ (across * w).sum(axis=1)) ** 2 / below)
+        return self.top + max(found)
 
     def trace_and_norm(self, rank: int) -> float:
         """The largest of r numbers of sum t and sum of squares q: one large, the others equal."""
@@ -233,6 +277,10 @@ def test_each_bound_is_its_formula(kind: str, sampling: es.Sampling) -> None:
             outwards = 1 if bound.side == "upper" else -1
             slack = outwards * (bound.value - CLOSED_FORM[name](reference))
             assert -1e-14 * reference.top <= slack <= 1e-10 * reference.own[:, -1].max() * p, (name, slack)
+        elif name in ("eigengap", "resolvent"):
+            # The κ of the reference is one of a scan.
+            assert bound.value == pytest.approx(getattr(reference, name)(), rel=1e-5)
+            assert bound.value <= reference.minibs if name == "resolvent" else bound.value >= reference.minibs
         elif name == "trace_and_norm":
             rank = min(sampling.batch_size, p) if kind in RANK_ONE_KINDS else p
             assert bound.value == pytest.approx(reference.trace_and_norm(rank), rel=1e-6)

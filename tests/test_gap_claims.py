@@ -138,7 +138,7 @@ def test_the_stored_slack_is_what_the_bounds_have() -> None:
     """At b = 11 of 12 samples there are only 12 batches: quick to measure again."""
     found = gap_tables.tightness_rows(sizes=(11,))
     kept = [row for row in stored()["tightness"] if row["b"] == 11]
-    assert len(found) == 23 + 6 + 4
+    assert len(found) == 25 + 6 + 4
     assert [{k: row[k] for k in ("statistic", "side", "bound", "problems")} for row in found] == [
         {k: row[k] for k in ("statistic", "side", "bound", "problems")} for row in kept
     ]

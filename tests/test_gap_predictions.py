@@ -22,7 +22,7 @@ from esssim.testing import Case, strategies
 from tests import oracles
 
 FUNCTIONS = (
-    "exact", "second_order", "third_order", "crossover", "degenerate", "marchenko_pastur", "spike", "additive_noise",
+    "exact", "joint", "second_order", "third_order", "crossover", "degenerate", "marchenko_pastur", "spike", "additive_noise",
     "predict", "predictions",
 )  # fmt: skip
 
@@ -526,7 +526,9 @@ class TestRandomMatrixPredictions:
         ratio = (variances / gaps).sum() / (values[-1] * values[:-1] / gaps).sum()
         location, slope = es.gap.outlier(values, 12, 200)
         found = es.gap.spike(case.problem, case.theta, sampling)
-        assert found.error == pytest.approx(found.value * (abs(1 - slope) + abs(ratio - 1)), rel=1e-6)
+        second = sampling.variance_coefficient(200) * (variances / gaps).sum()
+        own = found.value * (abs(1 - slope) + abs(ratio - 1)) + abs(found.value - second)
+        assert found.error == pytest.approx(own, rel=1e-6)
         assert found.value == pytest.approx(ratio * (location - values[-1]), rel=1e-9)
         noise = es.gap.additive_noise(case.problem, case.theta, sampling)
         c = sampling.variance_coefficient(200)
@@ -700,24 +702,23 @@ def test_exact_without_a_gap() -> None:
     assert es.gap.exact(single.problem, single.theta, es.WithReplacement(5)).reason == "one parameter"
 
 
-def choose(found: tuple[Prediction, ...]) -> Prediction:
-    return min((p for p in found if p.valid), key=lambda p: p.error)
-
-
-def test_predict_takes_the_surest_valid_one_within_the_bounds() -> None:
+def test_predict_takes_the_joint_prediction_within_the_bounds() -> None:
     for case, sampling in (
         (clear_top(), es.WithoutReplacement(3)),
         (regression(es.data.gaussian(60, 30, seed=0).inputs), es.WithoutReplacement(5)),
         (network(3, "product", False, n=12, d=20), es.WithoutReplacement(3)),
     ):
         found = es.gap.predictions(case.problem, case.theta, sampling)
-        best, chosen = choose(found), es.gap.predict(case.problem, case.theta, sampling)
+        joint, middle = found[-2:]
+        chosen = es.gap.predict(case.problem, case.theta, sampling)
+        best = joint if joint.valid and joint.error <= middle.error else middle
         lower, upper = es.gap.bounds(case.problem, case.theta, sampling).gap
-        assert (found[-1].method, found[-1].interval) == ("bounds", pytest.approx((lower, upper)))
+        assert (middle.method, middle.interval) == ("bounds", pytest.approx((lower, upper)))
         assert (chosen.method, chosen.error, float(chosen)) == (best.method, best.error, chosen.value)
         assert chosen.value == min(max(best.value, lower), upper)
         assert [p.method for p in found] == [
-            "exact", "third order", "second order", "crossover", "Marchenko–Pastur", "spike", "additive noise", "bounds",
+            "exact", "third order", "second order", "crossover", "Marchenko–Pastur", "spike", "additive noise", "joint",
+            "bounds",
         ]  # fmt: skip
 
 
@@ -729,7 +730,15 @@ def test_a_prediction_outside_the_bounds_is_moved_to_them(monkeypatch: pytest.Mo
         return Prediction("wrong", 1e3, 1e-30, True, "")
 
     # The function has the name of its module.
-    monkeypatch.setattr(importlib.import_module("esssim.gap.predict"), "FORMULAS", (wrong,))
+    module = importlib.import_module("esssim.gap.predict")
+    monkeypatch.setattr(module.Joint, "at", lambda self, _: wrong(_))
+    assert es.gap.predict(case.problem, case.theta, sampling).value == upper
+    # Where there is nothing to join, the surest of the formulas is taken, and the middle of the bounds after them.
+    refused = Prediction.refused("joint", "needs something")
+    monkeypatch.setattr(module.Joint, "at", lambda self, _: refused)
+    surest = min((p for p in es.gap.predictions(case.problem, case.theta, sampling) if p.valid), key=lambda p: p.error)
+    assert es.gap.predict(case.problem, case.theta, sampling).method == surest.method == "third order"
+    monkeypatch.setattr(module, "FORMULAS", (wrong,))
     assert es.gap.predict(case.problem, case.theta, sampling).value == upper
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from esssim.flow.fast import FastMotion
 from esssim.flow.law import Law
 from esssim.flow.point import Point
 from esssim.flow.slow import mean_velocity
+from esssim.gap import second_order_bounds
+from esssim.gap.setting import Setting
 from esssim.spectra import largest_eigenvalues
 from esssim.stability import (
     critical_step_size,
@@ -489,6 +492,34 @@ def match_zeroth_order(rng: np.random.Generator) -> None:
         )
 
 
+def match_sharp_bounds(rng: np.random.Generator) -> None:
+    n = int(rng.integers(5, 60))
+    b = int(rng.integers(1, n + 1))
+    found = theory.results("sharp_bounds")
+    problem, theta = es.LinearRegression(rng.standard_normal((n, 2)), np.zeros(n)), np.zeros(2)
+    for scheme, kind in ((es.WithoutReplacement, "without"), (es.WithReplacement, "with")):
+        own, pairs = Setting.of(problem, theta, scheme(b)).fourth
+        close(own, number(found[f"c₄ {kind} replacement"], n=n, b=b))
+        close(pairs, number(found[f"c₂₂ {kind} replacement"], n=n, b=b))
+    across, spread, distance = rng.uniform(0.1, 2.0, 3)
+    kappa = max(distance, math.sqrt(4 * across + (spread - distance) ** 2))
+    expected = number(found["bound on the gap"], A=across, N=spread, g=distance, kappa=kappa)
+    close(second_order_bounds.least(distance, 1.0, across, spread, 0.0), expected)
+
+
+def match_additive_noise(rng: np.random.Generator) -> None:
+    """Rows on the nodes of a quadrature have the moments of Gaussian ones up to the fifth, exactly."""
+    nodes = np.array([-math.sqrt(3), 0, 0, 0, 0, math.sqrt(3)])
+    steepness = float(rng.uniform(6, 12))
+    rows = np.array(list(itertools.product(nodes, repeat=3))) * [math.sqrt(steepness), 1.0, 1.0]
+    sampling = es.WithReplacement(200)
+    problem, found = es.LinearRegression(rows, np.zeros(len(rows))), theory.results("additive_noise_limit")
+    noise, second = (f(problem, np.zeros(3), sampling).value for f in (es.gap.additive_noise, es.gap.second_order))
+    scatter = ((rows[:, :, None] * rows[:, None] - np.diag([steepness, 1, 1])) ** 2).sum(axis=(1, 2)).mean()
+    close(noise, number(found["additive noise"], c=1 / 200, F2=scatter, p=3, theta=steepness))
+    close(noise / second, number(found["ratio on spiked Gaussian rows"], theta=steepness, p=3))
+
+
 MATCHES: dict[str, Callable[[np.random.Generator], None]] = {
     "moment_identity": match_moment_identity,
     "third_moment": match_third_moment,
@@ -514,6 +545,8 @@ MATCHES: dict[str, Callable[[np.random.Generator], None]] = {
     "weights_without_batches": match_weights_without_batches,
     "gradient_noise": match_gradient_noise,
     "zeroth_order": match_zeroth_order,
+    "sharp_bounds": match_sharp_bounds,
+    "additive_noise_limit": match_additive_noise,
 }
 
 
@@ -585,6 +618,8 @@ WRONG = {
     ),
     "gradient_noise": ("coefficient", lambda n, b, replacement: sympy.Rational(1, b + 1)),
     "zeroth_order": ("kick", lambda matrix: 2 * matrix),
+    "additive_noise_limit": ("squares", theory.module("additive_noise_limit").cross),
+    "sharp_bounds": ("WITHOUT", theory.module("sharp_bounds").WITH),
 }
 
 

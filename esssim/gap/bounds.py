@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from esssim._threads import one_blas_thread
-from esssim.gap import concentration, elementary, ritz
+from esssim.gap import concentration, elementary, ritz, second_order_bounds
 from esssim.gap.mean_square import MEAN_SQUARE_RULES
 from esssim.gap.results import Bounds
 from esssim.gap.rules import Rule
@@ -26,6 +26,7 @@ RULES: tuple[Rule, ...] = (
     ritz.power,
     ritz.trace_ratio,
     ritz.two_vectors,
+    second_order_bounds.resolvent,
     elementary.single_sample,
     elementary.pair,
     elementary.full_batch_multiple,
@@ -35,6 +36,7 @@ RULES: tuple[Rule, ...] = (
     elementary.scatter,
     elementary.trace_and_norm,
     elementary.complement,
+    second_order_bounds.eigengap,
     concentration.bernstein,
     concentration.bernstein_intrinsic,
     concentration.chernoff,

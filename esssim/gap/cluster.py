@@ -15,11 +15,10 @@ import numpy.typing as npt
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.gap.results import Prediction
-from esssim.gap.setting import Setting
+from esssim.gap.setting import LARGEST_CLUSTER, Setting
 from esssim.problems import Problem
 from esssim.sampling import Sampling
 
-LARGEST_CLUSTER = 14
 # Fluctuation against the distance to the eigenvalues outside the cluster, up to which those count to second order.
 LARGEST_LEAK = 0.25
 N_DRAWS = 2048
@@ -150,9 +149,7 @@ def _smallest_cluster(s: Setting) -> tuple[int, float] | None:
 
 def _fluctuation_in(s: Setting, r: int) -> float:
     """√(c·mean ‖VᵀDᵢV‖_F²/r): the size of an eigenvalue of the fluctuation among the r top eigenvectors."""
-    basis = np.ascontiguousarray(s.eigenvectors[:, :r])
-    deviations = s.curvature.compressed(basis) - np.diag(s.eigenvalues[:r])
-    return math.sqrt(s.c * float((deviations**2).sum(axis=(1, 2)).mean()) / r)
+    return math.sqrt(s.c * float(s.scatter_among_top[r - 1]) / r)
 
 
 def _coupling(s: Setting, r: int) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,11 +13,13 @@ from esssim import _validate
 from esssim._progress import Progress, shown
 from esssim._threads import one_blas_thread
 from esssim.gap.bounds import bounds_at
+from esssim.gap.joint import Joint
 from esssim.gap.predict import FORMULAS
+from esssim.gap.sample import sampled_gaps
 from esssim.gap.setting import Setting
 from esssim.problems import Problem
 from esssim.sampling import Sampling, WithoutReplacement
-from esssim.statistics import minibatch_sharpness, sharpness
+from esssim.statistics import Estimate, minibatch_sharpness, sharpness
 from esssim.statistics.minibatch import Draws
 
 
@@ -38,8 +41,8 @@ def curve(
     Per batch_size: gap, standard_error, exact, n_batches, and lower and upper, the bounds that always hold; prediction
     (batch_size, formula) is NaN where a formula calls itself invalid. sharpness: λ_max(H). theta: (p,). At most
     `enumerate_up_to` batches are enumerated, exactly; of more, n_batches are drawn from `seed`. draws: as in
-    `minibatch_sharpness`. progress: True for a bar, or a function of (done, total) batch sizes. Raises ValueError for
-    bad arguments.
+    `minibatch_sharpness`; "uniform" averages λ_max(H_B) − v₁ᵀH_Bv₁, whose mean is the gap too. progress: True for a
+    bar, or a function of (done, total) batch sizes. Raises ValueError for bad arguments.
     """
     if not (isinstance(scheme, type) and issubclass(scheme, Sampling)):
         raise ValueError(f"scheme must be a class such as WithoutReplacement, got {_validate.shown(scheme)}")
@@ -48,14 +51,14 @@ def curve(
     enumerate_up_to = _validate.integer("enumerate_up_to", enumerate_up_to, 1)
     top = sharpness(problem, theta)
     measured, predicted = [], []
+    first = Setting.of(problem, theta, scheme(sizes[0]))
+    joint = Joint.of(first)
     with shown(progress, len(sizes), "batch sizes") as advance:
         for b in sizes:
-            sampling = scheme(b)
-            drawn = None if sampling.count(problem.n_samples) <= enumerate_up_to else n_batches
-            minibs = minibatch_sharpness(problem, theta, sampling, n_batches=drawn, seed=seed, draws=draws)
-            setting = Setting.of(problem, theta, sampling)
+            setting = first.at(b)
+            minibs = _measured(problem, theta, setting, n_batches, enumerate_up_to, draws, seed)
             measured.append((minibs, *bounds_at(setting).gap))
-            predicted.append([formula(setting) for formula in FORMULAS])
+            predicted.append([*(formula(setting) for formula in FORMULAS), joint.at(setting)])
             advance(1)
     estimates = [minibs for minibs, _, _ in measured]
     columns = {
@@ -73,3 +76,15 @@ def curve(
         coords={"batch_size": sizes, "formula": [found.method for found in predicted[0]]},
         attrs={"n_samples": problem.n_samples, "scheme": scheme.__name__, "seed": seed},
     )
+
+
+def _measured(
+    problem: Problem, theta: npt.ArrayLike, s: Setting, n_batches: int, enumerate_up_to: int, draws: Draws, seed: int
+) -> Estimate:
+    if s.sampling.count(s.n) <= enumerate_up_to:
+        return minibatch_sharpness(problem, theta, s.sampling)
+    if draws == "shares":
+        return minibatch_sharpness(problem, theta, s.sampling, n_batches=n_batches, seed=seed)
+    found = sampled_gaps(s, n_batches, seed)
+    error = float(found.std(ddof=1)) / math.sqrt(n_batches)
+    return Estimate((float(found.mean()) + s.sharpness) * s.unit, error * s.unit, n_batches, False)

@@ -4,7 +4,6 @@ rows.
 
 from __future__ import annotations
 
-import numpy as np
 import numpy.typing as npt
 
 from esssim._threads import one_blas_thread
@@ -13,9 +12,6 @@ from esssim.gap.results import Prediction
 from esssim.gap.setting import Setting
 from esssim.problems import Problem
 from esssim.sampling import Sampling
-
-# |aᵢ·aⱼ| ≤ this·‖aᵢ‖‖aⱼ‖ counts as orthogonal.
-ORTHOGONAL = 1e-10
 
 
 @one_blas_thread()
@@ -44,19 +40,11 @@ def exact_at(s: Setting) -> Prediction:
         return _found(s.pair_sharpness - s.sharpness, "b = 2", s)
     if not s.with_replacement and s.b == s.n - 1 and FEW_ENOUGH.holds(s):
         return _found(s.left_out_sharpness - s.sharpness, "b = n − 1", s)
-    if s.rank_one and not s.with_replacement and s.n <= LARGEST_N_OF_PAIRS and _rows_are_orthogonal(s):
+    if s.rank_one and not s.with_replacement and s.n <= LARGEST_N_OF_PAIRS and s.rows_are_orthogonal:
         return _found(s.maximum_over_batch(s.sample_sharpness) / s.b - s.sharpness, "orthogonal rows", s)
     return Prediction.refused(
         "exact", "needs b = 1, 2, n − 1 or n, p = 1, or orthogonal rows without replacement, and few enough samples"
     )
-
-
-def _rows_are_orthogonal(s: Setting) -> bool:
-    factors = s.rows
-    gram = np.abs(factors @ factors.T)
-    lengths = np.sqrt(np.diagonal(gram))
-    off_diagonal = gram - np.diag(np.diagonal(gram))
-    return bool((off_diagonal <= ORTHOGONAL * lengths[:, None] * lengths).all())
 
 
 def _found(value: float, reason: str, s: Setting) -> Prediction:

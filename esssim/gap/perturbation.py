@@ -47,7 +47,7 @@ def second_order_at(s: Setting) -> Prediction:
     """`second_order` of a setting."""
     if (refusal := _refusal("second order", s)) is not None:
         return refusal
-    second, third, epsilon = _second_term(s), _third_term(s), fluctuation(s)
+    second, third, epsilon = second_term(s), _third_term(s), fluctuation(s)
     error = abs(third) + 4 * epsilon**2 * second
     return _prediction("second order", second, error, epsilon, s)
 
@@ -56,7 +56,7 @@ def third_order_at(s: Setting) -> Prediction:
     """`third_order` of a setting."""
     if (refusal := _refusal("third order", s)) is not None:
         return refusal
-    second, third, epsilon = _second_term(s), _third_term(s), fluctuation(s)
+    second, third, epsilon = second_term(s), _third_term(s), fluctuation(s)
     error = epsilon * abs(third) + 4 * epsilon**2 * second
     return _prediction("third order", second + third, error, epsilon, s)
 
@@ -79,7 +79,8 @@ def fluctuation(s: Setting) -> float:
     return math.sqrt(s.c * squared)
 
 
-def _second_term(s: Setting) -> float:
+def second_term(s: Setting) -> float:
+    """c · Σ_{k≥2} mean D₁ₖ²/gₖ."""
     return s.c * float(((s.top_deviations[:, 1:] ** 2).mean(axis=0) / _eigengaps(s)).sum())
 
 

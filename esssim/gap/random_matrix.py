@@ -17,6 +17,7 @@ from scipy.optimize import brentq
 from esssim import _validate
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
+from esssim.gap.perturbation import second_term
 from esssim.gap.results import Prediction
 from esssim.gap.setting import Setting
 from esssim.problems import Problem
@@ -150,9 +151,9 @@ def spike(problem: Problem, theta: npt.ArrayLike, sampling: Sampling) -> Predict
     """gap ≈ ρ(F(λ₁) − λ₁) with λ₁ an outlier of the batch spectrum (`outlier`).
 
     ρ = Σ_k mean D₁ₖ²/gₖ over Σ_k λ₁λ_k/gₖ, its value for Gaussian rows: the leading order is that of the samples, the
-    higher ones those of Gaussian rows. error: |gap|·(|1 − F'| + |ρ − 1|). Valid for rank-one samples with Gaussian-like
-    moments (see `marchenko_pastur`) where F' > 0.3: the outlier clears the edge. theta: (p,). Raises ValueError for bad
-    arguments. Source: as for `outlier`.
+    higher ones those of Gaussian rows. error: |gap|·(|1 − F'| + |ρ − 1|) + the distance to the second order, to which
+    the samples tend as b → n. Valid for rank-one samples with Gaussian-like moments (see `marchenko_pastur`) where
+    F' > 0.3: the outlier clears the edge. theta: (p,). Raises ValueError for bad arguments. Source: as for `outlier`.
     """
     return spike_at(Setting.of(problem, theta, sampling))
 
@@ -204,7 +205,7 @@ def spike_at(s: Setting) -> Prediction:
         )
     correction = _second_order_ratio(s)
     value = correction * (location - s.sharpness)
-    error = abs(value) * (abs(1 - slope) + abs(correction - 1))
+    error = abs(value) * (abs(1 - slope) + abs(correction - 1)) + abs(value - second_term(s))
     reason = f"an outlier clear of the edge, F' = {slope:.3g}; {correction:.3g} of the variances of Gaussian rows"
     return s.predicted(method, value, error, reason, slope=slope, variance_ratio=correction)
 
@@ -227,9 +228,7 @@ def additive_noise_at(s: Setting) -> Prediction:
     if max(abs(float(s.eigenvalues[1])), abs(float(s.eigenvalues[-1]))) > s.sharpness / 4:
         return Prediction.refused(method, "needs all other eigenvalues of H within a quarter of the sharpness")
     value = variance / s.sharpness
-    gaps = s.sharpness - s.eigenvalues[1:]
-    true = s.c * float(((s.top_deviations[:, 1:] ** 2).mean(axis=0) / gaps).sum())
-    error = 2 * abs(true - value) + variance**2 / s.sharpness**3
+    error = 2 * abs(second_term(s) - value) + variance**2 / s.sharpness**3
     return s.predicted(method, value, error, "one steep direction in noise spread over all others")
 
 

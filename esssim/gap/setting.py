@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,6 +19,10 @@ from esssim.sampling import Sampling, WithReplacement, check_sampling
 from esssim.spectra import largest_eigenvalues
 
 EPS = float(np.finfo(np.float64).eps)
+# |aᵢ·aⱼ| ≤ this·‖aᵢ‖‖aⱼ‖ counts as orthogonal.
+ORTHOGONAL = 1e-10
+# Top eigenvalues that batches may mix.
+LARGEST_CLUSTER = 14
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,13 @@ class Setting:
         unit = curvature.scale()
         return cls(curvature.scaled(unit).without_rounded_zeros().without_null_space(), sampling, unit)
 
+    def at(self, batch_size: int) -> Setting:
+        """The same at another batch size, with what was computed so far that does not depend on it."""
+        other = replace(self, sampling=type(self.sampling)(batch_size))
+        kept = {name: value for name, value in vars(self).items() if name not in (*vars(other), "every_batch")}
+        vars(other).update(kept)
+        return other
+
     @property
     def n(self) -> int:
         return self.curvature.n_samples
@@ -66,6 +77,25 @@ class Setting:
     def c3(self) -> float:
         """The third central moment of H_B is c₃ times that of one sample."""
         return self.sampling.third_moment_coefficient(self.n)
+
+    @property
+    def fourth(self) -> tuple[float, float]:
+        """(c₄, c₂₂): E[a_B⊗⁴] of samples of mean zero is c₄ times that of one sample + c₂₂ times the three pairings of
+        their covariance with itself (`theory/sharp_bounds.py`)."""
+        n, b = self.n, self.b
+        if self.with_replacement:
+            return 1 / b**3, (b - 1) / b**3
+        if b in (1, n - 1, n):
+            return ((n - b) / b) ** 4 if n > 1 and b > 1 else float(n > 1), 0.0
+        below = b**3 * (n - 1) * (n - 2) * (n - 3)
+        return (n - b) * (n * (n + 1) - 6 * b * (n - b)) / below, n * (b - 1) * (n - b) * (n - b - 1) / below
+
+    def mean_of_products(self, first: FloatArray, second: FloatArray) -> float:
+        """E[‖x_B‖²‖y_B‖²] for samples of mean zero with Gram matrices ⟨xᵢ, xⱼ⟩ and ⟨yᵢ, yⱼ⟩, (n, n)."""
+        own, pairs = self.fourth
+        x, y = np.diagonal(first), np.diagonal(second)
+        paired = float(x.mean()) * float(y.mean()) + 2 * float((first * second).mean())
+        return own * float((x * y).mean()) + pairs * paired
 
     @property
     def with_replacement(self) -> bool:
@@ -114,6 +144,23 @@ class Setting:
         return images
 
     @cached_property
+    def scatter_among_top(self) -> FloatArray:
+        """mean ‖VᵀDᵢV‖_F² for the r top eigenvectors V, r = 1, 2, …, one more than a cluster may have."""
+        r = min(self.p, LARGEST_CLUSTER + 1)
+        basis = np.ascontiguousarray(self.eigenvectors[:, :r])
+        deviations = self.curvature.compressed(basis) - np.diag(self.eigenvalues[:r])
+        entries = (deviations**2).mean(axis=0)
+        return np.diagonal(entries.cumsum(axis=0).cumsum(axis=1))
+
+    @cached_property
+    def rows_are_orthogonal(self) -> bool:
+        """|aᵢ·aⱼ| ≤ 1e-10·‖aᵢ‖‖aⱼ‖ for all i ≠ j."""
+        gram = np.abs(self.rows @ self.rows.T)
+        lengths = np.sqrt(np.diagonal(gram))
+        off_diagonal = gram - np.diag(np.diagonal(gram))
+        return bool((off_diagonal <= ORTHOGONAL * lengths[:, None] * lengths).all())
+
+    @cached_property
     def sample_sharpness(self) -> FloatArray:
         """λ_max(Hᵢ), (n,)."""
         return largest_eigenvalues(self.curvature, np.arange(self.n)[:, None])
@@ -129,6 +176,15 @@ class Setting:
             matrices -= self.hessian
             chunks.append(np.einsum("nij,nij->n", matrices, matrices))
         return np.concatenate(chunks)
+
+    @cached_property
+    def deviation_products(self) -> FloatArray:
+        """⟨Dᵢ, Dⱼ⟩, (n, n)."""
+        if self.rank_one:
+            forms = self.curvature.inner_products(self.hessian)
+            return (self.rows @ self.rows.T) ** 2 - forms[:, None] - forms + float((self.hessian**2).sum())
+        matrices = self.curvature.batch_matrices(np.arange(self.n)[:, None]) - self.hessian
+        return np.asarray(np.tensordot(matrices, matrices, ((1, 2), (1, 2))))
 
     @cached_property
     def norms(self) -> FloatArray:

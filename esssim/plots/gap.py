@@ -22,6 +22,7 @@ RED = LOOKS["minibatch_sharpness"].color
 OUTSIDE = "#E4E4E4"
 # Colour, marker and line of each formula of `esssim.gap`.
 PREDICTIONS: dict[str, tuple[str, str, Any]] = {
+    "joint": (RED, "", "-"),
     "second order": (ORANGE, "v", (0, (4, 1.5))),
     "third order": (GREEN, "^", (0, (4, 1, 1, 1))),
     "crossover": (PURPLE, "D", (0, (2, 1))),
