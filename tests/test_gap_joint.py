@@ -34,11 +34,13 @@ class TestJoint:
         problem, theta = regression("power_law", 40, 12)
         s = Setting.of(problem, theta, es.WithoutReplacement(7))
         seen = Joint.of(s)
-        scale = np.where(seen.error == 0, 0.0, np.maximum(seen.error, 0.01))
+        exact = seen.formula == 0
+        assert exact.sum() == 3
+        scale = np.where(exact, 0.0, np.maximum(seen.error, 0.01))
         distance = seen.x[:, None] - seen.x
         same = seen.formula[:, None] == seen.formula
         covariance = 0.64 * matern(distance, 2) + same * np.outer(scale, scale) * matern(distance, 1)
-        covariance += np.diag((0.2 * scale) ** 2 + np.where(seen.error == 0, 1e-8, 1e-6))
+        covariance += np.diag((0.2 * scale) ** 2 + np.where(exact, 1e-8, 1e-6))
         at = -math.log(s.c)
         towards, rest = 0.64 * matern(seen.x - at, 2), seen.y - 0.2 * seen.x
         inverse = np.linalg.inv(covariance)
@@ -87,9 +89,9 @@ class TestJoint:
         last = sizes(s)[-1]
         # The fluctuation falls as √c.
         assert es.gap.second_order(problem, theta, es.WithReplacement(last)).details["fluctuation"] < 0.011
-        far = Joint.of(s).at(s.at(5 * last))
+        far = Joint.of(s).at(s.at(3 * last))
         assert far.value == pytest.approx(
-            es.gap.second_order(problem, theta, es.WithReplacement(5 * last)).value, rel=0.01
+            es.gap.second_order(problem, theta, es.WithReplacement(3 * last)).value, rel=0.01
         )
 
     def test_it_refuses_where_there_is_nothing_to_join(self) -> None:

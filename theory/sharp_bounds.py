@@ -70,7 +70,8 @@ def _check_block() -> None:
     same(square + (kappa - h) ** 2 / 4 - kappa * X, (X - (kappa - h) / 2) ** 2, "what is left is a square")
     # h ≥ g + D₁₁ − ‖D_G‖_F by Weyl, and (κ − g) + ‖D_G‖ − D₁₁ has a root mean square of at most κ − g + N where κ ≥ g
     # (Minkowski), N = √E D₁₁² + √E‖D_G‖². The best κ is √(4A + (N − g)²) where that is above g:
-    bound = derive()["bound on the gap"]
+    bound, block = derive()["bound on the gap"], (delta**2 + (kappa - h) ** 2 / 4) / kappa
+    same(bound, block.subs({delta: sympy.sqrt(across), h: g - spread}), "root mean squares in their places")
     best = sympy.sqrt(4 * across + (spread - g) ** 2)
     same(sympy.diff(bound, kappa).subs(kappa, best), 0, "the best κ")
 

@@ -162,6 +162,8 @@ def _coupling(s: Setting, r: int) -> FloatArray:
     for j in range(r):
         for k in range(j + 1):
             distance = (s.eigenvalues[j] + s.eigenvalues[k]) / 2 - outside
+            # The last of a cluster may equal the next outside; neither is near the top.
+            distance[distance <= s.rounding] = np.inf
             shift[j, k] = shift[k, j] = s.c * float(((images[j] * images[k]).mean(axis=0) / distance).sum())
     return shift
 

@@ -2,8 +2,8 @@
 
 y(x) = log(gap/c) against x = −log c is nearly straight: its slope is 1 − α, between 0 (perturbation theory) and ½ (a
 degenerate top eigenvalue). Its prior is Gaussian around such a line. A formula m gives y + δ_m, δ_m Gaussian with the
-formula's relative error for a standard deviation, and so alike at near batch sizes that exact values at b = 1, 2 and
-n − 1 correct it in between. Posterior: linear algebra on some forty numbers (kriging; Rasmussen & Williams, Gaussian
+formula's relative error for a standard deviation, and correlated along b, so that exact values at b = 1, 2 and n − 1
+correct it in between. Posterior: linear algebra on some forty numbers (kriging; Rasmussen & Williams, Gaussian
 Processes for Machine Learning, 2006, 2.2).
 """
 
@@ -61,7 +61,7 @@ def joint_at(s: Setting) -> Prediction:
 
 @dataclass(frozen=True)
 class Joint:
-    """log(gap/c) at −log c, with a relative error (0: exact), by the formula of this number, each (k,)."""
+    """log(gap/c) at −log c, with a relative error, by the formula of this number in `JOINED` (0: exact), each (k,)."""
 
     x: FloatArray
     y: FloatArray
@@ -82,10 +82,9 @@ class Joint:
             at = at.at(b)
             for number, formula in enumerate(JOINED):
                 found = formula(at)
-                value = found.value / s.unit
-                if found.valid and found.error < found.value and value > 1e3 * s.rounding:
-                    error = found.error / found.value if number else 0.0
-                    rows.append((-math.log(at.c), math.log(value / at.c), error, number))
+                if found.valid and found.error < found.value:
+                    level = math.log(found.value / s.unit / at.c)
+                    rows.append((-math.log(at.c), level, found.error / found.value, number))
         x, y, error, number = np.array(rows).reshape(-1, 4).T
         return cls(x, y, error, number.astype(np.int64), max(batch_sizes, default=0))
 
@@ -102,25 +101,30 @@ class Joint:
                 "joint",
                 f"needs a deviation of log gap of at most {LARGEST_DEVIATION:g}, it is {deviation:.3g}",
             )
-        value, exact = s.c * math.exp(level), int((seen.error == 0).sum())
+        value, exact = s.c * math.exp(level), int((seen.formula == 0).sum())
         reason = f"{exact} exact values and {len(seen.x) - exact} of formulas along the batch size"
         error = value * math.expm1(ERROR_IN_DEVIATIONS * deviation)
         return s.predicted("joint", value, error, reason, log_deviation=deviation)
 
     def and_also(self, other: Joint) -> Joint:
         """Both sets of observations."""
-        pairs = ((self.x, other.x), (self.y, other.y), (self.error, other.error), (self.formula, other.formula))
-        return Joint(*(np.concatenate(pair) for pair in pairs), max(self.largest, other.largest))
+        return Joint(
+            np.concatenate((self.x, other.x)),
+            np.concatenate((self.y, other.y)),
+            np.concatenate((self.error, other.error)),
+            np.concatenate((self.formula, other.formula)),
+            max(self.largest, other.largest),
+        )
 
     def posterior(self, x: float) -> tuple[float, float]:
         """Mean and standard deviation of y(x)."""
-        exact = self.error == 0
+        exact = self.formula == 0
         scale = np.where(exact, 0.0, np.maximum(self.error, LEAST_ERROR))
         distance = np.abs(self.x[:, None] - self.x)
         prior = FREE + DEVIATION**2 * _matern_five(distance / LENGTH)
         same = self.formula[:, None] == self.formula
         noise = np.where(same, scale[:, None] * scale * _matern_three(distance / ERROR_LENGTH), 0.0)
-        noise[np.diag_indices_from(noise)] += (OWN_ERROR * scale) ** 2 + np.where(exact, 1e-8, 1e-6)
+        noise[np.diag_indices_from(noise)] += np.where(exact, self.error**2 + 1e-8, (OWN_ERROR * scale) ** 2 + 1e-6)
         towards = FREE + DEVIATION**2 * _matern_five(np.abs(self.x - x) / LENGTH)
         weights = np.linalg.solve(prior + noise, np.stack((self.y - SLOPE * self.x, towards), axis=1))
         mean, explained = towards @ weights
