@@ -537,6 +537,22 @@ class TestRandomMatrixPredictions:
         true = c * (variances / gaps).sum()
         assert noise.error == pytest.approx(2 * abs(true - noise.value) + scatter**2 / values[-1] ** 3, rel=1e-6)
 
+    def test_the_limit_of_additive_noise(self) -> None:
+        """One steep direction in Wigner matrices that do not know of it: right as p → ∞."""
+
+        def off(p: int) -> float:
+            ratios = []
+            for seed in range(3):
+                raw = np.random.default_rng([seed, p]).standard_normal((8, p, p)) / math.sqrt(2 * p)
+                matrices = raw + raw.transpose(0, 2, 1)
+                matrices[:, 0, 0] += 5.0
+                case, sampling = quadratic(matrices), es.WithoutReplacement(2)
+                found = es.gap.additive_noise(case.problem, case.theta, sampling)
+                ratios.append(found.value / gap(case, sampling))
+            return float(np.abs(np.array(ratios) - 1).max())
+
+        assert off(160) < 0.1 < off(10)
+
     @pytest.mark.parametrize(
         "sampling", [es.WithoutReplacement(8), es.WithReplacement(6), es.WithoutReplacement(60)], ids=str
     )

@@ -85,8 +85,8 @@ class Joint:
                 if found.valid and found.error < found.value:
                     level = math.log(found.value / s.unit / at.c)
                     rows.append((-math.log(at.c), level, found.error / found.value, number))
-        x, y, error, number = np.array(rows).reshape(-1, 4).T
-        return cls(x, y, error, number.astype(np.int64), max(batch_sizes, default=0))
+        x, y, error, formulas = np.array(rows).reshape(-1, 4).T
+        return cls(x, y, error, formulas.astype(np.int64), max(batch_sizes, default=0))
 
     def at(self, s: Setting) -> Prediction:
         """The prediction at the batch size of s; what the formulas say there counts too beyond the largest size."""
