@@ -17,7 +17,7 @@ from esssim.gap.rules import bound
 from esssim.gap.setting import Setting
 
 # Shifts of the resolvent that are tried, in units of √E‖H_B‖_F².
-SHIFTS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0)
+SHIFTS = (0.003, 0.02, 0.1, 0.5, 3.0)
 
 
 @bound("upper")
@@ -39,7 +39,7 @@ def resolvent(s: Setting) -> float:
     """M_b ≥ λ_max(H) + (E U)²/(E[a‖w‖² − wᵀH_Bw] + E[X‖w‖²]), w = Rd, U = dᵀRd, R = (λ₁ + σ − H)⁻¹ on v₁^⊥.
 
     X(X‖w‖² + a‖w‖² − wᵀH_Bw) ≥ U² is the Ritz value on span{v₁, w}; then Cauchy–Schwarz. E[X‖w‖²] is bounded as X is
-    in `eigengap`, with the weight ‖w‖² in every mean. σ > 0: the best of seven.
+    in `eigengap`, with the weight ‖w‖² in every mean. σ > 0: the best of five.
     """
     if s.p == 1 or s.c == 0.0:
         return s.sharpness

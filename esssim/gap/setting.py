@@ -94,7 +94,7 @@ class Setting:
         """E[‖x_B‖²‖y_B‖²] for samples of mean zero with Gram matrices ⟨xᵢ, xⱼ⟩ and ⟨yᵢ, yⱼ⟩, (n, n)."""
         own, pairs = self.fourth
         x, y = np.diagonal(first), np.diagonal(second)
-        paired = float(x.mean()) * float(y.mean()) + 2 * float((first * second).mean())
+        paired = float(x.mean()) * float(y.mean()) + 2 * float(np.vdot(first, second)) / self.n**2
         return own * float((x * y).mean()) + pairs * paired
 
     @property
