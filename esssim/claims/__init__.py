@@ -28,6 +28,7 @@ MODULES = (
     "ramp",
     "noise",
     "adaptive",
+    "zeroth_order",
     "thresholds",
     "momentum",
     "moments",

@@ -30,7 +30,7 @@ from esssim.random_weights import RandomWeights
 from esssim.sampling import Sampling
 from esssim.simulation.adaptive import AdaptiveReplica
 from esssim.simulation.noisy import NoisyReplica
-from esssim.simulation.recorder import check_names, measure, variables
+from esssim.simulation.recorder import OWN, check_names, measure, variables
 from esssim.simulation.runner import Optimiser, Replica
 from esssim.simulation.schedule import Phases, Ramp, steps_of_names
 from esssim.simulation.weighted import WeightedReplica
@@ -84,9 +84,12 @@ def simulate(
     if noise > 0 and not isinstance(problem, (NonlinearLeastSquares, MultiOutputLeastSquares)):
         raise ValueError(f"label_noise must be 0 without targets ({type(problem).__name__}), got {label_noise!r}")
     batches, in_place = _gradients(sampling, problem.n_samples)
-    names = check_names(record, problem, adaptive, batches)
+    method = in_place if isinstance(in_place, ZerothOrder) else adaptive
+    names = check_names(record, problem, method, batches)
     beta, nesterov = check_momentum(momentum), _validate.flag("nesterov", nesterov)
     _check_adaptive(adaptive, sampling, beta)
+    if OWN in names and beta > 0:
+        raise ValueError(f"record {OWN!r} needs momentum 0 under {method!r}, got {momentum!r}: its edge is not known")
     optimiser = Optimiser(Ramp.of(step_size), batches, n_steps, beta, nesterov, noise, in_place, adaptive)
     starts = check_starts(problem, theta0, n_replicas)
     phases = Phases.of((batches,), problem.n_samples, seed)
@@ -216,8 +219,7 @@ def _run_replica(
             replica.diverged_at = int(step)
             break
         statistic_seed = np.random.SeedSequence(seed, spawn_key=(index, int(step)))
-        metric = replica.metric if isinstance(replica, AdaptiveReplica) else None
-        row = measure(problem, replica.theta, optimiser.sampling, due[k], n_batches, statistic_seed, metric)
+        row = measure(problem, replica.theta, optimiser.sampling, due[k], n_batches, statistic_seed, replica.method)
         for name, value in row.items():
             columns[name][k] = value
         if "theta" in due[k]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeGuard
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,13 @@ Drawn = npt.NDArray[Any]
 DRAWN_AHEAD = 2**13
 # A full batch with a residual beyond this goes by its samples, whose own residuals decide whether it has diverged.
 DOUBTFUL = 1e-10 * sgd.DIVERGENCE_LIMIT
+
+
+class Metric(NamedTuple):
+    """What an adaptive method does where its preconditioner P, (p,), is frozen; β₁ of its mean of gradients."""
+
+    preconditioner: FloatArray
+    momentum: float
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,11 @@ class Replica:
     @property
     def theta(self) -> FloatArray:
         return self._loop.theta
+
+    @property
+    def method(self) -> Metric | ZerothOrder | None:
+        """What has an edge of its own, at the last step; None for SGD."""
+        return None
 
     def advance(self, step: int) -> None:
         """Run up to `step`, or up to the step that diverges; a diverged replica stays where it is."""
