@@ -29,6 +29,8 @@ from esssim.stability import (
     interaction_aware_step_size,
     noise_kernel_norm,
     self_stabilisation,
+    sharpness_aware_edge,
+    sharpness_aware_step_size,
     zeroth_order_step_size,
 )
 from esssim.stability.gradient_noise import noise_gain
@@ -487,6 +489,42 @@ def match_zeroth_order(rng: np.random.Generator) -> None:
         close(
             zeroth_order_step_size(line, np.zeros(1), scheme(b)), number(found["step size in one dimension"], **values)
         )
+    # A step on a diagonal network of two coordinates, averaged over directions by quadrature.
+    network, theta, step = (
+        es.DiagonalLinearNetwork(rng.standard_normal((3, 2)), rng.standard_normal(3)),
+        rng.random(4),
+        0.3,
+    )
+    nodes, weights = np.polynomial.hermite_e.hermegauss(4)
+    directions = np.array(list(itertools.product(nodes, repeat=4)))
+    chances = np.prod(list(itertools.product(weights / weights.sum(), repeat=4)), axis=1)
+    gradient = network.gradient(theta)
+    after = theta - step * (directions @ gradient)[:, None] * directions
+    squares = chances @ after**2
+    values = {"eta": step, "u": theta[0], "v": theta[2], "s": gradient[0] / theta[2], "G": gradient @ gradient}
+    close(squares[0] - squares[2], number(found["imbalance after a step"], **values))
+    close(squares[0] + squares[2], number(found["size after a step"], **values))
+
+
+def match_sharpness_aware(rng: np.random.Generator) -> None:
+    found = theory.results("sharpness_aware")
+    eta, rho = 0.3, 0.2
+    edge = sharpness_aware_edge(eta, rho, gradient_norm=0.7)
+    close(edge, number(found["full-batch edge"], eta=eta, rho=rho, g=0.7))
+    line = es.LinearRegression(rng.standard_normal((5, 1)), np.zeros(5))
+    for scheme, b in itertools.product(SCHEMES, (1, 3)):
+        batches, probabilities = oracles.all_batches(5, scheme(b))
+        of_batches = line.hessian(np.zeros(1), batches)[:, 0, 0]
+        values = {f"h{k}": float(probabilities @ of_batches**k) for k in range(1, 5)}
+        expected = number(found["sharpness in one dimension"], rho=rho, **values)
+        close(2 / sharpness_aware_step_size(line, np.zeros(1), scheme(b), rho), expected)
+    network, theta = es.DiagonalLinearNetwork(rng.standard_normal((3, 2)), rng.standard_normal(3)), rng.random(4)
+    gradient = network.gradient(theta)
+    uphill = theta + rho * gradient
+    after = theta - eta * network.gradient(uphill)
+    slopes = {"s": gradient[0] / theta[2], "t": network.gradient(uphill)[0] / uphill[2]}
+    expected = number(found["imbalance after a step"], eta=eta, rho=rho, u=theta[0], v=theta[2], **slopes)
+    close(after[0] ** 2 - after[2] ** 2, expected)
 
 
 MATCHES: dict[str, Callable[[np.random.Generator], None]] = {
@@ -514,6 +552,7 @@ MATCHES: dict[str, Callable[[np.random.Generator], None]] = {
     "weights_without_batches": match_weights_without_batches,
     "gradient_noise": match_gradient_noise,
     "zeroth_order": match_zeroth_order,
+    "sharpness_aware": match_sharpness_aware,
 }
 
 
@@ -585,6 +624,7 @@ WRONG = {
     ),
     "gradient_noise": ("coefficient", lambda n, b, replacement: sympy.Rational(1, b + 1)),
     "zeroth_order": ("kick", lambda matrix: 2 * matrix),
+    "sharpness_aware": ("weight", lambda coarse, size, b, replacement: sympy.Rational(1, size ** len(set(coarse)))),
 }
 
 

@@ -29,6 +29,7 @@ MODULES = (
     "noise",
     "adaptive",
     "zeroth_order",
+    "sharpness_aware",
     "thresholds",
     "momentum",
     "moments",

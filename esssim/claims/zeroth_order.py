@@ -21,14 +21,14 @@ from esssim.stability import zeroth_order_step_size
 from esssim.statistics.table import MEAN_SQUARE
 from esssim.zeroth_order import ZerothOrder
 
-N_STEPS, N_REPLICAS, N_RECORDS = 200_000, 6, 41
+N_STEPS, N_REPLICAS, N_RECORDS = 200_000, 12, 41
 FROM, TO = 0.9, 1.3
 TOLERANCE, NEAR = 0.05, 0.1
 BATCH_SIZES = (8, 100)
 NAMES = {"own": "own_sharpness", "mean-square": MEAN_SQUARE}
 TITLES = {"own": "the mean-square sharpness of zeroth-order descent", "mean-square": "Q_b, that of SGD,"}
 METHOD = (
-    "η from 0.9 to 1.3 critical step sizes of the start in 200,000 steps, 6 replicas, label noise 0.001, Gauss–Newton "
+    "η from 0.9 to 1.3 critical step sizes of the start in 200,000 steps, 12 replicas, label noise 0.001, Gauss–Newton "
 )
 EXPECTED = {
     ("own", 8): Predicted.holds("1.07: the time that the growth takes on this ramp"),
@@ -100,10 +100,16 @@ def settles(*, b: int, quick: bool) -> Measurement:
     stated="2026-11-29",
 )
 def diverges(*, statistic: str, b: int, quick: bool) -> Measurement:
-    found = last_levels(run_zeroth_order(b), NAMES[statistic])
+    trace = run_zeroth_order(b)
+    found = last_levels(trace, NAMES[statistic])
     if len(found) < 2:
         return Measurement("inconclusive", f"{len(found)} of {N_REPLICAS} replicas diverged")
     value, half = float(found.mean()), half_width(found)
     verdict = verdict_of(value - half, value + half, 1 - NEAR, 1 + NEAR)
-    words = f"mean of the {len(found)} replicas that diverged, of {N_REPLICAS}"
-    return Measurement(verdict, words, value, (value - half, value + half), values={"n_diverged": len(found)})
+    steps = trace["diverged_at"].values[trace["diverged_at"].values >= 0]
+    at = FROM + (TO - FROM) * float(steps.mean()) / N_STEPS
+    words = (
+        f"mean of the {len(found)} of {N_REPLICAS} replicas that diverged, at {at:.3f} critical step sizes of the start"
+    )
+    values = {"n_diverged": len(found), "step_size_over_first_edge": at}
+    return Measurement(verdict, words, value, (value - half, value + half), values=values)

@@ -13,8 +13,9 @@ from esssim.adaptive import PreconditionedMethod
 from esssim.problems import Problem, preconditioned
 from esssim.problems.once import one_record
 from esssim.sampling import Reshuffled, Sampling
+from esssim.sharpness_aware import SharpnessAware
 from esssim.simulation.runner import Metric
-from esssim.stability import critical_step_size, zeroth_order_step_size
+from esssim.stability import critical_step_size, sharpness_aware_step_size, zeroth_order_step_size
 from esssim.statistics import Estimate
 from esssim.statistics.table import MEAN_SQUARE, PRECONDITIONED, STATISTICS
 from esssim.zeroth_order import ZerothOrder
@@ -26,7 +27,7 @@ OWN = "own_sharpness"
 def check_names(
     record: Sequence[str],
     problem: Problem,
-    method: PreconditionedMethod | ZerothOrder | None = None,
+    method: PreconditionedMethod | ZerothOrder | SharpnessAware | None = None,
     sampling: Sampling | None = None,
 ) -> tuple[str, ...]:
     """The names to record, each known, and defined for the problem at some point at least.
@@ -45,6 +46,10 @@ def check_names(
             raise ValueError(f"record {name!r} {reason}")
         if name == OWN and isinstance(sampling, Reshuffled):
             raise ValueError(f"record {name!r} needs independent batches, got {sampling!r}")
+        if name == OWN and isinstance(method, SharpnessAware) and method.normalised:
+            raise ValueError(
+                f"record {name!r} needs normalised=False, got {method!r}: no other edge is known on batches"
+            )
     return names
 
 
@@ -65,7 +70,7 @@ def measure(
     record: Sequence[str],
     n_batches: int,
     seed: np.random.SeedSequence,
-    method: Metric | ZerothOrder | None = None,
+    method: Metric | ZerothOrder | SharpnessAware | None = None,
 ) -> dict[str, float]:
     """All variables at one theta; batches are the same for all sampled statistics of a record, NaN what is
     undefined, and what is of the preconditioner where method is None.
@@ -97,10 +102,14 @@ def measure(
     return row
 
 
-def _own_sharpness(problem: Problem, theta: FloatArray, sampling: Sampling, method: Metric | ZerothOrder) -> float:
+def _own_sharpness(
+    problem: Problem, theta: FloatArray, sampling: Sampling, method: Metric | ZerothOrder | SharpnessAware
+) -> float:
     """2/η_c of the Gauss–Newton linearisation; of a Metric in its own coordinates."""
     if isinstance(method, ZerothOrder):
         return 2 / zeroth_order_step_size(problem, theta, sampling, hessian="gauss_newton")
+    if isinstance(method, SharpnessAware):
+        return 2 / sharpness_aware_step_size(problem, theta, sampling, method.radius, hessian="gauss_newton")
     # An average of gradients is heavy ball with the step (1−β)η.
     eta = critical_step_size(problem, theta, sampling, momentum=method.momentum, hessian="gauss_newton")
     return 2 * (1 - method.momentum) / eta
