@@ -21,15 +21,13 @@ from esssim.stability import zeroth_order_step_size
 from esssim.statistics.table import MEAN_SQUARE
 from esssim.zeroth_order import ZerothOrder
 
-N_STEPS, N_REPLICAS, N_RECORDS = 200_000, 12, 41
+N_STEPS, N_REPLICAS, N_RECORDS = 200_000, {8: 12, 100: 6}, 41
 FROM, TO = 0.9, 1.3
 TOLERANCE, NEAR = 0.05, 0.1
 BATCH_SIZES = (8, 100)
 NAMES = {"own": "own_sharpness", "mean-square": MEAN_SQUARE}
 TITLES = {"own": "the mean-square sharpness of zeroth-order descent", "mean-square": "Q_b, that of SGD,"}
-METHOD = (
-    "η from 0.9 to 1.3 critical step sizes of the start in 200,000 steps, 12 replicas, label noise 0.001, Gauss–Newton "
-)
+METHOD = "η from 0.9 to 1.3 critical step sizes of the start in 200,000 steps, Gauss–Newton matrices; "
 EXPECTED = {
     ("own", 8): Predicted.holds("1.07: the time that the growth takes on this ramp"),
     ("own", 100): Predicted.holds("1.03: the time that the growth takes on this ramp"),
@@ -45,7 +43,7 @@ def run_zeroth_order(b: int) -> xarray.Dataset:
     edge = zeroth_order_step_size(run.problem, run.theta0, run.sampling, hessian="gauss_newton")
     return simulate(
         run.problem, run.theta0, step_size=Ramp(FROM * edge, TO * edge), sampling=ZerothOrder(run.sampling),
-        label_noise=1e-3, n_steps=N_STEPS, n_replicas=N_REPLICAS, record=tuple(NAMES.values()), n_records=N_RECORDS,
+        label_noise=1e-3, n_steps=N_STEPS, n_replicas=N_REPLICAS[b], record=tuple(NAMES.values()), n_records=N_RECORDS,
         seed=11,
     )  # fmt: skip
 
@@ -65,7 +63,7 @@ def last_levels(trace: xarray.Dataset, statistic: str) -> FloatArray:
     we_predict=Predicted.refuted(
         "no plateau: its noise goes in all directions, as isotropic noise does, and moves the imbalance at random"
     ),
-    method=METHOD + "matrices; the mean past η = η_c; refuted where most replicas diverge",
+    method=METHOD + "the mean past η = η_c; refuted where most replicas diverge",
     tolerance=TOLERANCE,
     quick=False,
     over=[{"b": b} for b in BATCH_SIZES],
@@ -77,8 +75,10 @@ def last_levels(trace: xarray.Dataset, statistic: str) -> FloatArray:
 def settles(*, b: int, quick: bool) -> Measurement:
     trace = run_zeroth_order(b)
     diverged = int((trace["diverged_at"] >= 0).sum())
-    if 2 * diverged > N_REPLICAS:
-        return Measurement("refuted", f"{diverged} of {N_REPLICAS} replicas diverged", values={"n_diverged": diverged})
+    if 2 * diverged > N_REPLICAS[b]:
+        return Measurement(
+            "refuted", f"{diverged} of {N_REPLICAS[b]} replicas diverged", values={"n_diverged": diverged}
+        )
     after = N_STEPS * (1 - FROM) / (TO - FROM)
     return decide_level(level(trace, NAMES["own"], after=after, tolerance=TOLERANCE), [])
 
@@ -90,7 +90,7 @@ def settles(*, b: int, quick: bool) -> Measurement:
     source=OURS,
     source_predicts="(η/2)·statistic = 1 at the last record before it",
     we_predict=lambda statistic, b: EXPECTED[statistic, b],
-    method=METHOD + "matrices; the last record of each replica before it diverges, every 5,000 steps",
+    method=METHOD + "the last record of each replica before it diverges, every 5,000 steps",
     tolerance=NEAR,
     quick=False,
     over=[{"statistic": statistic, "b": b} for statistic in NAMES for b in BATCH_SIZES],
@@ -103,13 +103,11 @@ def diverges(*, statistic: str, b: int, quick: bool) -> Measurement:
     trace = run_zeroth_order(b)
     found = last_levels(trace, NAMES[statistic])
     if len(found) < 2:
-        return Measurement("inconclusive", f"{len(found)} of {N_REPLICAS} replicas diverged")
+        return Measurement("inconclusive", f"{len(found)} of {N_REPLICAS[b]} replicas diverged")
     value, half = float(found.mean()), half_width(found)
     verdict = verdict_of(value - half, value + half, 1 - NEAR, 1 + NEAR)
     steps = trace["diverged_at"].values[trace["diverged_at"].values >= 0]
     at = FROM + (TO - FROM) * float(steps.mean()) / N_STEPS
-    words = (
-        f"mean of the {len(found)} of {N_REPLICAS} replicas that diverged, at {at:.3f} critical step sizes of the start"
-    )
+    words = f"mean of {len(found)} diverged replicas of {N_REPLICAS[b]}, at {at:.3f} critical step sizes of the start"
     values = {"n_diverged": len(found), "step_size_over_first_edge": at}
     return Measurement(verdict, words, value, (value - half, value + half), values=values)

@@ -31,7 +31,7 @@ Partition = tuple[int, ...]
 # Of other samples than rows every batch is formed, in no more numbers than so many.
 MOST_NUMBERS = 20_000_000
 # Relative error of the top eigenmatrix, whose square is that of the value.
-TOLERANCE = 1e-8
+TOLERANCE = 1e-6
 
 
 def sharpness_aware_edge(step_size: float, radius: float, *, gradient_norm: float = 1.0) -> float:
