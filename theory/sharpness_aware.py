@@ -20,6 +20,7 @@ Results.
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import sympy
 
@@ -87,21 +88,16 @@ def check() -> None:
         same(expectation(step, size, b, replacement), k_mean, "mean of K_B")
         # 2. For four numbers of each sample, in place of the entries of its matrices.
         values = integers(size + b, 4, size)
-        product = expectation(
-            lambda draw, values=values: sympy.prod(batch_mean(row, draw) for row in values), size, b, replacement
-        )
-        total = sum(
-            weight(coarse, size, b, replacement)
-            * sympy.prod(
-                sum(
-                    sympy.prod(row[i] for row, block in zip(values, coarse, strict=True) if block == one)
-                    for i in range(size)
-                )
-                for one in set(coarse)
-            )
-            for coarse in partitions(4)
-        )
-        same(product, total, "fourth moments of batch means")
+
+        def product(draw: tuple[int, ...], values: Any = values) -> sympy.Expr:
+            return sympy.prod(batch_mean(row, draw) for row in values)
+
+        total = sympy.Integer(0)
+        for coarse in partitions(4):
+            blocks = [[row for row, block in zip(values, coarse, strict=True) if block == one] for one in set(coarse)]
+            sums = [sum(sympy.prod(row[i] for row in block) for i in range(size)) for block in blocks]
+            total += weight(coarse, size, b, replacement) * sympy.prod(sums)
+        same(expectation(product, size, b, replacement), total, "fourth moments of batch means")
     size, b = 3, 2
     samples = symmetric_matrices(1, size, p)
     ks = [h + rho * h * h for h in (batch_mean(samples, draw) for draw in itertools.combinations(range(size), b))]

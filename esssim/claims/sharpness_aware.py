@@ -20,7 +20,7 @@ from esssim.stability import sharpness_aware_step_size
 from esssim.statistics.table import MEAN_SQUARE
 
 RADIUS, N_STEPS = 0.02, 100_000
-# The records of b = 16 are more alike: fewer of more runs are worth more.
+# The records of a run at b = 16 are more correlated: fewer of more runs are worth more.
 N_REPLICAS, N_RECORDS = {4: 6, 16: 14}, {4: 41, 16: 21}
 FROM, TO, SETTLED, ROOM = 0.8, 2.5, 1.15, 0.9
 TOLERANCE = 0.05

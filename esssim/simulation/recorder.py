@@ -48,7 +48,7 @@ def check_names(
             raise ValueError(f"record {name!r} needs independent batches, got {sampling!r}")
         if name == OWN and isinstance(method, SharpnessAware) and method.normalised:
             raise ValueError(
-                f"record {name!r} needs normalised=False, got {method!r}: no other edge is known on batches"
+                f"record {name!r} needs normalised=False, got {method!r}: no edge of it is known on batches"
             )
     return names
 
