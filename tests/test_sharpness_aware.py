@@ -142,7 +142,7 @@ def test_runs_have_the_exact_second_moment() -> None:
     expected = np.linalg.matrix_power(step_of(ROWS, PAIRS, eta), n_steps) @ np.outer(start, start).ravel()
     trace = es.simulate(
         SOLVED, start, step_size=eta, sampling=es.SharpnessAware(PAIRS, RADIUS, normalised=False), n_steps=n_steps,
-        n_replicas=4000, record=("theta",), n_records=2, seed=0,
+        n_replicas=2500, record=("theta",), n_records=2, seed=0,
     )  # fmt: skip
     ends = trace["theta"].values[:, -1]
     squares = np.einsum("rj,rk->rjk", ends, ends).reshape(len(ends), 9)
@@ -153,19 +153,19 @@ def test_runs_have_the_exact_second_moment() -> None:
 
 def test_runs_grow_above_the_edge_and_shrink_below() -> None:
     """By one step from a normal law with the second moments of the top eigenmatrix: without the tails of long runs."""
-    for factor, grows in ((0.9, False), (1.1, True)):
+    for factor, grows in ((0.8, False), (1.2, True)):
         eta = factor * sharpness_aware_step_size(SOLVED, np.zeros(3), PAIRS, RADIUS)
         values, vectors = np.linalg.eig(step_of(ROWS, PAIRS, eta))
         top = vectors[:, np.abs(values).argmax()].real.reshape(3, 3)
         top = top * np.sign(np.trace(top))
-        starts = np.random.default_rng(1).standard_normal((6000, 3)) @ np.linalg.cholesky(top + 1e-12 * np.eye(3)).T
+        starts = np.random.default_rng(1).standard_normal((1500, 3)) @ np.linalg.cholesky(top + 1e-12 * np.eye(3)).T
         trace = es.simulate(
             SOLVED, starts, step_size=eta, sampling=es.SharpnessAware(PAIRS, RADIUS, normalised=False), n_steps=1,
-            n_replicas=6000, record=("theta",), n_records=2, seed=0,
+            n_replicas=1500, record=("theta",), n_records=2, seed=0,
         )  # fmt: skip
         before, after = (trace["theta"].values ** 2).sum(axis=2).T
         growth = float(after.mean() / before.mean())
-        assert growth == pytest.approx(np.abs(values).max(), rel=0.05)
+        assert growth == pytest.approx(np.abs(values).max(), rel=0.1)
         assert (growth > 1) is grows
 
 

@@ -16,8 +16,8 @@ from esssim.stability import (
     contraction_step_size,
     critical_step_size,
     preconditioned_step_size,
-    sharpness_aware_step_size,
     scalar_closure_step_size,
+    sharpness_aware_step_size,
     zeroth_order_step_size,
 )
 from esssim.statistics import critical_sharpness, minibatch_critical_sharpness, sharpness
