@@ -17,11 +17,8 @@ from esssim.sharpness_aware import SharpnessAware
 from esssim.simulation.runner import Metric
 from esssim.stability import critical_step_size, sharpness_aware_step_size, zeroth_order_step_size
 from esssim.statistics import Estimate
-from esssim.statistics.table import MEAN_SQUARE, PRECONDITIONED, STATISTICS
+from esssim.statistics.table import MEAN_SQUARE, OWN, PRECONDITIONED, STATISTICS
 from esssim.zeroth_order import ZerothOrder
-
-# 2/η_c of a method other than SGD; where it is adaptive, with its preconditioner frozen.
-OWN = "own_sharpness"
 
 
 def check_names(
