@@ -23,9 +23,10 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "sphinxcontrib.bibtex",
+    "sphinx_gallery.gen_gallery",
     "_sphinx",
 ]
-exclude_patterns = ["_*", "**/README.md"]
+exclude_patterns = ["_*", "examples", "**/README.md", "gallery/**.ipynb"]
 # A notebook is a script in jupytext's percent format, and is executed when the site is built.
 nb_custom_formats = {".nb.py": ["jupytext.reads", {"fmt": "py:percent"}]}
 nb_execution_mode = "cache"
@@ -53,6 +54,24 @@ nitpick_ignore_regex = [("py:.*", r"(?!esssim\.\w+$).*")]
 python_use_unqualified_type_names = True
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+# Scripts named plot_* are run and their pictures shown; the others take too long, or ask for a cluster.
+sphinx_gallery_conf = {
+    "examples_dirs": ["../examples", "examples"],
+    "gallery_dirs": ["gallery/examples", "gallery/problems"],
+    "backreferences_dir": "gallery/backreferences",
+    "doc_module": ("esssim",),
+    "reference_url": {"esssim": None},
+    "reset_modules": ("matplotlib", "_sphinx.gallery.in_our_style"),
+    "within_subsection_order": "FileNameSortKey",
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "show_signature": False,
+    "write_computation_times": False,
+    "min_reported_time": 1e9,
+}
+# `Names` in the text of a script are code.
+default_role = "code"
 
 html_theme = "pydata_sphinx_theme"
 html_title = "esssim"

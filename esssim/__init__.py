@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from esssim.problems import DiagonalLinearNetwork, LinearRegression, Perceptron, Problem, Quadratic
     from esssim.random_weights import FullOrSingle, GaussianWeights, RandomWeights, ThreePointWeights, TwoPointWeights
     from esssim.sampling import Reshuffled, Sampling, WithoutReplacement, WithReplacement
+    from esssim.sharpness_aware import SharpnessAware
     from esssim.simulation import Ramp, gradient_flow, simulate
     from esssim.statistics import (
         Estimate,
@@ -84,6 +85,7 @@ _HOMES = {
     ),
     "simulation": ("Ramp", "gradient_flow", "simulate"),
     "store": ("load", "save"),
+    "sharpness_aware": ("SharpnessAware",),
     "zeroth_order": ("ZerothOrder",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -127,6 +129,7 @@ __all__ = [
     "RandomWeights",
     "Reshuffled",
     "Sampling",
+    "SharpnessAware",
     "Statistic",
     "ThreePointWeights",
     "TwoPointWeights",

@@ -1,11 +1,15 @@
-"""The stochastic central flow of a diagonal network in sixty lines, against SGD in sixty: python
-examples/minimal_flow.py.
+"""
+The stochastic central flow in sixty lines
+==========================================
+
+The flow of a diagonal network in sixty lines of numpy, against SGD in sixty: python examples/minimal_flow.py.
 
 SGD with label noise ε on β = u∘v moves along the solutions u∘v = β*. Only the imbalance m = u² − v² can move there. The
 residuals fluctuate around zero; their stationary covariance R at step size η, exact for any η and batch size b, says
 how fast m shrinks. R is infinite where ηQ_b = 2: the flow cannot cross that edge, and follows it as η rises.
 """
 
+# sphinx_gallery_thumbnail_path = "../figures/output/flow.png"
 from __future__ import annotations
 
 import numpy as np

@@ -1,4 +1,8 @@
-"""Two conjectures about the gap between mini-batch sharpness and sharpness: one that holds, and one that does not.
+"""
+A bound of your own
+===================
+
+Two conjectures about the gap between mini-batch sharpness and sharpness: one that holds, and one that does not.
 
 gap_b = E_B λ_max(H_B) − λ_max(H), and c_b is the variance of a batch mean in units of that of one sample. `check_bound`
 tries a bound on problems and schemes in the nasty corners and returns the smallest counterexample, or how tight it is.
@@ -6,6 +10,7 @@ tries a bound on problems and schemes in the nasty corners and returns the small
 Run this file: python examples/own_bound.py
 """
 
+# sphinx_gallery_thumbnail_path = "../figures/output/gap.png"
 from __future__ import annotations
 
 import math

@@ -1,5 +1,11 @@
-"""A claim of one's own, with the verdict, table and report of `esssim verify`: python examples/own_claim.py."""
+"""
+A claim of your own
+===================
 
+It gets the verdict, the table and the report of `esssim verify`: python examples/own_claim.py.
+"""
+
+# sphinx_gallery_thumbnail_path = "../figures/output/network_gap.png"
 from __future__ import annotations
 
 import numpy as np

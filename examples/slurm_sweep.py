@@ -1,4 +1,8 @@
-"""A sweep on a cluster with Slurm: dask-jobqueue asks Slurm for workers, esssim sends them the cells.
+"""
+A sweep on a cluster with Slurm
+===============================
+
+dask-jobqueue asks Slurm for workers, esssim sends them the cells. ::
 
     pip install "esssim[sweep]" dask-jobqueue
     python examples/slurm_sweep.py examples/sweep.toml --jobs 20 --queue short
@@ -6,6 +10,7 @@
 --local tries the same on this machine, where there is no Slurm.
 """
 
+# sphinx_gallery_thumbnail_path = "../figures/output/settling_map.png"
 from __future__ import annotations
 
 import argparse
@@ -19,7 +24,7 @@ from esssim.experiments.sweeps import from_toml, run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument("config", type=Path)
     parser.add_argument("--jobs", type=int, default=2, help="jobs of one core each")
     parser.add_argument("--queue", help="the partition of Slurm")

@@ -1,4 +1,8 @@
-"""Watch a training loop of your own: a small convolutional network on scikit-learn's digits.
+"""
+Watch a training loop
+=====================
+
+A small convolutional network on the digits of scikit-learn. ::
 
     python examples/watch_training.py [FOLDER]
 
@@ -6,6 +10,7 @@ prints where each statistic is, relative to the edge of the optimiser, and write
 FOLDER.
 """
 
+# sphinx_gallery_thumbnail_path = "../figures/output/networks.png"
 from __future__ import annotations
 
 import sys

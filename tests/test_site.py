@@ -100,8 +100,20 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
     assert missing == []
     # Functions that have the name of their file are documented as functions.
     assert "a constant, module" not in text
+    assert "TypeAliasForwardRef" not in text
     for name in ("gap.predict", "flow.solve", "stability.diagram"):
         assert re.search(rf'class="py function">\s*<dt[^>]* id="esssim.{name}"', text), name
+
+
+def test_the_gallery_draws_its_examples_and_the_reference_shows_who_uses_a_name(site: Path) -> None:
+    drawn = site / "gallery" / "examples" / "pictures"
+    scripts = sorted((DOCS.parent / "examples" / "pictures").glob("plot_*.py"))
+    assert len(scripts) >= 7
+    for script in scripts:
+        page = (drawn / f"{script.stem}.html").read_text(encoding="utf-8")
+        assert f"sphx_glr_{script.stem}_001.png" in page, script
+    simulate = (site / "reference" / "esssim.html").read_text(encoding="utf-8").split('id="esssim.simulate"')[1]
+    assert "plot_levels.html" in simulate.split("<dl")[0]
 
 
 def _is_module(name: str) -> bool:
@@ -114,6 +126,7 @@ class TestInTheBrowser:
     PAGES = (
         "index.html", "start.html", "question.html", "concepts/mean_square_sharpness.html", "how-to/own_network.html",
         "results/index.html", f"results/{CLAIM}.html", "theory/second_order_gap.html", "gallery/levels.html",
+        "gallery/examples/pictures/plot_gap.html", "gallery/examples/index.html",
         "reference/esssim.html",
     )  # fmt: skip
 

@@ -32,6 +32,8 @@ from esssim.stability import (
     interaction_aware_step_size,
     noise_kernel_norm,
     self_stabilisation,
+    sharpness_aware_edge,
+    sharpness_aware_step_size,
     zeroth_order_step_size,
 )
 from esssim.stability.gradient_noise import noise_gain
@@ -490,6 +492,42 @@ def match_zeroth_order(rng: np.random.Generator) -> None:
         close(
             zeroth_order_step_size(line, np.zeros(1), scheme(b)), number(found["step size in one dimension"], **values)
         )
+    # A step on a diagonal network of two coordinates, averaged over directions by quadrature.
+    network, theta, step = (
+        es.DiagonalLinearNetwork(rng.standard_normal((3, 2)), rng.standard_normal(3)),
+        rng.random(4),
+        0.3,
+    )
+    nodes, weights = np.polynomial.hermite_e.hermegauss(4)
+    directions = np.array(list(itertools.product(nodes, repeat=4)))
+    chances = np.prod(list(itertools.product(weights / weights.sum(), repeat=4)), axis=1)
+    gradient = network.gradient(theta)
+    after = theta - step * (directions @ gradient)[:, None] * directions
+    squares = chances @ after**2
+    values = {"eta": step, "u": theta[0], "v": theta[2], "s": gradient[0] / theta[2], "G": gradient @ gradient}
+    close(squares[0] - squares[2], number(found["imbalance after a step"], **values))
+    close(squares[0] + squares[2], number(found["size after a step"], **values))
+
+
+def match_sharpness_aware(rng: np.random.Generator) -> None:
+    found = theory.results("sharpness_aware")
+    eta, rho = 0.3, 0.2
+    edge = sharpness_aware_edge(eta, rho, gradient_norm=0.7)
+    close(edge, number(found["full-batch edge"], eta=eta, rho=rho, g=0.7))
+    line = es.LinearRegression(rng.standard_normal((5, 1)), np.zeros(5))
+    for scheme, b in itertools.product(SCHEMES, (1, 3)):
+        batches, probabilities = oracles.all_batches(5, scheme(b))
+        of_batches = line.hessian(np.zeros(1), batches)[:, 0, 0]
+        values = {f"h{k}": float(probabilities @ of_batches**k) for k in range(1, 5)}
+        expected = number(found["sharpness in one dimension"], rho=rho, **values)
+        close(2 / sharpness_aware_step_size(line, np.zeros(1), scheme(b), rho), expected)
+    network, theta = es.DiagonalLinearNetwork(rng.standard_normal((3, 2)), rng.standard_normal(3)), rng.random(4)
+    gradient = network.gradient(theta)
+    uphill = theta + rho * gradient
+    after = theta - eta * network.gradient(uphill)
+    slopes = {"s": gradient[0] / theta[2], "t": network.gradient(uphill)[0] / uphill[2]}
+    expected = number(found["imbalance after a step"], eta=eta, rho=rho, u=theta[0], v=theta[2], **slopes)
+    close(after[0] ** 2 - after[2] ** 2, expected)
 
 
 def match_sharp_bounds(rng: np.random.Generator) -> None:
@@ -547,6 +585,7 @@ MATCHES: dict[str, Callable[[np.random.Generator], None]] = {
     "zeroth_order": match_zeroth_order,
     "sharp_bounds": match_sharp_bounds,
     "additive_noise_limit": match_additive_noise,
+    "sharpness_aware": match_sharpness_aware,
 }
 
 
@@ -620,6 +659,7 @@ WRONG = {
     "zeroth_order": ("kick", lambda matrix: 2 * matrix),
     "additive_noise_limit": ("squares", theory.module("additive_noise_limit").cross),
     "sharp_bounds": ("WITHOUT", theory.module("sharp_bounds").WITH),
+    "sharpness_aware": ("weight", lambda coarse, size, b, replacement: sympy.Rational(1, size ** len(set(coarse)))),
 }
 
 

@@ -70,6 +70,19 @@ def test_the_edge_is_where_the_second_moment_neither_grows_nor_shrinks(scheme: e
     assert eta < 0.6 * es.stability.critical_step_size(SOLVED, np.zeros(3), scheme)
 
 
+@pytest.mark.parametrize("scheme", [PAIRS, es.WithReplacement(3)], ids=repr)
+def test_own_sharpness_is_recorded(scheme: es.Sampling) -> None:
+    """By bisection of the spectral radius of the exact second moment."""
+    options = RUN | {"sampling": es.ZerothOrder(scheme), "record": ("own_sharpness",)}
+    recorded = es.simulate(SOLVED, np.ones(3), **options)["own_sharpness"].values
+    low, high = 1e-3, 10.0
+    for _ in range(50):
+        middle = np.sqrt(low * high)
+        stable = np.abs(np.linalg.eigvals(step_of(scheme, middle))).max() < 1
+        low, high = (middle, high) if stable else (low, middle)
+    np.testing.assert_allclose(recorded, 2 / low, rtol=1e-8)
+
+
 def test_more_parameters_take_the_iterative_route() -> None:
     table = es.data.gaussian(30, 9, seed=2)
     problem = es.LinearRegression(table.inputs, np.zeros(30))

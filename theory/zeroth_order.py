@@ -9,6 +9,10 @@ Results.
 2. The edge is η = 2/Q, Q the top eigenvalue of M ↦ C⁻¹(2D(M) + tr D(M)·I), C(M) = ½(HM + MH).
 3. On the full loss D(M) = HMH, and this is Σᵢ ηλᵢ/(2(1 − ηλᵢ)) = 1, the edge of Song et al. (arXiv 2604.14669).
 4. In one dimension Q = 3E[h_B²]/h: a third of the step size of SGD.
+5. On a diagonal network, f = x·(uv), with the gradient (s v, s u) of a batch along one coordinate and g of all: the
+   imbalance m = u² − v² is multiplied by 1 − 2η²s² on average (SGD: always by 1 − η²s²), and u² + v² changes by
+   −4ηuvs + 2η²(s²(u² + v²) + ‖g‖²). The last term is the noise that goes in all directions: on average it makes every
+   coordinate larger and the network sharper, and SGD has none of it.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from theory.mean_square_operator import second_moment
 COMPUTED_BY = ("esssim.stability.zeroth_order_step_size", "esssim.ZerothOrder")
 
 eta, first, second, mean_value, mean_square = sympy.symbols("eta lambda_1 lambda_2 h h2", positive=True)
+left, right, slope, squared_gradient = sympy.symbols("u v s G", real=True)
 p = 2
 
 
@@ -30,13 +35,22 @@ def kick(matrix: sympy.Matrix) -> sympy.Matrix:
 
 
 def derive() -> dict[str, sympy.Expr]:
-    """On the full loss, two parameters: what is 1 at the edge. On batches, one parameter: the edge; h2 = E h_B²."""
+    """On the full loss, two parameters: what is 1 at the edge. On batches, one parameter: the edge; h2 = E h_B².
+
+    On a diagonal network: the mean of m and of u² + v² after a step, G = ‖g‖².
+    """
     terms = [eta * value / (2 * (1 - eta * value)) for value in (first, second)]
-    return {"full loss": sum(terms), "step size in one dimension": sympy.Rational(2, 3) * mean_value / mean_square}
+    size = left**2 + right**2
+    return {
+        "full loss": sum(terms),
+        "step size in one dimension": sympy.Rational(2, 3) * mean_value / mean_square,
+        "imbalance after a step": (left**2 - right**2) * (1 - 2 * eta**2 * slope**2),
+        "size after a step": size - 4 * eta * left * right * slope + 2 * eta**2 * (slope**2 * size + squared_gradient),
+    }
 
 
 def check() -> None:
-    """The moments of a direction; the operator by enumeration; the full loss; one dimension."""
+    """The moments of a direction; the operator by enumeration; the full loss; one dimension; a diagonal network."""
     matrix = sympy.Matrix(p, p, lambda j, k: sympy.Symbol(f"m{min(j, k) + 1}{max(j, k) + 1}", real=True))
     # 1. Moments of normal numbers: E u⁴ = 3, E u₁²u₂² = 1, odd ones vanish.
     u = sympy.Matrix(sympy.symbols("u1 u2", real=True))
@@ -75,3 +89,15 @@ def check() -> None:
     # 4. In one dimension 2h = η·3·E h_B².
     step_size = results["step size in one dimension"]
     same(2 * mean_value - step_size * 3 * mean_square, 0, "one dimension")
+    # 5. Of one coordinate; the others enter through ‖g‖² = E(u·g)² only.
+    gradient = sympy.Matrix([slope * right, slope * left])
+    kicked = kick(gradient * gradient.T)
+    point = sympy.Matrix([left, right])
+    for j in range(p):
+        along = (u.T * gradient)[0] * u[j]
+        same(normal_mean(along), gradient[j], "mean of a step")
+        same(normal_mean(along**2), kicked[j, j], "square of a step")
+    after_step = [point[j] ** 2 - 2 * eta * point[j] * gradient[j] + eta**2 * kicked[j, j] for j in range(p)]
+    own = {squared_gradient: gradient.dot(gradient)}
+    same(after_step[0] - after_step[1], results["imbalance after a step"], "imbalance")
+    same(sum(after_step), results["size after a step"].subs(own), "size")

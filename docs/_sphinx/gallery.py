@@ -1,25 +1,23 @@
-"""One page for each figure and each example: the picture or what it prints, its numbers, and the script behind it.
+"""One page for each figure and each experiment in TOML: the picture, its numbers, and the script behind it.
 
-sphinx-gallery 0.22.1 was tried and is not used. Three of the eight examples that run anywhere take 24 s of one core, all
-eight 170 s, where the whole of `make docs` takes 39 s; none of them draws a figure that it could show. It would replace 25
-lines of this file. The figures take ten minutes: their pages show the committed pictures beside their numbers.
+The figures take ten minutes: their pages show the committed pictures. sphinx-gallery makes the pages of the examples in
+Python (conf.py), and runs those that draw something.
 """
 
 from __future__ import annotations
 
-import ast
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 from sphinx.application import Sphinx
 
 from _sphinx.files import DOCS, ROOT, write
-from _sphinx.text import inline, paragraphs
+from _sphinx.text import inline
 
 FOLDER = DOCS / "gallery"
 PICTURES = ROOT / "figures" / "output"
-EXAMPLES = (ROOT / "examples", DOCS / "examples")
 
 
 def write_gallery(app: Sphinx) -> None:
@@ -37,20 +35,20 @@ def write_gallery(app: Sphinx) -> None:
             cards.append(_card(name, sentence))
             names.append(name)
     listed = []
-    for path in sorted((path for folder in EXAMPLES for path in folder.iterdir()), key=lambda path: path.name):
-        if path.suffix in (".py", ".toml"):
-            page = f"example_{path.stem}"
-            title, text = _example(path)
-            write(FOLDER / f"{page}.md", text)
-            listed.append(f"* [{title}]({page}.md)")
-            names.append(page)
+    for path in sorted((ROOT / "examples").glob("*.toml")):
+        page = f"example_{path.stem}"
+        title, text = _experiment(path)
+        write(FOLDER / f"{page}.md", text)
+        listed.append(f"* [{title}]({page}.md)")
+        names.append(page)
     toc = "\n".join(names)
     write(
         FOLDER / "index.md",
         "# Gallery\n\nFigures of esssim, each with its numbers and its script. `esssim figure NAME --width icml1 --format pdf` "
         "makes any of them for a paper; [with data of your own](../how-to/own_figure.md).\n\n"
-        f"::::{{grid}} 1 2 2 3\n:gutter: 3\n\n{''.join(cards)}::::\n\n## Examples\n\nShort programs and experiments to copy.\n\n"
-        f"{chr(10).join(listed)}\n\n```{{toctree}}\n:hidden:\n:titlesonly:\n\n{toc}\n```\n",
+        f"::::{{grid}} 1 2 2 3\n:gutter: 3\n\n{''.join(cards)}::::\n\n## Examples\n\n"
+        "* [Short programs](examples/index.rst), and pictures in a few lines\n* [Problems of your own](problems/index.rst)\n"
+        f"{chr(10).join(listed)}\n\n```{{toctree}}\n:hidden:\n:titlesonly:\n\nexamples/index\nproblems/index\n{toc}\n```\n",
     )
 
 
@@ -81,16 +79,25 @@ def _figure(name: str, sentence: str, described: str) -> str:
     )
 
 
-def _example(path: Path) -> tuple[str, str]:
+def _experiment(path: Path) -> tuple[str, str]:
     source = path.read_text(encoding="utf-8")
-    if path.suffix == ".toml":
-        title = f"{path.stem.replace('_', ' ').capitalize()}, an experiment in TOML"
-        return title, (
-            f"# {title}\n\n`esssim run {path.name}` runs it; [every key](../experiments.md).\n\n```{{code-block}} toml\n{source}```\n"
-        )
-    first, _, rest = (ast.get_docstring(ast.parse(source)) or path.stem).partition("\n")
-    title = f"{path.stem.replace('_', ' ').capitalize()}"
-    return f"{title}: {inline(first, '../theory/')}", (
-        f"# {title}\n\n{paragraphs(first + chr(10) + rest, link='../theory/')}\n\n"
-        f"```{{code-block}} python\n{source}```\n"
+    command, kind, keys = (
+        ("sweep", "a sweep", "the keys of a grid](../how-to/sweep.md")
+        if "[grid" in source
+        else ("run", "an experiment", "every key](../experiments.md")
     )
+    title = f"{path.stem.replace('_', ' ').capitalize()}, {kind} in TOML"
+    return title, (
+        f"# {title}\n\n`esssim {command} {path.name}` runs it; [{keys}).\n\n```{{code-block}} toml\n{source}```\n"
+    )
+
+
+def in_our_style(conf: dict[str, Any], script: str) -> None:
+    """The style of `es.plots` for what sphinx-gallery saves: the fonts of a picture are chosen when it is saved."""
+    from matplotlib import rcParams
+
+    import esssim as es
+
+    with es.plots.style(width="icml1"):
+        settings = dict(rcParams)
+    rcParams.update(settings)

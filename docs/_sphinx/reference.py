@@ -141,8 +141,15 @@ def _entry(name: str) -> str:
     value = resolve(name)
     if isinstance(value, type):
         directive = "autoexception" if issubclass(value, BaseException) else "autoclass"
-        return _directive(directive, name, "members")
-    return _directive("autofunction" if callable(value) and hasattr(value, "__name__") else "autodata", name)
+        return _directive(directive, name, "members") + _examples(name)
+    return _directive(
+        "autofunction" if callable(value) and hasattr(value, "__name__") else "autodata", name
+    ) + _examples(name)
+
+
+def _examples(name: str) -> str:
+    """The examples of the gallery that use it; nothing where there is none."""
+    return f"\n```{{eval-rst}}\n.. minigallery:: {name}\n```\n"
 
 
 def _directive(directive: str, name: str, *options: str) -> str:
@@ -258,5 +265,17 @@ def _cited(text: str) -> str:
     )
 
 
+def _aliases(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """A signature with the plain names of type aliases, which Sphinx wraps where they are part of a union."""
+
+    def plain(text: str | None) -> str | None:
+        return re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text) if text else text
+
+    return plain(signature), plain(returns)
+
+
 def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", _rst)
+    app.connect("autodoc-process-signature", _aliases)

@@ -1,8 +1,12 @@
-"""Logistic regression as a problem of one's own.
+"""
+Logistic regression
+===================
+
+A problem of your own, in four methods.
 
 Everything in esssim works on a `Problem`: the mean of n losses ℓᵢ(θ) with known gradients and Hessians. To add one,
 subclass `esssim.Problem` and write four methods. `__init__` stores the data and says how many samples and parameters
-there are; the other three return ℓᵢ(θ), ∇ℓᵢ(θ) and ∇²ℓᵢ(θ) for an array of sample indices. Here
+there are; the other three return ℓᵢ(θ), ∇ℓᵢ(θ) and ∇²ℓᵢ(θ) for an array of sample indices. Here::
 
     ℓᵢ(θ) = log(1 + exp(−mᵢ)),  mᵢ = yᵢ xᵢᵀθ,  yᵢ = ±1,
     ∇ℓᵢ = −σ(−mᵢ) yᵢ xᵢ,        ∇²ℓᵢ = σ(mᵢ)σ(−mᵢ) xᵢxᵢᵀ,   σ(m) = 1/(1 + exp(−m)).
@@ -10,7 +14,7 @@ there are; the other three return ℓᵢ(θ), ∇ℓᵢ(θ) and ∇²ℓᵢ(θ) 
 `theta` has shape (..., p) and `indices` (..., b); their leading axes broadcast against each other: one call serves
 many points and many batches. `margins` below is the only place that has to think of that.
 
-The tests of the package then run on the new problem unchanged:
+The tests of the package then run on the new problem unchanged::
 
     from esssim.testing import check_problem
     check_problem(LogisticRegression(inputs, labels))
@@ -18,6 +22,7 @@ The tests of the package then run on the new problem unchanged:
 Run this file: python docs/examples/logistic_regression.py
 """
 
+# sphinx_gallery_thumbnail_path = "../figures/output/spectra.png"
 from __future__ import annotations
 
 import numpy as np

@@ -1,10 +1,15 @@
-"""Where a tanh network settles while the step size rises: SGD, and its stochastic central flow.
+"""
+A network of one hidden layer
+=============================
+
+Where a tanh network settles while the step size rises: SGD, and its stochastic central flow.
 
 `es.Perceptron` is a network with one hidden layer; for a model of your own see quadratic_network.py next to this file.
 
 Run this file: python docs/examples/perceptron.py
 """
 
+# sphinx_gallery_thumbnail_path = "../figures/output/interventions.png"
 from __future__ import annotations
 
 from typing import Literal

@@ -1,14 +1,19 @@
-"""A model of one's own as a least-squares problem, and its stochastic central flow.
+"""
+A network with quadratic units
+==============================
+
+A model of your own as a least-squares problem, and its stochastic central flow.
 
 `esssim.flow` works on every model that offers its residuals, their Jacobian and its second-derivative products: subclass
 `esssim.problems.NonlinearLeastSquares` and write three methods. Here a network with quadratic units (phase retrieval
-with one unit), θ = (w₁, …, w_k):
+with one unit), θ = (w₁, …, w_k)::
 
     f(x) = ½ Σⱼ (wⱼᵀx)²,  ∇f = ((wⱼᵀx) x)ⱼ,  ∇²f [ẇ] = ((ẇⱼᵀx) x)ⱼ.
 
 Run this file: python docs/examples/quadratic_network.py
 """
 
+# sphinx_gallery_thumbnail_path = "../figures/output/phase.png"
 from __future__ import annotations
 
 import numpy as np

@@ -1,8 +1,12 @@
-"""Where a network of several outputs settles while the step size rises: SGD, and its stochastic central flow.
+"""
+A network of several outputs
+============================
+
+Where it settles while the step size rises: SGD, and its stochastic central flow.
 
 `esssim.flow` works on every model of several outputs that offers its residuals, their Jacobian and its second-derivative
 products: subclass `esssim.problems.MultiOutputLeastSquares` and write three methods. Here one hidden layer of tanh units,
-θ = (W, c, V), W and V row by row:
+θ = (W, c, V), W and V row by row::
 
     f(x) = V a,  a = tanh(Wx + c),
     ∇fₐ = (vₐ∘a' xᵀ, vₐ∘a', eₐ aᵀ),  ∇²fₐ [Ẇ, ċ, V̇] = (s xᵀ, s, eₐ (a'∘ż)ᵀ),  ż = Ẇx + ċ,  s = v̇ₐ∘a' + vₐ∘a''∘ż.
@@ -10,6 +14,7 @@ products: subclass `esssim.problems.MultiOutputLeastSquares` and write three met
 Run this file: python docs/examples/several_outputs.py
 """
 
+# sphinx_gallery_thumbnail_path = "../figures/output/networks.png"
 from __future__ import annotations
 
 import numpy as np

@@ -28,6 +28,8 @@ MODULES = (
     "ramp",
     "noise",
     "adaptive",
+    "zeroth_order",
+    "sharpness_aware",
     "thresholds",
     "momentum",
     "moments",

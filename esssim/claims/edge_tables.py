@@ -17,6 +17,7 @@ from esssim.stability import (
     critical_step_size,
     preconditioned_step_size,
     scalar_closure_step_size,
+    sharpness_aware_step_size,
     zeroth_order_step_size,
 )
 from esssim.statistics import critical_sharpness, minibatch_critical_sharpness, sharpness
@@ -24,6 +25,8 @@ from esssim.statistics import critical_sharpness, minibatch_critical_sharpness, 
 MOMENTUM = 0.9
 # Of weight decay: μ over λ_max.
 DECAYS = (0.01, 0.1)
+# ρλ_max of sharpness-aware steps.
+REACHES = (0.1, 1.0)
 # s² = η²βσ_u²/(2α) at b = 8, and κ = η²α.
 SLOPES = ((0.02, 1e-4), (0.1, 1e-3), (0.3, 1e-3), (0.5, 1e-3), (0.7, 1e-3))
 SLOPE_BATCHES = (8, 16, 32, 64, 128)
@@ -77,6 +80,23 @@ def zeroth_order_rows(quick: bool) -> list[Row]:
             **{f"b = {b}": zeroth_order_step_size(problem, origin, WithoutReplacement(b)) for b in (1, 8)},
         }  # fmt: skip
         rows.append(row | {edge: step / exact for edge, step in steps.items()})
+    return rows
+
+
+def sharpness_aware_rows(quick: bool) -> list[Row]:
+    """Sharpness-aware steps without the norm, ρ a multiple of 1/λ_max: three rules over the exact edge."""
+    rows: list[Row] = []
+    for name, problem, b in _settings(quick):
+        origin, sampling = np.zeros(problem.n_params), WithoutReplacement(b)
+        top, noisy = sharpness(problem, origin), 2 / critical_step_size(problem, origin, sampling)
+        for reach in REACHES:
+            radius = reach / top
+            exact = sharpness_aware_step_size(problem, origin, sampling, radius)
+            sharpnesses = {
+                "full batch": top + radius * top**2, "SGD": noisy, "Q_b + ρQ_b²": noisy + radius * noisy**2,
+            }  # fmt: skip
+            row: Row = {"ensemble": name, "b": b, "ρλ_max": reach}
+            rows.append(row | {edge: 2 / value / exact for edge, value in sharpnesses.items()})
     return rows
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from esssim.simulation.runner import (
     Drawn,
     LeastSquaresLoop,
     Loop,
+    Metric,
     Optimiser,
     PlainLoop,
     Replica,
@@ -23,18 +24,11 @@ from esssim.simulation.runner import (
 )
 
 
-class Metric(NamedTuple):
-    """What an adaptive method does where its preconditioner P, (p,), is frozen; β₁ of its mean of gradients."""
-
-    preconditioner: FloatArray
-    momentum: float
-
-
 class AdaptiveReplica(Replica):
     """The state of one run of an adaptive method."""
 
     @property
-    def metric(self) -> Metric | None:
+    def method(self) -> Metric | None:
         """That of the last step; None before the first one."""
         method, loop = self.optimiser.adaptive, cast("_LeastSquaresLoop | _PlainLoop", self._loop)
         if method is None or self.step == 0:

@@ -28,14 +28,17 @@ from esssim.problems import MultiOutputLeastSquares, NonlinearLeastSquares, Prob
 from esssim.problems.derivatives import mark_checked
 from esssim.random_weights import RandomWeights
 from esssim.sampling import Sampling
+from esssim.sharpness_aware import SharpnessAware
 from esssim.simulation.adaptive import AdaptiveReplica
 from esssim.simulation.noisy import NoisyReplica
 from esssim.simulation.recorder import check_names, measure, variables
 from esssim.simulation.runner import Optimiser, Replica
 from esssim.simulation.schedule import Phases, Ramp, steps_of_names
+from esssim.simulation.sharpness_aware import SharpnessAwareReplica
 from esssim.simulation.weighted import WeightedReplica
 from esssim.simulation.zeroth_order import ZerothOrderReplica
 from esssim.stability.edges import check_momentum
+from esssim.statistics.table import OWN
 from esssim.zeroth_order import ZerothOrder
 
 # What one replica gives: a column per variable, its thetas, and the step at which it diverged or −1.
@@ -47,7 +50,7 @@ def simulate(
     theta0: npt.ArrayLike,
     *,
     step_size: float | Ramp,
-    sampling: Sampling | GradientNoise | ZerothOrder,
+    sampling: Sampling | GradientNoise | ZerothOrder | SharpnessAware,
     n_steps: int,
     n_replicas: int = 1,
     momentum: float = 0.0,
@@ -64,9 +67,9 @@ def simulate(
 ) -> xarray.Dataset:
     """An ensemble of SGD runs θ ← θ − ηg_B (heavy ball v ← βv + g_B, θ ← θ − ηv; Nesterov θ ← θ − η(g_B + βv)).
 
-    theta0: (p,), or (n_replicas, p) for a start each. step_size: η, or a `Ramp`. sampling: a scheme, `GradientNoise` or
-    `ZerothOrder`. adaptive: `RMSProp` or `Adam`. label_noise: ε, targets y + εz, z drawn in each step. record: names
-    from `esssim.statistics.STATISTICS`, "theta" (more: docs/simulation.md), at n_records or at `record_steps`.
+    theta0: (p,), or (n_replicas, p) for a start each. step_size: η, or a `Ramp`. sampling: a scheme, `GradientNoise`,
+    `ZerothOrder` or `SharpnessAware`. adaptive: `RMSProp` or `Adam`. label_noise: ε, targets y + εz, z drawn in each
+    step. record: names of `esssim.statistics.STATISTICS`, "theta" (docs/simulation.md), at n_records or `record_steps`.
     n_batches: batches per record for sampled statistics. n_workers: processes. progress: True for a bar, or a function
     of replicas done and their number.
 
@@ -84,9 +87,12 @@ def simulate(
     if noise > 0 and not isinstance(problem, (NonlinearLeastSquares, MultiOutputLeastSquares)):
         raise ValueError(f"label_noise must be 0 without targets ({type(problem).__name__}), got {label_noise!r}")
     batches, in_place = _gradients(sampling, problem.n_samples)
-    names = check_names(record, problem, adaptive, batches)
+    method = in_place if isinstance(in_place, ZerothOrder | SharpnessAware) else adaptive
+    names = check_names(record, problem, method, batches)
     beta, nesterov = check_momentum(momentum), _validate.flag("nesterov", nesterov)
     _check_adaptive(adaptive, sampling, beta)
+    if OWN in names and beta > 0:
+        raise ValueError(f"record {OWN!r} needs momentum 0 under {method!r}, got {momentum!r}: its edge is not known")
     optimiser = Optimiser(Ramp.of(step_size), batches, n_steps, beta, nesterov, noise, in_place, adaptive)
     starts = check_starts(problem, theta0, n_replicas)
     phases = Phases.of((batches,), problem.n_samples, seed)
@@ -111,10 +117,10 @@ def simulate(
 
 
 def _gradients(
-    sampling: Sampling | GradientNoise | ZerothOrder, n_samples: int
-) -> tuple[Sampling, GradientNoise | ZerothOrder | None]:
+    sampling: Sampling | GradientNoise | ZerothOrder | SharpnessAware, n_samples: int
+) -> tuple[Sampling, GradientNoise | ZerothOrder | SharpnessAware | None]:
     """The batches of a run, and what takes the place of their gradient."""
-    if isinstance(sampling, ZerothOrder):
+    if isinstance(sampling, ZerothOrder | SharpnessAware):
         return check_noise(sampling.sampling, n_samples)[0], sampling
     return check_noise(sampling, n_samples)
 
@@ -216,8 +222,7 @@ def _run_replica(
             replica.diverged_at = int(step)
             break
         statistic_seed = np.random.SeedSequence(seed, spawn_key=(index, int(step)))
-        metric = replica.metric if isinstance(replica, AdaptiveReplica) else None
-        row = measure(problem, replica.theta, optimiser.sampling, due[k], n_batches, statistic_seed, metric)
+        row = measure(problem, replica.theta, optimiser.sampling, due[k], n_batches, statistic_seed, replica.method)
         for name, value in row.items():
             columns[name][k] = value
         if "theta" in due[k]:
@@ -230,6 +235,8 @@ def _kind_of(optimiser: Optimiser) -> type[Replica]:
         return AdaptiveReplica
     if isinstance(optimiser.noise, ZerothOrder):
         return ZerothOrderReplica
+    if isinstance(optimiser.noise, SharpnessAware):
+        return SharpnessAwareReplica
     if optimiser.noise is not None:
         return NoisyReplica
     return WeightedReplica if isinstance(optimiser.sampling, RandomWeights) else Replica

@@ -13,32 +13,40 @@ from esssim.adaptive import PreconditionedMethod
 from esssim.problems import Problem, preconditioned
 from esssim.problems.once import one_record
 from esssim.sampling import Reshuffled, Sampling
-from esssim.simulation.adaptive import Metric
-from esssim.stability import critical_step_size
+from esssim.sharpness_aware import SharpnessAware
+from esssim.simulation.runner import Metric
+from esssim.stability import critical_step_size, sharpness_aware_step_size, zeroth_order_step_size
 from esssim.statistics import Estimate
-from esssim.statistics.table import MEAN_SQUARE, PRECONDITIONED, STATISTICS
-
-# 2/η_c of an adaptive method whose preconditioner is frozen.
-OWN = "own_sharpness"
+from esssim.statistics.table import MEAN_SQUARE, OWN, PRECONDITIONED, STATISTICS
+from esssim.zeroth_order import ZerothOrder
 
 
 def check_names(
     record: Sequence[str],
     problem: Problem,
-    adaptive: PreconditionedMethod | None = None,
+    method: PreconditionedMethod | ZerothOrder | SharpnessAware | None = None,
     sampling: Sampling | None = None,
 ) -> tuple[str, ...]:
-    """The names to record, each known, and defined for the problem at some point at least."""
+    """The names to record, each known, and defined for the problem at some point at least.
+
+    method: None for a step along the gradient of a batch of `sampling`.
+    """
     if isinstance(record, str) or not isinstance(record, Iterable):
         raise ValueError(f"record must be a sequence of names, got {_validate.shown(record)}")
-    of_metric = () if adaptive is None else (OWN, *(f"{PRECONDITIONED}{name}" for name in STATISTICS))
-    names = tuple(_validate.choice("record", name, (*STATISTICS, "theta", *of_metric)) for name in record)
+    of_method: tuple[str, ...] = () if method is None else (OWN,)
+    if isinstance(method, PreconditionedMethod):
+        of_method += tuple(f"{PRECONDITIONED}{name}" for name in STATISTICS)
+    names = tuple(_validate.choice("record", name, (*STATISTICS, "theta", *of_method)) for name in record)
     for name in names:
         known = MEAN_SQUARE if name == OWN else name.removeprefix(PRECONDITIONED)
         if name != "theta" and (reason := STATISTICS[known].refuses(problem)):
             raise ValueError(f"record {name!r} {reason}")
         if name == OWN and isinstance(sampling, Reshuffled):
             raise ValueError(f"record {name!r} needs independent batches, got {sampling!r}")
+        if name == OWN and isinstance(method, SharpnessAware) and method.normalised:
+            raise ValueError(
+                f"record {name!r} needs normalised=False, got {method!r}: no edge of it is known on batches"
+            )
     return names
 
 
@@ -59,15 +67,15 @@ def measure(
     record: Sequence[str],
     n_batches: int,
     seed: np.random.SeedSequence,
-    metric: Metric | None = None,
+    method: Metric | ZerothOrder | SharpnessAware | None = None,
 ) -> dict[str, float]:
     """All variables at one theta; batches are the same for all sampled statistics of a record, NaN what is
-    undefined, and what is of the preconditioner where metric is None.
+    undefined, and what is of the preconditioner where method is None.
     """
     row: dict[str, float] = {}
     changed = (problem, theta)
-    if metric is not None:
-        changed = (preconditioned(problem, metric.preconditioner), np.sqrt(metric.preconditioner) * theta)
+    if isinstance(method, Metric):
+        changed = (preconditioned(problem, method.preconditioner), np.sqrt(method.preconditioner) * theta)
     with one_record():
         for name in record:
             if name == "theta":
@@ -77,12 +85,10 @@ def measure(
             where = changed if is_of_metric else (problem, theta)
             value: float | Estimate
             try:
-                if is_of_metric and metric is None:
+                if is_of_metric and method is None:
                     raise Undefined(f"{name} needs a step of the method")
-                if name == OWN and metric is not None:
-                    eta = critical_step_size(*where, sampling, momentum=metric.momentum, hessian="gauss_newton")
-                    # An average of gradients is heavy ball with the step (1−β)η.
-                    value = 2 * (1 - metric.momentum) / eta
+                if name == OWN and method is not None:
+                    value = _own_sharpness(*where, sampling, method)
                 else:
                     value = STATISTICS[key].measure(*where, sampling, n_batches, seed)
             except Undefined:
@@ -91,3 +97,16 @@ def measure(
             if _is_sampled(name):
                 row[f"{name}_standard_error"] = value.standard_error if isinstance(value, Estimate) else 0.0
     return row
+
+
+def _own_sharpness(
+    problem: Problem, theta: FloatArray, sampling: Sampling, method: Metric | ZerothOrder | SharpnessAware
+) -> float:
+    """2/η_c of the Gauss–Newton linearisation; of a Metric in its own coordinates."""
+    if isinstance(method, ZerothOrder):
+        return 2 / zeroth_order_step_size(problem, theta, sampling, hessian="gauss_newton")
+    if isinstance(method, SharpnessAware):
+        return 2 / sharpness_aware_step_size(problem, theta, sampling, method.radius, hessian="gauss_newton")
+    # An average of gradients is heavy ball with the step (1−β)η.
+    eta = critical_step_size(problem, theta, sampling, momentum=method.momentum, hessian="gauss_newton")
+    return 2 * (1 - method.momentum) / eta

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeGuard
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from esssim.problems import (
 )
 from esssim.problems.boundary import divergence_is_expected
 from esssim.sampling import Reshuffled, Sampling, WithoutReplacement, WithReplacement
+from esssim.sharpness_aware import SharpnessAware
 from esssim.simulation.schedule import Ramp
 from esssim.zeroth_order import ZerothOrder
 
@@ -34,6 +35,13 @@ Drawn = npt.NDArray[Any]
 DRAWN_AHEAD = 2**13
 # A full batch with a residual beyond this goes by its samples, whose own residuals decide whether it has diverged.
 DOUBTFUL = 1e-10 * sgd.DIVERGENCE_LIMIT
+
+
+class Metric(NamedTuple):
+    """What an adaptive method does where its preconditioner P, (p,), is frozen; β₁ of its mean of gradients."""
+
+    preconditioner: FloatArray
+    momentum: float
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ class Optimiser:
     nesterov: bool
     label_noise: float
     # What takes the place of the gradient of a batch, whose statistics are recorded all the same.
-    noise: GradientNoise | ZerothOrder | None = None
+    noise: GradientNoise | ZerothOrder | SharpnessAware | None = None
     adaptive: PreconditionedMethod | None = None
 
 
@@ -77,6 +85,11 @@ class Replica:
     @property
     def theta(self) -> FloatArray:
         return self._loop.theta
+
+    @property
+    def method(self) -> Metric | ZerothOrder | SharpnessAware | None:
+        """What has an edge of its own, at the last step; None for SGD."""
+        return None
 
     def advance(self, step: int) -> None:
         """Run up to `step`, or up to the step that diverges; a diverged replica stays where it is."""
@@ -233,13 +246,16 @@ class PlainLoop:
             sgd.update(self.theta, self._velocity, gradient, eta, o.momentum, o.nesterov)
         return -1
 
-    def gradient_of(self, batch: IntArray, noise: FloatArray | None) -> FloatArray:
-        """g_B, (p,), with the targets of the batch off by `noise` (b·c,); what overflows is for the caller to see."""
+    def gradient_of(self, batch: IntArray, noise: FloatArray | None, at: FloatArray | None = None) -> FloatArray:
+        """g_B, (p,), at θ or `at`, with the targets of the batch off by `noise` (b·c,); what overflows is for the
+        caller to see.
+        """
+        point = self.theta if at is None else at
         with np.errstate(all="ignore"), divergence_is_expected():
-            gradient = np.array(self._problem.sample_gradients(self.theta, batch).mean(axis=0))
+            gradient = np.array(self._problem.sample_gradients(point, batch).mean(axis=0))
             if noise is not None:
                 assert isinstance(self._problem, NonlinearLeastSquares | MultiOutputLeastSquares)
-                rows = self._problem.sample_jacobians(self.theta, batch).reshape(-1, self._problem.n_params)
+                rows = self._problem.sample_jacobians(point, batch).reshape(-1, self._problem.n_params)
                 gradient -= noise @ rows / len(batch)
         return gradient
 

@@ -18,10 +18,16 @@ from esssim.simulation.runner import (
     draw_batches,
     is_compiled_least_squares,
 )
+from esssim.zeroth_order import ZerothOrder
 
 
 class ZerothOrderReplica(Replica):
     """The state of one run whose steps are θ − η(uᵀg_B)u."""
+
+    @property
+    def method(self) -> ZerothOrder:
+        assert isinstance(self.optimiser.noise, ZerothOrder)
+        return self.optimiser.noise
 
     def _draw(self, first: int, last: int) -> tuple[Drawn, FloatArray]:
         """Batches (m, b), and the normal numbers of each step: what its targets are off (b·c) before u (p)."""

@@ -15,6 +15,7 @@ from esssim.stability.published import (
     noise_kernel_step_size,
     self_stabilisation,
 )
+from esssim.stability.sharpness_aware import sharpness_aware_edge, sharpness_aware_step_size
 from esssim.stability.sufficient import (
     alignment_step_size,
     coherence_step_size,
@@ -43,6 +44,8 @@ __all__ = [
     "preconditioned_step_size",
     "scalar_closure_step_size",
     "self_stabilisation",
+    "sharpness_aware_edge",
+    "sharpness_aware_step_size",
     "small_batch_edge",
     "zeroth_order_step_size",
 ]

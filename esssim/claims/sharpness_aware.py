@@ -1,0 +1,93 @@
+"""Claims about sharpness-aware minimisation on mini-batches: which edge holds it."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import xarray
+
+from esssim._validate import FloatArray
+from esssim.claims.claim import Measurement, Predicted, around
+from esssim.claims.declare import claim
+from esssim.claims.levels import decide_level
+from esssim.experiments import RampExperiment
+from esssim.papers import OURS
+from esssim.settling import level
+from esssim.sharpness_aware import SharpnessAware
+from esssim.simulation import Ramp, simulate
+from esssim.stability import sharpness_aware_step_size
+from esssim.statistics.table import MEAN_SQUARE
+
+RADIUS, N_STEPS = 0.02, 100_000
+# The records of a run at b = 16 are more correlated: fewer of more runs are worth more.
+N_REPLICAS, N_RECORDS = {4: 6, 16: 14}, {4: 41, 16: 21}
+FROM, TO, SETTLED, ROOM = 0.8, 2.5, 1.15, 0.9
+TOLERANCE = 0.05
+NAMES = {"own": "own_sharpness", "mean-square": MEAN_SQUARE}
+TITLES = {"own": "The mean-square sharpness of sharpness-aware steps", "mean-square": "Q_b, that of SGD,"}
+OWN = Predicted.holds("1: the noise of its steps flattens as that of SGD does, and grows without bound at its own edge")
+EXPECTED = {
+    ("own", 4): OWN,
+    ("own", 16): OWN,
+    ("mean-square", 4): Predicted.refuted(
+        "0.47: it is 0.39 of the other one at the start, 0.57 at the flattest solution"
+    ),
+    ("mean-square", 16): Predicted.refuted(
+        "0.70: it is 0.64 of the other one at the start, 0.77 at the flattest solution"
+    ),
+}
+
+
+def flattest(theta: FloatArray) -> FloatArray:
+    """The solution with the same u∘v and |u| = |v|."""
+    u, v = np.split(theta, 2)
+    root = np.sqrt(np.abs(u * v))
+    return np.concatenate([root, np.sign(u * v) * root])
+
+
+@cache
+def run_sharpness_aware(b: int) -> tuple[xarray.Dataset, float]:
+    """The ramp in critical step sizes of its own start, and the step from which it counts."""
+    run = RampExperiment("gaussian-100x50", b)
+    first, last = (
+        sharpness_aware_step_size(run.problem, theta, run.sampling, RADIUS, hessian="gauss_newton")
+        for theta in (run.theta0, flattest(run.theta0))
+    )
+    to = min(TO, ROOM * last / first)
+    trace = simulate(
+        run.problem, run.theta0, step_size=Ramp(FROM * first, to * first), n_steps=N_STEPS, n_replicas=N_REPLICAS[b],
+        sampling=SharpnessAware(run.sampling, RADIUS, normalised=False), label_noise=1e-3,
+        record=tuple(NAMES.values()), n_records=N_RECORDS[b], seed=12,
+    )  # fmt: skip
+    return trace, N_STEPS * (SETTLED - FROM) / (to - FROM)
+
+
+@claim(
+    id="sharpness-aware-edge/{statistic}/b={b}",
+    states=lambda statistic, b: f"{TITLES[statistic]} settles at 2/η",
+    where="sharpness-aware steps without the norm, ρ = 0.02, diagonal network, n = 100, d = 50, b = {b}, ε = 0.001",
+    source=OURS,
+    source_predicts="(η/2)·statistic = 1, if this is its edge",
+    we_predict=lambda statistic, b: EXPECTED[statistic, b],
+    method=lambda statistic, b: (
+        "η from 0.8 to at most 2.5 critical step sizes of the start (90 % of that of the flattest solution) in "
+        f"100,000 steps, {N_REPLICAS[b]} replicas; the mean past 1.15, of Gauss–Newton matrices"
+    ),
+    tolerance=TOLERANCE,
+    quick=False,
+    over=[{"statistic": statistic, "b": b} for statistic in NAMES for b in (4, 16)],
+    formula=lambda statistic, b: (
+        r"\frac{\eta}{2}\,\lambda_{\max}\left(C^{-1}\,\mathbb{E}[K_B\otimes K_B]\right)\ =\ 1"
+        if statistic == "own"
+        else r"\frac{\eta}{2}\,Q_b\ =\ 1"
+    ),
+    accepts=around(1, TOLERANCE),
+    about=(MEAN_SQUARE,),
+    stated="2026-11-29",
+)
+def settles(*, statistic: str, b: int, quick: bool) -> Measurement:
+    trace, after = run_sharpness_aware(b)
+    found = level(trace, NAMES[statistic], after=after, tolerance=TOLERANCE)
+    means = np.nanmean(trace[NAMES[statistic]].values, axis=0) * trace["step_size"].values / 2
+    return decide_level(found, [{"step": int(s), "level": float(m)} for s, m in zip(trace["step"], means, strict=True)])

@@ -1,0 +1,113 @@
+"""Claims about zeroth-order descent on mini-batches: whether its own mean-square edge holds it."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import xarray
+
+from esssim._intervals import half_width
+from esssim._validate import FloatArray
+from esssim.claims.claim import Measurement, Predicted, around
+from esssim.claims.declare import claim
+from esssim.claims.levels import decide_level
+from esssim.claims.ratios import verdict_of
+from esssim.experiments import RampExperiment
+from esssim.papers import OURS, ours
+from esssim.settling import level
+from esssim.simulation import Ramp, simulate
+from esssim.stability import zeroth_order_step_size
+from esssim.statistics.table import MEAN_SQUARE
+from esssim.zeroth_order import ZerothOrder
+
+N_STEPS, N_REPLICAS, N_RECORDS = 200_000, {8: 12, 100: 6}, 41
+FROM, TO = 0.9, 1.3
+TOLERANCE, NEAR = 0.05, 0.1
+BATCH_SIZES = (8, 100)
+NAMES = {"own": "own_sharpness", "mean-square": MEAN_SQUARE}
+TITLES = {"own": "the mean-square sharpness of zeroth-order descent", "mean-square": "Q_b, that of SGD,"}
+METHOD = "η from 0.9 to 1.3 critical step sizes of the start in 200,000 steps, Gauss–Newton matrices; "
+EXPECTED = {
+    ("own", 8): Predicted.holds("1.07: the time that the growth takes on this ramp"),
+    ("own", 100): Predicted.holds("1.03: the time that the growth takes on this ramp"),
+    ("mean-square", 8): Predicted.refuted("0.022: Q_b is 0.021 of the other one at the start"),
+    ("mean-square", 100): Predicted.refuted("0.055: Q_b is 0.053 of the other one at the start"),
+}
+
+
+@cache
+def run_zeroth_order(b: int) -> xarray.Dataset:
+    """From the sharp solution of the ramps, with both statistics."""
+    run = RampExperiment("gaussian-100x50", b)
+    edge = zeroth_order_step_size(run.problem, run.theta0, run.sampling, hessian="gauss_newton")
+    return simulate(
+        run.problem, run.theta0, step_size=Ramp(FROM * edge, TO * edge), sampling=ZerothOrder(run.sampling),
+        label_noise=1e-3, n_steps=N_STEPS, n_replicas=N_REPLICAS[b], record=tuple(NAMES.values()), n_records=N_RECORDS,
+        seed=11,
+    )  # fmt: skip
+
+
+def last_levels(trace: xarray.Dataset, statistic: str) -> FloatArray:
+    """(η/2)·statistic at the last record of each replica that diverged."""
+    levels = (trace[statistic] * trace["step_size"] / 2).values[trace["diverged_at"].values >= 0]
+    return np.array([series[np.isfinite(series)][-1] for series in levels])
+
+
+@claim(
+    id="zeroth-order-edge/settles/b={b}",
+    states="The mean-square sharpness of zeroth-order descent settles at 2/η",
+    where="diagonal network, n = 100, d = 50, b = {b}, ε = 0.001",
+    source=ours("after Song et al., arXiv 2604.14669, whose edge is that of the full loss"),
+    source_predicts="(η/2)·Q = 1, if the edge of the full loss holds networks as it does in training",
+    we_predict=Predicted.refuted(
+        "no plateau: its noise goes in all directions, as isotropic noise does, and moves the imbalance at random"
+    ),
+    method=METHOD + "the mean past η = η_c; refuted where most replicas diverge",
+    tolerance=TOLERANCE,
+    quick=False,
+    over=[{"b": b} for b in BATCH_SIZES],
+    formula=r"\frac{\eta}{2}\,\lambda_{\max}\left(C^{-1}(2D+I\,\mathrm{tr}\,D)\right)\ =\ 1",
+    accepts=around(1, TOLERANCE),
+    about=(MEAN_SQUARE,),
+    stated="2026-11-29",
+)
+def settles(*, b: int, quick: bool) -> Measurement:
+    trace = run_zeroth_order(b)
+    diverged = int((trace["diverged_at"] >= 0).sum())
+    if 2 * diverged > N_REPLICAS[b]:
+        return Measurement(
+            "refuted", f"{diverged} of {N_REPLICAS[b]} replicas diverged", values={"n_diverged": diverged}
+        )
+    after = N_STEPS * (1 - FROM) / (TO - FROM)
+    return decide_level(level(trace, NAMES["own"], after=after, tolerance=TOLERANCE), [])
+
+
+@claim(
+    id="zeroth-order-edge/diverges/{statistic}/b={b}",
+    states=lambda statistic, b: f"Zeroth-order descent diverges where {TITLES[statistic]} is 2/η",
+    where="diagonal network, n = 100, d = 50, b = {b}, ε = 0.001",
+    source=OURS,
+    source_predicts="(η/2)·statistic = 1 at the last record before it",
+    we_predict=lambda statistic, b: EXPECTED[statistic, b],
+    method=METHOD + "the last record of each replica before it diverges, every 5,000 steps",
+    tolerance=NEAR,
+    quick=False,
+    over=[{"statistic": statistic, "b": b} for statistic in NAMES for b in BATCH_SIZES],
+    formula=lambda statistic, b: r"\frac{\eta}{2}\,Q\ =\ 1" if statistic == "own" else r"\frac{\eta}{2}\,Q_b\ =\ 1",
+    accepts=around(1, NEAR),
+    about=(MEAN_SQUARE,),
+    stated="2026-11-29",
+)
+def diverges(*, statistic: str, b: int, quick: bool) -> Measurement:
+    trace = run_zeroth_order(b)
+    found = last_levels(trace, NAMES[statistic])
+    if len(found) < 2:
+        return Measurement("inconclusive", f"{len(found)} of {N_REPLICAS[b]} replicas diverged")
+    value, half = float(found.mean()), half_width(found)
+    verdict = verdict_of(value - half, value + half, 1 - NEAR, 1 + NEAR)
+    steps = trace["diverged_at"].values[trace["diverged_at"].values >= 0]
+    at = FROM + (TO - FROM) * float(steps.mean()) / N_STEPS
+    words = f"mean of {len(found)} diverged replicas of {N_REPLICAS[b]}, at {at:.3f} critical step sizes of the start"
+    values = {"n_diverged": len(found), "step_size_over_first_edge": at}
+    return Measurement(verdict, words, value, (value - half, value + half), values=values)
