@@ -227,7 +227,9 @@ def _seconds(entry: Entry) -> float:
         return float(entry["seconds"])
     place = [entry["cell"][key] for key in ("table", "batch_size")]
     cells = [each for each, _ in published().values() if each["cell"]]
-    return max(each["seconds"] for each in cells if [each["cell"][key] for key in ("table", "batch_size")] == place)
+    return float(
+        max(each["seconds"] for each in cells if [each["cell"][key] for key in ("table", "batch_size")] == place)
+    )
 
 
 def _exact(entry: Entry) -> bool:

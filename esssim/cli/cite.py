@@ -23,7 +23,9 @@ Examples:
 
 
 def cite(
-    name: Annotated[str | None, typer.Argument(metavar="[CLAIM]", autocompletion=complete.claims)] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[CLAIM]", show_default=False, autocompletion=complete.claims)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     from esssim.papers import bibtex
