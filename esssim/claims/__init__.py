@@ -30,6 +30,7 @@ MODULES = (
     "adaptive",
     "zeroth_order",
     "sharpness_aware",
+    "heavy_ball",
     "thresholds",
     "momentum",
     "moments",
