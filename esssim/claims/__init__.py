@@ -31,6 +31,7 @@ MODULES = (
     "zeroth_order",
     "sharpness_aware",
     "heavy_ball",
+    "dropout",
     "thresholds",
     "momentum",
     "moments",
