@@ -12,6 +12,8 @@ Results.
 3. For full batches this is 2/η; for β = 0 it is m₃/m₂, which for h ≥ 0 is never below the edge m₂/a = 2/η. In between
    it depends on m₃, and the edge does not: momentum batch sharpness below 2/η is neither necessary nor sufficient for
    stability.
+4. Where the noise of the curvature is strong, m₂ ≫ a² with κ = m₃a/m₂² fixed, (η/2) times it is (1−β)κ: it goes to the
+   small-batch end 2(1−β)/η with batch sharpness, and not to 2/η.
 """
 
 from __future__ import annotations
@@ -74,3 +76,7 @@ def check() -> None:
     same(result.subs(at_edge).subs(full), (2 / eta).subs(at_edge).subs(full), "full batches")
     same(result.subs(beta, 0), m3 / m2, "without momentum")
     same((2 / eta).subs(at_edge).subs(beta, 0), m2 / a, "edge without momentum")
+    # 4.
+    kappa, large = sympy.symbols("kappa M", positive=True)
+    level = sympy.cancel((result * eta / 2).subs(at_edge).subs(m3, kappa * m2**2 / a).subs(m2, large))
+    same(sympy.limit(level, large, sympy.oo), kappa * (1 - beta), "strong noise")

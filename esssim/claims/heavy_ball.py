@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from functools import cache
 
-import numpy as np
 import xarray
 
+from esssim._validate import FloatArray
 from esssim.claims.claim import Measurement, Predicted, around
 from esssim.claims.declare import claim
-from esssim.claims.levels import decide_level
-from esssim.claims.sharpness_aware import FROM, ROOM, SETTLED, TO, flattest
+from esssim.claims.sharpness_aware import decided, rising
 from esssim.experiments import RampExperiment
 from esssim.papers import MOMENTUM, OURS, Paper, Source, ours
-from esssim.settling import level
-from esssim.simulation import Ramp, simulate
+from esssim.simulation import simulate
 from esssim.stability import critical_step_size
 from esssim.statistics.table import MEAN_SQUARE
 
-BETA, B, N_STEPS, N_REPLICAS, N_RECORDS = 0.9, 2, 60_000, 12, 31
+BETA, B, N_STEPS, N_REPLICAS = 0.9, 2, 60_000, 12
 NAMES = {"own": "own_sharpness", "momentum-batch": "momentum_batch_sharpness", "batch": "batch_sharpness"}
 # (η/2)·statistic where it settles.
 TARGETS = {"own": 1.0, "momentum-batch": 1.0, "batch": 1 - BETA}
 TOLERANCES = {"own": 0.05, "momentum-batch": 0.1, "batch": 0.1 * (1 - BETA)}
 TITLES = {
-    "own": "Where heavy ball is unstable in mean square its step size settles",
+    "own": "Heavy ball settles where its step size is the mean-square critical one",
     "momentum-batch": "Momentum batch sharpness settles at 2/η",
     "batch": "Batch sharpness settles at 2(1−β)/η",
 }
@@ -50,20 +48,19 @@ FORMULAS = {
 
 
 @cache
-def run_heavy_ball() -> tuple[xarray.Dataset, float]:
-    """The ramp in critical step sizes of heavy ball at its start, and the step from which it counts."""
+def run_heavy_ball() -> xarray.Dataset:
+    """The ramp in critical step sizes of heavy ball at its start."""
     run = RampExperiment("gaussian-100x50", B)
-    first, last = (
-        critical_step_size(run.problem, theta, run.sampling, momentum=BETA, hessian="gauss_newton")
-        for theta in (run.theta0, flattest(run.theta0))
-    )
-    to = min(TO, ROOM * last / first)
-    trace = simulate(
-        run.problem, run.theta0, step_size=Ramp(FROM * first, to * first), n_steps=N_STEPS, n_replicas=N_REPLICAS,
-        sampling=run.sampling, momentum=BETA, label_noise=1e-3, record=tuple(NAMES.values()), n_records=N_RECORDS,
-        n_batches=256, seed=13,
+
+    def critical(theta: FloatArray) -> float:
+        return critical_step_size(run.problem, theta, run.sampling, momentum=BETA, hessian="gauss_newton")
+
+    step_size, steps = rising(critical, run.theta0, N_STEPS)
+    return simulate(
+        run.problem, run.theta0, step_size=step_size, n_steps=N_STEPS, n_replicas=N_REPLICAS, sampling=run.sampling,
+        momentum=BETA, label_noise=1e-3, record=tuple(NAMES.values()), record_steps=steps.tolist(), n_batches=256,
+        seed=13,
     )  # fmt: skip
-    return trace, N_STEPS * (SETTLED - FROM) / (to - FROM)
 
 
 @claim(
@@ -84,8 +81,4 @@ def run_heavy_ball() -> tuple[xarray.Dataset, float]:
     stated="2026-11-29",
 )
 def settles(*, statistic: str, quick: bool) -> Measurement:
-    trace, after = run_heavy_ball()
-    name = NAMES[statistic]
-    found = level(trace, name, after=after, tolerance=TOLERANCES[statistic], target=TARGETS[statistic])
-    means = np.nanmean(trace[name].values, axis=0) * trace["step_size"].values / 2
-    return decide_level(found, [{"step": int(s), "level": float(m)} for s, m in zip(trace["step"], means, strict=True)])
+    return decided(run_heavy_ball(), NAMES[statistic], TOLERANCES[statistic], TARGETS[statistic])
