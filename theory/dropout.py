@@ -67,6 +67,9 @@ def check() -> None:
     def mean_of(x: sympy.Matrix) -> sympy.Matrix:
         return x * x.T + v * sympy.diag(*[value**2 for value in x])
 
+    closed = {"v": (1 - q) / q, "t": (1 - q) * (1 - 2 * q) / q**2, "f": (1 - q) * (1 - 3 * q + 3 * q**2) / q**3}
+    for name, expected in closed.items():
+        same(derive()[name], expected, f"moments of a mask: {name}")
     # 1, 2.
     x = sympy.Matrix(sympy.symbols("x1:3", real=True))
     hessians = [hessian(x, mask) for mask in masks]

@@ -78,8 +78,8 @@ def simulate(
     theta0: (p,), or (n_replicas, p) for a start each. step_size: η, or a `Ramp`. sampling: a scheme, or what replaces
     g_B: `GradientNoise`, `ZerothOrder`, `SharpnessAware`, `Dropout`. adaptive: `RMSProp` or `Adam`. label_noise: ε,
     targets y + εz, z drawn in each step. record: names of `esssim.statistics.STATISTICS`, "theta" (more:
-    docs/simulation.md), at n_records or at `record_steps`. n_batches: batches per record for sampled statistics.
-    n_workers: processes. progress: True for a bar, or a function of replicas done and their number.
+    docs/simulation.md), at n_records or `record_steps`. n_batches: batches a record for sampled statistics. n_workers:
+    processes. progress: True for a bar, or f(replicas done, all).
 
     Returns a Dataset with dims (replica, record), coords step (updates done) and step_size, a variable per name (with
     its standard error where sampled) and `diverged_at` (replica,), where a gradient or residual exceeds 1e100, or −1;
