@@ -1,6 +1,8 @@
 # Every target makes the virtual environment it needs, once, and again only after pyproject.toml or
 # constraints.txt changed. The package is installed editable: a change of the code needs no reinstall. Python compiles
 # what is imported, at the first import: to compile all that is installed would take minutes.
+# Where the environment forbids Python to keep what it compiled, every process would compile all of it again.
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 # Options for the command behind a target: make verify ARGS="--quick", make test ARGS="-k sampling".
 ARGS ?=

@@ -25,6 +25,7 @@ from esssim.experiments import (
     NetworkExperiment,
     NetworkFlow,
     RampExperiment,
+    build,
     from_toml,
 )
 from esssim.experiments import sections as sections_module
@@ -607,3 +608,35 @@ def test_experiments_are_reached_lazily() -> None:
 
     code = "import esssim, sys; assert 'pydantic' not in sys.modules; esssim.experiments.Experiment"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class TestSolutionsAreComputedOnce:
+    def test_the_same_solution_is_not_computed_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        computed: list[int] = []
+
+        def counted(problem: es.Problem, begin: np.ndarray) -> np.ndarray:
+            computed.append(1)
+            return es.gradient_flow(problem, begin)
+
+        monkeypatch.setattr(build, "gradient_flow", counted)
+        monkeypatch.setattr(build, "_SOLUTIONS", {})
+        table = es.data.gaussian(8, 3, seed=0)
+        first, same = (es.LinearRegression(table.inputs, table.targets) for _ in range(2))
+        other = es.LinearRegression(table.inputs, table.targets + 1)
+        found = build.solution_from(first, np.zeros(3))
+        found[0] = np.nan  # what is handed out is a copy
+        np.testing.assert_array_equal(build.solution_from(same, np.zeros(3)), es.gradient_flow(first, np.zeros(3)))
+        assert len(computed) == 1
+        assert not np.allclose(build.solution_from(other, np.zeros(3)), build.solution_from(first, np.zeros(3)))
+        build.solution_from(first, np.ones(3))
+        assert len(computed) == 3
+
+    def test_only_the_last_ones_are_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(build, "_SOLUTIONS", {})
+        table = es.data.gaussian(8, 3, seed=0)
+        problem = es.LinearRegression(table.inputs, table.targets)
+        for k in range(build.MOST_SOLUTIONS + 3):
+            build.solution_from(problem, np.full(3, float(k)))
+            build.solution_from(problem, np.zeros(3))
+        assert len(build._SOLUTIONS) == build.MOST_SOLUTIONS
+        assert (problem.fingerprint, np.zeros(3).tobytes()) in build._SOLUTIONS

@@ -37,6 +37,10 @@ SCHEMES: dict[str, type[Sampling]] = {
     "full_or_single": FullOrSingle,
 }
 
+# Solutions that this process has computed, the last used at the end.
+MOST_SOLUTIONS = 32
+_SOLUTIONS: dict[tuple[str, bytes], FloatArray] = {}
+
 
 def table_of(section: DataSection, folder: Path) -> data.Data:
     """Inputs and targets."""
@@ -103,11 +107,21 @@ def start_of(section: StartSection, problem: Problem) -> FloatArray:
     if isinstance(problem, DiagonalLinearNetwork) and section.kind in ("scale", "solution"):
         d = problem.n_params // 2
         halves = np.concatenate([np.full(d, section.first_scale), np.full(d, section.second_scale)])
-        return halves if section.kind == "scale" else gradient_flow(problem, halves)
+        return halves if section.kind == "scale" else solution_from(problem, halves)
     if isinstance(problem, LinearRegression | Quadratic) and section.kind == "solution":
-        return gradient_flow(problem, np.zeros(problem.n_params))
+        return solution_from(problem, np.zeros(problem.n_params))
     begin = _random(section, problem)
-    return begin if section.kind == "random" else gradient_flow(problem, begin)
+    return begin if section.kind == "random" else solution_from(problem, begin)
+
+
+def solution_from(problem: Problem, begin: FloatArray) -> FloatArray:
+    """The limit of gradient flow from a point; experiments that share it compute it once in each process."""
+    key = problem.fingerprint, begin.tobytes()
+    found = _SOLUTIONS.pop(key, None)
+    _SOLUTIONS[key] = gradient_flow(problem, begin) if found is None else found
+    if len(_SOLUTIONS) > MOST_SOLUTIONS:
+        del _SOLUTIONS[next(iter(_SOLUTIONS))]
+    return _SOLUTIONS[key].copy()
 
 
 def _random(section: StartSection, problem: Problem) -> FloatArray:

@@ -16,12 +16,13 @@ from esssim._progress import Progress
 from esssim._validate import FloatArray
 from esssim.experiments.base import Configuration
 from esssim.experiments.beside import Once, Task, free_cores
+from esssim.experiments.build import solution_from
 from esssim.experiments.errors import in_plain_words
 from esssim.experiments.experiment import BELOW_THE_LAST_EDGE, flattest
 from esssim.experiments.sections import STRICT, Count, Momentum, NotNegative, Seed
 from esssim.problems import DiagonalLinearNetwork, Perceptron
 from esssim.sampling import WithoutReplacement
-from esssim.simulation import Ramp, gradient_flow, simulate
+from esssim.simulation import Ramp, simulate
 from esssim.simulation.schedule import steps_to_record
 from esssim.stability import critical_step_size
 from esssim.statistics.table import MEAN_SQUARE
@@ -96,10 +97,10 @@ class FlowExperiment(Configuration):
     @cached_property
     def theta0(self) -> FloatArray:
         if isinstance(self.problem, Perceptron):
-            return gradient_flow(self.problem, self.problem.random_start(seed=1))
+            return solution_from(self.problem, self.problem.random_start(seed=1))
         d = self.problem.n_params // 2
         first, second = (2.0, 0.0) if self.depth == 2 else (1.3, 0.6)
-        return gradient_flow(self.problem, np.concatenate((np.full(d, first), np.full(d, second))))
+        return solution_from(self.problem, np.concatenate((np.full(d, first), np.full(d, second))))
 
     @property
     def needs_next_order(self) -> bool:

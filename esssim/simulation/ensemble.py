@@ -40,13 +40,14 @@ from esssim.sharpness_aware import SharpnessAware
 from esssim.simulation.adaptive import AdaptiveReplica
 from esssim.simulation.dropout import DropoutReplica
 from esssim.simulation.noisy import NoisyReplica
-from esssim.simulation.recorder import OWN, check_names, measure, variables
+from esssim.simulation.recorder import check_names, measure, variables
 from esssim.simulation.runner import HeavyBall, Optimiser, Replica
 from esssim.simulation.schedule import Phases, Ramp, steps_of_names
 from esssim.simulation.sharpness_aware import SharpnessAwareReplica
 from esssim.simulation.weighted import WeightedReplica
 from esssim.simulation.zeroth_order import ZerothOrderReplica
 from esssim.stability.edges import check_momentum
+from esssim.statistics.table import OWN
 from esssim.zeroth_order import ZerothOrder
 
 # What one replica gives: a column per variable, its thetas, and the step at which it diverged or −1.

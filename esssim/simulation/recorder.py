@@ -18,11 +18,9 @@ from esssim.sharpness_aware import SharpnessAware
 from esssim.simulation.runner import HeavyBall, Method, Metric
 from esssim.stability import critical_step_size, dropout_step_size, sharpness_aware_step_size, zeroth_order_step_size
 from esssim.statistics import Estimate, momentum_batch_sharpness
-from esssim.statistics.table import MEAN_SQUARE, PRECONDITIONED, STATISTICS
+from esssim.statistics.table import MEAN_SQUARE, OWN, PRECONDITIONED, STATISTICS
 from esssim.zeroth_order import ZerothOrder
 
-# 2/η_c of a method other than SGD; where it is adaptive, with its preconditioner frozen.
-OWN = "own_sharpness"
 MOMENTUM_BATCH = "momentum_batch_sharpness"
 
 
