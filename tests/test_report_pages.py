@@ -246,7 +246,7 @@ def test_a_run_saved_from_python_has_a_page(browser: Browser, tmp_path: Path) ->
         text = opened.page.locator("body").inner_text()
         value = es.settling.level(trace, "sharpness", after=20).value
         assert f"{value:.4g}" in text
-        assert "SGD took 60 steps with η = 0.05 in 1 replica, which did not diverge." in text
+        assert "The run took 60 steps with η = 0.05 in 1 replica, which did not diverge." in text
         opened.check_silent()
 
 

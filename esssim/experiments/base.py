@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar, Self, cast
 
@@ -18,7 +18,7 @@ from esssim.experiments import toml
 from esssim.experiments.beside import Task
 from esssim.experiments.errors import ConfigurationError
 from esssim.settling import Level, level
-from esssim.statistics.table import STATISTICS
+from esssim.statistics.table import OWN, PRECONDITIONED, STATISTICS
 
 # Their size next to 2/η says nothing.
 WITHOUT_AN_EDGE = ("loss", "gradient_norm", *(name for name in STATISTICS if "eigenvalue_" in name))
@@ -26,17 +26,23 @@ WITHOUT_AN_EDGE = ("loss", "gradient_norm", *(name for name in STATISTICS if "ei
 KINDS: dict[str, type[Configuration]] = {}
 
 
+def with_an_edge(names: Iterable[str]) -> list[str]:
+    """Those that can be compared with 2/η, in the order of the table; what only an adaptive method has comes last."""
+    known = (*STATISTICS, OWN, *(f"{PRECONDITIONED}{name}" for name in STATISTICS))
+    held = set(names)
+    return [name for name in known if name in held and name.removeprefix(PRECONDITIONED) not in WITHOUT_AN_EDGE]
+
+
 def levels_of(
     trace: xarray.Dataset, after: float, *, tolerance: float = 0.05, replicas_agree: bool = True
 ) -> dict[str, Level | str]:
     """Where (η/2)·statistic settles from step `after` on, of each statistic recorded, or why that cannot be said."""
     found: dict[str, Level | str] = {}
-    for name in STATISTICS:
-        if name in trace and name not in WITHOUT_AN_EDGE:
-            try:
-                found[name] = level(trace, name, after=after, tolerance=tolerance, replicas_agree=replicas_agree)
-            except ValueError as error:
-                found[name] = str(error)
+    for name in with_an_edge(map(str, trace)):
+        try:
+            found[name] = level(trace, name, after=after, tolerance=tolerance, replicas_agree=replicas_agree)
+        except ValueError as error:
+            found[name] = str(error)
     return found
 
 

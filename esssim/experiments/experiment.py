@@ -16,10 +16,11 @@ from esssim import settling, store
 from esssim._progress import Progress
 from esssim._validate import FloatArray
 from esssim.data import Data
-from esssim.experiments import build, toml
+from esssim.experiments import build, methods, toml
 from esssim.experiments.base import Configuration
 from esssim.experiments.beside import free_cores
 from esssim.experiments.errors import ConfigurationError, explained, refused
+from esssim.experiments.methods import MethodSection
 from esssim.experiments.sections import (
     DataSection,
     DiagonalSection,
@@ -49,8 +50,8 @@ BELOW_THE_LAST_EDGE = 0.9
 class Experiment(Section, Configuration):
     """SGD on a problem: one TOML file, one fingerprint, one stream of random numbers.
 
-    Sections: problem, data, start, sampling, dynamics, records; each is a table of keys, given as a dictionary or as
-    TOML (`docs/experiments.md` lists the keys). `Experiment.from_toml(path).run()` gives the Dataset of `simulate`.
+    Sections: problem, data, start, sampling, dynamics, method, records; each is a table of keys, given as a dictionary
+    or as TOML (docs/experiments.md lists the keys). `Experiment.from_toml(path).run()` gives the Dataset of `simulate`.
     Raises `ConfigurationError`, a ValueError, for an unknown key (with the nearest), a wrong type, and for keys that
     cannot stand together.
     """
@@ -62,6 +63,7 @@ class Experiment(Section, Configuration):
     start: StartSection = StartSection()
     sampling: SamplingSection
     dynamics: DynamicsSection
+    method: MethodSection | None = None
     records: RecordsSection = RecordsSection()
     _folder: Path = PrivateAttr(default=Path())
 
@@ -103,6 +105,15 @@ class Experiment(Section, Configuration):
         if isinstance(schedule, ScheduleSection) and schedule.unit == "first edge" and scheme == "reshuffled":
             words = "must be 'absolute' for reshuffled batches, which depend on each other: their edge is not known"
             raise refused(("dynamics", "step_size", "unit"), words)
+        if self.method is not None:
+            unit = schedule.unit if isinstance(schedule, ScheduleSection) else "absolute"
+            if found := methods.why_not(self.method, scheme, self.dynamics.momentum, unit):
+                raise refused(*found)
+            if isinstance(self.problem, MlpSection):
+                raise refused(("method",), "is for problems other than 'mlp', whose training takes SGD alone")
+        for place, recorded in enumerate(self.records.statistics):
+            if words := methods.why_not_recorded(recorded, self.method):
+                raise refused(("records", "statistics", place), words)
         if self.dynamics.nesterov and isinstance(self.problem, MlpSection):
             raise refused(("dynamics", "nesterov"), "must be false for 'mlp', got true")
         if self.records.after is not None and self.records.after > self.dynamics.n_steps:
@@ -112,8 +123,9 @@ class Experiment(Section, Configuration):
 
     def plain(self) -> dict[str, Any]:
         return {
-            name: getattr(self, name).model_dump(mode="json", by_alias=True, exclude_none=True)
+            name: section.model_dump(mode="json", by_alias=True, exclude_none=True)
             for name in type(self).model_fields
+            if (section := getattr(self, name)) is not None
         }
 
     @property
@@ -221,7 +233,6 @@ class Experiment(Section, Configuration):
         dynamics, records = self.dynamics, self.records
         options: dict[str, Any] = {
             "step_size": self.step_size,
-            "sampling": self.batches,
             "n_steps": dynamics.n_steps,
             "n_replicas": dynamics.n_replicas,
             "momentum": dynamics.momentum,
@@ -236,9 +247,11 @@ class Experiment(Section, Configuration):
         if isinstance(self.problem, MlpSection):
             from esssim import bridge
 
-            trace = bridge.train(self.model, self.theta0, **options)  # type: ignore[arg-type]
+            trace = bridge.train(self.model, self.theta0, sampling=self.batches, **options)  # type: ignore[arg-type]
         else:
-            trace = simulate(self.model, self.theta0, nesterov=dynamics.nesterov, **options)
+            steps, adaptive = methods.steps_of(self.method, self.batches), methods.adaptive_of(self.method)
+            options |= {"sampling": steps, "adaptive": adaptive, "nesterov": dynamics.nesterov}
+            trace = simulate(self.model, self.theta0, **options)
         return trace.assign_attrs(experiment=self.to_toml(), experiment_fingerprint=self.fingerprint)
 
     def _flattest(self, network: DiagonalLinearNetwork) -> FloatArray:
@@ -252,6 +265,9 @@ class Experiment(Section, Configuration):
         """A fraction of the critical step size at theta."""
         beta, nesterov = self.dynamics.momentum, self.dynamics.nesterov
         hessian: HessianKind = "full" if isinstance(self.problem, QuadraticSection) else "gauss_newton"
+        if self.method is not None:
+            steps = methods.steps_of(self.method, self.batches)
+            return fraction * methods.edge_of(steps, self.model, theta, hessian, beta, nesterov)
         if beta == 0:
             sharpness = mean_square_sharpness(self.model, theta, self.batches, hessian=hessian)
             return fraction * 2.0 / sharpness if sharpness > 0 else np.inf

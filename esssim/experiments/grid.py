@@ -18,7 +18,7 @@ from esssim import _validate
 from esssim._validate import IntArray
 from esssim.experiments.errors import ConfigurationError, unknown
 
-SECTIONS = ("problem", "data", "start", "sampling", "dynamics", "records")
+SECTIONS = ("problem", "data", "start", "sampling", "dynamics", "method", "records")
 RESERVED = ("zip", "where")
 RANGE_KEYS = ("from", "to", "step", "num", "log", "integer")
 # A value of an axis is one thing to choose; more of them than this are a mistake in a range.

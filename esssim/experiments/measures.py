@@ -14,7 +14,8 @@ import xarray
 from esssim import _validate
 from esssim._errors import Undefined
 from esssim._validate import FloatArray
-from esssim.experiments.base import WITHOUT_AN_EDGE
+from esssim.experiments.base import with_an_edge
+from esssim.experiments.errors import ConfigurationError
 from esssim.experiments.experiment import Experiment
 from esssim.simulation import Ramp
 from esssim.simulation.recorder import variables
@@ -54,7 +55,8 @@ class Measure:
 
 def with_edge(experiment: Experiment) -> list[str]:
     """The recorded statistics that can be compared with 2/η."""
-    return [name for name in experiment.records.statistics if name in STATISTICS and name not in WITHOUT_AN_EDGE]
+    held = with_an_edge(experiment.records.statistics)
+    return [name for name in experiment.records.statistics if name in held]
 
 
 def _level_sides(experiment: Experiment) -> dict[str, Sides]:
@@ -99,8 +101,13 @@ def _records(cell: Cell) -> Values:
     return {name: cell.trace[name].values for name in _record_sides(cell.experiment)}
 
 
+def _at_the_start(experiment: Experiment) -> list[str]:
+    """What is recorded and known before the first step: a method has no preconditioner yet."""
+    return [name for name in experiment.records.statistics if name == "theta" or name in STATISTICS]
+
+
 def _start_sides(experiment: Experiment) -> dict[str, Sides]:
-    names = (*variables(experiment.records.statistics), "critical_step_size")
+    names = (*variables(_at_the_start(experiment)), "critical_step_size")
     sides: dict[str, Sides] = {f"start:{name}": {} for name in names}
     return sides | _theta_side("start:theta", experiment, {})
 
@@ -109,7 +116,7 @@ def _start(cell: Cell) -> Values:
     experiment = cell.experiment
     records, seed = experiment.records, experiment.dynamics.seed
     found: Values = {"start:critical_step_size": experiment.first_edge}
-    for name in records.statistics:
+    for name in _at_the_start(experiment):
         if name == "theta":
             found["start:theta"] = experiment.theta0
             continue
@@ -125,7 +132,15 @@ def _start(cell: Cell) -> Values:
     return found
 
 
-def _growth_sides(_: Experiment) -> dict[str, Sides]:
+def _check_sgd(measure: str, experiment: Experiment) -> None:
+    """Refuse a method that has no theory of this kind."""
+    if experiment.method is not None:
+        words = f"must not hold {measure!r}, which is that of SGD, beside method.kind = {experiment.method.kind!r}"
+        raise ConfigurationError(("grid", "measures"), words)
+
+
+def _growth_sides(experiment: Experiment) -> dict[str, Sides]:
+    _check_sgd("growth", experiment)
     return {"growth_rate": {}, "growth_rate_standard_error": {}}
 
 
@@ -155,6 +170,7 @@ def _followed(experiment: Experiment) -> list[str]:
 
 
 def _flow_sides(experiment: Experiment) -> dict[str, Sides]:
+    _check_sgd("flow", experiment)
     names = _followed(experiment)
     sides: dict[str, Sides] = {f"{part}:{name}": {} for name in names for part in ("flow_level", "flow_verdict")}
     return sides | {"flow_diverged_at": {}, "flow_gave_up_at": {}}

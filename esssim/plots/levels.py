@@ -10,13 +10,12 @@ import xarray
 
 from esssim import _validate
 from esssim._rows import Row, column
-from esssim.experiments.base import WITHOUT_AN_EDGE
+from esssim.experiments.base import with_an_edge
 from esssim.experiments.measures import TOLERANCE, VERDICTS
 from esssim.plots.axes import batch_axis, draw_edge, thin_labels
 from esssim.plots.runs import RUN, as_run, figure_of, own_axes, recorded, rows_of
 from esssim.plots.style import BLACK, CASING, GREY, LOOKS, look_of, small_letters, statistics_legend
 from esssim.settling import Level, level
-from esssim.statistics.table import STATISTICS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -239,7 +238,7 @@ def _plain(value: float) -> float:
 def _names(run: xarray.Dataset, statistics: Sequence[str] | None) -> list[str]:
     held = recorded(run)
     if statistics is None:
-        return [name for name in STATISTICS if name in held and name not in WITHOUT_AN_EDGE]
+        return with_an_edge(held)
     return [_validate.choice("statistic", name, tuple(held)) for name in statistics]
 
 

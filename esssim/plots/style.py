@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from esssim.plots.pages import REPORT, Page, page
-from esssim.statistics.table import MEAN_SQUARE, STATISTICS
+from esssim.statistics.table import MEAN_SQUARE, STATISTICS, title_of
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -67,8 +67,7 @@ def look_of(name: str) -> Look:
     """The look of a statistic; grey with a cross for one that the figures do not know."""
     if name in LOOKS:
         return LOOKS[name]
-    title = STATISTICS[name].title if name in STATISTICS else name.replace("_", " ")
-    return Look(title, BLACK if name == "loss" else GREY, "x", "-")
+    return Look(title_of(name), BLACK if name == "loss" else GREY, "x", "-")
 
 
 # Markers of curves that differ in batch size, in the order of the sizes: they differ in grey too.

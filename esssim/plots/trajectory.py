@@ -11,12 +11,11 @@ import xarray
 
 from esssim import _validate
 from esssim._rows import Row, column
-from esssim.experiments.base import WITHOUT_AN_EDGE
+from esssim.experiments.base import WITHOUT_AN_EDGE, with_an_edge
 from esssim.plots.axes import draw_edge
 from esssim.plots.pages import REPORT
 from esssim.plots.runs import as_run, figure_of, own_axes, recorded, rows_of
 from esssim.plots.style import BLACK, GREY, LOOKS, look_of, statistics_legend
-from esssim.statistics.table import STATISTICS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -126,8 +125,10 @@ def _names(run: xarray.Dataset, statistics: Sequence[str] | None) -> list[str]:
         if isinstance(statistics, str):
             raise ValueError(f"statistics must be a list of names, got the string {statistics!r}")
         return [_validate.choice("statistic", name, tuple(held)) for name in statistics]
-    known = [name for name in (*LOOKS, *STATISTICS) if name in held and name not in WITHOUT_AN_EDGE]
-    found = list(dict.fromkeys(known)) or [name for name in ("loss",) if name in held]
+    known = with_an_edge(held)
+    found = list(dict.fromkeys((*(name for name in LOOKS if name in known), *known))) or [
+        name for name in ("loss",) if name in held
+    ]
     if not found:
         raise ValueError(f"run must hold a recorded statistic, got {', '.join(held) or 'none'}")
     return found

@@ -26,10 +26,10 @@ STYLES = {"settles": "green", "below": "cyan", "above": "cyan", "inconclusive": 
 def level_table(levels: dict[str, Level | str]) -> Table:
     """A row per recorded statistic: where (η/2)·statistic settles."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("statistic", no_wrap=True)
+    table.add_column("statistic", overflow="fold")
     for heading in ("level", "95 % interval", "ess"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("verdict", overflow="fold")
+    table.add_column("verdict", no_wrap=True)
     for name, level in levels.items():
         if isinstance(level, str):
             table.add_row(name, "—", "—", "—", Text("undefined", style="yellow"))

@@ -17,7 +17,7 @@ from esssim.report.page import document, facts, figure, made_with, reproduce, so
 from esssim.report.scale import scale
 from esssim.report.words import number
 from esssim.settling import Level
-from esssim.statistics.table import STATISTICS
+from esssim.statistics.table import STATISTICS, title_of
 
 TOLERANCE = 0.05
 SPOKEN = {
@@ -76,7 +76,7 @@ def _finding(levels: Levels) -> str:
     places: dict[str, list[str]] = {}
     for name, level in levels.items():
         words = "is undefined" if isinstance(level, str) else SPOKEN[level.verdict]
-        places.setdefault(words.replace("no verdict", "has no verdict"), []).append(_title(name))
+        places.setdefault(words.replace("no verdict", "has no verdict"), []).append(title_of(name))
     parts = []
     for words, names in places.items():
         spoken = words if len(names) == 1 else _plural(words)
@@ -98,17 +98,13 @@ def _run(trace: xarray.Dataset) -> str:
     steps, replicas = int(trace["step"].values[-1]), trace.sizes.get("replica", 1)
     first, last = (float(eta) for eta in trace["step_size"].values.ravel()[[0, -1]])
     eta = f"η = {first:.4g}" if first == last else f"η from {first:.4g} to {last:.4g}"
-    words = f"SGD took {steps:,} steps with {eta} in {replicas} {'replica' if replicas == 1 else 'replicas'}"
+    words = f"The run took {steps:,} steps with {eta} in {replicas} {'replica' if replicas == 1 else 'replicas'}"
     lost = trace["diverged_at"].values if "diverged_at" in trace else np.array([-1])
     lost = lost[lost >= 0]
     if not len(lost):
         return f"{words}, none of which diverged." if replicas > 1 else f"{words}, which did not diverge."
     first_lost = f"the first at step {int(lost.min()):,}"
     return f"{words}; {len(lost)} of them diverged, {first_lost}, and {'is' if len(lost) == 1 else 'are'} left out."
-
-
-def _title(name: str) -> str:
-    return STATISTICS[name].title if name in STATISTICS else name
 
 
 def _level(name: str, level: Level | str) -> str:
@@ -130,7 +126,7 @@ def _level(name: str, level: Level | str) -> str:
             pairs.append(("left out", f"{level.n_diverged} diverged"))
     if statistic is not None:
         pairs.append(("source", source_links(statistic.source)))
-    title = _title(name)
+    title = title_of(name)
     return (
         f'<article id="{escape(name, quote=True)}" class="{tone}"><header><h3>{escape(title)}</h3>'
         f'<span class="badge">{escape(words)}</span></header>{formula}{drawing}{facts(pairs)}</article>'

@@ -29,10 +29,22 @@ from esssim.statistics.uncertainty import Estimate
 MEAN_SQUARE = "mean_square_sharpness_gauss_newton"
 # Before the name of a statistic of P^{−½}HᵢP^{−½}, P the preconditioner of an adaptive method.
 PRECONDITIONED = "preconditioned_"
+# 2/η_c of a method other than SGD; where it is adaptive, with its preconditioner frozen.
+OWN = "own_sharpness"
 
 
 def _everywhere(problem: Problem) -> str:
     return ""
+
+
+def title_of(name: str) -> str:
+    """A recorded name in words: of a statistic, of one of an adaptive method, or of any other variable."""
+    if name == OWN:
+        return "mean-square sharpness of the method"
+    before, key = (
+        ("preconditioned ", name.removeprefix(PRECONDITIONED)) if name.startswith(PRECONDITIONED) else ("", name)
+    )
+    return before + (STATISTICS[key].title if key in STATISTICS else key.replace("_", " "))
 
 
 @dataclass(frozen=True)
