@@ -132,9 +132,8 @@ def test_a_sweep_over_methods(tmp_path: Any) -> None:
     assert levels.shape == (2, 2)
     assert np.isfinite(levels).all()
     assert len(np.unique(levels)) == 4
-    at_the_start = sweep(
-        experiment("adam", records={"statistics": ["sharpness", "own_sharpness"]}), grid, measures=["start"]
-    )
+    of_adam = experiment("adam", records={"statistics": ["sharpness", "own_sharpness"]})
+    at_the_start = sweep(of_adam, {"dynamics.seed": [0, 1]}, measures=["start"])
     assert [name for name in at_the_start if str(name).startswith("start:")] == ["start:sharpness"]
     with pytest.raises(ConfigurationError, match="has no first edge: its edge depends on the gradients"):
         _ = experiment("adam").first_edge
