@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from esssim._errors import Undefined
     from esssim.adaptive import Adam, RMSProp
+    from esssim.dropout import Dropout
     from esssim.gradient_noise import DiagonalNoise, GradientNoise, IsotropicNoise
     from esssim.problems import DiagonalLinearNetwork, LinearRegression, Perceptron, Problem, Quadratic
     from esssim.random_weights import FullOrSingle, GaussianWeights, RandomWeights, ThreePointWeights, TwoPointWeights
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         minibatch_critical_sharpness,
         minibatch_sharpness,
         minibatch_top_eigenvalues,
+        momentum_batch_sharpness,
         one_step_loss_change,
         sharpness,
         top_eigenvalues,
@@ -62,6 +64,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "_errors": ("Undefined",),
     "adaptive": ("Adam", "RMSProp"),
+    "dropout": ("Dropout",),
     "gradient_noise": ("DiagonalNoise", "GradientNoise", "IsotropicNoise"),
     "problems": ("DiagonalLinearNetwork", "LinearRegression", "Perceptron", "Problem", "Quadratic"),
     "random_weights": ("FullOrSingle", "GaussianWeights", "RandomWeights", "ThreePointWeights", "TwoPointWeights"),
@@ -79,6 +82,7 @@ _HOMES = {
         "minibatch_critical_sharpness",
         "minibatch_sharpness",
         "minibatch_top_eigenvalues",
+        "momentum_batch_sharpness",
         "one_step_loss_change",
         "sharpness",
         "top_eigenvalues",
@@ -114,6 +118,7 @@ __all__ = [
     "Adam",
     "DiagonalLinearNetwork",
     "DiagonalNoise",
+    "Dropout",
     "Estimate",
     "FullOrSingle",
     "GaussianWeights",
@@ -157,6 +162,7 @@ __all__ = [
     "minibatch_sharpness",
     "minibatch_top_eigenvalues",
     "moments",
+    "momentum_batch_sharpness",
     "one_step_loss_change",
     "papers",
     "plots",

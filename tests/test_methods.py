@@ -95,8 +95,8 @@ def test_the_first_edge_is_that_of_the_method(name: str) -> None:
         ("zeroth order", {"sampling": {"scheme": "two_point_weights"}}, "sampling.scheme must draw batches"),
         ("rmsprop", {"dynamics": {"momentum": 0.9}}, "dynamics.momentum must be 0 for 'rmsprop', got 0.9"),
         ("adam", {"dynamics": {"step_size": SCHEDULE}}, "dynamics.step_size.unit must be 'absolute' for 'adam'"),
-        ("sharpness-aware", {"dynamics": {"step_size": SCHEDULE}}, "normalised = true, whose edge on batches is not"),
-        ("zeroth order", {"dynamics": {"step_size": SCHEDULE, "momentum": 0.5}}, "with momentum: its edge is not known"),
+        ("sharpness-aware", {"dynamics": {"step_size": SCHEDULE}}, "with normalised = true its edge on batches is not"),
+        ("zeroth order", {"dynamics": {"step_size": SCHEDULE, "momentum": 0.5}}, "for 'zeroth_order': its edge with momentum is not known"),
         ("sharpness-aware", {"records": {"statistics": ["own_sharpness"]}}, "'own_sharpness' needs normalised = false"),
         ("isotropic", {"records": {"statistics": ["own_sharpness"]}}, "needs a method that is no SGD and no noise"),
         (None, {"records": {"statistics": ["own_sharpness"]}}, "needs a method that is no SGD and no noise"),
@@ -132,5 +132,10 @@ def test_a_sweep_over_methods(tmp_path: Any) -> None:
     assert levels.shape == (2, 2)
     assert np.isfinite(levels).all()
     assert len(np.unique(levels)) == 4
+    of_adam = experiment("adam", records={"statistics": ["sharpness", "own_sharpness"]})
+    at_the_start = sweep(of_adam, {"dynamics.seed": [0, 1]}, measures=["start"])
+    assert [name for name in at_the_start if str(name).startswith("start:")] == ["start:sharpness"]
+    with pytest.raises(ConfigurationError, match="has no first edge: its edge depends on the gradients"):
+        _ = experiment("adam").first_edge
     with pytest.raises(ConfigurationError, match="must not hold 'flow', which is that of SGD"):
         sweep(experiment("adam"), {"dynamics.seed": [0, 1]}, measures=["flow"], folder=tmp_path / "other")

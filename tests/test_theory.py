@@ -29,6 +29,7 @@ from esssim.gap.setting import Setting
 from esssim.spectra import largest_eigenvalues
 from esssim.stability import (
     critical_step_size,
+    dropout_step_size,
     interaction_aware_step_size,
     noise_kernel_norm,
     self_stabilisation,
@@ -509,6 +510,37 @@ def match_zeroth_order(rng: np.random.Generator) -> None:
     close(squares[0] + squares[2], number(found["size after a step"], **values))
 
 
+def match_dropout(rng: np.random.Generator) -> None:
+    found = theory.results("dropout")
+    values, chances, rate = np.array([0.0, 1 / 0.7]), np.array([0.3, 0.7]), 0.3
+    for name, power in (("v", 2), ("t", 3), ("f", 4)):
+        close(chances @ (values - 1) ** power, number(found[name], q=1 - rate))
+    line = es.LinearRegression(np.full((4, 1), 1.3) * rng.choice([-1, 1], (4, 1)), np.zeros(4))
+    expected = number(found["sharpness in one dimension"], q=1 - rate, h=1.3**2)
+    close(2 / dropout_step_size(line, np.zeros(1), es.WithoutReplacement(1), rate), expected)
+
+
+def match_momentum_batch_sharpness(rng: np.random.Generator) -> None:
+    """At the second moments that are stationary at the critical step size, found by powers of the operator."""
+    found = theory.results("momentum_batch_sharpness")
+    line, beta = es.LinearRegression(rng.standard_normal((5, 1)), np.zeros(5)), 0.6
+    for scheme, b in itertools.product(SCHEMES, (1, 3)):
+        batches, chances = oracles.all_batches(5, scheme(b))
+        of_batches = line.hessian(np.zeros(1), batches)[:, 0, 0]
+        eta = critical_step_size(line, np.zeros(1), scheme(b), momentum=beta)
+        values = {"a": chances @ of_batches, "m2": chances @ of_batches**2, "m3": chances @ of_batches**3}
+        close(1 / eta, number(found["1/η at the edge"], beta=beta, **values))
+        steps = np.array([[[1 - eta * h, -eta * beta], [h, beta]] for h in of_batches])
+        operator = np.einsum("m,mij,mkl->ikjl", chances, steps, steps).reshape(4, 4)
+        radii, states = np.linalg.eig(operator)
+        state = states[:, np.abs(radii).argmax()].real.reshape(2, 2)
+        ahead = np.stack([of_batches, np.full(len(of_batches), beta)], axis=1)  # s = h·e + β·v
+        curved = chances @ (of_batches * np.einsum("mi,ij,mj->m", ahead, state, ahead))
+        along = chances @ (of_batches * (ahead @ state[0]))
+        expected = number(found["momentum batch sharpness at the edge"], beta=beta, eta=eta, **values)
+        assert curved / along == pytest.approx(expected, rel=1e-7)
+
+
 def match_sharpness_aware(rng: np.random.Generator) -> None:
     found = theory.results("sharpness_aware")
     eta, rho = 0.3, 0.2
@@ -586,6 +618,8 @@ MATCHES: dict[str, Callable[[np.random.Generator], None]] = {
     "sharp_bounds": match_sharp_bounds,
     "additive_noise_limit": match_additive_noise,
     "sharpness_aware": match_sharpness_aware,
+    "dropout": match_dropout,
+    "momentum_batch_sharpness": match_momentum_batch_sharpness,
 }
 
 
@@ -659,6 +693,8 @@ WRONG = {
     "zeroth_order": ("kick", lambda matrix: 2 * matrix),
     "additive_noise_limit": ("squares", theory.module("additive_noise_limit").cross),
     "sharp_bounds": ("WITHOUT", theory.module("sharp_bounds").WITH),
+    "momentum_batch_sharpness": ("second_moments", lambda: (-sympy.Symbol("a", positive=True), sympy.Integer(1))),
+    "dropout": ("central_moments", lambda: (1 / theory.module("dropout").q - 1, sympy.Integer(0), sympy.Integer(1))),
     "sharpness_aware": ("weight", lambda coarse, size, b, replacement: sympy.Rational(1, size ** len(set(coarse)))),
 }
 

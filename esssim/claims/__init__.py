@@ -30,6 +30,8 @@ MODULES = (
     "adaptive",
     "zeroth_order",
     "sharpness_aware",
+    "heavy_ball",
+    "dropout",
     "thresholds",
     "momentum",
     "moments",

@@ -161,8 +161,11 @@ class Experiment(Section, Configuration):
     def first_edge(self) -> float:
         """η₀, the critical step size of mean-square stability at the start: 2/Q_b without momentum.
 
-        Raises ConfigurationError where every step size is stable there, the Hessians being zero.
+        Raises ConfigurationError where every step size is stable there, the Hessians being zero, and for a method
+        whose edge is not known at the start.
         """
+        if words := methods.without_an_edge(self.method, self.dynamics.momentum):
+            raise ConfigurationError(("method", "kind"), f"has no first edge: {words}")
         edge = self._edge(self.theta0)
         if not np.isfinite(edge):
             words = "in units of the first edge needs Hessians that are not all zero at the start"

@@ -93,21 +93,20 @@ def why_not(section: Section, scheme: str, momentum: float, step_size_unit: str)
         return ("sampling", "scheme"), f"must draw batches for {kind!r}, got {scheme!r}"
     if adaptive_of(section) is not None and momentum > 0:
         return ("dynamics", "momentum"), f"must be 0 for {kind!r}, got {momentum:g}; 'adam' has one of its own"
-    if step_size_unit == "absolute":
-        return None
-    if adaptive_of(section) is not None:
-        words = f"must be 'absolute' for {kind!r}: its edge depends on the gradients that it has seen"
-        return ("dynamics", "step_size", "unit"), words
-    if isinstance(section, SharpnessAwareSection) and section.normalised:
-        words = "must be 'absolute' for 'sharpness_aware' with normalised = true, whose edge on batches is not known"
-        return ("dynamics", "step_size", "unit"), words
-    if momentum > 0 and not isinstance(section, NoiseSection):
-        return (
-            "dynamics",
-            "step_size",
-            "unit",
-        ), f"must be 'absolute' for {kind!r} with momentum: its edge is not known"
+    if step_size_unit != "absolute" and (words := without_an_edge(section, momentum)):
+        return ("dynamics", "step_size", "unit"), f"must be 'absolute' for {kind!r}: {words}"
     return None
+
+
+def without_an_edge(section: Section | None, momentum: float) -> str:
+    """Why a method has no edge that is known before its first step; empty where it has one."""
+    if adaptive_of(section) is not None:
+        return "its edge depends on the gradients that it has seen"
+    if isinstance(section, SharpnessAwareSection) and section.normalised:
+        return "with normalised = true its edge on batches is not known"
+    if momentum > 0 and isinstance(section, ZerothOrderSection | SharpnessAwareSection):
+        return "its edge with momentum is not known"
+    return ""
 
 
 def why_not_recorded(name: str, section: Section | None) -> str:

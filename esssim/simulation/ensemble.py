@@ -23,16 +23,25 @@ from esssim._progress import Progress, shown
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray, IntArray
 from esssim.adaptive import PreconditionedMethod
+from esssim.dropout import Dropout
 from esssim.gradient_noise import GradientNoise, check_noise
-from esssim.problems import MultiOutputLeastSquares, NonlinearLeastSquares, Problem, check_problem
+from esssim.problems import (
+    DiagonalLinearNetwork,
+    LinearRegression,
+    MultiOutputLeastSquares,
+    NonlinearLeastSquares,
+    Problem,
+    check_problem,
+)
 from esssim.problems.derivatives import mark_checked
 from esssim.random_weights import RandomWeights
 from esssim.sampling import Sampling
 from esssim.sharpness_aware import SharpnessAware
 from esssim.simulation.adaptive import AdaptiveReplica
+from esssim.simulation.dropout import DropoutReplica
 from esssim.simulation.noisy import NoisyReplica
 from esssim.simulation.recorder import check_names, measure, variables
-from esssim.simulation.runner import Optimiser, Replica
+from esssim.simulation.runner import HeavyBall, Optimiser, Replica
 from esssim.simulation.schedule import Phases, Ramp, steps_of_names
 from esssim.simulation.sharpness_aware import SharpnessAwareReplica
 from esssim.simulation.weighted import WeightedReplica
@@ -50,7 +59,7 @@ def simulate(
     theta0: npt.ArrayLike,
     *,
     step_size: float | Ramp,
-    sampling: Sampling | GradientNoise | ZerothOrder | SharpnessAware,
+    sampling: Sampling | GradientNoise | ZerothOrder | SharpnessAware | Dropout,
     n_steps: int,
     n_replicas: int = 1,
     momentum: float = 0.0,
@@ -67,11 +76,11 @@ def simulate(
 ) -> xarray.Dataset:
     """An ensemble of SGD runs θ ← θ − ηg_B (heavy ball v ← βv + g_B, θ ← θ − ηv; Nesterov θ ← θ − η(g_B + βv)).
 
-    theta0: (p,), or (n_replicas, p) for a start each. step_size: η, or a `Ramp`. sampling: a scheme, `GradientNoise`,
-    `ZerothOrder` or `SharpnessAware`. adaptive: `RMSProp` or `Adam`. label_noise: ε, targets y + εz, z drawn in each
-    step. record: names of `esssim.statistics.STATISTICS`, "theta" (docs/simulation.md), at n_records or `record_steps`.
-    n_batches: batches per record for sampled statistics. n_workers: processes. progress: True for a bar, or a function
-    of replicas done and their number.
+    theta0: (p,), or (n_replicas, p) for a start each. step_size: η, or a `Ramp`. sampling: a scheme, or what replaces
+    g_B: `GradientNoise`, `ZerothOrder`, `SharpnessAware`, `Dropout`. adaptive: `RMSProp` or `Adam`. label_noise: ε,
+    targets y + εz, z drawn in each step. record: names of `esssim.statistics.STATISTICS`, "theta" (more:
+    docs/simulation.md), at n_records or `record_steps`. n_batches: batches a record for sampled statistics. n_workers:
+    processes. progress: True for a bar, or f(replicas done, all).
 
     Returns a Dataset with dims (replica, record), coords step (updates done) and step_size, a variable per name (with
     its standard error where sampled) and `diverged_at` (replica,), where a gradient or residual exceeds 1e100, or −1;
@@ -87,11 +96,19 @@ def simulate(
     if noise > 0 and not isinstance(problem, (NonlinearLeastSquares, MultiOutputLeastSquares)):
         raise ValueError(f"label_noise must be 0 without targets ({type(problem).__name__}), got {label_noise!r}")
     batches, in_place = _gradients(sampling, problem.n_samples)
-    method = in_place if isinstance(in_place, ZerothOrder | SharpnessAware) else adaptive
-    names = check_names(record, problem, method, batches)
+    if isinstance(in_place, Dropout) and not isinstance(problem, LinearRegression | DiagonalLinearNetwork):
+        raise ValueError(
+            f"problem must be linear regression or a diagonal network for dropout, got {type(problem).__name__}"
+        )
     beta, nesterov = check_momentum(momentum), _validate.flag("nesterov", nesterov)
     _check_adaptive(adaptive, sampling, beta)
-    if OWN in names and beta > 0:
+    method = in_place if isinstance(in_place, ZerothOrder | SharpnessAware | Dropout) else adaptive
+    draws_batches = in_place is None and not isinstance(batches, RandomWeights)
+    if beta > 0 and draws_batches:
+        names = check_names(record, problem, HeavyBall(np.empty(0), beta, nesterov), batches)
+    else:
+        names = check_names(record, problem, method, batches)
+    if OWN in names and beta > 0 and not draws_batches:
         raise ValueError(f"record {OWN!r} needs momentum 0 under {method!r}, got {momentum!r}: its edge is not known")
     optimiser = Optimiser(Ramp.of(step_size), batches, n_steps, beta, nesterov, noise, in_place, adaptive)
     starts = check_starts(problem, theta0, n_replicas)
@@ -117,10 +134,10 @@ def simulate(
 
 
 def _gradients(
-    sampling: Sampling | GradientNoise | ZerothOrder | SharpnessAware, n_samples: int
-) -> tuple[Sampling, GradientNoise | ZerothOrder | SharpnessAware | None]:
+    sampling: Sampling | GradientNoise | ZerothOrder | SharpnessAware | Dropout, n_samples: int
+) -> tuple[Sampling, GradientNoise | ZerothOrder | SharpnessAware | Dropout | None]:
     """The batches of a run, and what takes the place of their gradient."""
-    if isinstance(sampling, ZerothOrder | SharpnessAware):
+    if isinstance(sampling, ZerothOrder | SharpnessAware | Dropout):
         return check_noise(sampling.sampling, n_samples)[0], sampling
     return check_noise(sampling, n_samples)
 
@@ -237,6 +254,8 @@ def _kind_of(optimiser: Optimiser) -> type[Replica]:
         return ZerothOrderReplica
     if isinstance(optimiser.noise, SharpnessAware):
         return SharpnessAwareReplica
+    if isinstance(optimiser.noise, Dropout):
+        return DropoutReplica
     if optimiser.noise is not None:
         return NoisyReplica
     return WeightedReplica if isinstance(optimiser.sampling, RandomWeights) else Replica

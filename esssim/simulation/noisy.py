@@ -24,6 +24,10 @@ from esssim.simulation.runner import (
 class NoisyReplica(Replica):
     """The state of one run whose steps are θ − η(g + ζ)."""
 
+    @property
+    def method(self) -> None:
+        return None
+
     def _draw(self, first: int, last: int) -> tuple[Drawn, FloatArray]:
         """Standard normals (m, p) of the steps first … last−1 and what the targets are off, (m, n·c), or (0, 0)."""
         o, p = self.optimiser, self.problem.n_params
@@ -66,7 +70,7 @@ class _NoisyPlainLoop(PlainLoop):
             if not np.abs(gradient).max() <= DIVERGENCE_LIMIT:
                 return first + m
             eta = float(o.ramp.at(first + m, o.n_steps))
-            update(self.theta, self._velocity, gradient, eta, o.momentum, o.nesterov)
+            update(self.theta, self.velocity, gradient, eta, o.momentum, o.nesterov)
         return -1
 
     def _gradients(self, noise: FloatArray | None) -> FloatArray:

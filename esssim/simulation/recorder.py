@@ -10,21 +10,24 @@ from esssim import _validate
 from esssim._errors import Undefined
 from esssim._validate import FloatArray
 from esssim.adaptive import PreconditionedMethod
+from esssim.dropout import Dropout
 from esssim.problems import Problem, preconditioned
 from esssim.problems.once import one_record
 from esssim.sampling import Reshuffled, Sampling
 from esssim.sharpness_aware import SharpnessAware
-from esssim.simulation.runner import Metric
-from esssim.stability import critical_step_size, sharpness_aware_step_size, zeroth_order_step_size
-from esssim.statistics import Estimate
+from esssim.simulation.runner import HeavyBall, Method, Metric
+from esssim.stability import critical_step_size, dropout_step_size, sharpness_aware_step_size, zeroth_order_step_size
+from esssim.statistics import Estimate, momentum_batch_sharpness
 from esssim.statistics.table import MEAN_SQUARE, OWN, PRECONDITIONED, STATISTICS
 from esssim.zeroth_order import ZerothOrder
+
+MOMENTUM_BATCH = "momentum_batch_sharpness"
 
 
 def check_names(
     record: Sequence[str],
     problem: Problem,
-    method: PreconditionedMethod | ZerothOrder | SharpnessAware | None = None,
+    method: PreconditionedMethod | HeavyBall | ZerothOrder | SharpnessAware | Dropout | None = None,
     sampling: Sampling | None = None,
 ) -> tuple[str, ...]:
     """The names to record, each known, and defined for the problem at some point at least.
@@ -34,12 +37,14 @@ def check_names(
     if isinstance(record, str) or not isinstance(record, Iterable):
         raise ValueError(f"record must be a sequence of names, got {_validate.shown(record)}")
     of_method: tuple[str, ...] = () if method is None else (OWN,)
+    if isinstance(method, HeavyBall):
+        of_method += (MOMENTUM_BATCH,)
     if isinstance(method, PreconditionedMethod):
         of_method += tuple(f"{PRECONDITIONED}{name}" for name in STATISTICS)
     names = tuple(_validate.choice("record", name, (*STATISTICS, "theta", *of_method)) for name in record)
     for name in names:
         known = MEAN_SQUARE if name == OWN else name.removeprefix(PRECONDITIONED)
-        if name != "theta" and (reason := STATISTICS[known].refuses(problem)):
+        if known in STATISTICS and (reason := STATISTICS[known].refuses(problem)):
             raise ValueError(f"record {name!r} {reason}")
         if name == OWN and isinstance(sampling, Reshuffled):
             raise ValueError(f"record {name!r} needs independent batches, got {sampling!r}")
@@ -57,7 +62,7 @@ def variables(record: Sequence[str]) -> list[str]:
 
 
 def _is_sampled(name: str) -> bool:
-    return name != OWN and STATISTICS[name.removeprefix(PRECONDITIONED)].sampled
+    return name == MOMENTUM_BATCH or (name != OWN and STATISTICS[name.removeprefix(PRECONDITIONED)].sampled)
 
 
 def measure(
@@ -67,7 +72,7 @@ def measure(
     record: Sequence[str],
     n_batches: int,
     seed: np.random.SeedSequence,
-    method: Metric | ZerothOrder | SharpnessAware | None = None,
+    method: Method | None = None,
 ) -> dict[str, float]:
     """All variables at one theta; batches are the same for all sampled statistics of a record, NaN what is
     undefined, and what is of the preconditioner where method is None.
@@ -89,6 +94,12 @@ def measure(
                     raise Undefined(f"{name} needs a step of the method")
                 if name == OWN and method is not None:
                     value = _own_sharpness(*where, sampling, method)
+                elif name == MOMENTUM_BATCH and isinstance(method, HeavyBall):
+                    count = None if sampling.has_at_most(problem.n_samples, n_batches) else n_batches
+                    law = method._asdict()
+                    value = momentum_batch_sharpness(
+                        problem, theta, law.pop("velocity"), sampling, **law, n_batches=count, seed=seed
+                    )
                 else:
                     value = STATISTICS[key].measure(*where, sampling, n_batches, seed)
             except Undefined:
@@ -99,14 +110,17 @@ def measure(
     return row
 
 
-def _own_sharpness(
-    problem: Problem, theta: FloatArray, sampling: Sampling, method: Metric | ZerothOrder | SharpnessAware
-) -> float:
+def _own_sharpness(problem: Problem, theta: FloatArray, sampling: Sampling, method: Method) -> float:
     """2/η_c of the Gauss–Newton linearisation; of a Metric in its own coordinates."""
     if isinstance(method, ZerothOrder):
         return 2 / zeroth_order_step_size(problem, theta, sampling, hessian="gauss_newton")
     if isinstance(method, SharpnessAware):
         return 2 / sharpness_aware_step_size(problem, theta, sampling, method.radius, hessian="gauss_newton")
+    if isinstance(method, Dropout):
+        return 2 / dropout_step_size(problem, theta, sampling, method.rate)
+    if isinstance(method, HeavyBall):
+        momentum = {"momentum": method.momentum, "nesterov": method.nesterov}
+        return 2 / critical_step_size(problem, theta, sampling, **momentum, hessian="gauss_newton")  # type: ignore[arg-type]
     # An average of gradients is heavy ball with the step (1−β)η.
     eta = critical_step_size(problem, theta, sampling, momentum=method.momentum, hessian="gauss_newton")
     return 2 * (1 - method.momentum) / eta

@@ -13,6 +13,7 @@ from esssim._kernels import sampling as kernels
 from esssim._kernels.layout import in_cache_lines
 from esssim._validate import FloatArray, IntArray
 from esssim.adaptive import PreconditionedMethod
+from esssim.dropout import Dropout
 from esssim.gradient_noise import GradientNoise
 from esssim.problems import (
     DiagonalLinearNetwork,
@@ -37,11 +38,23 @@ DRAWN_AHEAD = 2**13
 DOUBTFUL = 1e-10 * sgd.DIVERGENCE_LIMIT
 
 
+class HeavyBall(NamedTuple):
+    """Heavy ball or Nesterov: v after the last step, (p,), and β."""
+
+    velocity: FloatArray
+    momentum: float
+    nesterov: bool
+
+
 class Metric(NamedTuple):
     """What an adaptive method does where its preconditioner P, (p,), is frozen; β₁ of its mean of gradients."""
 
     preconditioner: FloatArray
     momentum: float
+
+
+# What has an edge of its own.
+Method = HeavyBall | Metric | ZerothOrder | SharpnessAware | Dropout
 
 
 @dataclass(frozen=True)
@@ -55,15 +68,18 @@ class Optimiser:
     nesterov: bool
     label_noise: float
     # What takes the place of the gradient of a batch, whose statistics are recorded all the same.
-    noise: GradientNoise | ZerothOrder | SharpnessAware | None = None
+    noise: GradientNoise | ZerothOrder | SharpnessAware | Dropout | None = None
     adaptive: PreconditionedMethod | None = None
 
 
 class Loop(Protocol):
-    """The steps of one problem; `theta` is where they have led."""
+    """The steps of one problem; `theta` is where they have led, `velocity` the v of momentum there."""
 
     @property
     def theta(self) -> FloatArray: ...
+
+    @property
+    def velocity(self) -> FloatArray: ...
 
     def is_surely_in_range(self) -> bool: ...
 
@@ -87,9 +103,10 @@ class Replica:
         return self._loop.theta
 
     @property
-    def method(self) -> Metric | ZerothOrder | SharpnessAware | None:
+    def method(self) -> Method | None:
         """What has an edge of its own, at the last step; None for SGD."""
-        return None
+        o = self.optimiser
+        return HeavyBall(self._loop.velocity, o.momentum, o.nesterov) if o.momentum > 0 else None
 
     def advance(self, step: int) -> None:
         """Run up to `step`, or up to the step that diverges; a diverged replica stays where it is."""
@@ -153,6 +170,10 @@ class LeastSquaresLoop:
     def theta(self) -> FloatArray:
         return self._theta[:, : self._n_inputs].ravel()
 
+    @property
+    def velocity(self) -> FloatArray:
+        return self._velocity[:, : self._n_inputs].ravel()
+
     def is_surely_in_range(self) -> bool:
         """Whether a bound on every residual and gradient entry is far below the limit of divergence."""
         with np.errstate(all="ignore"):
@@ -204,26 +225,26 @@ class _FullBatchLoop(LeastSquaresLoop):
 
 class _QuadraticLoop:
     def __init__(self, problem: Quadratic, theta0: FloatArray) -> None:
-        self._problem, self.theta, self._velocity = problem, theta0.copy(), np.zeros_like(theta0)
+        self._problem, self.theta, self.velocity = problem, theta0.copy(), np.zeros_like(theta0)
 
     def is_surely_in_range(self) -> bool:
         return False
 
     def run(self, drawn: Drawn, noise: FloatArray, first: int, o: Optimiser) -> int:
-        data = (self._problem.hessians, self._problem.minimizers, self.theta, self._velocity)
+        data = (self._problem.hessians, self._problem.minimizers, self.theta, self.velocity)
         return sgd.run_quadratic(drawn, *data, first, o.ramp.for_kernel(o.n_steps), o.momentum, o.nesterov)
 
 
 class _PerceptronLoop:
     def __init__(self, problem: Perceptron, theta0: FloatArray) -> None:
-        self._problem, self.theta, self._velocity = problem, theta0.copy(), np.zeros_like(theta0)
+        self._problem, self.theta, self.velocity = problem, theta0.copy(), np.zeros_like(theta0)
         self._activation = perceptron.TANH if problem.activation == "tanh" else perceptron.GELU
 
     def is_surely_in_range(self) -> bool:
         return False
 
     def run(self, drawn: Drawn, noise: FloatArray, first: int, o: Optimiser) -> int:
-        data = (self._problem.inputs, self._problem.targets, self._activation, self.theta, self._velocity)
+        data = (self._problem.inputs, self._problem.targets, self._activation, self.theta, self.velocity)
         ramp = o.ramp.for_kernel(o.n_steps)
         return perceptron.run_perceptron(drawn, noise, *data, first, ramp, o.momentum, o.nesterov)
 
@@ -232,7 +253,7 @@ class PlainLoop:
     """For a problem that only has gradients."""
 
     def __init__(self, problem: Problem, theta0: FloatArray) -> None:
-        self._problem, self.theta, self._velocity = problem, theta0.copy(), np.zeros_like(theta0)
+        self._problem, self.theta, self.velocity = problem, theta0.copy(), np.zeros_like(theta0)
 
     def is_surely_in_range(self) -> bool:
         return False
@@ -243,7 +264,7 @@ class PlainLoop:
             if not np.abs(gradient).max() <= sgd.DIVERGENCE_LIMIT:
                 return first + m
             eta = float(o.ramp.at(first + m, o.n_steps))
-            sgd.update(self.theta, self._velocity, gradient, eta, o.momentum, o.nesterov)
+            sgd.update(self.theta, self.velocity, gradient, eta, o.momentum, o.nesterov)
         return -1
 
     def gradient_of(self, batch: IntArray, noise: FloatArray | None, at: FloatArray | None = None) -> FloatArray:

@@ -58,5 +58,5 @@ class _PlainLoop(PlainLoop):
             if not np.abs(gradient).max() <= DIVERGENCE_LIMIT:
                 return first + m
             eta = float(o.ramp.at(first + m, o.n_steps))
-            update(self.theta, self._velocity, gradient, eta, o.momentum, o.nesterov)
+            update(self.theta, self.velocity, gradient, eta, o.momentum, o.nesterov)
         return -1

@@ -26,6 +26,10 @@ from esssim.simulation.runner import (
 class WeightedReplica(Replica):
     """The state of one run whose steps are θ − ηΣᵢwᵢ∇ℓᵢ."""
 
+    @property
+    def method(self) -> None:
+        return None
+
     def _draw(self, first: int, last: int) -> tuple[Drawn, FloatArray]:
         """Weights (m, n) of the steps first … last−1 and what the targets are off, (m, n·c), or (0, 0) without
         noise.
@@ -68,7 +72,7 @@ class _WeightedPlainLoop(PlainLoop):
             if not np.abs(gradient).max() <= DIVERGENCE_LIMIT:
                 return first + m
             eta = float(o.ramp.at(first + m, o.n_steps))
-            update(self.theta, self._velocity, gradient, eta, o.momentum, o.nesterov)
+            update(self.theta, self.velocity, gradient, eta, o.momentum, o.nesterov)
         return -1
 
     def _gradient(self, weights: FloatArray, noise: FloatArray | None) -> FloatArray:

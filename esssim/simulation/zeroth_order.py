@@ -72,5 +72,5 @@ class _PlainLoop(PlainLoop):
                 return first + m
             eta = float(o.ramp.at(first + m, o.n_steps))
             along = float(direction @ gradient) * direction
-            update(self.theta, self._velocity, along, eta, o.momentum, o.nesterov)
+            update(self.theta, self.velocity, along, eta, o.momentum, o.nesterov)
         return -1

@@ -2,6 +2,7 @@
 
 from esssim.stability.critical import critical_step_size
 from esssim.stability.diagram import diagram
+from esssim.stability.dropout import dropout_step_size
 from esssim.stability.edges import edge, small_batch_edge
 from esssim.stability.escape import EscapeProbability, escape_probability
 from esssim.stability.lyapunov import Threshold, almost_sure_threshold, lyapunov_exponent
@@ -34,6 +35,7 @@ __all__ = [
     "contraction_step_size",
     "critical_step_size",
     "diagram",
+    "dropout_step_size",
     "edge",
     "escape_probability",
     "heavy_ball_ends",

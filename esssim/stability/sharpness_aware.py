@@ -8,7 +8,6 @@ depends only on which of the indices are equal: one sum for each partition of th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
 
@@ -22,16 +21,13 @@ from esssim.problems import Problem
 from esssim.problems.base import HessianKind
 from esssim.random_weights import RandomWeights
 from esssim.sampling import Sampling, WithoutReplacement, WithReplacement
-from esssim.spectra import lanczos_from, lanczos_largest_eigenvalue
 from esssim.stability.linearised import Linearised, linearise
-from esssim.statistics.perron import RANK_TOLERANCE
+from esssim.stability.symmetric import Moment, top_of_pencil_of
 
 # Blocks of equal indices by the first index of each: (0, 1, 0) means i = k ≠ j, or i = k where the sum is not bound.
 Partition = tuple[int, ...]
 # Of other samples than rows every batch is formed, in no more numbers than so many.
 MOST_NUMBERS = 20_000_000
-# Relative error of the top eigenmatrix, whose square is that of the value.
-TOLERANCE = 1e-6
 
 
 def sharpness_aware_edge(step_size: float, radius: float, *, gradient_norm: float = 1.0) -> float:
@@ -83,31 +79,7 @@ def sharpness_aware_step_size(
         mean, second_moment = _of_rows(rows[:, 0] @ linearised.pencil.eigenvectors, sampling, rho)
     else:
         mean, second_moment = _of_all_batches(linearised, sampling, rho)
-    return 2 / _top(mean, second_moment) / linearised.scale
-
-
-Moment = Callable[[FloatArray], FloatArray]
-
-
-def _top(mean: FloatArray, second_moment: Moment) -> float:
-    """λ_max of C⁻¹D, by the symmetric C^{−½}DC^{−½} in the eigenbasis of K̄ = `mean` (r, r)."""
-    eigenvalues, basis = np.linalg.eigh(mean)
-    keep = eigenvalues > RANK_TOLERANCE * eigenvalues[-1]
-    eigenvalues, basis = eigenvalues[keep], basis[:, keep]
-    rank, weight = len(eigenvalues), np.sqrt(2 / (eigenvalues[:, None] + eigenvalues))
-
-    def apply(vector: FloatArray) -> FloatArray:
-        matrix = weight * vector.reshape(rank, rank)
-        image = second_moment(basis @ (matrix + matrix.T) @ basis.T / 2)
-        return np.asarray(weight * (basis.T @ image @ basis)).ravel()
-
-    first = np.eye(rank).ravel()
-    if rank == 1:
-        return float(apply(first)[0])
-    if rank**2 <= 64:
-        return lanczos_largest_eigenvalue(apply, rank**2, start=first, inside=True)[0]
-    vector = lanczos_from(first, apply, TOLERANCE, inside=True)
-    return float(vector @ apply(vector))
+    return 2 / top_of_pencil_of(mean, second_moment) / linearised.scale
 
 
 def _of_all_batches(linearised: Linearised, sampling: Sampling, rho: float) -> tuple[FloatArray, Moment]:

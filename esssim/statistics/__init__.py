@@ -7,6 +7,7 @@ from esssim.statistics.estimate import ENUMERATION_LIMIT
 from esssim.statistics.leading import minibatch_top_eigenvalues, top_eigenvalues
 from esssim.statistics.mean_square import Enclosure, mean_square_sharpness
 from esssim.statistics.minibatch import batch_sharpness, minibatch_sharpness
+from esssim.statistics.momentum import momentum_batch_sharpness
 from esssim.statistics.pointwise import gradient_noise_interaction, interaction_aware_sharpness, sharpness
 from esssim.statistics.table import STATISTICS, Statistic
 from esssim.statistics.uncertainty import Estimate, HeavyTailWarning
@@ -28,6 +29,7 @@ __all__ = [
     "minibatch_critical_sharpness",
     "minibatch_sharpness",
     "minibatch_top_eigenvalues",
+    "momentum_batch_sharpness",
     "one_step_loss_change",
     "sharpness",
     "top_eigenvalues",
