@@ -15,8 +15,8 @@ class QuadraticModel(Problem):
     """The losses of a problem to second order: ℓᵢ(θ₀) + ∇ℓᵢ(θ₀)ᵀδ + ½δᵀHᵢδ, δ = θ − θ₀, Hᵢ = ∇²ℓᵢ(θ₀).
 
     A run that is continued on it from θ₀ has the same steps to first order in δ, and nothing that stabilises it: above
-    an edge it diverges where the run itself finds a flatter place. hessian="gauss_newton" takes Hᵢ = JᵢᵀJᵢ, of the model
-    that is linear in θ; then no loss is unbounded from below.
+    an edge it diverges where the run itself finds a flatter place. hessian="gauss_newton" takes Hᵢ = JᵢᵀJᵢ, of the
+    model that is linear in θ; then no loss is unbounded from below.
 
     problem: any; theta: θ₀, (p,). Memory n·p². Raises ValueError for other shapes and values.
     """
