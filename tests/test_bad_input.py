@@ -695,7 +695,6 @@ BAD_LINES: list[tuple[str, str | re.Pattern[str]]] = [
     ("verify --list nonsense", re.compile(A_CLAIM + "'nonsense'")),
     ("verify imbalance --out text.csv", out_is_no_folder("text.csv", "File exists")),
     ("verify --quik", re.compile("No such option: --quik.*")),
-    ("cite", "Missing argument 'CLAIM'."),
     ("cite imbalanc", re.compile(A_CLAIM + r"'imbalanc'; did you mean 'imbalance'\?")),
     ("cite imbalance nonsense", "Got unexpected extra argument(s) (nonsense)"),
     ("verfy", re.compile(r"No such command 'verfy'\..*")),

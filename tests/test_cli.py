@@ -230,6 +230,13 @@ class TestCite:
         assert len(content["bibtex"]) == 2
         assert "Mulayoff" in content["bibtex"][1]
 
+    def test_without_a_claim_it_is_the_tool(self, run: Run) -> None:
+        code, out, err = run("cite")
+        assert (code, err) == (0, "")
+        assert out.startswith("@software{esssim,")
+        assert out.count("@") == 1
+        assert json.loads(run("cite", "--json")[1]) == {"claims": [], "bibtex": [out.strip()]}
+
     def test_every_source_is_in_the_bibliography(self) -> None:
         for source in {item.source for item in claims.registry.values()}:
             assert bool(source.papers) != (str(source) == "esssim")

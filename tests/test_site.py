@@ -146,6 +146,12 @@ class TestInTheBrowser:
             page = opened.page
             rows = page.locator(".claim-table tbody tr:visible")
             assert rows.count() == len(entries)
+            page.fill("input[name=words]", "diagonal linear network b=8")
+            assert 0 < rows.count() < len(entries)
+            assert all("b=8" in each for each in rows.locator("a").all_inner_texts())
+            assert rows.filter(has_text="mean-square-settles/gaussian-100x50/b=8").count() == 1
+            assert rows.filter(has_text="network-minibs-settles").count() == 0
+            page.fill("input[name=words]", "")
             page.select_option("select[name=setting]", "diabetes")
             page.select_option("select[name=statistic]", "MiniBS")
             assert rows.count() == len(chosen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import re
 import runpy
 import subprocess
 import sys
@@ -263,6 +264,16 @@ def test_bad_arguments_of_check_bound() -> None:
         check_bound(pair, of="sharpness")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"bound must return a number.*got \[1.0, 2.0\]"):
         check_bound(pair)
+
+
+def test_an_error_of_the_bound_says_where() -> None:
+    def root_mean(problem: es.Problem, theta: np.ndarray, sampling: es.Sampling) -> float:
+        return math.inf / (problem.n_samples - 1)
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        check_bound(root_mean, n_settings=60)
+    (note,) = [each for each in caught.value.__notes__ if each.startswith("The bound raised this at")]
+    assert re.search(r"\w+ with n = 1, p = \d+, theta = \[.*\], With(out)?Replacement\(batch_size=\d+\)", note)
 
 
 # --- strategies -------------------------------------------------------------------------------------------------------

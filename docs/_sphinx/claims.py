@@ -59,6 +59,20 @@ def setting(entry: Entry) -> str:
     return parts[1] if len(parts) == 3 else ""
 
 
+def model(entry: Entry) -> str:
+    """What the runs of the claim train, in words; "" where no run is behind it."""
+    from esssim import claims
+
+    return ", ".join(dict.fromkeys(map(_model, claims.registry[entry["id"]].experiments(False))))
+
+
+def _model(run: Any) -> str:
+    if run.kind in ("network", "network_flow"):
+        return "torch network"
+    name = getattr(run.problem, "kind", type(run.problem).__name__)
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", name).lower()
+
+
 def tone(entry: Entry) -> str:
     """What came out, and what that means for our prediction: a key of VERDICTS."""
     from esssim.report.words import tone as of
@@ -110,7 +124,7 @@ class ClaimTable(SphinxDirective):
         rows = "".join(map(self._row, entries))
         html = (
             '<form class="claim-filter" role="search"><label>search <input name="words" type="search" '
-            f'placeholder="words of a claim or its id"></label>{"".join(choices)}'
+            f'placeholder="words of a claim, its id or its model"></label>{"".join(choices)}'
             f'<output aria-live="polite">{len(entries)} claims</output></form>'
             '<div class="claim-table"><table><thead><tr><th>claim</th><th>statistic</th><th>setting</th>'
             f"<th>measured</th><th>verdict</th></tr></thead><tbody>{rows}</tbody></table></div>"
@@ -126,7 +140,7 @@ class ClaimTable(SphinxDirective):
             f'<tr id="{anchor(entry["id"])}" data-statistic="{escape(statistic(entry))}" data-setting="{escape(setting(entry))}" '
             f'data-verdict="{tone(entry)}"><td><a href="{escape(entry["id"])}.html">{escape(entry["id"])}</a>'
             f"<br><small>{subscripts(escape(entry['sentence']))}</small></td><td>{escape(statistic(entry))}</td>"
-            f"<td>{escape(setting(entry))}</td><td>{escape(number(entry))}{picture}</td>"
+            f"<td>{escape(setting(entry))}<br><small>{model(entry)}</small></td><td>{escape(number(entry))}{picture}</td>"
             f'<td class="{tone(entry)}">{mark} {words}</td></tr>'
         )
 
@@ -183,7 +197,7 @@ def _body(entry: Entry, where: Entry, root: str) -> str:
         "method": escape(entry["method"]),
         "run": escape(
             f"esssim {where['esssim']}, {where['date'][:10]}, commit {where['commit'] or 'unknown'}, seed {where['seed']}, "
-            f"Python {where['python']}, numpy {where['packages']['numpy']}; {entry['seconds']:.1f} s"
+            f"Python {where['python']}, numpy {where['packages']['numpy']}; {_seconds(entry):.1f} s"
         ),
     }  # fmt: skip
     values = "".join(
@@ -205,6 +219,17 @@ def _body(entry: Entry, where: Entry, root: str) -> str:
         _bibtex("\n\n".join(papers.bibtex((claim.source,)))),
     ]
     return f"<section class='claim'>{''.join(parts)}</section>"
+
+
+def _seconds(entry: Entry) -> float:
+    """How long the run took: claims about one setting and batch size share it, and the first of them waited for it."""
+    if not entry["cell"]:
+        return float(entry["seconds"])
+    place = [entry["cell"][key] for key in ("table", "batch_size")]
+    cells = [each for each, _ in published().values() if each["cell"]]
+    return float(
+        max(each["seconds"] for each in cells if [each["cell"][key] for key in ("table", "batch_size")] == place)
+    )
 
 
 def _exact(entry: Entry) -> bool:

@@ -11,9 +11,11 @@ from esssim.cli.common import AsJson, print_json
 
 HELP = """A claim's published number, its settings, and a sentence for a paper with BibTeX.
 
-CLAIM is an id, the beginning of one, or a statistic, as in `esssim verify`.
+CLAIM is an id, the beginning of one, or a statistic, as in `esssim verify`. Without it: the BibTeX of esssim.
 
 Examples:
+
+    esssim cite
 
     esssim cite mean-square-edge
 
@@ -21,14 +23,24 @@ Examples:
 
 
 def cite(
-    name: Annotated[str, typer.Argument(metavar="CLAIM", autocompletion=complete.claims)], as_json: AsJson = False
+    name: Annotated[
+        str | None, typer.Argument(metavar="[CLAIM]", show_default=False, autocompletion=complete.claims)
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
+    from esssim.papers import bibtex
+
+    if name is None:
+        if as_json:
+            print_json({"claims": [], "bibtex": bibtex(())})
+        else:
+            print(*bibtex(()))
+        return
     from esssim.claims import index
     from esssim.claims.names import matching
 
     matching(name, index.ids())
     from esssim import claims
-    from esssim.papers import bibtex
     from esssim.report import quotation
 
     selected = claims.registry.select([name])

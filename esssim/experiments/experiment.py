@@ -20,7 +20,7 @@ from esssim.experiments import build, methods, toml
 from esssim.experiments.base import Configuration
 from esssim.experiments.beside import free_cores
 from esssim.experiments.errors import ConfigurationError, explained, refused
-from esssim.experiments.methods import MethodSection
+from esssim.experiments.methods import DropoutSection, MethodSection
 from esssim.experiments.sections import (
     DataSection,
     DiagonalSection,
@@ -111,8 +111,12 @@ class Experiment(Section, Configuration):
                 raise refused(*found)
             if isinstance(self.problem, MlpSection):
                 raise refused(("method",), "is for problems other than 'mlp', whose training takes SGD alone")
+            if isinstance(self.method, DropoutSection) and not (
+                diagonal or isinstance(self.problem, LinearRegressionSection)
+            ):
+                raise refused(("method", "kind"), f"'dropout' is not for problem {name!r}")
         for place, recorded in enumerate(self.records.statistics):
-            if words := methods.why_not_recorded(recorded, self.method):
+            if words := methods.why_not_recorded(recorded, self.method, scheme, self.dynamics.momentum):
                 raise refused(("records", "statistics", place), words)
         if self.dynamics.nesterov and isinstance(self.problem, MlpSection):
             raise refused(("dynamics", "nesterov"), "must be false for 'mlp', got true")
@@ -161,8 +165,11 @@ class Experiment(Section, Configuration):
     def first_edge(self) -> float:
         """η₀, the critical step size of mean-square stability at the start: 2/Q_b without momentum.
 
-        Raises ConfigurationError where every step size is stable there, the Hessians being zero.
+        Raises ConfigurationError where every step size is stable there, the Hessians being zero, and for a method
+        whose edge is not known at the start.
         """
+        if words := methods.without_an_edge(self.method, self.dynamics.momentum):
+            raise ConfigurationError(("method", "kind"), f"has no first edge: {words}")
         edge = self._edge(self.theta0)
         if not np.isfinite(edge):
             words = "in units of the first edge needs Hessians that are not all zero at the start"

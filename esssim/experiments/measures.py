@@ -17,6 +17,7 @@ from esssim._validate import FloatArray
 from esssim.experiments.base import with_an_edge
 from esssim.experiments.errors import ConfigurationError
 from esssim.experiments.experiment import Experiment
+from esssim.experiments.methods import without_an_edge
 from esssim.simulation import Ramp
 from esssim.simulation.recorder import variables
 from esssim.statistics.table import STATISTICS
@@ -106,8 +107,12 @@ def _at_the_start(experiment: Experiment) -> list[str]:
     return [name for name in experiment.records.statistics if name == "theta" or name in STATISTICS]
 
 
+def _has_an_edge(experiment: Experiment) -> bool:
+    return not without_an_edge(experiment.method, experiment.dynamics.momentum)
+
+
 def _start_sides(experiment: Experiment) -> dict[str, Sides]:
-    names = (*variables(_at_the_start(experiment)), "critical_step_size")
+    names = (*variables(_at_the_start(experiment)), *(("critical_step_size",) if _has_an_edge(experiment) else ()))
     sides: dict[str, Sides] = {f"start:{name}": {} for name in names}
     return sides | _theta_side("start:theta", experiment, {})
 
@@ -115,7 +120,7 @@ def _start_sides(experiment: Experiment) -> dict[str, Sides]:
 def _start(cell: Cell) -> Values:
     experiment = cell.experiment
     records, seed = experiment.records, experiment.dynamics.seed
-    found: Values = {"start:critical_step_size": experiment.first_edge}
+    found: Values = {"start:critical_step_size": experiment.first_edge} if _has_an_edge(experiment) else {}
     for name in _at_the_start(experiment):
         if name == "theta":
             found["start:theta"] = experiment.theta0
@@ -136,11 +141,11 @@ def _check_sgd(measure: str, experiment: Experiment) -> None:
     """Refuse a method that has no theory of this kind."""
     if experiment.method is not None:
         words = f"must not hold {measure!r}, which is that of SGD, beside method.kind = {experiment.method.kind!r}"
-        raise ConfigurationError(("grid", "measures"), words)
+        raise ConfigurationError(("sweep", "measures"), words)
 
 
 def _growth_sides(experiment: Experiment) -> dict[str, Sides]:
-    _check_sgd("growth", experiment)
+    _check_sgd("growth_rate", experiment)
     return {"growth_rate": {}, "growth_rate_standard_error": {}}
 
 

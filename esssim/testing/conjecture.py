@@ -52,6 +52,14 @@ STATISTICS: dict[str, tuple[Bound, Callable[..., Bounds]]] = {
 }
 
 
+def _described(problem: Problem, theta: np.ndarray, sampling: Sampling) -> str:
+    hessians = problem.sample_hessians(theta, np.arange(problem.n_samples)).tolist()
+    return (
+        f"{type(problem).__name__} with n = {problem.n_samples}, p = {problem.n_params}, "
+        f"theta = {theta.tolist()}, {sampling}\n  per-sample Hessians {hessians}"
+    )
+
+
 @dataclass(frozen=True)
 class Counterexample:
     """Where a bound fails: value is the statistic; the bound is on the wrong side of it by more than rounding."""
@@ -63,13 +71,8 @@ class Counterexample:
     value: float
 
     def __str__(self) -> str:
-        samples = np.arange(self.problem.n_samples)
-        hessians = self.problem.sample_hessians(self.theta, samples).tolist()
-        return (
-            f"{type(self.problem).__name__} with n = {self.problem.n_samples}, p = {self.problem.n_params}, "
-            f"theta = {self.theta.tolist()}, {self.sampling}\n  per-sample Hessians {hessians}\n"
-            f"  bound {self.bound:.9g}, value {self.value:.9g}"
-        )
+        setting = _described(self.problem, self.theta, self.sampling)
+        return f"{setting}\n  bound {self.bound:.9g}, value {self.value:.9g}"
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,11 @@ class _Trial:
         return not slack >= -relative * s.largest_norm
 
     def value(self, case: Case, sampling: Sampling) -> float:
-        found = self.bound(case.problem, case.theta, sampling)
+        try:
+            found = self.bound(case.problem, case.theta, sampling)
+        except Exception as error:
+            error.add_note(f"The bound raised this at\n  {_described(case.problem, case.theta, sampling)}")
+            raise
         if isinstance(found, complex) or np.ndim(found) != 0:
             raise ValueError(
                 f"bound must return a number, or NaN where it does not apply, got {_validate.shown(found)}"
@@ -174,12 +181,12 @@ def check_bound(
 ) -> BoundCheck:
     """Try bound(problem, theta, sampling) ≥ statistic (≤ for side="lower") on n_settings problems, points and schemes.
 
-    The settings have duplicates, zero rows, p = 1, b = 1, b = n, degenerate top eigenvalues and scales of 1e±300, or
-    are normal. A bound may be wrong by γS (see `es.gap.bounds`), or √γ·S for rounding="root", where it takes the root
-    of a difference. It returns NaN where it does not apply. The same seed tries the same settings.
+    The settings have duplicates, zero rows, n = 1, p = 1, b = 1, b = n, degenerate top eigenvalues and scales of
+    1e±300, or are normal. A bound may be wrong by γS (see `es.gap.bounds`), or √γ·S for rounding="root", where it takes
+    the root of a difference. It returns NaN where it does not apply. The same seed tries the same settings.
 
     Returns a `BoundCheck`: true where the bound holds, with the smallest counterexample or the tightness beside ours.
-    Raises ValueError for bad arguments, and whatever the bound raises. Needs hypothesis.
+    Raises ValueError for bad arguments, and whatever the bound raises, with the setting. Needs hypothesis.
     """
     if not callable(bound):
         raise ValueError(f"bound must be a function of (problem, theta, sampling), got {_validate.shown(bound)}")
