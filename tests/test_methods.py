@@ -19,6 +19,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "zeroth order": {"kind": "zeroth_order"},
     "sharpness-aware": {"kind": "sharpness_aware", "radius": 0.05},
     "without the norm": {"kind": "sharpness_aware", "radius": 0.05, "normalised": False},
+    "dropout": {"kind": "dropout", "rate": 0.2},
     "isotropic": {"kind": "isotropic_noise"},
     "diagonal": {"kind": "diagonal_noise"},
 }
@@ -30,6 +31,7 @@ BY_HAND: dict[str, dict[str, Any]] = {
     "zeroth order": {"sampling": es.ZerothOrder(BATCHES)},
     "sharpness-aware": {"sampling": es.SharpnessAware(BATCHES, 0.05)},
     "without the norm": {"sampling": es.SharpnessAware(BATCHES, 0.05, normalised=False)},
+    "dropout": {"sampling": es.Dropout(BATCHES, 0.2)},
     "isotropic": {"sampling": es.IsotropicNoise(3)},
     "diagonal": {"sampling": es.DiagonalNoise(3)},
 }
@@ -70,7 +72,7 @@ def test_without_a_method_nothing_is_written_of_it() -> None:
     assert "method" not in experiment(None).plain()
 
 
-@pytest.mark.parametrize("name", ["zeroth order", "without the norm", "isotropic", "diagonal"])
+@pytest.mark.parametrize("name", ["zeroth order", "without the norm", "dropout", "isotropic", "diagonal"])
 def test_the_first_edge_is_that_of_the_method(name: str) -> None:
     """One per cent below it the second moment of the linearised steps shrinks in the theory of the method, above it grows."""
     found = experiment(name, dynamics={"step_size": SCHEDULE})
@@ -80,6 +82,8 @@ def test_the_first_edge_is_that_of_the_method(name: str) -> None:
         edge = es.stability.zeroth_order_step_size(problem, theta, BATCHES, **options)
     elif name == "without the norm":
         edge = es.stability.sharpness_aware_step_size(problem, theta, BATCHES, 0.05, **options)
+    elif name == "dropout":
+        edge = es.stability.dropout_step_size(problem, theta, BATCHES, 0.2)
     else:
         edge = es.stability.critical_step_size(problem, theta, steps, **options)
     assert found.first_edge == pytest.approx(edge, rel=1e-12)
@@ -97,9 +101,14 @@ def test_the_first_edge_is_that_of_the_method(name: str) -> None:
         ("adam", {"dynamics": {"step_size": SCHEDULE}}, "dynamics.step_size.unit must be 'absolute' for 'adam'"),
         ("sharpness-aware", {"dynamics": {"step_size": SCHEDULE}}, "with normalised = true its edge on batches is not"),
         ("zeroth order", {"dynamics": {"step_size": SCHEDULE, "momentum": 0.5}}, "for 'zeroth_order': its edge with momentum is not known"),
-        ("sharpness-aware", {"records": {"statistics": ["own_sharpness"]}}, "'own_sharpness' needs normalised = false"),
-        ("isotropic", {"records": {"statistics": ["own_sharpness"]}}, "needs a method that is no SGD and no noise"),
-        (None, {"records": {"statistics": ["own_sharpness"]}}, "needs a method that is no SGD and no noise"),
+        ("sharpness-aware", {"records": {"statistics": ["own_sharpness"]}}, "'own_sharpness': with normalised = true its edge on b"),
+        ("isotropic", {"records": {"statistics": ["own_sharpness"]}}, "needs dynamics.momentum above 0, or a section"),
+        (None, {"records": {"statistics": ["own_sharpness"]}}, "needs dynamics.momentum above 0, or a section"),
+        (None, {"records": {"statistics": ["momentum_batch_sharpness"]}}, "needs batches, dynamics.momentum above 0"),
+        ("adam", {"records": {"statistics": ["momentum_batch_sharpness"]}}, "and no section 'method'"),
+        ("adam", {"records": {"statistics": ["own_sharpness"]}, "sampling": {"scheme": "reshuffled"}}, "independent b"),
+        ("dropout", {"problem": {"kind": "perceptron", "width": 3}}, "method.kind 'dropout' is not for problem 'perc"),
+        (None, {"method": {"kind": "dropout", "rate": 1.0}}, "method.rate must be below 1, got 1"),
         ("zeroth order", {"records": {"statistics": ["preconditioned_sharpness"]}}, "needs an adaptive method"),
         (None, {"records": {"statistics": ["own_sharpnes"]}}, "did you mean 'own_sharpness'?"),
         (None, {"method": {"kind": "adams"}}, "method.kind must be one of 'rmsprop', 'adam'"),
@@ -121,6 +130,10 @@ def test_levels_know_the_statistics_of_a_method() -> None:
     found = experiment("rmsprop", records={"statistics": names})
     assert with_an_edge(names) == ["sharpness", "own_sharpness", "preconditioned_minibatch_sharpness"]
     assert list(found.levels(found.run())) == with_an_edge(names)
+    heavy = experiment(
+        None, dynamics={"momentum": 0.5}, records={"statistics": ["momentum_batch_sharpness", "own_sharpness"]}
+    )
+    assert list(heavy.levels(heavy.run())) == ["own_sharpness", "momentum_batch_sharpness"]
     assert title_of("preconditioned_sharpness") == f"preconditioned {title_of('sharpness')}"
 
 

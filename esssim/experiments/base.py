@@ -18,7 +18,7 @@ from esssim.experiments import toml
 from esssim.experiments.beside import Task
 from esssim.experiments.errors import ConfigurationError
 from esssim.settling import Level, level
-from esssim.statistics.table import OWN, PRECONDITIONED, STATISTICS
+from esssim.statistics.table import MOMENTUM_BATCH, OWN, PRECONDITIONED, STATISTICS
 
 # Their size next to 2/η says nothing.
 WITHOUT_AN_EDGE = ("loss", "gradient_norm", *(name for name in STATISTICS if "eigenvalue_" in name))
@@ -28,7 +28,7 @@ KINDS: dict[str, type[Configuration]] = {}
 
 def with_an_edge(names: Iterable[str]) -> list[str]:
     """Those that can be compared with 2/η, in the order of the table; what only an adaptive method has comes last."""
-    known = (*STATISTICS, OWN, *(f"{PRECONDITIONED}{name}" for name in STATISTICS))
+    known = (*STATISTICS, OWN, MOMENTUM_BATCH, *(f"{PRECONDITIONED}{name}" for name in STATISTICS))
     held = set(names)
     return [name for name in known if name in held and name.removeprefix(PRECONDITIONED) not in WITHOUT_AN_EDGE]
 

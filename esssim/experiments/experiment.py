@@ -20,7 +20,7 @@ from esssim.experiments import build, methods, toml
 from esssim.experiments.base import Configuration
 from esssim.experiments.beside import free_cores
 from esssim.experiments.errors import ConfigurationError, explained, refused
-from esssim.experiments.methods import MethodSection
+from esssim.experiments.methods import DropoutSection, MethodSection
 from esssim.experiments.sections import (
     DataSection,
     DiagonalSection,
@@ -111,8 +111,12 @@ class Experiment(Section, Configuration):
                 raise refused(*found)
             if isinstance(self.problem, MlpSection):
                 raise refused(("method",), "is for problems other than 'mlp', whose training takes SGD alone")
+            if isinstance(self.method, DropoutSection) and not (
+                diagonal or isinstance(self.problem, LinearRegressionSection)
+            ):
+                raise refused(("method", "kind"), f"'dropout' is not for problem {name!r}")
         for place, recorded in enumerate(self.records.statistics):
-            if words := methods.why_not_recorded(recorded, self.method):
+            if words := methods.why_not_recorded(recorded, self.method, scheme, self.dynamics.momentum):
                 raise refused(("records", "statistics", place), words)
         if self.dynamics.nesterov and isinstance(self.problem, MlpSection):
             raise refused(("dynamics", "nesterov"), "must be false for 'mlp', got true")

@@ -9,16 +9,17 @@ from pydantic import Field
 from esssim import stability
 from esssim._validate import FloatArray
 from esssim.adaptive import Adam, PreconditionedMethod, RMSProp
+from esssim.dropout import Dropout
 from esssim.experiments.sections import Momentum, Positive, Section, of_kind
 from esssim.gradient_noise import DiagonalNoise, GradientNoise, IsotropicNoise
 from esssim.problems import Problem
 from esssim.problems.base import HessianKind
 from esssim.sampling import Sampling
 from esssim.sharpness_aware import SharpnessAware
-from esssim.statistics.table import OWN, PRECONDITIONED
+from esssim.statistics.table import MOMENTUM_BATCH, OWN, PRECONDITIONED
 from esssim.zeroth_order import ZerothOrder
 
-Steps = Sampling | GradientNoise | ZerothOrder | SharpnessAware
+Steps = Sampling | GradientNoise | ZerothOrder | SharpnessAware | Dropout
 BATCHES = ("without_replacement", "with_replacement", "reshuffled")
 
 
@@ -53,6 +54,13 @@ class SharpnessAwareSection(Section):
     normalised: bool = True
 
 
+class DropoutSection(Section):
+    """`es.Dropout` of the inputs of linear regression and diagonal networks."""
+
+    kind: Literal["dropout"] = "dropout"
+    rate: Annotated[Positive, Field(lt=1)]
+
+
 class NoiseSection(Section):
     """`es.IsotropicNoise` or `es.DiagonalNoise` of the full gradient, in the place of batches."""
 
@@ -60,9 +68,9 @@ class NoiseSection(Section):
 
 
 MethodSection = Annotated[
-    RMSPropSection | AdamSection | ZerothOrderSection | SharpnessAwareSection | NoiseSection,
+    RMSPropSection | AdamSection | ZerothOrderSection | SharpnessAwareSection | DropoutSection | NoiseSection,
     Field(discriminator="kind"),
-    of_kind(RMSPropSection, AdamSection, ZerothOrderSection, SharpnessAwareSection, NoiseSection),
+    of_kind(RMSPropSection, AdamSection, ZerothOrderSection, SharpnessAwareSection, DropoutSection, NoiseSection),
 ]
 
 
@@ -79,6 +87,8 @@ def steps_of(section: Section | None, batches: Sampling) -> Steps:
         return ZerothOrder(batches)
     if isinstance(section, SharpnessAwareSection):
         return SharpnessAware(batches, section.radius, section.normalised)
+    if isinstance(section, DropoutSection):
+        return Dropout(batches, section.rate)
     if isinstance(section, NoiseSection):
         return (IsotropicNoise if section.kind == "isotropic_noise" else DiagonalNoise)(batches.batch_size)
     return batches
@@ -104,20 +114,25 @@ def without_an_edge(section: Section | None, momentum: float) -> str:
         return "its edge depends on the gradients that it has seen"
     if isinstance(section, SharpnessAwareSection) and section.normalised:
         return "with normalised = true its edge on batches is not known"
-    if momentum > 0 and isinstance(section, ZerothOrderSection | SharpnessAwareSection):
+    if momentum > 0 and isinstance(section, ZerothOrderSection | SharpnessAwareSection | DropoutSection):
         return "its edge with momentum is not known"
     return ""
 
 
-def why_not_recorded(name: str, section: Section | None) -> str:
+def why_not_recorded(name: str, section: Section | None, scheme: str, momentum: float) -> str:
     """Why a statistic of the method cannot be recorded; empty where it can, and for those of SGD."""
+    heavy_ball = section is None and momentum > 0 and scheme in BATCHES
     if name.startswith(PRECONDITIONED) and adaptive_of(section) is None:
         return f"{name!r} needs an adaptive method, such as kind = 'adam' in the section 'method'"
-    if name == OWN and (section is None or isinstance(section, NoiseSection)):
-        return f"{name!r} needs a method that is no SGD and no noise, in the section 'method'"
-    if name == OWN and isinstance(section, SharpnessAwareSection) and section.normalised:
-        return f"{name!r} needs normalised = false in the section 'method': no edge on batches is known with the norm"
-    return ""
+    if name == MOMENTUM_BATCH and not heavy_ball:
+        return f"{name!r} needs batches, dynamics.momentum above 0, and no section 'method'"
+    if name != OWN or heavy_ball:
+        return ""
+    if section is None or isinstance(section, NoiseSection):
+        return f"{name!r} needs dynamics.momentum above 0, or a section 'method' other than noise"
+    if scheme == "reshuffled":
+        return f"{name!r} needs independent batches, got 'reshuffled'"
+    return "" if adaptive_of(section) else f"{name!r}: {words}" if (words := without_an_edge(section, momentum)) else ""
 
 
 def edge_of(
@@ -128,5 +143,7 @@ def edge_of(
         return stability.zeroth_order_step_size(problem, theta, steps.sampling, hessian=hessian)
     if isinstance(steps, SharpnessAware):
         return stability.sharpness_aware_step_size(problem, theta, steps.sampling, steps.radius, hessian=hessian)
+    if isinstance(steps, Dropout):
+        return stability.dropout_step_size(problem, theta, steps.sampling, steps.rate)
     options: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "hessian": hessian}
     return stability.critical_step_size(problem, theta, steps, **options)

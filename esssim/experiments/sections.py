@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 
 from esssim import _validate
 from esssim.experiments.errors import refused, unknown
-from esssim.statistics.table import OWN, PRECONDITIONED, STATISTICS
+from esssim.statistics.table import MOMENTUM_BATCH, OWN, PRECONDITIONED, STATISTICS
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -300,7 +300,7 @@ class RecordsSection(Section):
 
     @model_validator(mode="after")
     def _statistics_are_known(self) -> RecordsSection:
-        known = (*STATISTICS, "theta", OWN, *(f"{PRECONDITIONED}{name}" for name in STATISTICS))
+        known = (*STATISTICS, "theta", OWN, MOMENTUM_BATCH, *(f"{PRECONDITIONED}{name}" for name in STATISTICS))
         for place, name in enumerate(self.statistics):
             if name not in known:
                 raise refused(("statistics", place), f"{name!r} {unknown(name, known)}")

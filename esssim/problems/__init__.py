@@ -6,6 +6,7 @@ from esssim.problems.diagonal import DiagonalLinearNetwork
 from esssim.problems.perceptron import Perceptron
 from esssim.problems.preconditioned import preconditioned
 from esssim.problems.quadratic import Quadratic
+from esssim.problems.quadratic_model import QuadraticModel
 from esssim.problems.regression import LeastSquares, LinearRegression
 from esssim.problems.residual import MultiOutputLeastSquares, NonlinearLeastSquares
 
@@ -20,6 +21,7 @@ __all__ = [
     "Perceptron",
     "Problem",
     "Quadratic",
+    "QuadraticModel",
     "check_problem",
     "preconditioned",
 ]

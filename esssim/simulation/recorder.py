@@ -18,10 +18,8 @@ from esssim.sharpness_aware import SharpnessAware
 from esssim.simulation.runner import HeavyBall, Method, Metric
 from esssim.stability import critical_step_size, dropout_step_size, sharpness_aware_step_size, zeroth_order_step_size
 from esssim.statistics import Estimate, momentum_batch_sharpness
-from esssim.statistics.table import MEAN_SQUARE, OWN, PRECONDITIONED, STATISTICS
+from esssim.statistics.table import MEAN_SQUARE, MOMENTUM_BATCH, OWN, PRECONDITIONED, STATISTICS
 from esssim.zeroth_order import ZerothOrder
-
-MOMENTUM_BATCH = "momentum_batch_sharpness"
 
 
 def check_names(

@@ -31,6 +31,8 @@ MEAN_SQUARE = "mean_square_sharpness_gauss_newton"
 PRECONDITIONED = "preconditioned_"
 # 2/η_c of a method other than SGD; where it is adaptive, with its preconditioner frozen.
 OWN = "own_sharpness"
+# Of heavy ball, along its step.
+MOMENTUM_BATCH = "momentum_batch_sharpness"
 
 
 def _everywhere(problem: Problem) -> str:
