@@ -783,7 +783,7 @@ def test_the_command_says_what_failed(
     assert command.main(["third_moment"], tmp_path) == 1
     assert "FAILED  third_moment: one is two: the two sides differ by -1" in capsys.readouterr().out
     assert command.main(["fourth_moment"], tmp_path) == 2
-    assert "name must be one of bounds, " in capsys.readouterr().err
+    assert "name must be one of additive_noise_limit, bounds, " in capsys.readouterr().err
 
 
 def test_modules_are_found_by_themselves_and_held_to_the_convention(
