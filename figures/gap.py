@@ -47,8 +47,8 @@ CAPTION = (
     "{n_batches:,} batches. "
     "At b = {quoted} the gap is {middle} of the sharpness ({ensembles}); the joint prediction misses it by {miss:.1f} %"
     " in the median where it has no exact form, the single ones by {single:.1f} %; the gap is within its error in "
-    "{covered} of {n_joint} cases. The sampled lower bounds are {lower:.1f} % below the gap in the median, those that "
-    "always hold {always:.0f} %. The local exponent at small b is {alpha}."
+    "{covered} of {n_joint} cases; the sampled lower bounds are {lower:.1f} % below the gap in the median, those that "
+    "always hold {always:.0f} %; the local exponent at small b is {alpha}."
 )
 
 

@@ -42,9 +42,9 @@ CAPTION = (
     "own; up to "
     "b = {last} the measured gap is {low:.2f} to {high:.2f} times the predicted one, and training takes it at b = "
     "{quoted} "
-    "from {before:.2f} to {after:.2f} of the sharpness. Along the run, at b = {trained_with}, {along_within} of "
-    "{n_along} gaps lie within the error and three of their own; the prediction misses them by {along_miss:.1f} % in "
-    "the median, while the gap over the sharpness moves between {along_low:.2f} and {along_high:.2f}."
+    "from {before:.2f} to {after:.2f} of the sharpness; along the run, at b = {trained_with}, {along_within} of "
+    "{n_along} gaps lie within the error and three of their own, and the prediction misses them by {along_miss:.1f} % "
+    "in the median, while the gap over the sharpness moves between {along_low:.2f} and {along_high:.2f}."
 )
 
 

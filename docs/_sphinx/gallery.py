@@ -41,6 +41,10 @@ def write_gallery(app: Sphinx) -> None:
         write(FOLDER / f"{page}.md", text)
         listed.append(f"* [{title}]({page}.md)")
         names.append(page)
+    # Pages of an older checkout are in no table of contents.
+    for path in FOLDER.glob("*.md"):
+        if path.stem not in ("index", *names):
+            path.unlink()
     toc = "\n".join(names)
     write(
         FOLDER / "index.md",
