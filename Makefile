@@ -32,7 +32,8 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 verify: $(VERIFY)/.installed ## decide every claim on real input; table, results.json and report.html in results/
-	$(VERIFY)/bin/esssim verify --out results $(ARGS)
+	@# Exit code 1: a claim came out against our prediction. That is a finding, and no failure of the command.
+	$(VERIFY)/bin/esssim verify --out results $(ARGS) || { [ $$? -eq 1 ] && [ -s results/results.json ]; }
 
 test: $(TEST)/.installed ## everything CI checks: style, types, the installed wheel, the test suite
 	$(MAKE) -j 2 lint wheel-check
