@@ -182,5 +182,16 @@ GUR_ARI = Paper(
 }""",
     "https://arxiv.org/abs/1812.04754",
 )  # fmt: skip
+SONG = Paper(
+    "song2026zeroth", "Song et al.", "arXiv 2604.14669",
+    """@inproceedings{song2026zeroth,
+  title     = {Zeroth-Order Optimization at the Edge of Stability},
+  author    = {Song, Minhak and Zhang, Liang and Li, Bingcong and He, Niao and Muehlebach, Michael and Oh, Sewoong},
+  booktitle = {International Conference on Machine Learning},
+  year      = {2026},
+  note      = {arXiv:2604.14669}
+}""",
+    "https://arxiv.org/abs/2604.14669",
+)  # fmt: skip
 OURS = ours()
-PAPERS = (COHEN, ANDREYEV_V1, ANDREYEV_V3, MOMENTUM, MULAYOFF, LEE_JANG, AGARWALA, LIAO, GRANZIOL, KALRA, GUR_ARI)
+PAPERS = (COHEN, ANDREYEV_V1, ANDREYEV_V3, MOMENTUM, MULAYOFF, LEE_JANG, AGARWALA, LIAO, GRANZIOL, KALRA, GUR_ARI, SONG)

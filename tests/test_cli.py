@@ -551,6 +551,7 @@ class TestQuotation:
         ("5 % of (η/2)·λ_max(H_B).", r"5 \% of $(\eta/2)\cdot\lambda_{\mathrm{max}}(H_{B})$."),
         ("“M_{b+1} ≤ M_b”", r"``$M_{b+1}$ $\leq$ $M_{b}$''"),
         ("E[g_BᵀH_Bg_B/‖g_B‖²], Gauss–Newton", r"$E[g_{B}^\top H_{B}g_{B}/\|g_{B}\|^2]$, Gauss--Newton"),
+        ("λ_max(C⁻¹D)", r"$\lambda_{\mathrm{max}}(C^{-1}D)$"),
         ("burst_correction < ηQ_b", r"burst\_correction $<$ $\eta Q_{b}$"),
     ])  # fmt: skip
     def test_formulas(self, words: str, set_: str) -> None:

@@ -14,7 +14,7 @@ from esssim.claims.declare import claim
 from esssim.claims.levels import decide_level
 from esssim.claims.ratios import verdict_of
 from esssim.experiments import RampExperiment
-from esssim.papers import OURS, ours
+from esssim.papers import OURS, SONG, ours
 from esssim.settling import level
 from esssim.simulation import Ramp, simulate
 from esssim.stability import zeroth_order_step_size
@@ -60,7 +60,7 @@ def last_levels(trace: xarray.Dataset, statistic: str) -> FloatArray:
     id="zeroth-order-edge/settles/b={b}",
     states="The mean-square sharpness of zeroth-order descent settles at 2/η",
     where="diagonal network, n = 100, d = 50, b = {b}, ε = 0.001",
-    source=ours("after Song et al., arXiv 2604.14669, whose edge is that of the full loss"),
+    source=ours(f"after {SONG}, whose edge is that of the full loss", SONG),
     source_predicts="(η/2)·Q = 1, if the edge of the full loss holds networks as it does in training",
     we_predict=Predicted.refuted(
         "no plateau: its noise goes in all directions, as isotropic noise does, and moves the imbalance at random"

@@ -15,8 +15,8 @@ _TEXT = {"%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "_": r"\_", "{": r"\{",
          "|": "$|$", "“": "``", "”": "''", "–": "--", "—": "---", "’": "'", "…": r"\dots{}", "~": r"\textasciitilde{}",
          "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}  # fmt: skip
 # λ_max(H_B) and ηQ_b are formulas; burst_correction is a name.
-_FORMULA = re.compile(f"[{''.join(_MATH)}]|(?<![a-z])[A-Za-z]_[A-Za-z{{]")
-_PART = re.compile(r"_(?P<index>max|\{[^}]*\}|[A-Za-z0-9])|(?P<name>[A-Z]?[a-z]{2,}[A-Z]*)|(?P<sign>.)")
+_FORMULA = re.compile(f"[⁻{''.join(_MATH)}]|(?<![a-z])[A-Za-z]_[A-Za-z{{]")
+_PART = re.compile(r"_(?P<index>max|\{[^}]*\}|[A-Za-z0-9])|⁻(?P<inverse>¹)|(?P<name>[A-Z]?[a-z]{2,}[A-Z]*)|(?P<sign>.)")
 
 
 def latex(words: str) -> str:
@@ -37,6 +37,8 @@ def _in_math(part: re.Match[str]) -> str:
     if part["index"]:
         inside = part["index"].strip("{}")
         return "_{" + (rf"\mathrm{{{inside}}}" if len(inside) > 1 and inside.isalpha() else inside) + "}"
+    if part["inverse"]:
+        return "^{-1}"
     if part["name"]:
         return rf"\mathrm{{{part['name']}}}"
     sign = part["sign"]
