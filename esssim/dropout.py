@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from esssim import _validate
-from esssim.random_weights import RandomWeights
-from esssim.sampling import Sampling
+from esssim.batch_method import BatchMethod
 
 
 @dataclass(frozen=True)
-class Dropout:
+class Dropout(BatchMethod):
     """Dropout of inputs on mini-batches: each entry of each drawn row is 0 with probability `rate`, else over 1 − rate.
 
     A step of sample i sees zᵢ∘xᵢ in place of xᵢ, E zᵢ = 1, drawn anew for each sample of each batch: of linear
@@ -23,11 +22,9 @@ class Dropout:
     Source: Srivastava et al., JMLR 2014; the penalty Wager, Wang & Liang, NeurIPS 2013.
     """
 
-    sampling: Sampling
+    purpose = "dropout"
     rate: float
 
     def __post_init__(self) -> None:
-        _validate.instance("sampling", self.sampling, Sampling, "WithoutReplacement(8)")
-        if isinstance(self.sampling, RandomWeights):
-            raise ValueError(f"sampling must draw batches for dropout, got {self.sampling!r}")
+        super().__post_init__()
         object.__setattr__(self, "rate", _validate.real("rate", self.rate, above=0.0, below=1.0))

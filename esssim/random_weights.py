@@ -170,3 +170,9 @@ class FullOrSingle(RandomWeights):
     def every(self, n_samples: int) -> tuple[FloatArray, FloatArray] | None:
         n, c = n_samples, self.variance_coefficient(n_samples)
         return np.vstack([np.full(n, 1 / n), np.eye(n)]), np.append(1 - c, np.full(n, c / n))
+
+
+def check_draws_batches(sampling: Sampling, purpose: str) -> None:
+    """ValueError where it draws weights of all samples, which what it is for does not allow."""
+    if isinstance(sampling, RandomWeights):
+        raise ValueError(f"sampling must draw batches for {purpose}, got {sampling!r}")

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from esssim import _validate
-from esssim.random_weights import RandomWeights
-from esssim.sampling import Sampling
+from esssim.batch_method import BatchMethod
 
 
 @dataclass(frozen=True)
-class SharpnessAware:
+class SharpnessAware(BatchMethod):
     """Sharpness-aware steps (SAM) on mini-batches: θ ← θ − ηg_B(θ + ρg_B(θ)/‖g_B(θ)‖), both gradients of one batch.
 
     normalised=False leaves ‖g_B‖ out: θ ← θ − ηg_B(θ + ρg_B(θ)). Such a step is linear on a quadratic, with H_B + ρH_B²
@@ -23,13 +22,11 @@ class SharpnessAware:
     Source: Foret et al., ICLR 2021, arXiv 2010.01412; without the norm Andriushchenko & Flammarion, ICML 2022.
     """
 
-    sampling: Sampling
+    purpose = "sharpness-aware steps"
     radius: float
     normalised: bool = True
 
     def __post_init__(self) -> None:
-        _validate.instance("sampling", self.sampling, Sampling, "WithoutReplacement(8)")
-        if isinstance(self.sampling, RandomWeights):
-            raise ValueError(f"sampling must draw batches for sharpness-aware steps, got {self.sampling!r}")
+        super().__post_init__()
         object.__setattr__(self, "radius", _validate.real("radius", self.radius, above=0.0))
         object.__setattr__(self, "normalised", _validate.flag("normalised", self.normalised))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from esssim import _validate
-from esssim.random_weights import RandomWeights
-from esssim.sampling import Sampling
+from esssim.batch_method import BatchMethod
 
 
 @dataclass(frozen=True)
-class ZerothOrder:
+class ZerothOrder(BatchMethod):
     """Two-point zeroth-order steps on mini-batches: (uᵀg_B)u in place of g_B, u standard normal, drawn in every step.
 
     It is the limit of small δ of u(L_B(θ+δu) − L_B(θ−δu))/(2δ), which needs no derivative. The mean is g_B; the second
@@ -21,9 +19,4 @@ class ZerothOrder:
     `sampling`. Raises ValueError for what is no scheme of batches. Source: Song et al., ICML 2026, arXiv 2604.14669.
     """
 
-    sampling: Sampling
-
-    def __post_init__(self) -> None:
-        _validate.instance("sampling", self.sampling, Sampling, "WithoutReplacement(8)")
-        if isinstance(self.sampling, RandomWeights):
-            raise ValueError(f"sampling must draw batches for zeroth-order descent, got {self.sampling!r}")
+    purpose = "zeroth-order descent"

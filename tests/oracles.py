@@ -72,3 +72,11 @@ def mean_square_sharpness(problem: es.Problem, theta: np.ndarray, sampling: es.S
     """Q_b as the top of the dense r²×r² generalised eigenproblem Dx = Q Cx."""
     d, c = pencil(problem, theta, sampling)
     return float(scipy.linalg.eigh(d, c, eigvals_only=True)[-1])
+
+
+def check_second_moment(ends: np.ndarray, expected: np.ndarray) -> None:
+    """Whether the ends of many runs, (replicas, p), have the second moment `expected`, (p²,), and say so within 25 %."""
+    squares = np.einsum("rj,rk->rjk", ends, ends).reshape(len(ends), -1)
+    errors = squares.std(axis=0, ddof=1) / np.sqrt(len(ends))
+    assert (np.abs(squares.mean(axis=0) - expected) <= 4.5 * errors).all()
+    assert (errors < 0.25 * np.abs(expected).max()).all()

@@ -12,8 +12,10 @@ from esssim._validate import FloatArray
 from esssim.claims.claim import Measurement, Predicted, around
 from esssim.claims.declare import claim
 from esssim.claims.levels import decide_level
-from esssim.experiments import RampExperiment
+from esssim.experiments import FOLLOWED, RampExperiment
+from esssim.experiments.experiment import BELOW_THE_LAST_EDGE, flattest
 from esssim.papers import OURS
+from esssim.problems import DiagonalLinearNetwork
 from esssim.settling import level
 from esssim.sharpness_aware import SharpnessAware
 from esssim.simulation import Ramp, simulate
@@ -21,7 +23,7 @@ from esssim.stability import sharpness_aware_step_size
 from esssim.statistics.table import MEAN_SQUARE
 
 RADIUS, N_STEPS, N_REPLICAS, N_RECORDS = 0.02, 100_000, 14, 10
-FROM, TO, SETTLED, ROOM = 0.8, 2.5, 1.15, 0.9
+FROM, TO = 0.8, 2.5
 TOLERANCE = 0.05
 NAMES = {"own": "own_sharpness", "mean-square": MEAN_SQUARE}
 TITLES = {"own": "The mean-square sharpness of sharpness-aware steps", "mean-square": "Q_b, that of SGD,"}
@@ -38,18 +40,13 @@ EXPECTED = {
 }
 
 
-def flattest(theta: FloatArray) -> FloatArray:
-    """The solution with the same u∘v and |u| = |v|."""
-    u, v = np.split(theta, 2)
-    root = np.sqrt(np.abs(u * v))
-    return np.concatenate([root, np.sign(u * v) * root])
-
-
-def rising(critical: Callable[[FloatArray], float], theta0: FloatArray, n_steps: int) -> tuple[Ramp, FloatArray]:
-    """The step size in critical ones of the start, and N_RECORDS steps from SETTLED on."""
-    first, last = critical(theta0), critical(flattest(theta0))
-    to = min(TO, ROOM * last / first)
-    after = n_steps * (SETTLED - FROM) / (to - FROM)
+def rising(run: RampExperiment, critical: Callable[[FloatArray], float], n_steps: int) -> tuple[Ramp, FloatArray]:
+    """The step size in critical ones of the start, and N_RECORDS steps from FOLLOWED on."""
+    network = run.problem
+    assert isinstance(network, DiagonalLinearNetwork)
+    first, last = critical(run.theta0), critical(flattest(network, run.theta0))
+    to = min(TO, BELOW_THE_LAST_EDGE * last / first)
+    after = n_steps * (FOLLOWED - FROM) / (to - FROM)
     return Ramp(FROM * first, to * first), np.linspace(after, n_steps, N_RECORDS).round().astype(int)
 
 
@@ -61,7 +58,7 @@ def run_sharpness_aware(b: int) -> xarray.Dataset:
     def critical(theta: FloatArray) -> float:
         return sharpness_aware_step_size(run.problem, theta, run.sampling, RADIUS, hessian="gauss_newton")
 
-    step_size, steps = rising(critical, run.theta0, N_STEPS)
+    step_size, steps = rising(run, critical, N_STEPS)
     return simulate(
         run.problem, run.theta0, step_size=step_size, n_steps=N_STEPS, n_replicas=N_REPLICAS,
         sampling=SharpnessAware(run.sampling, RADIUS, normalised=False), label_noise=1e-3,

@@ -15,6 +15,7 @@ from pydantic import PrivateAttr, ValidationError, model_validator
 from esssim import settling, store
 from esssim._progress import Progress
 from esssim._validate import FloatArray
+from esssim.batch_method import BatchMethod
 from esssim.data import Data
 from esssim.experiments import build, methods, toml
 from esssim.experiments.base import Configuration
@@ -41,6 +42,7 @@ from esssim.problems.base import HessianKind
 from esssim.sampling import Sampling
 from esssim.simulation import Ramp, simulate
 from esssim.stability import critical_step_size
+from esssim.stability.batch_method import step_size_of
 from esssim.statistics import mean_square_sharpness
 
 FOLLOWED = 1.15  # the window of averages opens once the step size is 15 % past the first edge
@@ -156,6 +158,11 @@ class Experiment(Section, Configuration):
         """How batches are drawn."""
         return build.sampling_of(self.sampling)
 
+    @property
+    def steps(self) -> methods.Steps:
+        """What `simulate` takes as its `sampling`: the batches, or a method that takes the place of their gradient."""
+        return self.batches if self.method is None else self.method.steps(self.batches)
+
     @cached_property
     def theta0(self) -> FloatArray:
         """θ at step 0, (p,)."""
@@ -168,7 +175,8 @@ class Experiment(Section, Configuration):
         Raises ConfigurationError where every step size is stable there, the Hessians being zero, and for a method
         whose edge is not known at the start.
         """
-        if words := methods.without_an_edge(self.method, self.dynamics.momentum):
+        words = "" if self.method is None else self.method.without_an_edge(self.dynamics.momentum)
+        if words:
             raise ConfigurationError(("method", "kind"), f"has no first edge: {words}")
         edge = self._edge(self.theta0)
         if not np.isfinite(edge):
@@ -256,8 +264,8 @@ class Experiment(Section, Configuration):
 
             trace = bridge.train(self.model, self.theta0, sampling=self.batches, **options)  # type: ignore[arg-type]
         else:
-            steps, adaptive = methods.steps_of(self.method, self.batches), methods.adaptive_of(self.method)
-            options |= {"sampling": steps, "adaptive": adaptive, "nesterov": dynamics.nesterov}
+            adaptive = None if self.method is None else self.method.adaptive
+            options |= {"sampling": self.steps, "adaptive": adaptive, "nesterov": dynamics.nesterov}
             trace = simulate(self.model, self.theta0, **options)
         return trace.assign_attrs(experiment=self.to_toml(), experiment_fingerprint=self.fingerprint)
 
@@ -272,14 +280,14 @@ class Experiment(Section, Configuration):
         """A fraction of the critical step size at theta."""
         beta, nesterov = self.dynamics.momentum, self.dynamics.nesterov
         hessian: HessianKind = "full" if isinstance(self.problem, QuadraticSection) else "gauss_newton"
-        if self.method is not None:
-            steps = methods.steps_of(self.method, self.batches)
-            return fraction * methods.edge_of(steps, self.model, theta, hessian, beta, nesterov)
-        if beta == 0:
-            sharpness = mean_square_sharpness(self.model, theta, self.batches, hessian=hessian)
+        steps = self.steps
+        if isinstance(steps, BatchMethod):
+            return fraction * step_size_of(steps, self.model, theta, hessian)
+        if beta == 0 and isinstance(steps, Sampling):
+            sharpness = mean_square_sharpness(self.model, theta, steps, hessian=hessian)
             return fraction * 2.0 / sharpness if sharpness > 0 else np.inf
         return fraction * critical_step_size(
-            self.model, theta, self.batches, momentum=beta, nesterov=nesterov, hessian=hessian
+            self.model, theta, steps, momentum=beta, nesterov=nesterov, hessian=hessian
         )
 
 

@@ -17,7 +17,6 @@ from esssim._validate import FloatArray
 from esssim.experiments.base import with_an_edge
 from esssim.experiments.errors import ConfigurationError
 from esssim.experiments.experiment import Experiment
-from esssim.experiments.methods import without_an_edge
 from esssim.simulation import Ramp
 from esssim.simulation.recorder import variables
 from esssim.statistics.table import STATISTICS
@@ -108,7 +107,8 @@ def _at_the_start(experiment: Experiment) -> list[str]:
 
 
 def _has_an_edge(experiment: Experiment) -> bool:
-    return not without_an_edge(experiment.method, experiment.dynamics.momentum)
+    method = experiment.method
+    return method is None or not method.without_an_edge(experiment.dynamics.momentum)
 
 
 def _start_sides(experiment: Experiment) -> dict[str, Sides]:

@@ -23,6 +23,7 @@ from esssim._progress import Progress, shown
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray, IntArray
 from esssim.adaptive import PreconditionedMethod
+from esssim.batch_method import BatchMethod
 from esssim.dropout import Dropout
 from esssim.gradient_noise import GradientNoise, check_noise
 from esssim.problems import (
@@ -59,7 +60,7 @@ def simulate(
     theta0: npt.ArrayLike,
     *,
     step_size: float | Ramp,
-    sampling: Sampling | GradientNoise | ZerothOrder | SharpnessAware | Dropout,
+    sampling: Sampling | GradientNoise | BatchMethod,
     n_steps: int,
     n_replicas: int = 1,
     momentum: float = 0.0,
@@ -102,7 +103,7 @@ def simulate(
         )
     beta, nesterov = check_momentum(momentum), _validate.flag("nesterov", nesterov)
     _check_adaptive(adaptive, sampling, beta)
-    method = in_place if isinstance(in_place, ZerothOrder | SharpnessAware | Dropout) else adaptive
+    method = in_place if isinstance(in_place, BatchMethod) else adaptive
     draws_batches = in_place is None and not isinstance(batches, RandomWeights)
     if beta > 0 and draws_batches:
         names = check_names(record, problem, HeavyBall(np.empty(0), beta, nesterov), batches)
@@ -134,10 +135,10 @@ def simulate(
 
 
 def _gradients(
-    sampling: Sampling | GradientNoise | ZerothOrder | SharpnessAware | Dropout, n_samples: int
-) -> tuple[Sampling, GradientNoise | ZerothOrder | SharpnessAware | Dropout | None]:
+    sampling: Sampling | GradientNoise | BatchMethod, n_samples: int
+) -> tuple[Sampling, GradientNoise | BatchMethod | None]:
     """The batches of a run, and what takes the place of their gradient."""
-    if isinstance(sampling, ZerothOrder | SharpnessAware | Dropout):
+    if isinstance(sampling, BatchMethod):
         return check_noise(sampling.sampling, n_samples)[0], sampling
     return check_noise(sampling, n_samples)
 

@@ -10,22 +10,22 @@ from esssim import _validate
 from esssim._errors import Undefined
 from esssim._validate import FloatArray
 from esssim.adaptive import PreconditionedMethod
-from esssim.dropout import Dropout
+from esssim.batch_method import BatchMethod
 from esssim.problems import Problem, preconditioned
 from esssim.problems.once import one_record
 from esssim.sampling import Reshuffled, Sampling
 from esssim.sharpness_aware import SharpnessAware
 from esssim.simulation.runner import HeavyBall, Method, Metric
-from esssim.stability import critical_step_size, dropout_step_size, sharpness_aware_step_size, zeroth_order_step_size
+from esssim.stability import critical_step_size
+from esssim.stability.batch_method import step_size_of
 from esssim.statistics import Estimate, momentum_batch_sharpness
 from esssim.statistics.table import MEAN_SQUARE, MOMENTUM_BATCH, OWN, PRECONDITIONED, STATISTICS
-from esssim.zeroth_order import ZerothOrder
 
 
 def check_names(
     record: Sequence[str],
     problem: Problem,
-    method: PreconditionedMethod | HeavyBall | ZerothOrder | SharpnessAware | Dropout | None = None,
+    method: PreconditionedMethod | HeavyBall | BatchMethod | None = None,
     sampling: Sampling | None = None,
 ) -> tuple[str, ...]:
     """The names to record, each known, and defined for the problem at some point at least.
@@ -110,12 +110,8 @@ def measure(
 
 def _own_sharpness(problem: Problem, theta: FloatArray, sampling: Sampling, method: Method) -> float:
     """2/η_c of the Gauss–Newton linearisation; of a Metric in its own coordinates."""
-    if isinstance(method, ZerothOrder):
-        return 2 / zeroth_order_step_size(problem, theta, sampling, hessian="gauss_newton")
-    if isinstance(method, SharpnessAware):
-        return 2 / sharpness_aware_step_size(problem, theta, sampling, method.radius, hessian="gauss_newton")
-    if isinstance(method, Dropout):
-        return 2 / dropout_step_size(problem, theta, sampling, method.rate)
+    if isinstance(method, BatchMethod):
+        return 2 / step_size_of(method, problem, theta, "gauss_newton")
     if isinstance(method, HeavyBall):
         momentum = {"momentum": method.momentum, "nesterov": method.nesterov}
         return 2 / critical_step_size(problem, theta, sampling, **momentum, hessian="gauss_newton")  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from esssim._kernels import sampling as kernels
 from esssim._kernels.layout import in_cache_lines
 from esssim._validate import FloatArray, IntArray
 from esssim.adaptive import PreconditionedMethod
-from esssim.dropout import Dropout
+from esssim.batch_method import BatchMethod
 from esssim.gradient_noise import GradientNoise
 from esssim.problems import (
     DiagonalLinearNetwork,
@@ -26,9 +26,7 @@ from esssim.problems import (
 )
 from esssim.problems.boundary import divergence_is_expected
 from esssim.sampling import Reshuffled, Sampling, WithoutReplacement, WithReplacement
-from esssim.sharpness_aware import SharpnessAware
 from esssim.simulation.schedule import Ramp
-from esssim.zeroth_order import ZerothOrder
 
 # Batches (m, b) of consecutive steps, or weights (m, n).
 Drawn = npt.NDArray[Any]
@@ -54,7 +52,7 @@ class Metric(NamedTuple):
 
 
 # What has an edge of its own.
-Method = HeavyBall | Metric | ZerothOrder | SharpnessAware | Dropout
+Method = HeavyBall | Metric | BatchMethod
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class Optimiser:
     nesterov: bool
     label_noise: float
     # What takes the place of the gradient of a batch, whose statistics are recorded all the same.
-    noise: GradientNoise | ZerothOrder | SharpnessAware | Dropout | None = None
+    noise: GradientNoise | BatchMethod | None = None
     adaptive: PreconditionedMethod | None = None
 
 

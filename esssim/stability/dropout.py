@@ -10,7 +10,7 @@ from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.curvature.scale import power_of_two_near
 from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem, check_problem
-from esssim.random_weights import RandomWeights
+from esssim.random_weights import check_draws_batches
 from esssim.sampling import Sampling, check_independent, check_sampling
 from esssim.stability.symmetric import top_of_pencil_of
 
@@ -33,8 +33,7 @@ def dropout_step_size(problem: Problem, theta: npt.ArrayLike, sampling: Sampling
     point = problem.check_point(theta)
     check_sampling(sampling, problem.n_samples)
     check_independent(sampling, "a threshold")
-    if isinstance(sampling, RandomWeights):
-        raise ValueError(f"sampling must draw batches for dropout, got {sampling!r}")
+    check_draws_batches(sampling, "dropout")
     # Each β_k depends on parameters of its own: in the basis of these directions samples are rows again.
     slopes = np.linalg.norm(problem.pull_back(point, np.eye(problem.inputs.shape[1])), axis=1)
     rows = problem.inputs * slopes

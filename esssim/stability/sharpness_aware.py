@@ -19,7 +19,7 @@ from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.problems import Problem
 from esssim.problems.base import HessianKind
-from esssim.random_weights import RandomWeights
+from esssim.random_weights import check_draws_batches
 from esssim.sampling import Sampling, WithoutReplacement, WithReplacement
 from esssim.stability.linearised import Linearised, linearise
 from esssim.stability.symmetric import Moment, top_of_pencil_of
@@ -64,8 +64,7 @@ def sharpness_aware_step_size(
     weights, and where too many batches would have to be formed. Source: ours, `theory/sharpness_aware.py`.
     """
     rho = _validate.real("radius", radius, above=0.0)
-    if isinstance(sampling, RandomWeights):
-        raise ValueError(f"sampling must draw batches for sharpness-aware steps, got {sampling!r}")
+    check_draws_batches(sampling, "sharpness-aware steps")
     linearised = linearise(problem, theta, sampling, hessian)
     if linearised is None:
         return np.inf

@@ -11,7 +11,7 @@ from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray, IntArray
 from esssim.problems import Problem, check_problem
 from esssim.problems.base import HessianKind, curvature_of
-from esssim.random_weights import RandomWeights
+from esssim.random_weights import check_draws_batches
 from esssim.sampling import Sampling
 from esssim.statistics.estimate import expectation
 from esssim.statistics.uncertainty import Estimate
@@ -43,8 +43,7 @@ def momentum_batch_sharpness(
     check_problem(problem)
     point, before = problem.check_point(theta), problem.check_point(velocity, "velocity")
     beta, nesterov = _validate.real("momentum", momentum, at_least=0.0, below=1.0), _validate.flag("nesterov", nesterov)
-    if isinstance(sampling, RandomWeights):
-        raise ValueError(f"sampling must draw batches for momentum_batch_sharpness, got {sampling!r}")
+    check_draws_batches(sampling, "momentum_batch_sharpness")
     curvature = curvature_of(problem, point, hessian)
     gradients = problem.sample_gradients(point, np.arange(problem.n_samples))
     largest = max(float(np.abs(gradients).max()), float(np.abs(before).max()))
