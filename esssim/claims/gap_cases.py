@@ -4,7 +4,6 @@ hand.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ import numpy as np
 from esssim import data
 from esssim._validate import FloatArray
 from esssim.gap import predict
-from esssim.gap.sample import sampled_gaps
+from esssim.gap.sample import sampled_gap
 from esssim.gap.setting import Setting
 from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem, Quadratic
 from esssim.sampling import Sampling, WithoutReplacement, WithReplacement
@@ -46,9 +45,8 @@ class GapCase:
         """M_b − λ_max(H) and its standard error: enumerated as `minibs`, or the mean of λ_max(H_B) − v₁ᵀH_Bv₁."""
         if self.sampling.count(self.problem.n_samples) <= ENUMERABLE:
             return self.minibs().value - sharpness(self.problem, self.theta), 0.0
-        s = Setting.of(self.problem, self.theta, self.sampling)
-        found = sampled_gaps(s, N_BATCHES, 0) * s.unit
-        return float(found.mean()), float(found.std(ddof=1)) / math.sqrt(N_BATCHES)
+        found = sampled_gap(Setting.of(self.problem, self.theta, self.sampling), N_BATCHES, 0)
+        return found.value, found.standard_error
 
 
 def random_case(seed: int) -> GapCase:

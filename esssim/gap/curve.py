@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from esssim._threads import one_blas_thread
 from esssim.gap.bounds import bounds_at
 from esssim.gap.joint import Joint
 from esssim.gap.predict import FORMULAS
-from esssim.gap.sample import sampled_gaps
+from esssim.gap.sample import sampled_gap
 from esssim.gap.setting import Setting
 from esssim.problems import Problem
 from esssim.sampling import Sampling, WithoutReplacement
@@ -85,6 +85,5 @@ def _measured(
         return minibatch_sharpness(problem, theta, s.sampling)
     if draws == "shares":
         return minibatch_sharpness(problem, theta, s.sampling, n_batches=n_batches, seed=seed)
-    found = sampled_gaps(s, n_batches, seed)
-    error = float(found.std(ddof=1)) / math.sqrt(n_batches)
-    return Estimate((float(found.mean()) + s.sharpness) * s.unit, error * s.unit, n_batches, False)
+    gap = sampled_gap(s, n_batches, seed)
+    return replace(gap, value=gap.value + s.sharpness * s.unit)

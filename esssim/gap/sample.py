@@ -22,6 +22,7 @@ from esssim.gap.setting import Setting
 from esssim.problems import Problem
 from esssim.sampling import Sampling, WithoutReplacement
 from esssim.spectra import largest_eigenvalues, prepare
+from esssim.statistics import Estimate
 
 # Of what a bet can lose at most, m: a gambler who stakes all may be left with nothing.
 LARGEST_STAKE = 0.75
@@ -69,10 +70,21 @@ def confidence_bounds(
     failure = (1 - level) / 2
     lower = mean_above(np.maximum(found - s.rounding, 0.0), failure, always[1])
     upper = largest - mean_above(np.maximum(largest - found - s.rounding, 0.0), failure, always[1])
+    mean = _mean_of(found, s.unit)
     return ConfidenceBounds(
         max(lower - s.rounding, always[0]) * s.unit, min(upper + s.rounding, always[1]) * s.unit, level, n_batches,
-        float(found.mean()) * s.unit, float(found.std(ddof=1)) / math.sqrt(n_batches) * s.unit,
+        mean.value, mean.standard_error,
     )  # fmt: skip
+
+
+def sampled_gap(s: Setting, n_batches: int, seed: int) -> Estimate:
+    """The gap as the mean of X_B over n_batches independent batches."""
+    return _mean_of(sampled_gaps(s, n_batches, seed), s.unit)
+
+
+def _mean_of(found: FloatArray, unit: float) -> Estimate:
+    error = float(found.std(ddof=1)) / math.sqrt(len(found))
+    return Estimate(float(found.mean()) * unit, error * unit, len(found), False)
 
 
 def sampled_gaps(s: Setting, n_batches: int, seed: int) -> FloatArray:
