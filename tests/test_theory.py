@@ -65,7 +65,10 @@ def close(actual: object, expected: object, tolerance: float = 1e-12) -> None:
 
 @pytest.mark.parametrize("name", theory.names())
 def test_what_computes_a_result_exists(name: str) -> None:
-    assert all(each.startswith("esssim.") and resolve_name(each) for each in theory.computed_by(name))
+    for each in theory.computed_by(name):
+        place, _, last = each.rpartition(".")
+        # After a colon comes an attribute: a function may have the name of its module.
+        assert each.startswith("esssim.") and callable(resolve_name(f"{place}:{last}"))
 
 
 @pytest.mark.parametrize("name", theory.names())

@@ -22,7 +22,7 @@ import sympy
 from theory._exact import SCHEMES, batch_mean, expectation, integers, mean, same
 from theory.third_moment import b, n
 
-COMPUTED_BY = ("esssim.gap.second_order_bounds", "esssim.gap.setting.Setting")
+COMPUTED_BY = ("esssim.gap.second_order_bounds.resolvent", "esssim.gap.setting.Setting")
 
 X, h, g, kappa, spread = sympy.symbols("X h g kappa N", real=True)
 across = sympy.Symbol("A", positive=True)
