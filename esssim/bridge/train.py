@@ -62,8 +62,8 @@ def train(
     """Train a torch problem by SGD θ ← θ − ηg_B, or heavy ball v ← βv + g_B, θ ← θ − ηv, and record statistics.
 
     theta0: (p,), or (n_replicas, p) for a start each. step_size: η, a `Ramp`, or `Piecewise`; sampling: a scheme, a
-    `GradientNoise` in its place, or `Piecewise` ones (interventions). label_noise: ε, targets y + εz with z drawn anew
-    at each step (squared error only). record, n_records, record_steps, n_batches, n_workers, progress: as for
+    `GradientNoise` in its place, or `Piecewise` ones (interventions). label_noise: ε, targets y + εz, z drawn in
+    each step (squared error only). record, n_records, record_steps, n_batches, n_workers, progress: as for
     `esssim.simulate` (docs/simulation.md). rank: directions of the Gauss–Newton mean-square sharpness where all samples
     have more than 600 outputs; the value rises with the rank to the exact one. checkpoint: an NPZ file that each record
     renews; the same call goes on from it after a kill.
