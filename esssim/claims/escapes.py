@@ -204,8 +204,8 @@ def method(start: float, then: str) -> str:
 
 @claim(
     id="escape-probability/rate/{start}",
-    states="From a minimum with ηQ_b < 2 < η·max_B λ_max(H_B) SGD escapes at the rate ℓ^(−α/2) of its linearisation, "
-    "within a factor of 2.",
+    states="From a minimum with ηQ_b < 2 < η·max_B λ_max(H_B) SGD escapes at the rate of the power law of its "
+    "linearisation, within a factor of 2.",
     where=WHERE,
     source=ours("after Mulayoff & Stich, COLT 2026, arXiv 2602.14789", MULAYOFF_STICH),
     source_predicts="the loss can diverge in expectation; no rate",
