@@ -17,7 +17,9 @@ import numpy as np
 
 import esssim as es
 from esssim._particles import moment_exponent as of_particles
+from esssim._particles import root_of_exponent
 from esssim._validate import FloatArray
+from esssim.claims.escapes import DIVERGED, follow
 from esssim.flow.bursts import push_from_edge
 from esssim.flow.law import Law
 from esssim.report.pages import complete_rows, keep_page
@@ -35,8 +37,8 @@ ORDERS = np.array([1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0,
 N_PARTICLES, N_STEPS, BURN_IN = 4800, 600, 100
 N_PLAIN, SHARE = 10_000, 0.01
 # A prediction of a rate is right within this factor; landing is followed without noise down to this loss.
-FACTOR, LANDED, DIVERGED = 2.0, 1e-7, 1e6
-N_LANDINGS, LONGEST = 400, 20_000
+FACTOR, LANDED = 2.0, 1e-7
+N_LANDINGS = 400
 # Starts of a descent on the unstable batch alone, and its steps.
 N_ALONE, STEPS_ALONE = 200, 300
 # How far the loss goes: starts, and levels in units of that of the escape.
@@ -115,20 +117,7 @@ def moment_exponent(eta: float, order: float, seed: int) -> float:
 
 def tail_index(eta: float) -> float:
     """The root α of L beyond 0; infinite where there is none among the orders tried."""
-    below, order_below = moment_exponent(eta, ORDERS[0], 0), ORDERS[0]
-    for order in ORDERS[1:]:
-        value = moment_exponent(eta, order, 0)
-        if value >= 0 > below:
-            for _ in range(3):
-                middle = (order_below + order) / 2
-                between = moment_exponent(eta, middle, 0)
-                if between < 0:
-                    order_below, below = middle, between
-                else:
-                    order, value = middle, between
-            return float(order_below + (order - order_below) * below / (below - value))
-        below, order_below = value, order
-    return float("inf")
+    return root_of_exponent(lambda order: moment_exponent(eta, order, 0), ORDERS)
 
 
 def largest_losses(eta: float, rng: np.random.Generator) -> FloatArray:
@@ -161,21 +150,6 @@ def predicted(row: dict[str, Any]) -> dict[str, Any]:
         "diverge_predicted": (TURNS / TAKEN) ** (-index / 2), "drift_predicted": steps_to_drift(eta),
     }  # fmt: skip
     return found | ({"tail_index": index} if np.isfinite(index) else {})
-
-
-def follow(theta: FloatArray, eta: float, rng: np.random.Generator) -> tuple[FloatArray, int, int]:
-    """Where SGD without noise lands from theta (m, p); how many runs diverged, and how many did neither."""
-    problem, landed, n_diverged = setting().problem, [], 0
-    for _ in range(LONGEST):
-        if not len(theta):
-            break
-        batches = scheme().draw(N_SAMPLES, len(theta), rng)
-        theta = theta - eta * problem.gradient(theta, batches)
-        losses = problem.loss(theta)
-        landed.append(theta[losses < LANDED])
-        n_diverged += int((losses > DIVERGED).sum())
-        theta = theta[(losses >= LANDED) & (losses <= DIVERGED)]
-    return np.concatenate(landed), n_diverged, len(theta)
 
 
 def split(
@@ -213,7 +187,7 @@ def measured(row: dict[str, Any]) -> dict[str, Any]:
         return found
     rng = np.random.default_rng(5)
     chosen = rng.choice(len(network.theta), N_LANDINGS, p=network.weights / network.weights.sum())
-    landed, n_diverged, n_neither = follow(network.theta[chosen], eta, rng)
+    landed, n_diverged, n_neither = follow(here.problem, network.theta[chosen], scheme(), eta, rng, LANDED)
     found |= {"n_followed": N_LANDINGS, "n_diverged": n_diverged, "n_neither": n_neither}
     if len(landed):
         levels = np.array([eta / 2 * mean_square(here.problem, theta) for theta in landed])
@@ -494,6 +468,9 @@ TAIL = """
   (3.9 ± 1.3)·10⁻¹¹ per step (3,000 particles in each repetition; of the 250 in the other rows most repetitions lose all on the way). This is
   what Mulayoff & Stich prove to be possible: the mean of the loss then grows without bound. A run of 10⁹ steps does not show it.
 * **At 0.8 none was seen**, and from 0.8 down descent on the unstable batch alone lands on a flatter minimum instead of diverging.
+* **On a second network it is the same** (n = 12, d = 16, b = 3, three samples nearly the same, 28 unstable batches of 220): the claims
+  `escape-probability/…`, predicted before their runs. Splitting over the power law is 1.11 ± 0.19 at (η/2)·Q_b = 0.85 and 1.10 ± 0.36
+  at 0.7, where 0.5 to 1 and 0.7 to 2 were expected; all of 400 escapes land on a flatter minimum.
 * "None seen" is no bound: splitting finds the ways that its levels lead to. Other ways, such as one batch drawn many times in a row
   from a smaller loss, could be missed. What stays open: [open problems](open_problems.md).
 """

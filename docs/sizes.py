@@ -22,11 +22,16 @@ from torch import Tensor, nn
 
 import esssim as es
 from esssim._rows import Row
+from esssim._validate import FloatArray, IntArray
 from esssim.report.pages import keep_measured_page
+from esssim.spectra import lanczos_top_pairs
+from esssim.spectra.leading import BLOCK, block_lanczos
 
 B, N_BATCHES = 32, 4
 # Seconds of the measurement that has a budget.
 BUDGET = 10.0
+# Of the matrices on which one vector is compared with a block.
+SIZE = 20_000
 
 HEAD = """# What a measurement costs
 
@@ -40,14 +45,12 @@ n·c for squared loss and n·(c − 1) for cross-entropy.
 `es.bridge.mean_square_enclosure` with its default tolerance of 1 %, the width of the interval relative to the value; all
 samples are taken. Then with `seconds={budget:g}`: so many samples are drawn, the interval is that of their Q_b, and the
 standard error (s.e.) that of the value for all samples. That budget is of the clock: on a machine that is busy with
-other work, as here, it takes fewer samples.
+other work it takes fewer samples.
 
-Rows with * were measured later, on {later}, with four other processes on its two cores. On it the convolutional
-network takes products with the Gram matrix in place of the matrix. The upper end fails with a probability of at most
-{failure:.0e}; rounding in float32, which is not in the interval, moves these products by {rounding:.1g}, relatively, as
-measured on up to 32 samples. With 1,797 samples we wanted 60 s: it takes some 30 products with all of them, of 1.4 s
-each on that busy core, nearly all of it multiplications of matrices. The other rows of Q_b come from the matrix, before that. On normal inputs no number of directions is enough: the interval
-stays wide.
+The convolutional network takes products with the Gram matrix in place of the matrix. The upper end fails with a
+probability of at most {failure:.0e}; rounding in float32, which is not in the interval, moves these products by
+{rounding:.1g}, relatively, as measured on up to 32 samples. On normal inputs no number of directions is enough: the
+interval stays wide.
 
 """
 MIDDLE = """
@@ -56,6 +59,17 @@ MIDDLE = """
 Of the full Hessians, by their products with vectors: `es.sharpness`, and `es.minibatch_sharpness` of {n_batches} batches.
 Eigenvalues have a relative residual of at most 1e-8 in float64 and 1e-4 in float32.
 
+"""
+LAST = """
+## One vector or a block of vectors
+
+The largest eigenvalues of batches come from Lanczos with one vector for each batch, and thick restarts. A block of
+{block} random vectors, as for several leading eigenvalues at once, also finds a cluster of eigenvalues. For the largest
+one alone it takes more products with the matrix, at every spectrum that we tried: diagonal matrices of size {size:,}, a
+relative residual of at most 1e-8. The error is the distance to the largest eigenvalue, 1.
+
+| spectrum | one vector: products | error | block: products | error |
+|---|---:|---:|---:|---:|
 """
 
 
@@ -109,12 +123,12 @@ CASES = (
     Case("perceptron 3072–32–10", partial(perceptron, 3072, 32, 10), 512, 3072, "squared", "float32", what=UNHURRIED),
     Case("the same, normal inputs", partial(perceptron, 3072, 32, 10), 512, 3072, "squared", "float32", False,
          what=UNHURRIED),
-    Case("transformer", Transformer, 256, 768, "cross_entropy", "float32", what=("full", "budget", "sharpness")),
+    Case("transformer", Transformer, 256, 768, "cross_entropy", "float32"),
     Case("convolutional", convolutional, 128, 3072, "cross_entropy", "float32"),
     Case("convolutional", convolutional, 128, 3072, "cross_entropy", "float64", what=BUDGETED),
     Case("convolutional", convolutional, 512, 3072, "cross_entropy", "float32", what=BUDGETED),
     Case("convolutional", convolutional, 1797, 3072, "cross_entropy", "float32", what=BUDGETED),
-    Case("perceptron 3072–2400–1000–10", LARGE, 512, 3072, "squared", "float32", what=BUDGETED),
+    Case("perceptron 3072–2400–1000–10", LARGE, 512, 3072, "squared", "float32"),
     Case("perceptron 3072–2400–1000–10", LARGE, 1797, 3072, "squared", "float32", what=("budget",)),
 )  # fmt: skip
 
@@ -155,8 +169,48 @@ def measured(case: Case, what: str) -> Row:
     return {
         "network": case.name, "what": what, "n_params": problem.n_params, "n": case.n, "n_outputs": 10, "n_rows": rows,
         "loss": case.loss, "dtype": case.dtype, **found, "build_seconds": began - built, "cpu_seconds": seconds,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "cpu": cpu(),
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }  # fmt: skip
+
+
+class Diagonal:
+    """What Lanczos needs to know of a diagonal matrix, with its products counted."""
+
+    start, tolerance = None, 1e-8
+
+    def __init__(self, spectrum: FloatArray) -> None:
+        self.spectrum, self.n_params, self.products = spectrum, len(spectrum), 0
+
+    def times(self, vectors: FloatArray) -> FloatArray:
+        self.products += len(vectors)
+        return vectors * self.spectrum
+
+    def bound(self, batches: IntArray) -> Callable[[FloatArray], FloatArray]:
+        return self.times
+
+
+def spectra() -> dict[str, FloatArray]:
+    """Diagonals with the largest entry 1."""
+    bulk = np.random.default_rng(0).uniform(-0.5, 0.5, SIZE)
+    near = np.arange(10.0)
+    top = {
+        "1 and a bulk up to ½": np.ones(1), "ten within 1e-3 and the bulk": 1 - 1e-4 * near,
+        "ten within 1e-6 and the bulk": 1 - 1e-7 * near, "ten equal ones and the bulk": np.ones(10),
+    }  # fmt: skip
+    found = {name: np.concatenate([values, bulk[len(values) :]]) for name, values in top.items()}
+    return found | {"1/k": 1 / np.arange(1.0, SIZE + 1), "evenly from 0 to 1": np.linspace(0.0, 1.0, SIZE)}
+
+
+def one_or_block(name: str, spectrum: FloatArray) -> Row:
+    """Products and error of both; None where the block does not converge."""
+    one, block = Diagonal(spectrum), Diagonal(spectrum)
+    found = lanczos_top_pairs(one, np.zeros((1, 1), dtype=np.int64)).values[0]  # type: ignore[arg-type]
+    row = {"spectrum": name, "one": one.products, "one_error": abs(found - 1.0)}
+    try:
+        values, _ = block_lanczos(block.times, SIZE, 1, tolerance=Diagonal.tolerance)
+    except RuntimeError:
+        return row | {"block": block.products, "block_error": None}
+    return row | {"block": block.products, "block_error": abs(values[-1] - 1.0)}
 
 
 def measure() -> dict[str, list[Row]]:
@@ -166,7 +220,8 @@ def measure() -> dict[str, list[Row]]:
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 rows.append(pool.apply(measured, (case, what)))
             print(f"{case.name}, n = {case.n}, {what}: {rows[-1]['cpu_seconds']:.1f} s", file=sys.stderr, flush=True)
-    return {"where": [{"torch": torch.__version__, "cpu": cpu()}], "sizes": rows}
+    lanczos = [one_or_block(name, spectrum) for name, spectrum in spectra().items()]
+    return {"where": [{"torch": torch.__version__, "cpu": cpu()}], "sizes": rows, "lanczos": lanczos}
 
 
 def cpu() -> str:
@@ -178,9 +233,8 @@ def cpu() -> str:
 
 def size(row: Row) -> str:
     """The cells that say what was measured."""
-    mark = "\\*" if "cpu" in row else ""
     return (
-        f"| {row['network']}{mark} | {row['n_params']:,} | {row['n']:,} | {row['n_rows']:,} | {row['n_outputs']} | "
+        f"| {row['network']} | {row['n_params']:,} | {row['n']:,} | {row['n_rows']:,} | {row['n_outputs']} | "
         f"{row['loss'].replace('_', '-')}, {row['dtype']} |"
     )
 
@@ -192,11 +246,10 @@ def markdown(content: dict[str, list[Row]]) -> str:
     minibatch = {(row["network"], row["n"], row["dtype"]): row for row in rows if row["what"] == "minibatch_sharpness"}
     columns = "| network | p | n | n·rows | c | loss, dtype |"
     where = content["where"][0]
-    later = [row for row in rows if "cpu" in row and "rounding" in row]
+    products = [row for row in of["full"] if row["network"] == "convolutional"]
     text = HEAD.format(
         cpu=where["cpu"], torch=where["torch"], b=B, budget=BUDGET,
-        later=", ".join(dict.fromkeys(row["cpu"] for row in later)),
-        failure=max(row["failure_probability"] for row in later), rounding=max(row["rounding"] for row in later),
+        failure=max(row["failure_probability"] for row in products), rounding=max(row["rounding"] for row in products),
     )  # fmt: skip
     text += (
         columns
@@ -229,6 +282,10 @@ def markdown(content: dict[str, list[Row]]) -> str:
             f"{size(row)} {row['value']:.5g} | {row['cpu_seconds']:.1f} | {row['peak_mb']:,.0f} | {of_batches} | "
             f"{row['build_seconds']:.1f} |\n"
         )
+    text += LAST.format(block=BLOCK, size=SIZE)
+    for row in content["lanczos"]:
+        error = "not converged" if row["block_error"] is None else f"{row['block_error']:.0e}"
+        text += f"| {row['spectrum']} | {row['one']:,} | {row['one_error']:.0e} | {row['block']:,} | {error} |\n"
     return text
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray
+
+if TYPE_CHECKING:
+    import xarray
 
 # Where the attributes are kept that NetCDF cannot hold or would interpret.
 KEPT = "esssim_attributes"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -38,3 +38,23 @@ def moment_exponent(
         chosen = multiplied(growth, rng)
         states = moved[chosen] / sizes[chosen, None]
     return float(total / (n_steps - burn_in))
+
+
+def root_of_exponent(exponent: Callable[[float], float], orders: Sequence[float] | FloatArray) -> float:
+    """The tail index: where L rises through 0, by three bisections and a chord between two of the orders (k,), which
+    ascend; infinite where it does so between none of them.
+    """
+    below, order_below = exponent(orders[0]), orders[0]
+    for order in orders[1:]:
+        value = exponent(order)
+        if value >= 0 > below:
+            for _ in range(3):
+                middle = (order_below + order) / 2
+                between = exponent(middle)
+                if between < 0:
+                    order_below, below = middle, between
+                else:
+                    order, value = middle, between
+            return float(order_below + (order - order_below) * below / (below - value))
+        below, order_below = value, order
+    return float("inf")

@@ -193,5 +193,22 @@ SONG = Paper(
 }""",
     "https://arxiv.org/abs/2604.14669",
 )  # fmt: skip
+MULAYOFF_STICH = Paper(
+    "mulayoff2026stability", "Mulayoff & Stich", "COLT 2026, arXiv 2602.14789",
+    """@inproceedings{mulayoff2026stability,
+  title     = {On the Stability of Nonlinear Dynamics in {GD} and {SGD}: Beyond Quadratic Potentials},
+  author    = {Mulayoff, Rotem and Stich, Sebastian U.},
+  booktitle = {Proceedings of Thirty Ninth Conference on Learning Theory},
+  series    = {Proceedings of Machine Learning Research},
+  volume    = {336},
+  pages     = {5210--5243},
+  year      = {2026},
+  note      = {arXiv:2602.14789}
+}""",
+    "https://arxiv.org/abs/2602.14789",
+)  # fmt: skip
 OURS = ours()
-PAPERS = (COHEN, ANDREYEV_V1, ANDREYEV_V3, MOMENTUM, MULAYOFF, LEE_JANG, AGARWALA, LIAO, GRANZIOL, KALRA, GUR_ARI, SONG)
+PAPERS = (
+    COHEN, ANDREYEV_V1, ANDREYEV_V3, MOMENTUM, MULAYOFF, LEE_JANG, AGARWALA, LIAO, GRANZIOL, KALRA, GUR_ARI, SONG,
+    MULAYOFF_STICH,
+)  # fmt: skip

@@ -8,12 +8,14 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-
-import xarray
-from h5netcdf import CompatibilityError
+from typing import TYPE_CHECKING
 
 from esssim import _attributes, _source, _validate
 from esssim._fingerprint import fingerprint
+
+# What writes a table or a page needs no xarray: it comes with the first Dataset.
+if TYPE_CHECKING:
+    import xarray
 
 DIGEST_SIZE = hashlib.sha256().digest_size
 
@@ -73,6 +75,8 @@ def save(trace: xarray.Dataset, path: str | os.PathLike[str]) -> None:
     the file takes its place. Raises ValueError for a path that cannot be written to, and for an attribute or a variable
     that cannot be saved, by name.
     """
+    import xarray
+
     _validate.instance("trace", trace, xarray.Dataset, "simulate returns")
     plain = _attributes.detached(trace)
     with whole_file(path) as temporary:
@@ -81,7 +85,7 @@ def save(trace: xarray.Dataset, path: str | os.PathLike[str]) -> None:
             with xarray.open_dataset(temporary, engine="h5netcdf") as opened:
                 written = _attributes.attached(opened.load())
             changed = _first_difference(trace, written)
-        except (TypeError, ValueError, NotImplementedError, AttributeError, CompatibilityError) as error:
+        except _refusals() as error:
             raise ValueError(f"trace must hold what NetCDF can hold: {_culprit(plain)}{error}") from error
         if changed:
             raise ValueError(f"trace must hold what NetCDF can hold: {changed} would change when it is saved")
@@ -107,16 +111,27 @@ def _first_difference(trace: xarray.Dataset, written: xarray.Dataset) -> str:
 
 def _culprit(trace: xarray.Dataset) -> str:
     """The first variable that cannot be written by itself, for an error."""
+    import xarray
+
     for name, variable in trace.variables.items():
         try:
             xarray.Dataset({"variable": variable.to_base_variable()}).to_netcdf(engine="h5netcdf")
-        except (TypeError, ValueError, NotImplementedError, AttributeError, CompatibilityError):
+        except _refusals():
             return f"variable {name!r} (dtype {variable.dtype}): "
     return ""
 
 
+def _refusals() -> tuple[type[Exception], ...]:
+    """What writing a Dataset raises where NetCDF cannot hold it."""
+    from h5netcdf import CompatibilityError
+
+    return TypeError, ValueError, NotImplementedError, AttributeError, CompatibilityError
+
+
 def load(path: str | os.PathLike[str]) -> xarray.Dataset:
     """Load what `save` wrote, unchanged. Raises ValueError for a missing, damaged or foreign file."""
+    import xarray
+
     target = _validate.path("path", path)
     if not target.is_file():
         raise ValueError(f"path must name a saved trace, there is no file {str(target)!r}")

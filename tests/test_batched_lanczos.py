@@ -85,8 +85,9 @@ def test_slow_spectra_restart(monkeypatch: pytest.MonkeyPatch) -> None:
         -np.arange(1.0, 21.0),
         np.array([3.0]),
         np.array([-1.0, 1.0]),
+        np.concatenate((np.linspace(-1.0, 1.0, 150), 2.0 - 1e-7 * np.arange(10))),
     ],
-    ids=["zero", "identity", "rank one", "degenerate top", "negative", "one dimension", "two dimensions"],
+    ids=["zero", "identity", "rank one", "degenerate top", "negative", "one dimension", "two dimensions", "cluster"],
 )
 def test_spectra_that_end_early(spectrum: np.ndarray) -> None:
     check(Known(with_spectrum(spectrum, 2 * spectrum, spectrum - 1.0)), ALONE)

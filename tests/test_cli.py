@@ -478,7 +478,7 @@ class TestWidth:
         assert code == 0
         table = [line for line in out.splitlines()[2:] if "±" not in line or not line.startswith("±")]
         assert max(map(len, table)) <= width
-        for heading in ("sharpness", "MiniBS", "gap", "batch sharpness", "IAS", "mean-square", "critical step size"):
+        for heading in ("sharpness", "MiniBS", "gap", "batch sharpness", "IAS", "Q_b", "critical step size"):
             assert heading in out
         rows = json.loads(
             run("measure", "wine", "--batch-size", "4,8", "--batch-size", "178", "--batches", "50", "--json")[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import runpy
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 import esssim as es
+from esssim.claims import escapes
 from esssim.stability import EscapeProbability, escape_probability
 from tests.pages import DOCS, check_is_kept, copied
 
@@ -54,6 +56,17 @@ def test_it_is_the_exact_probability_down_to_a_billionth() -> None:
         value = found(distance, n_repetitions=60)
         assert value.value == pytest.approx(exact(distance), abs=3.5 * value.standard_error)
         assert value.standard_error < 0.25 * exact(distance)
+
+
+@pytest.mark.parametrize("distance", [1.5, 4.0])
+def test_the_recursion_of_the_claim_is_the_sum_over_all_ways(monkeypatch: pytest.MonkeyPatch, distance: float) -> None:
+    monkeypatch.setattr(escapes, "N_STEPS", 4)
+    curvatures = [escapes.STEEP] * escapes.N_STEEP + [escapes.FLAT] * (escapes.N_LINE - escapes.N_STEEP)
+    factors = [abs(1 - (curvatures[i] + curvatures[j]) / 2) for i, j in itertools.combinations(range(8), 2)]
+    ways = np.cumprod(list(itertools.product(factors, repeat=4)), axis=1)
+    expected = (ways >= distance).any(axis=1).mean()
+    assert 0 < expected < 1
+    assert escapes.exact_probability(distance) == pytest.approx(expected, rel=1e-12)
 
 
 def test_few_particles_are_unbiased() -> None:

@@ -333,6 +333,18 @@ def test_the_best_pair_and_the_gap() -> None:
     assert 0 < found.gap[0] < found.gap[1]
 
 
+def test_bounds_in_words_begin_with_the_best_of_each_side() -> None:
+    case = some_case("regression")
+    found = es.gap.bounds(case.problem, case.theta, es.WithReplacement(3))
+    first, second, *rows = str(found).splitlines()
+    assert first == f"MiniBS: {found.lower:.6g} … {found.upper:.6g}"
+    assert f"sharpness: {found.sharpness:.6g}, gap: {found.gap[0]:.6g}" in second
+    assert len(rows) == len(found.by_name)
+    for side in ("lower", "upper"):
+        assert next(row for row in rows if row.split()[0] == side).split()[1] == found.best(side).name
+    assert "  upper  complement             – (needs sampling without replacement)" in rows
+
+
 def test_the_full_batch_has_no_gap() -> None:
     for kind in KINDS:
         case = some_case(kind)

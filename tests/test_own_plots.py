@@ -209,6 +209,8 @@ class TestGap:
         (squares,) = (each for each in axes.lines if each.get_marker() == "s" and len(each.get_xdata()) == 3)
         assert list(squares.get_xdata()) == [1, 2, 4]
         np.testing.assert_allclose(squares.get_ydata(), curve["gap"].values[:3] / top, rtol=1e-12)
+        assert axes.get_xlabel() == "batch size $b$ (gaps of 0 are not drawn)"
+        assert plots.gap(es.gap.curve(problem, np.zeros(D), [1, 2])).get_xlabel() == "batch size $b$"
 
     def test_sampled_gaps_are_near_and_have_an_interval(self, problem: es.LinearRegression) -> None:
         exact = es.gap.curve(problem, np.zeros(D), [3])

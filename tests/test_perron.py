@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import esssim as es
 from esssim.curvature import LowRankCurvature
 from esssim.statistics import mean_square
-from esssim.statistics.mean_square import Pencil, top_of_pencil
+from esssim.statistics.mean_square import Pencil, top_of_pencil, tops_of_pencil
 from esssim.statistics.perron import PerronMatrix
 from esssim.testing import strategies
 from tests import oracles
@@ -46,6 +46,26 @@ def test_edge_is_the_top_of_the_dense_pencil(shape: tuple[int, int], sampling: e
     factors, c = rows(*shape), sampling.variance_coefficient(shape[0])
     value, _ = PerronMatrix.of(factors, c).edge()
     assert value == pytest.approx(dense_pencil_top(factors, c), rel=1e-12)
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (9, 2)], ids=str)
+@pytest.mark.parametrize("scale", [1.0, 1e-75, 1e75])
+def test_several_schemes_share_one_factorisation(shape: tuple[int, int], scale: float) -> None:
+    factors, coefficients = rows(*shape), (1.0, 0.25, 0.02, 0.0)
+    found = tops_of_pencil(LowRankCurvature(scale * factors), coefficients)
+    expected = [scale**2 * dense_pencil_top(factors, c) for c in coefficients]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_the_start_of_one_scheme_does_not_decide_the_next() -> None:
+    # Two blocks that no sample joins: for single samples the long rows decide, for large batches the many.
+    many = np.tile([[1.0, 0.0]], (40, 1)) * np.linspace(1.0, 1.5, 40)[:, None]
+    factors = np.vstack([many, [[0.0, 8.0]]])
+    coefficients = (1.0, 0.3, 0.003)
+    expected = [dense_pencil_top(factors, c) for c in coefficients]
+    for order in (coefficients, coefficients[::-1]):
+        found = dict(zip(order, tops_of_pencil(LowRankCurvature(factors), order), strict=True))
+        np.testing.assert_allclose([found[c] for c in coefficients], expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize("shape", [(40, 20), (20, 40), (60, 60)], ids=str)

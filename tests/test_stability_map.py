@@ -48,6 +48,18 @@ def test_every_batch_size_is_enclosed(options: dict[str, Any]) -> None:
     assert solved.sum() < 24 or options.get("momentum") == 0.9
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_progress_comes_to_every_batch_size(momentum: float) -> None:
+    calls: list[tuple[int, int]] = []
+    stability_map(wine(), momentum=momentum, progress=lambda done, total: calls.append((done, total)))
+    assert {total for _, total in calls} == {24}
+    assert len(calls) > 2
+    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
+    assert calls[-1] == (24, 24)
+    with pytest.raises(ValueError, match="progress must be True, False or a function, got 'yes'"):
+        stability_map(wine(), progress="yes")  # type: ignore[arg-type]
+
+
 def test_the_edge_is_where_the_dense_second_moment_crosses_one() -> None:
     table = data.teacher(5, 2, seed=1)
     problem = TorchProblem(mlp(2, (3,), 1, seed=0), table.inputs, table.targets)

@@ -10,6 +10,7 @@ import torch
 import xarray
 
 from esssim import _validate
+from esssim._progress import Progress
 from esssim._threads import one_blas_thread
 from esssim.bridge.gram.matrix import rows_at
 from esssim.bridge.gram.products import LARGEST, kernel_of
@@ -38,6 +39,7 @@ def stability_map(
     tolerance: float = 0.01,
     batch_size: int | None = None,
     step_size: float | None = None,
+    progress: Progress = False,
 ) -> StabilityMap:
     """The critical step size for each batch size from 1 to n, the critical batch size, linear scaling, and a run.
 
@@ -47,7 +49,8 @@ def stability_map(
     it is that of the `rank` leading directions, an upper bound, and `…_lower` is rigorous without momentum only.
 
     theta: as a vector, module or state dict, by default the module's own. batch_size, step_size: a run to place on it.
-    n_train: the samples that batches are drawn from, where the problem holds some of them. Raises ValueError.
+    n_train: the samples that batches are drawn from, where the problem holds some of them. progress: True for a bar, or
+    a function of (done, total) batch sizes. Raises ValueError.
     Source: Mulayoff & Michaeli, COLT 2024, arXiv 2306.07850.
     """
     _validate.instance("problem", problem, TorchProblem, "TorchProblem(module, inputs, targets)")
@@ -60,7 +63,7 @@ def stability_map(
         run = (_validate.integer("batch_size", batch_size, 1), eta)
     options: dict[str, Any] = {
         "n_train": n_train, "batch_sizes": batch_sizes, "momentum": momentum, "nesterov": nesterov, "gain": gain,
-        "tolerance": tolerance, "run": run,
+        "tolerance": tolerance, "run": run, "progress": progress,
     }  # fmt: skip
     rows = problem.n_samples * problem.n_outputs
     if rows <= (EXACT_ROWS if momentum == 0.0 else MOST_DIRECTIONS):

@@ -32,6 +32,7 @@ MODULES = (
     "sharpness_aware",
     "heavy_ball",
     "dropout",
+    "escapes",
     "thresholds",
     "momentum",
     "moments",

@@ -123,7 +123,6 @@ def measure(
     if out is not None:
         prepare_folder(out)
     from esssim import measure as measuring
-    from esssim import store
     from esssim._environment import environment
     from esssim.report.progress import run_progress
     from esssim.report.terminal import show_measurement
@@ -142,6 +141,7 @@ def measure(
     command = _command(table, target, sizes, model, batches, seed, no_standardize, text)
     written = []
     if out is not None:
+        from esssim import store
         from esssim.report.measure_page import render_measurement
 
         written = measuring.write_measurement(out, measured, where)

@@ -22,6 +22,7 @@ LARGEST_EXACT_INTEGER = 2.0**53
 # What stands between thousands in print, and the sign on a keyboard.
 _PLAIN = {"\xa0": " ", "\u202f": " ", "’": "'"}
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_BEFORE_THREE = re.compile(r"[.,](?=\d{3}(?:\D|$))")
 # 1,234 may be 1234 or 1.234; 1,23 and 1,2345 can only be decimals.
 _GROUPED = {sign: re.compile(rf"[-+]?[1-9]\d{{0,2}}(?:{re.escape(sign)}\d{{3}})+") for sign in ",."}
 _DECIMAL_COMMA = re.compile(r"[-+]?(?:\d+,\d*|,\d+)(?:[eE][-+]?\d+)?")
@@ -276,15 +277,15 @@ def _is_number(cell: str, form: TextFormat) -> bool:
         return False
     # Where the decimal sign is not known, a comma in a number of its own cell may be one.
     commas_allowed = form.decimal == "," or (form.decimal is None and form.thousands is None)
-    for candidate in (
-        (plain, re.sub(r"[.,](?=\d{3}(?:\D|$))", "", plain).replace(",", ".")) if commas_allowed else (plain,)
-    ):
-        try:
-            float(candidate)
-        except ValueError:
-            continue
-        return True
-    return False
+    return _is_float(plain) or (commas_allowed and _is_float(_BEFORE_THREE.sub("", plain).replace(",", ".")))
+
+
+def _is_float(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _with_header(file: Path, form: TextFormat, first: list[str], line: int) -> TextFormat:

@@ -1,10 +1,11 @@
-"""(i) What machines put in the way: a full disk, folders that nobody can write to, a user without a home."""
+"""(i) What machines put in the way: a full disk, folders and installations that nobody can write to, no home."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,11 +34,12 @@ sys.exit(cli.run(sys.argv[1:]))
 Tried = tuple[int, str, Path]
 
 
-@check(key="i", title="Full disk, read-only folder, no home", seconds=(40.0, 60.0))
+@check(key="i", title="Full disk, read-only folder and installation, no home", seconds=(40.0, 100.0))
 def obstacles(quick: bool) -> Finding:
     """`esssim sweep`, in a process of its own where the obstacle is one of processes: where the disk is full it has to
     end with one line that says so, keep what was finished, and go on once there is room; where a folder cannot be
-    written to, one line names it; without a home it gives the bits that it gives with one.
+    written to, one line names it; without a home, or where nothing can be written beside the code, it gives the bits
+    that it gives otherwise.
     """
     if os.name != "posix":
         raise Unavailable("needs a system with limits of processes and users")
@@ -51,9 +53,10 @@ def obstacles(quick: bool) -> Finding:
         expected = rescue.verify(root / "expected").digest
         tries: dict[str, Callable[[Path, Path, str], str]] = {
             "full disk": _full_disk, "read-only folder": _read_only_folder, "no home": _no_home,
+            "read-only installation": _read_only_installation,
         }  # fmt: skip
-        if quick:  # without a home all loops are compiled anew
-            del tries["no home"]
+        if quick:  # in the others all loops are compiled anew
+            tries = {name: tries[name] for name in ("full disk", "read-only folder")}
         for obstacle, tried in steps(list(tries.items())):
             rows.append({"obstacle": obstacle, "wrong": tried(root, config, expected)})
     failures = [f"{row['obstacle']}: {row['wrong']}" for row in rows if row["wrong"]]
@@ -113,4 +116,28 @@ def _no_home(root: Path, config: Path, expected: str) -> str:
     )
     if code != 0:
         return f"exit code {code}: {said[-300:]}"
+    return "" if rescue.verify(folder).digest == expected else "other numbers"
+
+
+def _read_only_installation(root: Path, config: Path, expected: str) -> str:
+    """A copy of the code beside which no file can be made: where Python and numba want a folder there is a file, which
+    stops the superuser too.
+    """
+    copy = root / "installed" / "esssim"
+    shutil.copytree(Path(__file__).parents[1], copy, ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in (copy, *(path for path in copy.rglob("*") if path.is_dir())):
+        (folder / "__pycache__").touch()
+        folder.chmod(0o555)
+    before = sorted(copy.rglob("*"))
+    place = str(copy.parent)
+    taken = f"import sys; sys.path.insert(0, {place!r}); import esssim; assert {place!r} in esssim.__file__\n"
+    code, said, folder = _sweep_apart(root / "elsewhere", config, taken, XDG_CACHE_HOME=str(root / "caches"))
+    for changed in copy.rglob("*"):  # so that it can be removed
+        if changed.is_dir():
+            changed.chmod(0o755)
+    copy.chmod(0o755)
+    if code != 0:
+        return f"exit code {code}: {said[-300:]}"
+    if sorted(copy.rglob("*")) != before:
+        return "a file was written beside the code"
     return "" if rescue.verify(folder).digest == expected else "other numbers"

@@ -44,6 +44,19 @@ class Bounds:
     def __getitem__(self, name: str) -> Bound:
         return self.by_name[name]
 
+    def __str__(self) -> str:
+        lower, upper = self.gap
+        lines = [
+            f"{self.statistic}: {self.lower:.6g} … {self.upper:.6g}",
+            f"sharpness: {self.sharpness:.6g}, gap: {lower:.6g} … {upper:.6g}",
+        ]
+        for side, sign in (("lower", -1.0), ("upper", 1.0)):
+            ours = [each for each in self.by_name.values() if each.side == side]
+            best_first = sorted((each for each in ours if each.valid), key=lambda bound: sign * bound.value)
+            lines += [f"  {side}  {each.name:<22} {each.value:.6g}" for each in best_first]
+            lines += [f"  {side}  {each.name:<22} – ({each.reason})" for each in ours if not each.valid]
+        return "\n".join(lines)
+
     def best(self, side: Side) -> Bound:
         """The valid bound that gives `lower` or `upper`."""
         valid = [bound for bound in self.by_name.values() if bound.side == side and bound.valid]

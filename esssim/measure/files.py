@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from esssim import store
 from esssim.measure.picture import picture
 from esssim.measure.results import TableMeasurement
 
 
 def write_measurement(folder: Path, measured: TableMeasurement, environment: dict[str, object]) -> list[Path]:
     """Write measure.json, measure.csv and the picture as measure.png and measure.svg; the paths written."""
-    from esssim import plots
+    from esssim import plots, store
     from esssim.plots.files import rendered
 
     with plots.style():

@@ -14,15 +14,16 @@ from esssim._validate import FloatArray
 from esssim.measure.models import MODELS, NETWORK_LIMIT, prepare
 from esssim.measure.results import BatchSizeRow, TableMeasurement
 from esssim.problems import DiagonalLinearNetwork, Problem
+from esssim.problems.base import curvature_of
 from esssim.problems.once import one_record
 from esssim.sampling import WithoutReplacement
 from esssim.statistics import (
     batch_sharpness,
     interaction_aware_sharpness,
-    mean_square_sharpness,
     minibatch_sharpness,
     sharpness,
 )
+from esssim.statistics.mean_square import tops_of_pencil
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 
@@ -74,8 +75,12 @@ def measure_table(
         rows = []
         full = sharpness(problem, theta)
         with one_record():
-            for b in sizes:
-                rows.append(_row(problem, theta, full, b, n_batches, seed, notes))
+            # At an interpolant both Hessians are the same; only the Gauss–Newton one is positive semidefinite to the
+            # last bit.
+            curvature = curvature_of(problem, theta, "gauss_newton")
+            tops = tops_of_pencil(curvature, [WithoutReplacement(b).variance_coefficient(n) for b in sizes])
+            for b, mean_square in zip(sizes, tops, strict=True):
+                rows.append(_row(problem, theta, full, mean_square, b, n_batches, seed, notes))
                 advance(1)
     return TableMeasurement(
         table.name, n, table.n_features, model, where, standardized, tuple(rows), tuple(dict.fromkeys(notes))
@@ -83,9 +88,16 @@ def measure_table(
 
 
 def _row(
-    problem: Problem, theta: FloatArray, full: float, b: int, n_batches: int, seed: int, notes: list[str]
+    problem: Problem,
+    theta: FloatArray,
+    full: float,
+    mean_square: float,
+    b: int,
+    n_batches: int,
+    seed: int,
+    notes: list[str],
 ) -> BatchSizeRow:
-    """full: the sharpness, which no batch size changes."""
+    """full: the sharpness, which no batch size changes; mean_square: Q_b."""
     sampling = WithoutReplacement(b)
     drawn = None if sampling.count(problem.n_samples) <= n_batches else n_batches
     # A stream for each batch size: its numbers do not depend on which others were asked for.
@@ -101,7 +113,5 @@ def _row(
             batch = batch_sharpness(problem, theta, sampling, n_batches=drawn, seed=stream)
         except Undefined as undefined:  # 0/0: a target of exactly 0 has no gradient at θ = 0
             notes.append(f"b = {b}: {undefined} (—).")
-    # At an interpolant both Hessians are the same; only the Gauss–Newton one is positive semidefinite to the last bit.
-    mean_square = mean_square_sharpness(problem, theta, sampling, hessian="gauss_newton")
     critical = 2 / mean_square if mean_square > 0 else math.inf
     return BatchSizeRow(b, full, mini, gap, batch, ias, mean_square, critical)

@@ -10,7 +10,6 @@ from esssim import data
 from esssim._validate import FloatArray
 from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem
 from esssim.sampling import WithoutReplacement
-from esssim.simulation import gradient_flow
 from esssim.statistics import sharpness
 
 MODELS = ("regression", "network", "mlp")
@@ -29,6 +28,8 @@ def prepare(table: data.Data, model: str) -> tuple[Problem, FloatArray, str]:
     if model == "regression":
         regression = LinearRegression(table.inputs, table.targets)
         return regression, np.zeros(regression.n_params), "θ = 0 (matters for batch sharpness and IAS only)"
+    from esssim.simulation import gradient_flow
+
     fit = data.interpolating_targets(table.inputs, table.targets)
     network = DiagonalLinearNetwork(table.inputs, fit)
     weights = np.linalg.lstsq(table.inputs, fit, rcond=None)[0]

@@ -54,15 +54,15 @@ def gap(curve: xarray.Dataset | Sequence[Row], *, axes: Axes | None = None) -> A
     """Draw the gap (M_b − λ_max)/λ_max against b: measured, predicted, and what the bounds allow (white).
 
     curve: what `es.gap.curve` returns, or its `gap_rows`. Open markers are sampled, with 95 % intervals. A gap of 0,
-    at b = n, has no place on a logarithmic axis. axes: where to draw; by default a figure of its own with a legend.
-    Raises ValueError for another Dataset, and where no gap is positive.
+    as at b = n, has no place on a logarithmic axis: the label says so. axes: where to draw; by default a figure of its
+    own with a legend. Raises ValueError for another Dataset, and where no gap is positive.
     """
     rows = (
         gap_rows(curve)
         if isinstance(curve, xarray.Dataset)
         else rows_of("curve", curve, ("batch_size", *COLUMNS, "exact", *PREDICTIONS), "gap_rows")
     )
-    rows = [row for row in rows if float(row["gap"]) > 0]
+    all_rows, rows = rows, [row for row in rows if float(row["gap"]) > 0]
     if not rows:
         raise ValueError("curve must hold at least one positive gap, got none")
     drawn = own_axes(axes)
@@ -71,6 +71,8 @@ def gap(curve: xarray.Dataset | Sequence[Row], *, axes: Axes | None = None) -> A
         n, gaps = int(rows[0]["n_samples"]), column(rows, "gap")
         batch_axis(drawn, [int(row["batch_size"]) for row in rows], n)
         drawn.set_ylim(gaps.min() / 2, 3 * gaps.max())
+        if len(rows) < len(all_rows):
+            drawn.set_xlabel(f"{drawn.get_xlabel()} (gaps of 0 are not drawn)")
         drawn.set_ylabel(r"gap $(M_b-\lambda_{\max})/\lambda_{\max}$")
         legend_above(figure_of(drawn), gap_handles(rows))
         thin_labels(figure_of(drawn))

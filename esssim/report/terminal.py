@@ -189,12 +189,13 @@ def show_measurement(measured: TableMeasurement) -> None:
         STATISTICS["interaction_aware_sharpness"].short: [
             number(row.interaction_aware_sharpness) for row in measured.rows
         ],
-        "mean-square": [number(row.mean_square_sharpness) for row in measured.rows],
+        "Q_b": [number(row.mean_square_sharpness) for row in measured.rows],
         "critical step size": [number(row.critical_step_size) for row in measured.rows],
     }
     for table in side_by_side(columns, console.width):
         console.print(table)
     console.print(Text("± half a 95 % interval over sampled batches; every other number is exact"))
+    console.print(Text("Q_b: mean-square sharpness; SGD is mean-square stable below the critical step size 2/Q_b"))
     for note in measured.notes:
         console.print(Text(note), soft_wrap=True)
 

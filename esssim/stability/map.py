@@ -19,6 +19,7 @@ import xarray
 from scipy.optimize import brentq
 
 from esssim import _validate
+from esssim._progress import Progress, shown
 from esssim._validate import FloatArray, IntArray
 from esssim.curvature import Curvature
 from esssim.stability.edges import check_momentum, edge
@@ -95,12 +96,14 @@ def map_of_curvature(
     gain: float = 1.0,
     tolerance: float = 0.01,
     run: tuple[int, float | None] | None = None,
+    progress: Progress = False,
 ) -> StabilityMap:
     """The map of positive semidefinite per-sample Hessians, batches drawn without replacement from n_train samples.
 
     curvature: of the n samples that are known, which stand for all n_train (default n). batch_sizes: those to list
     (default 1 to n_train, thinned beyond 512). gain: what the gradient is multiplied by in the velocity. tolerance: the
-    relative width of the bounds that is worth another solution. run: (b, η). Raises ValueError for bad arguments.
+    relative width of the bounds that is worth another solution. run: (b, η). progress: True for a bar, or a function of
+    (done, total) batch sizes. Raises ValueError for bad arguments.
     """
     n = curvature.n_samples if n_train is None else _validate.integer("n_train", n_train, curvature.n_samples)
     beta, nesterov = check_momentum(momentum), _validate.flag("nesterov", nesterov)
@@ -110,7 +113,8 @@ def map_of_curvature(
     coefficients = (n - sizes) / (sizes * max(n - 1, 1))
     scale = curvature.scale()
     solve = _solver(curvature.scaled(scale), beta, nesterov)
-    solved = _solve(solve, coefficients, convex=beta == 0.0, tolerance=tolerance)
+    with shown(progress, len(sizes), "batch sizes") as advance:
+        solved = _solve(solve, coefficients, convex=beta == 0.0, tolerance=tolerance, advance=advance)
     inverse, lowest, highest = _filled(coefficients, solved, convex=beta == 0.0)
     unit = scale * gain
     first = int(sizes[0]) if run is None else run[0]
@@ -178,22 +182,32 @@ def _solver(curvature: Curvature, beta: float, nesterov: bool) -> Callable[[floa
 
 
 def _solve(
-    solve: Callable[[float, float, float], float], coefficients: FloatArray, *, convex: bool, tolerance: float
+    solve: Callable[[float, float, float], float],
+    coefficients: FloatArray,
+    *,
+    convex: bool,
+    tolerance: float,
+    advance: Callable[[int], None],
 ) -> dict[int, float]:
     """1/η_c at the ends, and wherever the bounds between are widest, until they are narrow enough: index ↦ value."""
     last = len(coefficients) - 1
     solved: dict[int, float] = {}
+    enclosed = 0
     for k in dict.fromkeys((last, 0)):
         solved[k] = solve(float(coefficients[k]), solved.get(last, 0.0), np.inf)
     while len(solved) < min(MOST_SOLVED, len(coefficients)):
         _, lowest, highest = _filled(coefficients, solved, convex=convex)
         width = (highest - lowest) / highest
         width[list(solved)] = 0.0
+        known = max(enclosed, int((width <= tolerance).sum()))
+        advance(known - enclosed)
+        enclosed = known
         worst = int(np.argmax(width))
         if width[worst] <= tolerance:
             break
         worst = _between(worst, coefficients, solved)
         solved[worst] = solve(float(coefficients[worst]), float(lowest[worst]), float(highest[worst]))
+    advance(len(coefficients) - enclosed)
     return solved
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, NamedTuple, overload
 
@@ -98,11 +98,34 @@ def top_of_pencil(curvature: Curvature, c: float, *, certify: bool = False) -> E
     return _top_near_one(curvature.scaled(scale), c, certify).times(scale)
 
 
+@one_blas_thread()
+def tops_of_pencil(curvature: Curvature, coefficients: Sequence[float]) -> list[float]:
+    """λ_max(C⁺D) for several variance coefficients c, from one factorisation where Perron's map decides; the top of one
+    c is where the search for the next begins.
+    """
+    scale = curvature.scale()
+    near_one = curvature.scaled(scale)
+    perron = None if _is_long(curvature) else perron_of(near_one, 1.0)
+    if perron is None or not perron.is_shorter:
+        return [top_of_pencil(curvature, c).value for c in coefficients]
+    values, start = [], None
+    for c in coefficients:
+        if c > 0.0:
+            value, start = replace(perron, c=c).edge(FOR_VALUE, start)
+            values.append(scale * value)
+        else:
+            values.append(top_of_pencil(curvature, c).value)
+    return values
+
+
+def _is_long(curvature: Curvature) -> bool:
+    """A rank is at most p: where there are more than p² samples, the map of square roots is not the shorter one."""
+    return curvature.is_rank_one and curvature.n_samples > curvature.n_params**2
+
+
 def _top_near_one(curvature: Curvature, c: float, certify: bool) -> Enclosure:
     """The route: the pencil of full batches in closed form, Perron's map of square roots, or the pencil itself."""
-    # A rank is at most p: where there are more than p² samples, the map of square roots would not be the shorter one.
-    long = curvature.is_rank_one and curvature.n_samples > curvature.n_params**2 and not certify
-    perron = perron_of(curvature, c) if c > 0.0 and not long else None
+    perron = perron_of(curvature, c) if c > 0.0 and (certify or not _is_long(curvature)) else None
     if perron is not None and perron.is_shorter:
         return _of_perron(perron, certify)
     if c == 0.0 and curvature.square_roots() is not None:
