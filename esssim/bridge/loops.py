@@ -9,14 +9,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from esssim._kernels import multilayer
+from esssim._kernels import multilayer, noisy_layers
 from esssim._kernels.sgd import DIVERGENCE_LIMIT, update
 from esssim._validate import FloatArray, IntArray
-from esssim.bridge.fully_connected import FullyConnected
 from esssim.bridge.layers import Layer, is_own, layers_of
 from esssim.bridge.problem import TorchProblem
 from esssim.bridge.schedule import Piecewise, Scheme
-from esssim.gradient_noise import GradientNoise
+from esssim.gradient_noise import DiagonalNoise, GradientNoise, IsotropicNoise
 from esssim.random_weights import RandomWeights
 from esssim.simulation.noisy import draw_normals, noisy_gradients
 from esssim.simulation.runner import DRAWN_AHEAD, Drawn, draw_batches
@@ -118,12 +117,7 @@ def is_compiled(problem: TorchProblem, layers: list[Layer]) -> bool:
 
 
 def _compiled(problem: TorchProblem, layers: list[Layer]) -> Loop:
-    inputs, targets = (part.numpy() for part in problem.tensors)
-    if problem.loss_name == "cross_entropy":
-        targets = np.eye(problem.n_outputs)[targets]
-    kind = KINDS[layers[0].activation or "tanh"]
-    widths = np.array([layers[0].d_in, *(layer.d_out for layer in layers)])
-    fixed = (np.ascontiguousarray(inputs), np.ascontiguousarray(targets), widths, kind, LOSSES[problem.loss_name])
+    fixed = _for_kernel(problem, layers)
 
     def run(
         batches: IntArray, noise: FloatArray, theta: FloatArray, velocity: FloatArray, first: int, etas: FloatArray,
@@ -132,6 +126,16 @@ def _compiled(problem: TorchProblem, layers: list[Layer]) -> Loop:
         return multilayer.run_layers(batches, noise, *fixed, theta, velocity, first, etas, momentum)
 
     return run
+
+
+def _for_kernel(problem: TorchProblem, layers: list[Layer]) -> tuple[FloatArray, FloatArray, IntArray, int, int]:
+    """Inputs, targets, widths, activation and loss, as the compiled loops take them."""
+    inputs, targets = (part.numpy() for part in problem.tensors)
+    if problem.loss_name == "cross_entropy":
+        targets = np.eye(problem.n_outputs)[targets]
+    kind = KINDS[layers[0].activation or "tanh"]
+    widths = np.array([layers[0].d_in, *(layer.d_out for layer in layers)])
+    return np.ascontiguousarray(inputs), np.ascontiguousarray(targets), widths, kind, LOSSES[problem.loss_name]
 
 
 def _general(problem: TorchProblem) -> Loop:
@@ -217,8 +221,21 @@ def _weighted_gradient(problem: TorchProblem, theta: FloatArray, some: IntArray,
 
 
 def noisy_loop(problem: TorchProblem, law: GradientNoise) -> Loop:
-    """Step by step with the full gradient and normal noise of this law."""
-    moments, c = _gradient_moments(problem), law.batches.variance_coefficient(problem.n_samples)
+    """The full gradient and noise of this law: compiled for perceptrons, by the gradient of every sample for others."""
+    c, everyone = law.batches.variance_coefficient(problem.n_samples), np.arange(problem.n_samples)
+    layers = layers_of(problem)
+    known = type(law) in (IsotropicNoise, DiagonalNoise)
+    if known and layers is not None and problem.dtype == "float64" and is_compiled(problem, layers):
+        fixed = _for_kernel(problem, layers)
+
+        def run_compiled(
+            drawn: Drawn, noise: FloatArray, theta: FloatArray, velocity: FloatArray, first: int, etas: FloatArray,
+            momentum: float,
+        ) -> int:  # fmt: skip
+            how = (theta, velocity, first, etas, momentum, c, isinstance(law, IsotropicNoise))
+            return int(noisy_layers.run_noisy_layers(drawn, noise, *fixed, *how))
+
+        return run_compiled
 
     def run(
         drawn: Drawn, noise: FloatArray, theta: FloatArray, velocity: FloatArray, first: int, etas: FloatArray,
@@ -226,35 +243,14 @@ def noisy_loop(problem: TorchProblem, law: GradientNoise) -> Loop:
     ) -> int:  # fmt: skip
         for m, normal in enumerate(drawn):
             with np.errstate(all="ignore"):  # what overflows is caught below
-                mean, variance = moments(theta, noise[m] if len(noise) else None)
-                found = mean + np.sqrt(law.variances(c * variance)) * normal
+                gradients = noisy_gradients(problem, theta, everyone, noise[m] if len(noise) else None)
+                found = gradients.mean(axis=0) + law.deviations(gradients) * normal
             if not np.abs(found).max() <= DIVERGENCE_LIMIT:
-                everyone = torch.arange(problem.n_samples)
-                problem.check_derivatives_at(torch.as_tensor(theta, dtype=problem.kind), everyone[None])
+                problem.check_derivatives_at(
+                    torch.as_tensor(theta, dtype=problem.kind), torch.as_tensor(everyone[None])
+                )
                 return first + m
             update(theta, velocity, found, float(etas[m]), momentum, False)
         return -1
 
     return run
-
-
-Moments = Callable[[FloatArray, FloatArray | None], tuple[FloatArray, FloatArray]]
-
-
-def _gradient_moments(problem: TorchProblem) -> Moments:
-    """(θ, noise (n·c,) or None) ↦ the mean and the variance over the samples of every entry of their gradients."""
-    layers, everyone = layers_of(problem), np.arange(problem.n_samples)
-    inputs, labels = problem.tensors
-
-    def of_layers(theta: FloatArray, noise: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-        assert layers is not None
-        targets = labels if noise is None else labels + torch.as_tensor(noise.reshape(labels.shape), dtype=problem.kind)
-        network = FullyConnected(layers, torch.as_tensor(theta, dtype=problem.kind), inputs, targets, problem.loss_name)
-        mean, variance = (part.numpy().astype(np.float64) for part in network.gradient_moments())
-        return mean, variance
-
-    def of_samples(theta: FloatArray, noise: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-        gradients = noisy_gradients(problem, theta, everyone, noise)
-        return gradients.mean(axis=0), gradients.var(axis=0)
-
-    return of_samples if layers is None else of_layers
