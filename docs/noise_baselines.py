@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy.optimize import brentq
 
 import esssim as es
 from esssim._intervals import half_width
 from esssim._validate import FloatArray
-from esssim.experiments import RampExperiment
+from esssim.experiments import NetworkExperiment, RampExperiment
 from esssim.experiments.experiment import BELOW_THE_LAST_EDGE, flattest
 from esssim.report.pages import complete_rows, keep_page
+from esssim.sampling import Sampling
 from esssim.statistics.table import MEAN_SQUARE
+
+if TYPE_CHECKING:
+    from esssim.bridge import TorchProblem
 
 NUMBERS = Path(__file__).with_suffix(".json")
 N_STEPS, N_REPLICAS, N_RECORDS = 200_000, 6, 41
@@ -32,6 +38,17 @@ LEVELS = ("own", "mean_square", "sharpness")
 # Courses for each prediction; the most that a step of theirs may change the log of the noise; the weakest label noise
 # for which the noise can still be taken at its stationary covariance.
 N_COURSES, STRIDE, WEAKEST = 1, 1.0, 3e-2
+
+NETWORK_STEPS, NETWORK_REPLICAS, NETWORK_RECORDS = 40_000, 6, 20
+# (η/2)·Q_b at the start, as for the networks of docs/networks.md.
+START = 0.7
+# Gradient flow: its length in time, its step size, and how many points of it are looked at.
+FLOW_TIME, FLOW_STEP, FLOW_POINTS = 3000.0, 0.02, 48
+# Directions with ηλ below this do not relax: noise moves the network along them as a random walk.
+SLOW, DIRECTIONS = 1e-3, 16
+NETWORK_LAWS = {"SGD": es.WithoutReplacement, "diagonal": es.DiagonalNoise, "isotropic": es.IsotropicNoise}
+NETWORKS = {"wine 13–5–3": 64, "tanh 5–20–1": 60}
+Law = Sampling | es.GradientNoise
 
 HEAD = """# Gaussian noise of the same trace
 
@@ -80,7 +97,7 @@ class Setting(NamedTuple):
         }
 
 
-def own_step_size(problem: es.Problem, theta: FloatArray, noise: es.GradientNoise) -> float:
+def own_step_size(problem: es.Problem, theta: FloatArray, noise: Law) -> float:
     return es.stability.critical_step_size(problem, theta, noise, hessian="gauss_newton")
 
 
@@ -222,21 +239,187 @@ def measured(row: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+@cache
+def network(name: str) -> TorchProblem:
+    """wine: the first samples of docs/networks.md, one-hot targets. tanh: normal inputs, targets ±1."""
+    n = NETWORKS[name]
+    if name.startswith("wine"):
+        return NetworkExperiment(1, data="wine", n_samples=n, hidden=(5,), n_replicas=1).problem
+    from esssim.bridge import TorchProblem, mlp
+
+    rng = np.random.default_rng(0)
+    inputs, targets = rng.standard_normal((n, 5)), np.sign(rng.standard_normal((n, 1)))
+    return TorchProblem(mlp(5, (20,), 1, seed=1), inputs, targets)
+
+
+def network_rows() -> list[dict[str, Any]]:
+    return [
+        {"network": name, "law": law, "batch_size": b}
+        for name, n in NETWORKS.items() for b in (1, 4, 16, n // 2) for law in NETWORK_LAWS
+    ]  # fmt: skip
+
+
+def step_size(name: str, batch_size: int) -> float:
+    problem = network(name)
+    return START * own_step_size(problem, problem.theta0, es.WithoutReplacement(batch_size))
+
+
+@cache
+def gradient_flow(name: str) -> FloatArray:
+    """Points of gradient flow from the start, (FLOW_POINTS, p)."""
+    from esssim.bridge import train
+
+    problem, n_steps = network(name), round(FLOW_TIME / FLOW_STEP)
+    steps = np.unique(np.geomspace(10, n_steps, FLOW_POINTS - 1).round().astype(int))
+    flow = train(
+        problem, problem.theta0, step_size=FLOW_STEP, sampling=es.WithoutReplacement(problem.n_samples),
+        n_steps=n_steps, record=("theta",), record_steps=[0, *steps.tolist()],
+    )  # fmt: skip
+    return np.asarray(flow["theta"].values[0])
+
+
+def network_statistics(problem: TorchProblem, theta: FloatArray, law: Law) -> dict[str, float]:
+    batches = law.batches if isinstance(law, es.GradientNoise) else law
+    of_batches = float(es.mean_square_sharpness(problem, theta, batches, hessian="gauss_newton"))
+    everyone = es.WithoutReplacement(problem.n_samples)
+    return {
+        "own": 2 / own_step_size(problem, theta, law) if isinstance(law, es.GradientNoise) else of_batches,
+        "mean_square": of_batches,
+        "sharpness": float(es.mean_square_sharpness(problem, theta, everyone, hessian="gauss_newton")),
+    }
+
+
+def network_predicted(row: dict[str, Any]) -> dict[str, Any]:
+    """Where gradient flow first meets the edge of this noise, the statistics there, and whether the edge is a wall."""
+    problem, law = network(row["network"]), NETWORK_LAWS[row["law"]](row["batch_size"])
+    eta = step_size(row["network"], row["batch_size"])
+    points = gradient_flow(row["network"])
+
+    def above(theta: FloatArray) -> float:
+        return eta / own_step_size(problem, theta, law) - 1
+
+    met = next((k for k in range(1, len(points)) if above(points[k]) > 0), None)
+    theta = points[-1]
+    if met is not None:
+        before, step = points[met - 1], points[met] - points[met - 1]
+        theta = before + brentq(lambda share: above(before + share * step), 0, 1, xtol=1e-4) * step
+    levels = {f"{k}_predicted": eta / 2 * value for k, value in network_statistics(problem, theta, law).items()}
+    found: dict[str, Any] = {"step_size": eta, **levels, "we_expect": "its edge" if met else "below"}
+    if met and isinstance(law, es.GradientNoise):
+        found |= push_at_edge(problem, theta, law)
+        if found["spreads"] + found["flattens"] > 0:
+            found["we_expect"] = "divergence"
+    return found
+
+
+def push_at_edge(problem: es.Problem, theta: FloatArray, law: es.GradientNoise) -> dict[str, float]:
+    """What the noise does to log Q_own in a step where ηQ_own = 2, per unit of its mean variance.
+
+    There it keeps itself alive: N = S(V(K∘N)), theory/gradient_noise.py. Its oscillation K∘N drives θ by
+    −(η/2)∇tr(H·K∘N), H Gauss–Newton: `flattens`. Along directions that do not relax it spreads by η²N: `spreads`.
+    """
+    p, eta = problem.n_params, own_step_size(problem, theta, law)
+
+    def jacobians(at: FloatArray) -> FloatArray:
+        rows = np.asarray(problem.sample_jacobians(at, np.arange(problem.n_samples)))  # type: ignore[attr-defined]
+        return rows.reshape(problem.n_samples, -1, p)
+
+    def own(at: FloatArray) -> float:
+        return 2 / own_step_size(problem, at, law)
+
+    rows, c = jacobians(theta), law.batches.variance_coefficient(problem.n_samples)
+    flat = rows.reshape(-1, p)
+    hessian = flat.T @ flat / problem.n_samples
+    values, basis = np.linalg.eigh(hessian)
+    values, basis = values[values > 1e-10 * values[-1]], basis[:, values > 1e-10 * values[-1]]
+    kernel = eta**2 / (1 - np.outer(1 - eta * values, 1 - eta * values))
+
+    def at_rest(variances: FloatArray) -> FloatArray:
+        return np.asarray(basis @ (kernel * (basis.T @ (variances[:, None] * basis))) @ basis.T)
+
+    variances = np.ones(p)
+    for _ in range(100):
+        moved = rows @ at_rest(variances)
+        squares = ((moved @ rows.transpose(0, 2, 1)) @ rows * rows).sum(axis=(0, 1)) / problem.n_samples
+        variances = law.variances(c * (squares - ((hessian @ at_rest(variances)) * hessian).sum(axis=1)))
+        variances = variances / variances.mean()
+    sizes, axes = np.linalg.eigh(at_rest(variances))
+    root = axes * np.sqrt(np.maximum(sizes, 0.0))
+
+    def energy(at: FloatArray) -> float:
+        """tr(H(θ)·K∘N)."""
+        return float(((jacobians(at) @ root) ** 2).sum() / problem.n_samples)
+
+    def along(function: Callable[[FloatArray], float], direction: FloatArray, length: float) -> float:
+        return (function(theta + length * direction) - function(theta - length * direction)) / (2 * length)
+
+    fast, size = basis[:, eta * values > SLOW], float(np.linalg.norm(theta))
+    slope = np.array([along(energy, unit, 1e-6 * size) for unit in np.eye(p)])
+    drift = -eta / 2 * (slope - fast @ (fast.T @ slope))
+    speed = float(np.linalg.norm(drift))
+    here, rng = own(theta), np.random.default_rng(0)
+    spreads = []
+    for _ in range(DIRECTIONS):
+        kick = np.sqrt(variances) * rng.standard_normal(p)
+        kick = kick - fast @ (fast.T @ kick)
+        length = 0.03 * size / float(np.linalg.norm(kick))
+        bend = (own(theta + length * kick) + own(theta - length * kick) - 2 * here) / length**2
+        spreads.append(eta**2 / 2 * bend / here)
+    return {
+        "flattens": along(own, drift / speed, 1e-3 * size) * speed / here,
+        "spreads": float(np.mean(spreads)), "spreads_error": float(np.std(spreads) / np.sqrt(DIRECTIONS)),
+    }  # fmt: skip
+
+
+def network_measured(row: dict[str, Any]) -> dict[str, Any]:
+    from esssim.bridge import train
+
+    problem, law = network(row["network"]), NETWORK_LAWS[row["law"]](row["batch_size"])
+    window = np.linspace(NETWORK_STEPS // 2, NETWORK_STEPS, NETWORK_RECORDS).round().astype(int)
+    trace = train(
+        problem, problem.theta0, step_size=row["step_size"], sampling=law, n_steps=NETWORK_STEPS,
+        n_replicas=NETWORK_REPLICAS, record=("loss", "theta"), record_steps=window.tolist(), seed=11,
+    )  # fmt: skip
+    stopped = trace["diverged_at"].values
+    found: dict[str, Any] = {"n_diverged": int((stopped >= 0).sum())}
+    if found["n_diverged"]:
+        found["diverged_at"] = float(np.median(stopped[stopped >= 0]))
+    if found["n_diverged"] > NETWORK_REPLICAS - 2:
+        return found
+    values = {name: np.full(trace["loss"].shape, np.nan) for name in LEVELS}
+    for place in zip(*np.nonzero(np.isfinite(trace["loss"].values)), strict=True):
+        for name, value in network_statistics(problem, trace["theta"].values[place], law).items():
+            values[name][place] = value
+    recorded = trace.assign({name: (("replica", "record"), value) for name, value in values.items()})
+    kept = recorded.isel(replica=np.flatnonzero(stopped < 0))
+    found["loss"] = float(kept["loss"].values.mean())
+    for name in LEVELS:
+        level = es.settling.level(kept, name, replicas_agree=False)
+        half = (level.interval[1] - level.interval[0]) / 2
+        found |= {name: level.value, f"{name}_half_width": half}
+        if name == "own":
+            found |= {"ess": level.ess, "verdict": level.verdict}
+    return found
+
+
 def stated() -> dict[str, Any]:
     """The rows with what is known of them so far."""
-    kept: list[dict[str, Any]] = json.loads(NUMBERS.read_text(encoding="utf-8"))["rows"] if NUMBERS.is_file() else []
-    known = {_key(row): row for row in kept}
-    return {"rows": [known.get(_key(row), row) for row in rows_to_run()]}
+    kept: dict[str, Any] = json.loads(NUMBERS.read_text(encoding="utf-8")) if NUMBERS.is_file() else {}
+    wanted = {"rows": rows_to_run(), "networks": network_rows()}
+    return {name: [_known(row, kept.get(name, [])) for row in rows] for name, rows in wanted.items()}
 
 
-def _key(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["law"], row["batch_size"], row["label_noise"], row["stop"]
+def _known(row: dict[str, Any], kept: list[dict[str, Any]]) -> dict[str, Any]:
+    """The kept row of the same setting, or this one."""
+    return next((other for other in kept if row.items() <= other.items()), row)
 
 
-def complete(numbers: Path, make: Any, *, predicts: bool) -> None:
+def complete(numbers: Path, *, predicts: bool) -> None:
     content = stated()
     names = {"predicted": "own_predicted", "seen": "n_diverged"}
-    complete_rows(numbers, content, content["rows"], make, **names, predicts=predicts)
+    makers = {"rows": (measured, predicted), "networks": (network_measured, network_predicted)}
+    for name, make in makers.items():
+        complete_rows(numbers, content, content[name], make[predicts], **names, predicts=predicts)
 
 
 def markdown(content: dict[str, Any]) -> str:
@@ -253,7 +436,35 @@ def markdown(content: dict[str, Any]) -> str:
     head = HEAD.format(
         replicas=N_REPLICAS, steps=N_STEPS, courses=_courses(rows), weakest=WEAKEST, day=" and ".join(days)
     )
-    return "\n".join([head, *lines, TAIL])
+    return "\n".join([head, *lines, TAIL, *_network_section(content["networks"])])
+
+
+def _network_section(rows: list[dict[str, Any]]) -> list[str]:
+    if "predicted_on" not in rows[0]:
+        return []
+    names = {"own": "Q_own", "mean_square": "Q_b", "sharpness": "sharpness"}
+    heads = [head for name in names.values() for head in (name, "predicted")]
+    lines = [
+        "| network | noise | b | " + " | ".join(heads) + " | spreads | flattens | we expect | diverged |",
+        "|---|---|---:|" + "---:|" * 8 + "---|---|",
+    ]
+    for row in rows:
+        cells = [row["network"], row["law"], str(row["batch_size"])]
+        for name in names:
+            cells += [_level(row, name), f"{row[f'{name}_predicted']:.3f}"]
+        cells += [f"{row[name]:.2g}" if name in row else "–" for name in ("spreads", "flattens")]
+        lines.append("| " + " | ".join([*cells, row["we_expect"], _stopped(row)]) + " |")
+    head = NETWORK_HEAD.format(
+        replicas=NETWORK_REPLICAS, steps=NETWORK_STEPS, start=START, half=NETWORK_STEPS // 2, slow=SLOW,
+        records=NETWORK_RECORDS, day=" and ".join(sorted({row["predicted_on"] for row in rows})),
+    )  # fmt: skip
+    return [head, *lines, NETWORK_TAIL]
+
+
+def _stopped(row: dict[str, Any]) -> str:
+    if not row.get("n_diverged"):
+        return "0" if "n_diverged" in row else "not run"
+    return f"{row['n_diverged']}, at step {row['diverged_at']:,.0f}"
 
 
 def _level(row: dict[str, Any], name: str) -> str:
@@ -286,6 +497,24 @@ TAIL = """
 """
 
 
+NETWORK_HEAD = """## In two networks
+
+Torch networks with squared loss, no label noise, constant step size, from the same start for SGD and both noises (`es.bridge.train`):
+5 tanh units on 64 samples of wine (three outputs), and 20 tanh units on 60 normal inputs with targets ±1. η is {start:g}·2/Q_b at the
+start, {replicas} replicas of {steps:,} steps. A level is the mean of (η/2)·statistic over {records} records from step {half:,} on, with the
+half-width of its 95 % interval at the effective sample size, or by the replicas' own means where these spread more. All statistics are
+those of the Gauss–Newton matrices.
+
+*Predicted*: gradient flow follows the training up to where it meets the edge of the noise's own operator; there are Q_own = 2/η and the
+proportions of the other two. Whether that edge holds a run back, two numbers say, computed there. The noise keeps itself
+alive at its edge, in a shape N that the operator knows. Its oscillation K∘N changes log Q_own by *flattens* in a step, and along
+directions that do not relax (ηλ < {slow:g}) it spreads and changes log Q_own by *spreads*, both per unit of its mean variance. With a positive
+sum the run is carried over its edge, and we expect divergence. The noise of SGD vanishes along those directions at a solution: it
+does not spread. Written on {day}, before the runs.
+"""
+NETWORK_TAIL = ""
+
+
 def stored() -> str:
     return markdown(json.loads(NUMBERS.read_text(encoding="utf-8")))
 
@@ -294,8 +523,8 @@ def main() -> int:
     return keep_page(
         __file__,
         stored,
-        lambda numbers: complete(numbers, measured, predicts=False),
-        lambda numbers: complete(numbers, predicted, predicts=True),
+        lambda numbers: complete(numbers, predicts=False),
+        lambda numbers: complete(numbers, predicts=True),
     )
 
 
