@@ -17,8 +17,10 @@ import numpy as np
 from scipy.optimize import brentq
 
 import esssim as es
+from esssim import store
 from esssim._intervals import half_width
 from esssim._validate import FloatArray
+from esssim.claims.gap_tables import as_json
 from esssim.experiments import NetworkExperiment, RampExperiment
 from esssim.experiments.experiment import BELOW_THE_LAST_EDGE, flattest
 from esssim.report.pages import complete_rows, keep_page
@@ -366,6 +368,21 @@ def push_at_edge(problem: es.Problem, theta: FloatArray, law: es.GradientNoise) 
     }  # fmt: skip
 
 
+def pushes_on_the_ramp() -> list[dict[str, Any]]:
+    """`push_at_edge` at the start of the ramps and at flatter solutions, all imbalances smaller by one factor."""
+    found = []
+    for name, b in (("isotropic", 2), ("isotropic", 8), ("diagonal", 8)):
+        setting = Setting.of({"law": name, "batch_size": b, "stop": 2.5})
+        d = setting.problem.n_params // 2
+        u, v = setting.theta0[:d], setting.theta0[d:]
+        for factor in (1.0, 0.7, 0.5, 0.3):
+            theta = _theta(factor * (u**2 - v**2), u * v)
+            edge = own_step_size(setting.problem, theta, setting.noise) / (setting.step_size.start / 0.8)
+            push = push_at_edge(setting.problem, theta, setting.noise)
+            found.append({"law": name, "batch_size": b, "first_edges": edge} | push)
+    return found
+
+
 def network_measured(row: dict[str, Any]) -> dict[str, Any]:
     from esssim.bridge import train
 
@@ -401,7 +418,8 @@ def stated() -> dict[str, Any]:
     """The rows with what is known of them so far."""
     kept: dict[str, Any] = json.loads(NUMBERS.read_text(encoding="utf-8")) if NUMBERS.is_file() else {}
     wanted = {"rows": rows_to_run(), "networks": network_rows()}
-    return {name: [_known(row, kept.get(name, [])) for row in rows] for name, rows in wanted.items()}
+    content = {name: [_known(row, kept.get(name, [])) for row in rows] for name, rows in wanted.items()}
+    return content | {"pushes": kept.get("pushes", [])}
 
 
 def _known(row: dict[str, Any], kept: list[dict[str, Any]]) -> dict[str, Any]:
@@ -415,6 +433,9 @@ def complete(numbers: Path, *, predicts: bool) -> None:
     makers = {"rows": (measured, predicted), "networks": (network_measured, network_predicted)}
     for name, make in makers.items():
         complete_rows(numbers, content, content[name], make[predicts], **names, predicts=predicts)
+    if not predicts and not content["pushes"]:
+        content["pushes"] = pushes_on_the_ramp()
+        store.write_text(numbers, as_json(content))
 
 
 def markdown(content: dict[str, Any]) -> str:

@@ -35,7 +35,7 @@ TITLES = {
 ALT = (
     "Two panels of levels over 2/η against the batch size for SGD, diagonal and isotropic noise on a ramp and in two "
     "networks. Left, own sharpness: at most {own_high:.2f} wherever a run survives. Right, mean-square sharpness: up "
-    "to {batch_high:.2f} for Gaussian noise. {diverged} of {all} settings, most of them at b = 1, are marked as diverged."
+    "to {batch_high:.2f} for Gaussian noise. {diverged} of {all} settings are marked as diverged."
 )
 CAPTION = (
     "Level of (η/2)·statistic (95 %) of SGD and of full-batch descent with Gaussian noise of the same trace as SGD's, "
