@@ -40,8 +40,8 @@ ALT = (
 CAPTION = (
     "Level of (η/2)·statistic (95 %) of SGD and of full-batch descent with Gaussian noise of the same trace as SGD's, "
     "isotropic or diagonal: Q_own is 2 over the critical step size of the noise at work, and where most runs diverged "
-    "there is a cross in place of a level (open symbols: predicted). Under Gaussian noise Q_own is within 5 % of 2/η in "
-    "{close} of the {with_level} settings with a level while Q_b reaches {batch_high:.2f} times 2/η, where SGD has "
+    "there is a cross in place of a level (open symbols: predicted). Under Gaussian noise Q_own is within 5 % of 2/η "
+    "in {close} of the {with_level} settings with a level while Q_b reaches {batch_high:.2f} times 2/η, where SGD has "
     "{sgd_high:.2f} at most: each noise has the edge of its own operator."
 )
 
@@ -127,7 +127,8 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], statistic: str) -> None:
         for row in (row for row in rows if row["law"] == law):
             at = places[row["group"], int(row["batch_size"])] + 0.24 * (k - 1)
             level, half, predicted = (float(row[f"{statistic}{end}"]) for end in ("", "_half_width", "_predicted"))
-            if np.isfinite(predicted) and not row["expected_to_diverge"]:
+            # That of Q_own is 1, but for two.
+            if statistic != "own" and np.isfinite(predicted) and not row["expected_to_diverge"]:
                 axes.plot(
                     at, predicted, marker, color=color, markersize=6.5, markerfacecolor="none", markeredgewidth=0.7
                 )
@@ -142,16 +143,11 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], statistic: str) -> None:
     axes.set_xticks(list(places.values()), [str(b) for _, b in places], fontsize="small")
     for group, name in GROUPS.items():
         across = [at for (other, _), at in places.items() if other == group]
-        axes.text(
-            float(np.mean(across)),
-            -0.2,
-            name,
-            ha="center",
-            va="top",
-            fontsize="small",
-            transform=axes.get_xaxis_transform(),
-        )
-    axes.set_xlabel("batch size b", labelpad=0)
+        axes.annotate(
+            name, (float(np.mean(across)), 0), (0, -16), xycoords=axes.get_xaxis_transform(),
+            textcoords="offset points", ha="center", va="top", fontsize="small",
+        )  # fmt: skip
+    axes.set_xlabel("batch size b", labelpad=28)
     axes.set_xlim(-0.6, max(places.values()) + 0.6)
     axes.set_ylim(0, top)
 
