@@ -77,7 +77,7 @@ def numbers(rows: Sequence[Row], configuration: dict[str, Any]) -> dict[str, obj
     """What ALT and CAPTION quote."""
     noisy = [row for row in rows if row["law"] != "SGD"]
     return {
-        "close": sum(abs(row["own"] - 1) <= 0.05 for row in noisy),
+        "close": sum(abs(float(row["own"]) - 1) <= 0.05 for row in noisy),
         "with_level": sum(bool(np.isfinite(row["own"])) for row in noisy),
         "own_high": np.nanmax([row["own"] for row in rows]),
         "batch_high": np.nanmax([row["mean_square"] for row in noisy]),
@@ -125,7 +125,7 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], statistic: str) -> None:
     axes.axhspan(0.93 * top, top, color=GREY, alpha=0.12, linewidth=0)
     for k, (law, (color, marker)) in enumerate(LAWS.items()):
         for row in (row for row in rows if row["law"] == law):
-            at = places[row["group"], int(row["batch_size"])] + 0.24 * (k - 1)
+            at = places[str(row["group"]), int(row["batch_size"])] + 0.24 * (k - 1)
             level, half, predicted = (float(row[f"{statistic}{end}"]) for end in ("", "_half_width", "_predicted"))
             # That of Q_own is 1, but for two.
             if statistic != "own" and np.isfinite(predicted) and not row["expected_to_diverge"]:
