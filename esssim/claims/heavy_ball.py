@@ -55,7 +55,7 @@ def run_heavy_ball() -> xarray.Dataset:
     def critical(theta: FloatArray) -> float:
         return critical_step_size(run.problem, theta, run.sampling, momentum=BETA, hessian="gauss_newton")
 
-    step_size, steps = rising(run, critical, N_STEPS)
+    step_size, steps = rising(run.problem, run.theta0, critical, N_STEPS)
     return simulate(
         run.problem, run.theta0, step_size=step_size, n_steps=N_STEPS, n_replicas=N_REPLICAS, sampling=run.sampling,
         momentum=BETA, label_noise=1e-3, record=tuple(NAMES.values()), record_steps=steps.tolist(), n_batches=256,
