@@ -29,7 +29,7 @@ RATES = (0.1, 0.5)
 # The ramp: targets of this size, the rate, the square root of the imbalance at the start; steps by batch size.
 SIZES = {"small": 0.002, "full": 1.0}
 N_ROWS, N_FEATURES, RATE, SCALE = 60, 30, 0.5, 1.0
-RAMP_STEPS, N_REPLICAS = {4: 100_000, N_ROWS: 40_000}, 14
+RAMP_STEPS, N_REPLICAS = {4: 100_000, N_ROWS: 20_000}, 16
 TOLERANCE = 0.05
 NAMES = {"own": "own_sharpness", "mean-square": MEAN_SQUARE}
 
