@@ -120,9 +120,11 @@ PREDICTED = {
     ("small", "own", 4): Predicted.holds("1: the masks shake every step, and their noise grows without bound at 2/η"),
     ("small", "own", N_ROWS): Predicted.holds("1: the masks are the only noise, and it grows without bound at 2/η"),
     ("small", "mean-square", 4): Predicted.refuted(
-        "0.52: its share of the other one, as long as all imbalances fall alike"
+        "0.52: its share of the other one, as long as all imbalances fall in proportion"
     ),
-    ("small", "mean-square", N_ROWS): Predicted.refuted("0.69: its share of the other one, as long as all fall alike"),
+    ("small", "mean-square", N_ROWS): Predicted.refuted(
+        "0.69: its share of the other one, as long as all fall in proportion"
+    ),
     ("full", "own", 4): Predicted.refuted(
         "0.29: targets of size 1 make the noise of the masks 500 times as strong; it takes the network to the flattest "
         "solution at once"
