@@ -116,7 +116,7 @@ def test_the_first_edge_is_that_of_the_method(name: str) -> None:
         (None, {"method": {"kind": "sharpness_aware"}}, "method.radius is missing"),
         (None, {"method": {"kind": "sharpness_aware", "radius": 0.0}}, "method.radius must be above 0, got 0"),
         ("adam", {"method": {"decays": 1.0}}, "method.decays is unknown; did you mean 'decay'?"),
-        ("adam", {"problem": {"kind": "mlp"}, "start": {"kind": "random"}}, "method is for problems other than 'mlp'"),
+        ("adam", {"problem": {"kind": "mlp"}, "start": {"kind": "random"}}, "method.kind must be 'isotropic_noise' or 'diagonal_noise' for problem 'mlp'"),
     ],
 )  # fmt: skip
 def test_what_cannot_stand_together_is_refused(name: str | None, changes: dict[str, Any], words: str) -> None:

@@ -93,6 +93,16 @@ class FullyConnected:
             self._fill(images, layer, torch.bmm(delta.transpose(1, 2), self._inputs[k][batches]), delta.sum(dim=1))
         return images
 
+    def gradient_moments(self) -> tuple[Tensor, Tensor]:
+        """The mean and the variance over the samples of every entry of ∇ℓᵢ: (p,) each; an entry of W is one of δaᵀ."""
+        n = len(self._inputs[0])
+        first, second = self._weights[0].new_empty(2, 1, self.n_params)
+        for k, layer in enumerate(self.layers):
+            delta, below = self._deltas[k], self._inputs[k]
+            self._fill(first, layer, (delta.T @ below / n)[None], delta.mean(dim=0)[None])
+            self._fill(second, layer, ((delta**2).T @ below**2 / n)[None], (delta**2).mean(dim=0)[None])
+        return first[0], torch.clamp(second[0] - first[0] ** 2, min=0.0)
+
     def along(self, directions: Tensor) -> Tensor:
         """Jᵢv for every sample and direction: (r, p) -> (n, r, c)."""
         moved = None

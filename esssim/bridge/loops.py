@@ -12,11 +12,13 @@ from torch import nn
 from esssim._kernels import multilayer
 from esssim._kernels.sgd import DIVERGENCE_LIMIT, update
 from esssim._validate import FloatArray, IntArray
+from esssim.bridge.fully_connected import FullyConnected
 from esssim.bridge.layers import Layer, is_own, layers_of
 from esssim.bridge.problem import TorchProblem
-from esssim.bridge.schedule import Piecewise
+from esssim.bridge.schedule import Piecewise, Scheme
+from esssim.gradient_noise import GradientNoise
 from esssim.random_weights import RandomWeights
-from esssim.sampling import Sampling
+from esssim.simulation.noisy import draw_normals, noisy_gradients
 from esssim.simulation.runner import DRAWN_AHEAD, Drawn, draw_batches
 from esssim.simulation.weighted import draw_steps, noise_gradient
 
@@ -29,7 +31,7 @@ class Optimiser:
     """What is the same for every replica of a run."""
 
     step_size: Callable[[IntArray], FloatArray]
-    sampling: Piecewise[Sampling]
+    sampling: Piecewise[Scheme]
     momentum: float
     label_noise: float
 
@@ -55,21 +57,33 @@ class Run:
             since = (0, *o.sampling.changes)[piece]
             until = (*o.sampling.changes, step)[piece] if piece < len(o.sampling.changes) else step
             scheme = o.sampling.values[piece]
-            weighted = isinstance(scheme, RandomWeights)
-            numbers = self.n_samples if weighted else scheme.batch_size
-            last = min(step, until, self.step + max(1, DRAWN_AHEAD // numbers))
+            last = min(step, until, self.step + max(1, DRAWN_AHEAD // self._numbers_of_a_step(scheme)))
             etas = o.step_size(np.arange(self.step, last))
-            loop = weighted_loop(self._problem) if weighted else self._loop
+            loop = self._loop_of(scheme)
             drawn, noise = self._draw(scheme, since, last)
             self.diverged_at = int(loop(drawn, noise, self.theta, self.velocity, self.step, etas, o.momentum))
             self.step = last
 
-    def _draw(self, scheme: Sampling, since: int, last: int) -> tuple[Drawn, FloatArray]:
+    def _numbers_of_a_step(self, scheme: Scheme) -> int:
+        if isinstance(scheme, GradientNoise):
+            return self._problem.n_params + self.n_samples * self.n_outputs
+        return self.n_samples if isinstance(scheme, RandomWeights) else scheme.batch_size
+
+    def _loop_of(self, scheme: Scheme) -> Loop:
+        if isinstance(scheme, GradientNoise):
+            return noisy_loop(self._problem, scheme)
+        return weighted_loop(self._problem) if isinstance(scheme, RandomWeights) else self._loop
+
+    def _draw(self, scheme: Scheme, since: int, last: int) -> tuple[Drawn, FloatArray]:
         """Batches (m, b) of the steps up to `last` and what their targets are off, (m, b·c), or (0, 0) without noise.
 
         The stream is that of `simulate`: each step takes its uniform numbers, then its normal ones. Epochs of a
-        reshuffled piece begin where it begins. Random weights (m, n) take the place of batches.
+        reshuffled piece begin where it begins. Random weights (m, n), or normal numbers (m, p) of the gradient's noise,
+        take the place of batches.
         """
+        if isinstance(scheme, GradientNoise):
+            sizes = (last - self.step, self._problem.n_params, self.n_samples * self.n_outputs)
+            return draw_normals(self.rng, *sizes, self.optimiser.label_noise)
         if isinstance(scheme, RandomWeights):
             noisy = (self.n_outputs, last - self.step, self.optimiser.label_noise)
             return draw_steps(scheme, self.n_samples, *noisy, self.rng)
@@ -200,3 +214,47 @@ def _weighted_gradient(problem: TorchProblem, theta: FloatArray, some: IntArray,
         torch.as_tensor(theta, dtype=kind), inputs[rows], labels[rows], torch.as_tensor(weights, dtype=kind)
     )
     return np.asarray(found.numpy().astype(np.float64))
+
+
+def noisy_loop(problem: TorchProblem, law: GradientNoise) -> Loop:
+    """Step by step with the full gradient and normal noise of this law."""
+    moments, c = _gradient_moments(problem), law.batches.variance_coefficient(problem.n_samples)
+
+    def run(
+        drawn: Drawn, noise: FloatArray, theta: FloatArray, velocity: FloatArray, first: int, etas: FloatArray,
+        momentum: float,
+    ) -> int:  # fmt: skip
+        for m, normal in enumerate(drawn):
+            with np.errstate(all="ignore"):  # what overflows is caught below
+                mean, variance = moments(theta, noise[m] if len(noise) else None)
+                found = mean + np.sqrt(law.variances(c * variance)) * normal
+            if not np.abs(found).max() <= DIVERGENCE_LIMIT:
+                everyone = torch.arange(problem.n_samples)
+                problem.check_derivatives_at(torch.as_tensor(theta, dtype=problem.kind), everyone[None])
+                return first + m
+            update(theta, velocity, found, float(etas[m]), momentum, False)
+        return -1
+
+    return run
+
+
+Moments = Callable[[FloatArray, FloatArray | None], tuple[FloatArray, FloatArray]]
+
+
+def _gradient_moments(problem: TorchProblem) -> Moments:
+    """(θ, noise (n·c,) or None) ↦ the mean and the variance over the samples of every entry of their gradients."""
+    layers, everyone = layers_of(problem), np.arange(problem.n_samples)
+    inputs, labels = problem.tensors
+
+    def of_layers(theta: FloatArray, noise: FloatArray | None) -> tuple[FloatArray, FloatArray]:
+        assert layers is not None
+        targets = labels if noise is None else labels + torch.as_tensor(noise.reshape(labels.shape), dtype=problem.kind)
+        network = FullyConnected(layers, torch.as_tensor(theta, dtype=problem.kind), inputs, targets, problem.loss_name)
+        mean, variance = (part.numpy().astype(np.float64) for part in network.gradient_moments())
+        return mean, variance
+
+    def of_samples(theta: FloatArray, noise: FloatArray | None) -> tuple[FloatArray, FloatArray]:
+        gradients = noisy_gradients(problem, theta, everyone, noise)
+        return gradients.mean(axis=0), gradients.var(axis=0)
+
+    return of_samples if layers is None else of_layers

@@ -11,7 +11,8 @@ import numpy as np
 
 from esssim import _validate
 from esssim._validate import FloatArray, IntArray
-from esssim.sampling import Sampling, check_sampling
+from esssim.gradient_noise import GradientNoise, check_noise
+from esssim.sampling import Sampling
 from esssim.simulation import Ramp
 
 Value = TypeVar("Value")
@@ -19,7 +20,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Piecewise(Generic[Value]):
-    """values[0] until step changes[0], then values[k] from step changes[k−1] on: step sizes, or sampling schemes.
+    """values[0] until step changes[0], then values[k] from step changes[k−1] on: step sizes, or what `sampling` takes.
 
     Raises ValueError unless there is one value more than changes, and these are increasing positive steps.
     """
@@ -46,7 +47,9 @@ class Piecewise(Generic[Value]):
 
 
 StepSize = float | Ramp | Piecewise[float]
-Batches = Sampling | Piecewise[Sampling]
+# What a step knows of the gradient.
+Scheme = Sampling | GradientNoise
+Batches = Scheme | Piecewise[Sampling] | Piecewise[Scheme]
 
 
 def step_size_function(step_size: StepSize, n_steps: int) -> Callable[[IntArray], FloatArray]:
@@ -60,13 +63,22 @@ def step_size_function(step_size: StepSize, n_steps: int) -> Callable[[IntArray]
     return lambda steps: ramp.at(steps, n_steps)
 
 
-def sampling_pieces(sampling: Batches, n_samples: int, n_steps: int) -> Piecewise[Sampling]:
+def sampling_pieces(sampling: Batches, n_samples: int, n_steps: int) -> Piecewise[Scheme]:
     """The schemes of a run, each checked against the number of samples."""
-    pieces = sampling if isinstance(sampling, Piecewise) else Piecewise((sampling,), ())
+    pieces = (
+        Piecewise[Scheme](sampling.values, sampling.changes)
+        if isinstance(sampling, Piecewise)
+        else Piecewise[Scheme]((sampling,), ())
+    )
     for scheme in pieces.values:
-        check_sampling(scheme, n_samples)
+        check_noise(scheme, n_samples)
     _check_changes("sampling", pieces, n_steps)
     return pieces
+
+
+def batches_of(scheme: Scheme) -> Sampling:
+    """The batches themselves, or those whose gradient covariance the noise has."""
+    return scheme.batches if isinstance(scheme, GradientNoise) else scheme
 
 
 def _check_changes(name: str, pieces: Piecewise[Value], n_steps: int) -> None:

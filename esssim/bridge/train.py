@@ -32,7 +32,7 @@ from esssim.bridge.loops import Optimiser, Run
 from esssim.bridge.problem import TorchProblem
 from esssim.bridge.recording import measure, variables
 from esssim.bridge.resume import Records
-from esssim.bridge.schedule import Batches, StepSize, sampling_pieces, step_size_function
+from esssim.bridge.schedule import Batches, StepSize, batches_of, sampling_pieces, step_size_function
 from esssim.simulation.ensemble import Result, check_starts, stacked
 from esssim.simulation.recorder import check_names
 from esssim.simulation.schedule import Phases, steps_to_record
@@ -61,12 +61,12 @@ def train(
 ) -> xarray.Dataset:
     """Train a torch problem by SGD θ ← θ − ηg_B, or heavy ball v ← βv + g_B, θ ← θ − ηv, and record statistics.
 
-    theta0: (p,), or (n_replicas, p) for a start each. step_size: η, a `Ramp`, or `Piecewise`; sampling: a scheme or
-    `Piecewise` ones (interventions). label_noise: ε, targets y + εz with z drawn anew at each step (squared error
-    only). record, n_records, record_steps, n_batches, n_workers, progress: as for `esssim.simulate`
-    (docs/simulation.md). rank: directions of the Gauss–Newton mean-square sharpness where all samples have more than
-    600 outputs; the value rises with the rank to the exact one. checkpoint: an NPZ file that each record renews; the
-    same call goes on from it after a kill.
+    theta0: (p,), or (n_replicas, p) for a start each. step_size: η, a `Ramp`, or `Piecewise`; sampling: a scheme, a
+    `GradientNoise` in its place, or `Piecewise` ones (interventions). label_noise: ε, targets y + εz, z drawn in
+    each step (squared error only). record, n_records, record_steps, n_batches, n_workers, progress: as for
+    `esssim.simulate` (docs/simulation.md). rank: directions of the Gauss–Newton mean-square sharpness where all samples
+    have more than 600 outputs; the value rises with the rank to the exact one. checkpoint: an NPZ file that each record
+    renews; the same call goes on from it after a kill.
 
     Returns the Dataset of `esssim.simulate`, with the coord batch_size besides. The same seed gives the same numbers
     for any n_replicas, n_workers, records, and number of interruptions. Raises ValueError for bad arguments and for a
@@ -85,7 +85,7 @@ def train(
     pieces = sampling_pieces(sampling, problem.n_samples, n_steps)
     optimiser = Optimiser(step_size_function(step_size, n_steps), pieces, check_momentum(momentum), noise)
     starts = check_starts(problem, theta0, n_replicas)
-    phases = Phases.of(pieces.values, problem.n_samples, seed)
+    phases = Phases.of([batches_of(piece) for piece in pieces.values], problem.n_samples, seed)
     steps = steps_to_record(n_steps, n_records, record_steps, phases)
     workers = min(_validate.integer("n_workers", n_workers, 1), n_replicas)
     words = {
@@ -208,7 +208,7 @@ def _diverged_at(run: Run, saved: Checkpoint | None, records: Records) -> int:
 def _record(setting: _Setting, run: Run, index: int, k: int, records: Records) -> None:
     step = int(setting.steps[k])
     pieces = setting.optimiser.sampling
-    scheme = pieces.values[pieces.piece_at(step)]
+    scheme = batches_of(pieces.values[pieces.piece_at(step)])
     stream = np.random.SeedSequence(setting.seed, spawn_key=(index, step))
     row = measure(setting.problem, run.theta, scheme, setting.names, setting.n_batches, stream, setting.rank)
     for name, value in row.items():

@@ -21,7 +21,7 @@ from esssim.experiments import build, methods, toml
 from esssim.experiments.base import Configuration
 from esssim.experiments.beside import free_cores
 from esssim.experiments.errors import ConfigurationError, explained, refused
-from esssim.experiments.methods import DropoutSection, MethodSection
+from esssim.experiments.methods import DropoutSection, MethodSection, NoiseSection
 from esssim.experiments.sections import (
     DataSection,
     DiagonalSection,
@@ -111,8 +111,9 @@ class Experiment(Section, Configuration):
             unit = schedule.unit if isinstance(schedule, ScheduleSection) else "absolute"
             if found := methods.why_not(self.method, scheme, self.dynamics.momentum, unit):
                 raise refused(*found)
-            if isinstance(self.problem, MlpSection):
-                raise refused(("method",), "is for problems other than 'mlp', whose training takes SGD alone")
+            if isinstance(self.problem, MlpSection) and not isinstance(self.method, NoiseSection):
+                words = f"must be 'isotropic_noise' or 'diagonal_noise' for problem 'mlp', got {self.method.kind!r}"
+                raise refused(("method", "kind"), words)
             if isinstance(self.method, DropoutSection) and not (
                 diagonal or isinstance(self.problem, LinearRegressionSection)
             ):
@@ -262,7 +263,7 @@ class Experiment(Section, Configuration):
         if isinstance(self.problem, MlpSection):
             from esssim import bridge
 
-            trace = bridge.train(self.model, self.theta0, sampling=self.batches, **options)  # type: ignore[arg-type]
+            trace = bridge.train(self.model, self.theta0, sampling=self.steps, **options)  # type: ignore[arg-type]
         else:
             adaptive = None if self.method is None else self.method.adaptive
             options |= {"sampling": self.steps, "adaptive": adaptive, "nesterov": dynamics.nesterov}

@@ -6,9 +6,9 @@ import numpy as np
 
 from esssim._kernels import noisy as kernels
 from esssim._kernels.sgd import DIVERGENCE_LIMIT, update
-from esssim._validate import FloatArray
+from esssim._validate import FloatArray, IntArray
 from esssim.gradient_noise import GradientNoise, IsotropicNoise
-from esssim.problems import Problem
+from esssim.problems import MultiOutputLeastSquares, NonlinearLeastSquares, Problem
 from esssim.problems.boundary import divergence_is_expected
 from esssim.simulation.runner import (
     Drawn,
@@ -30,19 +30,28 @@ class NoisyReplica(Replica):
 
     def _draw(self, first: int, last: int) -> tuple[Drawn, FloatArray]:
         """Standard normals (m, p) of the steps first … last−1 and what the targets are off, (m, n·c), or (0, 0)."""
-        o, p = self.optimiser, self.problem.n_params
-        drawn = self.rng.standard_normal((last - first, self._numbers_of_a_step))
-        return drawn[:, :p], o.label_noise * drawn[:, p:] if o.label_noise > 0 else np.empty((0, 0))
+        return draw_normals(self.rng, last - first, self.problem.n_params, self._n_labels, self.optimiser.label_noise)
+
+    @property
+    def _n_labels(self) -> int:
+        return self.problem.n_samples * self.n_outputs if self.optimiser.label_noise > 0 else 0
 
     @property
     def _numbers_of_a_step(self) -> int:
-        labels = self.problem.n_samples * self.n_outputs if self.optimiser.label_noise > 0 else 0
-        return self.problem.n_params + labels
+        return self.problem.n_params + self._n_labels
 
     def _loop_for(self, theta0: FloatArray) -> Loop:
         assert isinstance(self.optimiser.noise, GradientNoise)
         loop = _NoisyLeastSquaresLoop if is_compiled_least_squares(self.problem) else _NoisyPlainLoop
         return loop(self.problem, theta0, self.optimiser.noise)
+
+
+def draw_normals(
+    rng: np.random.Generator, n_steps: int, n_params: int, n_labels: int, label_noise: float
+) -> tuple[FloatArray, FloatArray]:
+    """Normal numbers (n_steps, p) and label noise (n_steps, n_labels), or (0, 0): a step takes one, then the other."""
+    drawn = rng.standard_normal((n_steps, n_params + n_labels))
+    return drawn[:, :n_params], label_noise * drawn[:, n_params:] if n_labels else np.empty((0, 0))
 
 
 class _NoisyLeastSquaresLoop(LeastSquaresLoop):
@@ -65,7 +74,7 @@ class _NoisyPlainLoop(PlainLoop):
     def run(self, drawn: Drawn, noise: FloatArray, first: int, o: Optimiser) -> int:
         for m, normal in enumerate(drawn):
             with np.errstate(all="ignore"), divergence_is_expected():  # what overflows is caught below
-                gradients = self._gradients(noise[m] if len(noise) else None)
+                gradients = noisy_gradients(self._problem, self.theta, self._everyone, noise[m] if len(noise) else None)
                 gradient = gradients.mean(axis=0) + self._noise.deviations(gradients) * normal
             if not np.abs(gradient).max() <= DIVERGENCE_LIMIT:
                 return first + m
@@ -73,12 +82,12 @@ class _NoisyPlainLoop(PlainLoop):
             update(self.theta, self.velocity, gradient, eta, o.momentum, o.nesterov)
         return -1
 
-    def _gradients(self, noise: FloatArray | None) -> FloatArray:
-        """The gradient of every sample, (n, p), with its targets off by `noise` (n·c,)."""
-        found = np.asarray(self._problem.sample_gradients(self.theta, self._everyone))
-        if noise is None:
-            return found
-        shape = (self._problem.n_samples, -1)
-        rows = np.asarray(self._problem.sample_jacobians(self.theta, self._everyone))  # type: ignore[attr-defined]
-        rows = rows.reshape(*shape, self._problem.n_params)
-        return found - np.einsum("ic,icp->ip", noise.reshape(shape), rows)
+
+def noisy_gradients(problem: Problem, theta: FloatArray, everyone: IntArray, noise: FloatArray | None) -> FloatArray:
+    """The gradient of every sample, (n, p), with its targets off by `noise` (n·c,)."""
+    found = np.asarray(problem.sample_gradients(theta, everyone))
+    if noise is None:
+        return found
+    assert isinstance(problem, NonlinearLeastSquares | MultiOutputLeastSquares)
+    rows = np.asarray(problem.sample_jacobians(theta, everyone)).reshape(len(everyone), -1, problem.n_params)
+    return found - np.einsum("ic,icp->ip", noise.reshape(len(everyone), -1), rows)

@@ -47,7 +47,7 @@ def noise_gain(linearised: Linearised, noise: GradientNoise, eta: float, beta: f
 
     def put_back(variances: FloatArray) -> FloatArray:
         state = response * (basis.T @ (variances[:, None] * basis))
-        noisy = np.einsum("aj,jk,ak->a", basis, pencil.covariance((state + state.T) / 2, c), basis)
+        noisy = (basis @ pencil.covariance((state + state.T) / 2, c) * basis).sum(axis=1)
         return noise.variances(noisy)
 
     if isinstance(noise, IsotropicNoise):
