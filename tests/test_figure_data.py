@@ -23,7 +23,7 @@ __all__ = ["shared_cache"]
 TOLERANCE, SIMULATED_TOLERANCE = 1e-5, 1e-2
 SIMULATED = (
     "levels", "ramp", "flow", "wall", "noise", "counterexamples", "phase", "networks", "network_gap", "interventions",
-    "settling_map",
+    "settling_map", "methods", "escapes",
 )  # fmt: skip
 
 

@@ -101,7 +101,7 @@ def trained(targets: str) -> Trained:
 
 
 @cache
-def run_dropout(targets: str, b: int) -> xarray.Dataset:
+def run_dropout(targets: str, b: int, n_steps: int | None = None, n_replicas: int = N_REPLICAS) -> xarray.Dataset:
     """The ramp in critical step sizes of its own start; the masks are the only noise of full batches."""
     problem, theta0 = trained(targets)
     sampling = WithoutReplacement(b)
@@ -109,9 +109,10 @@ def run_dropout(targets: str, b: int) -> xarray.Dataset:
     def critical(theta: FloatArray) -> float:
         return dropout_step_size(problem, theta, sampling, RATE)
 
-    step_size, steps = rising(problem, theta0, critical, RAMP_STEPS[b])
+    n_steps = n_steps or RAMP_STEPS[b]
+    step_size, steps = rising(problem, theta0, critical, n_steps)
     return simulate(
-        problem, theta0, step_size=step_size, n_steps=RAMP_STEPS[b], n_replicas=N_REPLICAS,
+        problem, theta0, step_size=step_size, n_steps=n_steps, n_replicas=n_replicas,
         sampling=Dropout(sampling, RATE), record=tuple(NAMES.values()), record_steps=steps.tolist(), seed=14,
     )  # fmt: skip
 

@@ -184,11 +184,11 @@ def power_law(start: float) -> tuple[float, float]:
 
 
 @cache
-def escapes(start: float) -> EscapeProbability:
+def escapes(start: float, n_particles: int | None = None) -> EscapeProbability:
     here = minimum()
     return escape_probability(
         here.problem, here.theta, BATCHES, 2 * start / here.edge, level=here.level,
-        n_steps=HORIZON, label_noise=LABEL_NOISE, n_particles=N_PARTICLES[start], seed=6,
+        n_steps=HORIZON, label_noise=LABEL_NOISE, n_particles=n_particles or N_PARTICLES[start], seed=6,
     )  # fmt: skip
 
 
