@@ -366,6 +366,8 @@ OUTCOMES = """
 |---|---:|
 """
 FARTHER = """
+![Escapes per step against the distance from the edge, on the predicted power law up to a third of the way](../figures/output/escapes.png)
+
 ## How far the loss goes
 
 None of the escapes that were followed diverged. So we asked for higher losses, in units of that of the escape. *Power law*: from the
