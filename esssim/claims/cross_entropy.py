@@ -128,8 +128,8 @@ def settles(*, statistic: str, b: int, quick: bool) -> Measurement:
     id="cross-entropy-at-the-labels/smoothing={smoothing},b={b}",
     states="Q_b with σ(1−σ) at the labels, in place of the logits of the moment, settles at 2/η",
     where=(
-        f"cross-entropy, labels smoothed by {{smoothing}}, diagonal network, n = {N_SAMPLES}, d = {N_INPUTS}, b = {{b}}, "
-        f"label noise {WEAK:g}"
+        f"cross-entropy, labels smoothed by {{smoothing}}, diagonal network, n = {N_SAMPLES}, d = {N_INPUTS}, "
+        f"b = {{b}}, label noise {WEAK:g}"
     ),
     source=OURS,
     source_predicts="(η/2)·statistic = 1",
