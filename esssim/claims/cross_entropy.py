@@ -26,7 +26,7 @@ from esssim.statistics import mean_square_sharpness
 from esssim.statistics.table import MEAN_SQUARE
 
 N_SAMPLES, N_INPUTS, SMOOTHING, INITIAL_SCALE = 50, 100, 0.1, 2.0
-N_STEPS, N_REPLICAS = 100_000, 14
+N_STEPS, SLOWER, N_REPLICAS = 100_000, 10, 14
 WEAK, STRONG = 2e-4, 5e-3
 TOLERANCE = 0.05
 NAMES = {"mean-square": MEAN_SQUARE, "minibs": "minibatch_sharpness", "sharpness": "sharpness"}
@@ -81,13 +81,13 @@ def rise(b: int, smoothing: float = SMOOTHING) -> tuple[Ramp, FloatArray]:
 
 
 @cache
-def run_cross_entropy(b: int, label_noise: float, smoothing: float = SMOOTHING) -> xarray.Dataset:
-    """SGD on the ramp."""
+def run_cross_entropy(b: int, label_noise: float, smoothing: float = SMOOTHING, slower: int = 1) -> xarray.Dataset:
+    """SGD on the ramp, so many times as slow."""
     case, (step_size, steps) = smoothed(smoothing), rise(b, smoothing)
     return simulate(
-        case.problem, case.theta0, step_size=step_size, n_steps=N_STEPS, n_replicas=N_REPLICAS,
+        case.problem, case.theta0, step_size=step_size, n_steps=slower * N_STEPS, n_replicas=N_REPLICAS,
         sampling=WithoutReplacement(b), label_noise=label_noise, record=(*NAMES.values(), "theta"),
-        record_steps=steps.tolist(), seed=15,
+        record_steps=(slower * steps).tolist(), seed=15,
     )  # fmt: skip
 
 
@@ -122,6 +122,31 @@ def flow_of_squared_loss(b: int, label_noise: float, *record: str) -> xarray.Dat
 )
 def settles(*, statistic: str, b: int, quick: bool) -> Measurement:
     return decided(run_cross_entropy(b, WEAK), NAMES[statistic], TOLERANCE)
+
+
+@claim(
+    id="cross-entropy-slow-ramp/b={b}",
+    states="Q_b, of Gauss–Newton matrices, settles at 2/η",
+    where=WHERE + f"label noise {WEAK:g}, a ramp ten times as slow",
+    source=OURS,
+    source_predicts="(η/2)·statistic = 1, if this is its edge",
+    we_predict=Predicted.holds(
+        "1 to 1.05: to follow a slower ramp takes less noise, and the logits stay at their labels"
+    ),
+    method=(
+        f"η from 0.8 to at most 2.5 critical step sizes of the start in {SLOWER * N_STEPS:,} steps, {N_REPLICAS} "
+        "replicas; the mean past 1.15"
+    ),
+    tolerance=TOLERANCE,
+    quick=False,
+    over=[{"b": 2}],
+    formula=r"\frac{\eta}{2}\,Q_b\ =\ 1",
+    accepts=around(1, TOLERANCE),
+    about=(MEAN_SQUARE,),
+    stated="2026-11-30",
+)
+def settles_on_a_slow_ramp(*, b: int, quick: bool) -> Measurement:
+    return decided(run_cross_entropy(b, WEAK, slower=SLOWER), MEAN_SQUARE, TOLERANCE)
 
 
 @claim(
