@@ -131,7 +131,7 @@ def settles(*, statistic: str, b: int, quick: bool) -> Measurement:
     source=OURS,
     source_predicts="(η/2)·statistic = 1, if this is its edge",
     we_predict=Predicted.holds(
-        "1 to 1.05: to follow a slower ramp takes less noise, and the logits stay at their labels"
+        "1 to 1.05: a slower ramp is followed with less noise, and the logits stay at their labels"
     ),
     method=(
         f"η from 0.8 to at most 2.5 critical step sizes of the start in {SLOWER * N_STEPS:,} steps, {N_REPLICAS} "
