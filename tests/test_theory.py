@@ -524,6 +524,23 @@ def match_dropout(rng: np.random.Generator) -> None:
     close(2 / dropout_step_size(line, np.zeros(1), es.WithoutReplacement(1), rate), expected)
 
 
+def match_cross_entropy(rng: np.random.Generator) -> None:
+    found = theory.results("cross_entropy")
+    network = es.problems.LogisticNetwork([[1.0]], [0.9])
+
+    def kappa(value: float) -> float:
+        point = np.array([1.0, value])
+        row = network.gauss_newton_curvature(point).factors[0]
+        return float(row @ row / (1.0 + value**2))
+
+    at, spread = float(rng.normal()), 1e-3
+    sigma = 1 / (1 + np.exp(-at))
+    close(kappa(at), number(found["output Hessian"], sigma=sigma))
+    shift = number(found["shift of the mean logit"], sigma=sigma, v=spread**2)
+    mean = (kappa(at + shift + spread) + kappa(at + shift - spread)) / 2
+    close(mean, number(found["mean output Hessian"], sigma=sigma, v=spread**2), 1e-11)
+
+
 def match_momentum_batch_sharpness(rng: np.random.Generator) -> None:
     """At the second moments that are stationary at the critical step size, found by powers of the operator."""
     found = theory.results("momentum_batch_sharpness")
@@ -623,6 +640,7 @@ MATCHES: dict[str, Callable[[np.random.Generator], None]] = {
     "additive_noise_limit": match_additive_noise,
     "sharpness_aware": match_sharpness_aware,
     "dropout": match_dropout,
+    "cross_entropy": match_cross_entropy,
     "momentum_batch_sharpness": match_momentum_batch_sharpness,
 }
 
@@ -698,6 +716,7 @@ WRONG = {
     "additive_noise_limit": ("squares", theory.module("additive_noise_limit").cross),
     "sharp_bounds": ("WITHOUT", theory.module("sharp_bounds").WITH),
     "momentum_batch_sharpness": ("second_moments", lambda: (-sympy.Symbol("a", positive=True), sympy.Integer(1))),
+    "cross_entropy": ("sigmoid", lambda logit: logit),
     "dropout": ("central_moments", lambda: (1 / theory.module("dropout").q - 1, sympy.Integer(0), sympy.Integer(1))),
     "sharpness_aware": ("weight", lambda coarse, size, b, replacement: sympy.Rational(1, size ** len(set(coarse)))),
 }
