@@ -520,6 +520,7 @@ BAD_CALLS = [
     Bad("load: missing", lambda: es.load("missing.nc"), "path must name a saved trace, there is no file 'missing.nc'"),
     Bad("load: foreign", lambda: es.load("text.csv"), "path must name a saved trace, 'text.csv' is none or is damaged: its checksum does not match"),
     Bad("load: empty", lambda: es.load("empty.nc"), "path must name a saved trace, 'empty.nc' is none or is damaged: its checksum does not match"),
+    Bad("load: null character", lambda: es.load("a\0b"), re.compile("path must be the path of a file, without a null character, got .*")),
     Bad("load: None", lambda: es.load(None), "path must be the path of a file, got None"),
     # Claims
     Bad("verify: unknown", lambda: es.claims.verify(["mean-square-edg"]), re.compile(r"claim must be one of 'minibs-at-least-sharpness', .*, … \(\d+ names\), got 'mean-square-edg'; did you mean 'mean-square-edge'\?")),
