@@ -487,7 +487,7 @@ def test_a_monitor_with_a_budget_takes_fewer_batches_and_says_so() -> None:
     row = monitor(2)
     assert row is not None
     assert row["n_batches"] == 16
-    monitor.clock.scaled = 8000.0
+    monitor.clock.scaled = 7000.0
     monitor.clock.started -= 10000.0
     row = monitor(3)
     assert row is not None
