@@ -57,6 +57,29 @@ def test_losses_and_derivatives_are_those_of_torch(options: dict[str, object], s
         )
 
 
+class Own(LogisticNetwork):
+    """A user's class takes the plain loop, and is looked at."""
+
+
+class OwnAndWrong(LogisticNetwork):
+    def sample_jacobians(self, theta: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        return 1.1 * super().sample_jacobians(theta, indices)
+
+
+def test_a_users_own_takes_the_same_steps_and_is_looked_at() -> None:
+    theta = source.standard_normal(2 * D)
+    runs = [
+        es.simulate(
+            kind(INPUTS, LABELS), theta, step_size=0.1, sampling=es.WithoutReplacement(2), n_steps=50, label_noise=0.1,
+            record=("theta",), n_records=2, seed=1,
+        )["theta"].values
+        for kind in (LogisticNetwork, Own)
+    ]  # fmt: skip
+    np.testing.assert_allclose(*runs, rtol=1e-12)
+    with pytest.raises(es.problems.InvalidProblem, match="OwnAndWrong.sample_jacobians must be"):
+        es.sharpness(OwnAndWrong(INPUTS, LABELS), theta)
+
+
 def test_gauss_newton_has_the_hessian_of_the_output() -> None:
     problem = LogisticNetwork(INPUTS, LABELS)
     theta = source.standard_normal(2 * D)

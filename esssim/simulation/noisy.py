@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from esssim._kernels import noisy as kernels
-from esssim._kernels.sgd import DIVERGENCE_LIMIT, update
+from esssim._kernels.sgd import DIVERGENCE_LIMIT, take_step
 from esssim._validate import FloatArray, IntArray
 from esssim.gradient_noise import GradientNoise, IsotropicNoise
 from esssim.problems import Labelled, Problem
@@ -79,7 +79,7 @@ class _NoisyPlainLoop(PlainLoop):
             if not np.abs(gradient).max() <= DIVERGENCE_LIMIT:
                 return first + m
             eta = float(o.ramp.at(first + m, o.n_steps))
-            update(self.theta, self.velocity, gradient, eta, o.momentum, o.nesterov)
+            take_step(self.theta, self.velocity, gradient, eta, o.momentum, o.nesterov)
         return -1
 
 

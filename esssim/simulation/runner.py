@@ -275,7 +275,7 @@ class PlainLoop:
             if not np.abs(gradient).max() <= sgd.DIVERGENCE_LIMIT:
                 return first + m
             eta = float(o.ramp.at(first + m, o.n_steps))
-            sgd.update(self.theta, self.velocity, gradient, eta, o.momentum, o.nesterov)
+            sgd.take_step(self.theta, self.velocity, gradient, eta, o.momentum, o.nesterov)
         return -1
 
     def gradient_of(self, batch: IntArray, noise: FloatArray | None, at: FloatArray | None = None) -> FloatArray:

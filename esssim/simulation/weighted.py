@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 
 from esssim._kernels import weighted as kernels
-from esssim._kernels.sgd import DIVERGENCE_LIMIT, update
+from esssim._kernels.sgd import DIVERGENCE_LIMIT, take_step
 from esssim._validate import FloatArray, IntArray
 from esssim.problems import Labelled, Problem
 from esssim.problems.boundary import divergence_is_expected
@@ -72,7 +72,7 @@ class _WeightedPlainLoop(PlainLoop):
             if not np.abs(gradient).max() <= DIVERGENCE_LIMIT:
                 return first + m
             eta = float(o.ramp.at(first + m, o.n_steps))
-            update(self.theta, self.velocity, gradient, eta, o.momentum, o.nesterov)
+            take_step(self.theta, self.velocity, gradient, eta, o.momentum, o.nesterov)
         return -1
 
     def _gradient(self, weights: FloatArray, noise: FloatArray | None) -> FloatArray:
