@@ -76,7 +76,7 @@ def test_a_users_own_takes_the_same_steps_and_is_looked_at() -> None:
         for kind in (LogisticNetwork, Own)
     ]  # fmt: skip
     np.testing.assert_allclose(*runs, rtol=1e-12)
-    with pytest.raises(es.problems.InvalidProblem, match="OwnAndWrong.sample_jacobians must be"):
+    with pytest.raises(es.problems.InvalidProblem, match=r"OwnAndWrong\.sample_jacobians must be"):
         es.sharpness(OwnAndWrong(INPUTS, LABELS), theta)
 
 
