@@ -244,7 +244,8 @@ hit that of sharpness; {diverged} replicas diverged.
   there is the residual part, which does not vanish with u_k and v_k, and a small P makes it large. The Gauss–Newton part is as predicted
   (0.193 and 0.196 at b = 4). Q_b here is that of the Gauss–Newton part, which does not see those pairs; the full Hessian past
   2/η at b = 50 does not stop these runs. The miss of Adam at b = 8 is 6 %, with an interval of 5 %.
-* These are numbers for η = 0.001, this start and these two data sets. **Not tried**: η that changes, networks of torch, weight decay.
+* These are numbers for η = 0.001, this start and these two data sets. [A network of PyTorch](adaptive_networks.md) is another page.
+  **Not tried**: η that changes, weight decay.
 """
 
 

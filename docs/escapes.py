@@ -344,7 +344,7 @@ the batch of both, one of {batches}, has max_B λ_max(H_B) = {ratio:.2f} Q_b, ev
 label noise ε = {noise:g}. An *escape* is a loss of {level:.4f} within {horizon} steps: there a step of the unstable batch takes up to a quarter
 of the imbalance m = u² − v² of a coordinate (at η = 2/Q_b). The rates are
 `es.stability.escape_probability`, by importance splitting, divided by {horizon}, ± half their 95 % interval. *Predicted* is the power law ℓ^(−α/2) of SGD linearised at the minimum, with α the root of L(α) = 0
-([tails](tails.md)), from the loss ℓ that {share:.0%} of {plain:,} plain runs of it pass. Q_b and the largest λ_max(H_B) are given as (η/2)·statistic. All
+([derivation](theory/escapes.md), [tails](tails.md)), from the loss ℓ that {share:.0%} of {plain:,} plain runs of it pass. Q_b and the largest λ_max(H_B) are given as (η/2)·statistic. All
 predictions were written on {day}, before the runs.
 
 | Q_b | 2/η − Q_b | λ_max(H_B) | α | escapes per step, predicted | seen | linearised |
@@ -366,6 +366,8 @@ OUTCOMES = """
 |---|---:|
 """
 FARTHER = """
+![Escapes per step against the distance from the edge, on the predicted power law up to a third of the way](../figures/output/escapes.png)
+
 ## How far the loss goes
 
 None of the escapes that were followed diverged. So we asked for higher losses, in units of that of the escape. *Power law*: from the

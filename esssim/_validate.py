@@ -54,7 +54,10 @@ def path(name: str, value: Any) -> Path:
     """`value` as a path."""
     if not isinstance(value, (str, os.PathLike)):
         raise ValueError(f"{name} must be the path of a file, got {shown(value)}")
-    return Path(value)
+    found = Path(value)
+    if "\0" in str(found):  # which no system takes
+        raise ValueError(f"{name} must be the path of a file, without a null character, got {shown(value)}")
+    return found
 
 
 def real_array(name: str, value: npt.ArrayLike, shape: tuple[int | str, ...]) -> FloatArray:

@@ -20,6 +20,8 @@ FIGURES = {
     "settling_map": "where SGD settles over step size, batch size, label noise and depth, cell by cell beside the flow",
     "noise": "four laws of noise with the same second moments: the same level of Q_b, and other tails at the wall",
     "baselines": "Gaussian noise as strong as that of SGD: the level of Q_b, and of what its own operator says",
+    "methods": "seven methods: each settles where its own mean-square sharpness is 2/η, and one does not",
+    "escapes": "how rarely SGD leaves a minimum with unstable batches, against the distance from the wall",
     "gap": "the gap between mini-batch sharpness and sharpness, exact and predicted, with its local exponent",
     "spectra": "the distribution of the largest eigenvalue of mini-batch Hessians, per batch size",
     "stability": "growth rate of SGD over step size and batch size, with four thresholds",

@@ -149,6 +149,8 @@ BAD_CALLS = [
     Bad("Quadratic: minimizers", lambda: es.Quadratic([np.eye(2)], np.ones((1, 3))), "minimizers must have shape (1, 2), got (1, 3)"),
     Bad("DiagonalLinearNetwork: form", lambda: es.DiagonalLinearNetwork(INPUTS, TARGETS, form="differnce"), "form must be one of 'product', 'difference', got 'differnce'; did you mean 'difference'?"),
     Bad("DiagonalLinearNetwork: array for a name", lambda: es.DiagonalLinearNetwork(INPUTS, TARGETS, form=np.array(["a", "b"])), "form must be one of 'product', 'difference', got array(['a', 'b'], dtype='<U1')"),
+    Bad("LogisticNetwork: labels", lambda: es.problems.LogisticNetwork(INPUTS, np.ones(len(INPUTS))), re.compile("labels must lie between 0 and 1, got 1: .*")),
+    Bad("LogisticNetwork: form", lambda: es.problems.LogisticNetwork(INPUTS, np.full(len(INPUTS), 0.5), form="sum"), re.compile("form must be one of .*")),
     Bad("Perceptron: activation", lambda: es.Perceptron(INPUTS, TARGETS, 2, activation="relu"), "activation must be one of 'tanh', 'gelu', got 'relu'; did you mean 'gelu'?"),
     Bad("Perceptron: width", lambda: es.Perceptron(INPUTS, TARGETS, 0), "width must be an integer of at least 1, got 0"),
     Bad("Perceptron: targets", lambda: es.Perceptron(INPUTS, TARGETS[:1], 2), re.compile("targets must have shape .*")),
@@ -518,6 +520,7 @@ BAD_CALLS = [
     Bad("load: missing", lambda: es.load("missing.nc"), "path must name a saved trace, there is no file 'missing.nc'"),
     Bad("load: foreign", lambda: es.load("text.csv"), "path must name a saved trace, 'text.csv' is none or is damaged: its checksum does not match"),
     Bad("load: empty", lambda: es.load("empty.nc"), "path must name a saved trace, 'empty.nc' is none or is damaged: its checksum does not match"),
+    Bad("load: null character", lambda: es.load("a\0b"), re.compile("path must be the path of a file, without a null character, got .*")),
     Bad("load: None", lambda: es.load(None), "path must be the path of a file, got None"),
     # Claims
     Bad("verify: unknown", lambda: es.claims.verify(["mean-square-edg"]), re.compile(r"claim must be one of 'minibs-at-least-sharpness', .*, … \(\d+ names\), got 'mean-square-edg'; did you mean 'mean-square-edge'\?")),

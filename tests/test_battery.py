@@ -11,6 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from hypothesis import given
+from scipy.special import expit
 
 import esssim as es
 from esssim.testing import battery, strategies
@@ -51,6 +52,10 @@ def ordinary_cases() -> dict[str, Case]:
         },
         "perceptron, tanh": Case(es.Perceptron(inputs, targets, 2), normal(10)),
         "perceptron, GELU, n < p": Case(es.Perceptron(inputs[:4], targets[:4], 2, activation="gelu"), normal(10)),
+        "cross-entropy": Case(es.problems.LogisticNetwork(inputs, expit(targets)), normal(6)),
+        "cross-entropy, depth 3": Case(
+            es.problems.LogisticNetwork(inputs, expit(targets), form="difference", depth=3), normal(6)
+        ),
         "one sample": Case(es.LinearRegression(inputs[:1], targets[:1]), normal(3)),
         "two samples, one parameter": Case(es.LinearRegression(inputs[:2, :1], targets[:2]), normal(1)),
         "a user's own: logistic regression": Case(example.LogisticRegression(inputs, np.sign(targets)), normal(3)),

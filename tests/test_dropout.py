@@ -9,7 +9,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import esssim as es
-from esssim.stability import dropout_step_size
+from esssim.claims import dropout as claims
+from esssim.claims.sharpness_aware import rising
+from esssim.experiments.experiment import flattest
+from esssim.stability import critical_step_size, dropout_step_size
 from tests import oracles
 
 rng = np.random.default_rng(12)
@@ -141,3 +144,30 @@ def test_own_sharpness_is_recorded() -> None:
 def test_a_run_that_diverges_is_marked() -> None:
     trace = es.simulate(SOLVED, np.ones(3), sampling=es.Dropout(PAIRS, RATE), **RUN | {"step_size": 1e4})
     assert np.isnan(trace["theta"].values[0, -1]).all()
+
+
+def test_the_ramp_of_the_claims_starts_at_rest_and_its_predictions_are_those_of_the_edges() -> None:
+    for targets, size in claims.SIZES.items():
+        network, theta = claims.trained(targets)
+        product, inputs = network.effective_weights(theta), network.inputs
+        penalty = claims.RATE / (1 - claims.RATE) * (inputs**2).mean(axis=0) * product
+        slope = inputs.T @ (inputs @ product - network.targets) / len(inputs) + penalty
+        assert np.abs(slope).max() < 1e-13 * size
+        assert np.sqrt((network.targets**2).mean()) == pytest.approx(size)
+        left, right = np.split(theta, 2)
+        assert_allclose(left**2 - right**2, claims.SCALE**2, rtol=1e-12)
+
+    def critical(theta: np.ndarray, b: int) -> float:
+        return dropout_step_size(network, theta, es.WithoutReplacement(b), claims.RATE)
+
+    for b, share in ((4, "0.52"), (claims.N_ROWS, "0.69")):
+        ratio = critical(theta, b) / critical_step_size(
+            network, theta, es.WithoutReplacement(b), hessian="gauss_newton"
+        )
+        small = claims.PREDICTED["small", "mean-square", b]
+        # The start of the small targets has the same ratio to a per cent.
+        assert small.words.startswith(share)
+        assert ratio == pytest.approx(float(share), abs=0.01)
+    ramp, steps = rising(network, theta, lambda theta: critical(theta, 4), claims.RAMP_STEPS[4])
+    etas = ramp.start + (ramp.stop - ramp.start) * steps / claims.RAMP_STEPS[4]
+    assert etas.mean() / critical(flattest(network, theta), 4) == pytest.approx(0.29, abs=0.005)

@@ -85,7 +85,9 @@ schedules = st.fixed_dictionaries(
         "cap": st.sampled_from(["flattest solution", "none"]),
     },
 )
-names = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=8)
+names = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8
+)
 tables = st.one_of(
     st.fixed_dictionaries(
         {"kind": st.sampled_from(["gaussian", "spiked", "two_clusters", "power_law"]), "n_samples": st.integers(8, 40),
@@ -101,6 +103,7 @@ problems = st.one_of(
         {"kind": st.just("diagonal_linear_network"), "form": st.just("difference"), "depth": st.integers(2, 9)}
     ),
     st.fixed_dictionaries({"kind": st.just("perceptron"), "width": st.integers(1, 9)}),
+    st.fixed_dictionaries({"kind": st.just("logistic_network")}, optional={"smoothing": st.floats(0.01, 0.99)}),
     st.fixed_dictionaries(
         {"kind": st.just("mlp"), "hidden": st.lists(st.integers(1, 64), min_size=1, max_size=3)},
         optional={"activation": st.sampled_from(["tanh", "gelu", "relu"])},
@@ -336,6 +339,8 @@ class TestRuns:
         [
             ({"problem": {"kind": "perceptron", "width": 3}, "start": {"kind": "random", "seed": 5}}, es.Perceptron),
             ({"problem": {"kind": "linear_regression"}, "start": {"kind": "zeros"}}, es.LinearRegression),
+            ({"problem": {"kind": "logistic_network", "smoothing": 0.3}}, es.problems.LogisticNetwork),
+            ({"problem": {"kind": "logistic_network"}, "start": {"kind": "random"}}, es.problems.LogisticNetwork),
             ({"problem": {"kind": "linear_regression"}, "start": {"kind": "random"}}, es.LinearRegression),
             ({"problem": {"form": "difference", "depth": 3}, "start": {"scale": 1.3, "second_scale": 0.6}}, None),
             ({"problem": {"kind": "quadratic"}, "start": {"kind": "zeros"}}, es.Quadratic),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import esssim as es
+import figures
 from esssim import plots
 from esssim.claims.published import closest_table
 from esssim.claims.ramp import trajectory
@@ -23,7 +27,7 @@ __all__ = ["shared_cache"]
 TOLERANCE, SIMULATED_TOLERANCE = 1e-5, 1e-2
 SIMULATED = (
     "levels", "ramp", "flow", "wall", "noise", "counterexamples", "phase", "networks", "network_gap", "interventions",
-    "settling_map",
+    "settling_map", "methods", "escapes",
 )  # fmt: skip
 
 
@@ -59,6 +63,31 @@ def _spread(golden: list[dict[str, str]], column: str) -> np.ndarray:
     low, high = (np.array([float(row.get(end) or 0.0) for row in golden]) for end in ends)
     run = np.array([(row["kind"], row["batch_size"]) for row in golden])
     return np.array([(high - low)[(run == key).all(axis=1)].max() for key in run])
+
+
+OWN_LEVELS = {
+    "SGD": "mean-square-settles/gaussian-100x50/b=8", "heavy ball": "heavy-ball-edge/own",
+    "RMSProp": "adaptive-edge/rmsprop/b=2", "Adam": "adaptive-edge/adam/b=2",
+    "sharpness-aware": "sharpness-aware-edge/own/b=4", "zeroth-order": "zeroth-order-edge/diverges/own/b=8",
+    "dropout": "dropout-edge/small-targets/own/b=4", "dropout, full batch": "dropout-edge/small-targets/own/b=60",
+}  # fmt: skip
+
+
+def test_methods_and_escapes_are_drawn_where_they_were_published() -> None:
+    folder = Path(figures.__file__).parent
+    results = json.loads((folder.parent / "docs" / "results.json").read_text(encoding="utf-8"))
+    published = {entry["id"]: entry for entry in results["claims"]}
+    drawn = {row["method"]: row for row in read(folder / "output" / "methods.csv") if row["statistic"] == "own"}
+    assert drawn.keys() == OWN_LEVELS.keys()
+    compared = [(drawn[method], published[name]) for method, name in OWN_LEVELS.items() if name in published]
+    assert len(compared) >= 6
+    for row, entry in compared:
+        low, high = entry["interval"]
+        assert float(row["level"]) == pytest.approx(entry["measured"], rel=1e-3)
+        assert float(row["half_width"]) == pytest.approx((high - low) / 2, rel=0.02)
+    rates = json.loads((folder.parent / "docs" / "escapes.json").read_text(encoding="utf-8"))["rows"]
+    first = [row for row in read(folder / "output" / "escapes.csv") if row["network"].startswith("one")]
+    assert [float(row["rate"]) for row in first] == pytest.approx([row["network_per_step"] for row in rates[:-1]])
 
 
 def test_levels_are_those_of_the_experiments() -> None:

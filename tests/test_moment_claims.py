@@ -15,6 +15,7 @@ import esssim as es
 from esssim import claims
 from esssim.claims import edge_tables, moments, published, self_stabilisation
 from esssim.claims.claim import Measurement
+from esssim.stability import dropout_step_size
 from tests.pages import DOCS, check_is_kept, copied
 
 FAMILIES = (
@@ -165,6 +166,28 @@ def test_tables_of_bounds_and_of_other_optimisers() -> None:
     )
     ratio = es.mean_square_sharpness(penalised, np.zeros(20), es.WithoutReplacement(1)) * exact / 2
     assert decays["μ = 0.1λ_max"] == pytest.approx(ratio, rel=1e-9)
+
+
+def test_the_table_of_dropout_is_that_of_moments_of_samples_with_the_penalty(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, diabetes = stored()["dropout"], published.ensembles(False)["diabetes"]
+    edges = ("full batch", "SGD", "full batch, penalised", "SGD, penalised")
+    assert all(row[edge] > 1 - 1e-9 for row in kept for edge in edges)
+    monkeypatch.setattr(edge_tables, "ensembles", lambda quick: {"diabetes": diabetes})
+    rows = edge_tables.dropout_rows(True)
+    assert [row["b"] for row in rows] == [1, 1, 8, 8, 442, 442]
+    for row, before in zip([*rows[:2], *rows[-2:]], [*kept[-10:-8], *kept[-2:]], strict=True):
+        assert row == {key: pytest.approx(value, rel=1e-6) if key in edges else value for key, value in before.items()}
+    row, inputs = rows[3], diabetes.inputs
+    (n, d), b = inputs.shape, row["b"]
+    each = np.einsum("ni,nj->nij", inputs, inputs) + inputs[:, :, None] ** 2 * np.eye(d)
+    mean, c = each.mean(axis=0), (n - b) / (b * (n - 1))
+    second = (1 - c) * np.kron(mean, mean) + c * np.einsum("nij,nkl->ikjl", each, each).reshape(d * d, d * d) / n
+    first = (np.kron(mean, np.eye(d)) + np.kron(np.eye(d), mean)) / 2
+    exact = dropout_step_size(es.LinearRegression(inputs, np.zeros(n)), np.zeros(d), es.WithoutReplacement(b), 0.5)
+    top = float(np.linalg.eigvals(np.linalg.solve(first, second)).real.max())
+    assert row["SGD, penalised"] == pytest.approx(2 / top / exact, rel=1e-9)
+    assert row["full batch, penalised"] == pytest.approx(2 / np.linalg.eigvalsh(mean)[-1] / exact, rel=1e-9)
+    assert row["closest"] == min(edges, key=lambda edge: abs(np.log(row[edge])))
 
 
 def test_the_page_of_published_edges_is_checked(

@@ -82,6 +82,13 @@ def test_text_is_never_evaluated(text: str, tmp_path: Path, monkeypatch: pytest.
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_null_character_in_a_path_is_refused_by_name() -> None:
+    text = SHORT.replace('kind = "gaussian"\nn_samples = 12\nn_features = 5\nseed = 3\ntargets = "interpolating"',
+                         'kind = "file"\npath = "table\\u0000.csv"\ntarget = "y"')  # fmt: skip
+    with pytest.raises(ConfigurationError, match="must be a path without a null character"):
+        from_toml(text)
+
+
 @pytest.mark.parametrize("path", ["../secret.csv", "/etc/passwd", "link.csv", "inside/../../secret.csv"])
 def test_a_configuration_reads_nothing_outside_its_folder(path: str, tmp_path: Path) -> None:
     home = tmp_path / "home"

@@ -35,6 +35,7 @@ PROBLEMS: dict[str, es.Problem] = {
     "difference 2": es.DiagonalLinearNetwork(inputs, targets, form="difference"),
     "difference 3": es.DiagonalLinearNetwork(inputs, targets, form="difference", depth=3),
     "perceptron": es.Perceptron(inputs, targets, 2),
+    "cross-entropy": es.problems.LogisticNetwork(inputs, 1 / (1 + np.exp(-targets)), form="difference", depth=3),
 }
 STARTS = {name: np.linspace(0.4, 0.9, problem.n_params) for name, problem in PROBLEMS.items()}
 SCHEMES = (es.WithoutReplacement(3), es.WithoutReplacement(N), es.WithReplacement(3), es.Reshuffled(3))
@@ -106,6 +107,10 @@ def replay(
             gradient = problem.sample_jacobians(theta, batch).T @ residuals / len(batch)
         else:
             gradient = problem.sample_gradients(theta, batch).mean(axis=0)
+            if label_noise > 0:
+                assert isinstance(problem, es.problems.LogisticNetwork)
+                drawn = [stream.standard_normal() for _ in batch]
+                gradient -= label_noise * problem.sample_jacobians(theta, batch).T @ drawn / len(batch)
         eta = step_size_at(step_size, step, n_steps)
         velocity = momentum * velocity + gradient
         theta = theta - eta * (gradient + momentum * velocity if nesterov else velocity)

@@ -18,6 +18,7 @@ import sympy
 
 import esssim as es
 import theory
+from esssim._particles import root_of_exponent
 from esssim.curvature import LowRankCurvature
 from esssim.flow import bursts
 from esssim.flow.fast import FastMotion
@@ -30,6 +31,7 @@ from esssim.spectra import largest_eigenvalues
 from esssim.stability import (
     critical_step_size,
     dropout_step_size,
+    escape_probability,
     interaction_aware_step_size,
     noise_kernel_norm,
     self_stabilisation,
@@ -523,6 +525,50 @@ def match_dropout(rng: np.random.Generator) -> None:
     expected = number(found["sharpness in one dimension"], q=1 - rate, h=1.3**2)
     close(2 / dropout_step_size(line, np.zeros(1), es.WithoutReplacement(1), rate), expected)
 
+    # Steps of one sample from a solution, every mask.
+    row, beta = rng.standard_normal(2), rng.standard_normal(2)
+    total = 0.0
+    for mask, chance in zip(itertools.product(values, repeat=2), np.outer(chances, chances).ravel(), strict=True):
+        masked = np.array(mask) * row
+        total += chance * es.LinearRegression(masked[None], [row @ beta]).gradient(beta)[0] ** 2
+    close(total, number(found["noise of the masks"], q=1 - rate, x1=row[0], x2=row[1], beta_1=beta[0], beta_2=beta[1]))
+
+
+def match_escapes(rng: np.random.Generator) -> None:
+    """One steep sample of ten: with η = 1 a step multiplies by −1.5 or 1/1.5."""
+    found, growth, height = theory.results("escapes"), 1.5, 3
+    index = number(found["tail index"], p=0.1, g=growth)
+
+    def exponent(order: float) -> float:
+        return float(np.log(0.1 * growth**order + 0.9 * growth**-order))
+
+    assert root_of_exponent(exponent, np.linspace(1, 9, 400)) == pytest.approx(index, abs=1e-3)
+    line = es.LinearRegression(np.sqrt([1 + growth] + [1 - 1 / growth] * 9)[:, None], np.zeros(10))
+    level = float(line.loss(np.array([growth**height]))) * (1 - 1e-9)
+    seen = escape_probability(
+        line, [1.0], es.WithoutReplacement(1), 1.0, level=level, n_steps=30, n_particles=100, seed=int(rng.integers(9))
+    )
+    expected = number(found["probability"], p=0.1, k=height)
+    assert abs(seen.value - expected) < 3.5 * seen.standard_error
+    assert seen.standard_error < 0.15 * expected
+
+
+def match_cross_entropy(rng: np.random.Generator) -> None:
+    found = theory.results("cross_entropy")
+    network = es.problems.LogisticNetwork([[1.0]], [0.9])
+
+    def kappa(value: float) -> float:
+        point = np.array([1.0, value])
+        row = network.gauss_newton_curvature(point).factors[0]
+        return float(row @ row / (1.0 + value**2))
+
+    at, spread = float(rng.normal()), 1e-3
+    sigma = 1 / (1 + np.exp(-at))
+    close(kappa(at), number(found["output Hessian"], sigma=sigma))
+    shift = number(found["shift of the mean logit"], sigma=sigma, v=spread**2)
+    mean = (kappa(at + shift + spread) + kappa(at + shift - spread)) / 2
+    close(mean, number(found["mean output Hessian"], sigma=sigma, v=spread**2), 1e-11)
+
 
 def match_momentum_batch_sharpness(rng: np.random.Generator) -> None:
     """At the second moments that are stationary at the critical step size, found by powers of the operator."""
@@ -623,6 +669,8 @@ MATCHES: dict[str, Callable[[np.random.Generator], None]] = {
     "additive_noise_limit": match_additive_noise,
     "sharpness_aware": match_sharpness_aware,
     "dropout": match_dropout,
+    "escapes": match_escapes,
+    "cross_entropy": match_cross_entropy,
     "momentum_batch_sharpness": match_momentum_batch_sharpness,
 }
 
@@ -698,6 +746,11 @@ WRONG = {
     "additive_noise_limit": ("squares", theory.module("additive_noise_limit").cross),
     "sharp_bounds": ("WITHOUT", theory.module("sharp_bounds").WITH),
     "momentum_batch_sharpness": ("second_moments", lambda: (-sympy.Symbol("a", positive=True), sympy.Integer(1))),
+    "cross_entropy": ("sigmoid", lambda logit: logit),
+    "escapes": (
+        "tail_index",
+        lambda: sympy.log(1 / theory.module("escapes").p) / sympy.log(theory.module("escapes").g),
+    ),
     "dropout": ("central_moments", lambda: (1 / theory.module("dropout").q - 1, sympy.Integer(0), sympy.Integer(1))),
     "sharpness_aware": ("weight", lambda coarse, size, b, replacement: sympy.Rational(1, size ** len(set(coarse)))),
 }

@@ -11,6 +11,10 @@ Results.
 3. E[H̃_BMH̃_B] = (1−c)ĀMĀ + c·mean AᵢMAᵢ + (1/b)·mean(E[H̃ᵢMH̃ᵢ] − AᵢMAᵢ), Ā = mean Aᵢ, with and without replacement.
    The last term is the noise of the masks, which is there for b = n too. The edge is 2/λ_max(C⁻¹D).
 4. In one dimension with xᵢ² = h for all i and b = 1: Ā = h/q and Q = h/q², the edge is q² times that of SGD.
+5. At a solution without masks, xᵀβ = y, the gradient of a sample in β is s = (z∘x)·ξᵀ(x∘β), and
+   E s_j² = x_j²·((1+v)v Σ_{k≠j} x_k²β_k² + (v + 2t + f)x_j²β_j²). It is quadratic in β: masks shake a solution in
+   proportion to its size, as label noise of that size would. On a diagonal network each step multiplies u_j² − v_j² by
+   1 − η²s_j² (`theory.imbalance_identity`, where s is any number), so that masks flatten as batches do.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ COMPUTED_BY = ("esssim.stability.dropout_step_size", "esssim.Dropout")
 
 q, h = sympy.symbols("q h", positive=True)
 p = 2
+X, BETA = sympy.symbols("x1:3", real=True), sympy.symbols("beta_1:3", real=True)
 SCHEMES = ((2, 1, False), (3, 2, False), (2, 2, False), (2, 2, True))
 
 
@@ -50,7 +55,17 @@ def derive() -> dict[str, sympy.Expr]:
     """The moments of a mask; and in one dimension Q of one sample, h = x²: E[z⁴]h²/(E[z²]h)."""
     v, t, f = central_moments()
     square, fourth = 1 + v, 1 + 6 * v + 4 * t + f
-    return {"v": v, "t": t, "f": f, "sharpness in one dimension": sympy.simplify(fourth * h / square)}
+    return {
+        "v": v, "t": t, "f": f, "sharpness in one dimension": sympy.simplify(fourth * h / square),
+        "noise of the masks": noise_of_masks(),
+    }  # fmt: skip
+
+
+def noise_of_masks() -> sympy.Expr:
+    """E s_1² of one sample at a solution, result 5."""
+    v, t, f = central_moments()
+    (x, y), (beta, gamma) = X, BETA
+    return x**2 * ((1 + v) * v * y**2 * gamma**2 + (v + 2 * t + f) * x**2 * beta**2)
 
 
 def check() -> None:
@@ -71,7 +86,7 @@ def check() -> None:
     for name, expected in closed.items():
         same(derive()[name], expected, f"moments of a mask: {name}")
     # 1, 2.
-    x = sympy.Matrix(sympy.symbols("x1:3", real=True))
+    x = sympy.Matrix(X)
     hessians = [hessian(x, mask) for mask in masks]
     average = sum((w * m for w, m in zip(chances, hessians, strict=True)), sympy.zeros(p))
     same(average, mean_of(x), "mean of a sample")
@@ -96,3 +111,13 @@ def check() -> None:
         same(expectation(of_masks, size, b, replacement), expected, "second moment of a batch")
     # 4. E z² = 1/q and E z⁴ = 1/q³.
     same(derive()["sharpness in one dimension"], h / q**2, "one dimension")
+    # 5. The residual of a mask is ξᵀ(x∘β); and in β all terms have the power 2.
+    squares = sympy.Integer(0)
+    for chance, mask in zip(chances, masks, strict=True):
+        z = [sympy.Integer(kept) / q for kept in mask]
+        residual = sum((z[j] - 1) * X[j] * BETA[j] for j in range(p))
+        squares += chance * (z[0] * X[0] * residual) ** 2
+    noise, scale = derive()["noise of the masks"], sympy.Symbol("scale", positive=True)
+    same(squares, noise, "noise of the masks")
+    scaled = noise.subs({beta: scale * beta for beta in BETA}, simultaneous=True)
+    same(scaled, scale**2 * noise, "in proportion to the solution")

@@ -20,6 +20,10 @@ def update(theta, means, squares, gradient, eta, step, law):
         theta[k] -= eta / of_means * means[k] / (np.sqrt(squares[k] / of_squares) + epsilon)
 
 
+# For Python to call, and kept on disk.
+take_step = compiled(update.py_func)
+
+
 @compiled
 def run_least_squares(batches, noise, inputs, targets, link, depth, theta, means, squares, first, ramp, law):
     """A step for each row of `batches` (m, b); the step at which a residual was beyond the limit, or −1.

@@ -35,6 +35,10 @@ def update(theta, velocity, gradient, eta, momentum, nesterov):
         theta[k] -= eta * (gradient[k] + momentum * velocity[k] if nesterov else velocity[k])
 
 
+# For Python to call: what is inlined is kept on disk only within the loops, and compiled anew by every process.
+take_step = compiled(update.py_func)
+
+
 @inlined
 def effective_weights(theta, link, depth, weights):
     """β of θ = (θ₀) or (θ₀, θ₁), the rows of `theta`."""

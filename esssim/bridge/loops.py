@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from esssim._kernels import multilayer, noisy_layers
-from esssim._kernels.sgd import DIVERGENCE_LIMIT, update
+from esssim._kernels.sgd import DIVERGENCE_LIMIT, take_step
 from esssim._validate import FloatArray, IntArray
 from esssim.bridge.layers import Layer, is_own, layers_of
 from esssim.bridge.problem import TorchProblem
@@ -151,7 +151,7 @@ def _general(problem: TorchProblem) -> Loop:
             if not np.abs(found).max() <= DIVERGENCE_LIMIT:
                 problem.check_derivatives_at(torch.as_tensor(theta, dtype=kind), torch.as_tensor(batch))
                 return first + m
-            update(theta, velocity, found, float(etas[m]), momentum, False)
+            take_step(theta, velocity, found, float(etas[m]), momentum, False)
         return -1
 
     return run
@@ -203,7 +203,7 @@ def weighted_loop(problem: TorchProblem) -> Loop:
             if not np.abs(found).max() <= DIVERGENCE_LIMIT:
                 problem.check_derivatives_at(torch.as_tensor(theta, dtype=problem.kind), torch.as_tensor(some))
                 return first + m
-            update(theta, velocity, found, float(etas[m]), momentum, False)
+            take_step(theta, velocity, found, float(etas[m]), momentum, False)
         return -1
 
     return run
@@ -250,7 +250,7 @@ def noisy_loop(problem: TorchProblem, law: GradientNoise) -> Loop:
                     torch.as_tensor(theta, dtype=problem.kind), torch.as_tensor(everyone[None])
                 )
                 return first + m
-            update(theta, velocity, found, float(etas[m]), momentum, False)
+            take_step(theta, velocity, found, float(etas[m]), momentum, False)
         return -1
 
     return run

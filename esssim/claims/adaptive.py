@@ -31,18 +31,20 @@ def run_adaptive(
     n_records: int,
     seed: int,
     *,
-    with_sharpness: bool = True,
+    seldom: str | None = "preconditioned_sharpness",
+    n_steps: int = N_STEPS,
+    n_replicas: int = N_REPLICAS,
 ) -> xarray.Dataset:
-    """From the start of a ramp at constant η: own_sharpness past AFTER, and every sixth time preconditioned_sharpness.
+    """From the start of a ramp at constant η: own_sharpness past AFTER, and every sixth time what is `seldom` recorded.
 
     At random steps: full batches may repeat themselves with any period.
     """
-    drawn = np.random.default_rng(5).choice(np.arange(AFTER, N_STEPS + 1), n_records, replace=False)
+    drawn = np.random.default_rng(5).choice(np.arange(AFTER, n_steps + 1), n_records, replace=False)
     steps: list[int] = np.sort(drawn).tolist()
-    due = {"own_sharpness": steps} | ({"preconditioned_sharpness": steps[::EVERY]} if with_sharpness else {})
+    due = {"own_sharpness": steps} | ({seldom: steps[::EVERY]} if seldom else {})
     return simulate(
         run.problem, run.theta0, step_size=STEP_SIZE, sampling=run.sampling, adaptive=method, label_noise=label_noise,
-        n_steps=N_STEPS, n_replicas=N_REPLICAS, record=tuple(due), record_steps=due, seed=seed,
+        n_steps=n_steps, n_replicas=n_replicas, record=tuple(due), record_steps=due, seed=seed,
     )  # fmt: skip
 
 
@@ -67,7 +69,7 @@ def run_adaptive(
 )
 def adaptive_edge(*, method: str, b: int, quick: bool) -> Measurement:
     run = RampExperiment("gaussian-100x50", b)
-    trace = run_adaptive(run, METHODS[method], 1e-3, N_RECORDS[method], seed=8, with_sharpness=False)
+    trace = run_adaptive(run, METHODS[method], 1e-3, N_RECORDS[method], seed=8, seldom=None)
     found = level(trace, "own_sharpness", after=AFTER, tolerance=TOLERANCE)
     means = np.nanmean(trace["own_sharpness"].values, axis=0) * STEP_SIZE / 2
     seen = np.flatnonzero(np.isfinite(means))

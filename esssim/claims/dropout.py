@@ -1,23 +1,37 @@
-"""A claim about dropout of inputs: its masks are a second noise with an edge of its own."""
+"""Claims about dropout of inputs: its masks are a second noise with an edge of its own, and where they settle."""
 
 from __future__ import annotations
 
 import itertools
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
+import xarray
 
 from esssim._validate import FloatArray
-from esssim.claims.claim import Measurement, Predicted, Row, at_most
+from esssim.claims.claim import Measurement, Predicted, Row, around, at_most
 from esssim.claims.declare import claim
+from esssim.claims.sharpness_aware import decided, rising
+from esssim.data import gaussian
+from esssim.dropout import Dropout
 from esssim.papers import OURS
-from esssim.problems import LinearRegression
+from esssim.problems import DiagonalLinearNetwork, LinearRegression
 from esssim.sampling import Sampling, WithoutReplacement, WithReplacement
+from esssim.simulation import simulate
 from esssim.stability import critical_step_size, dropout_step_size
 from esssim.statistics.table import MEAN_SQUARE
 
 N_SAMPLES, N_INPUTS = 3, 2
 SCHEMES = (WithoutReplacement(1), WithoutReplacement(2), WithoutReplacement(3), WithReplacement(2))
 RATES = (0.1, 0.5)
+
+# The ramp: targets of this size, the rate, the square root of the imbalance at the start; steps by batch size.
+SIZES = {"small": 0.002, "full": 1.0}
+N_ROWS, N_FEATURES, RATE, SCALE = 60, 30, 0.5, 1.0
+RAMP_STEPS, N_REPLICAS = {4: 100_000, N_ROWS: 20_000}, 16
+TOLERANCE = 0.05
+NAMES = {"own": "own_sharpness", "mean-square": MEAN_SQUARE}
 
 
 def second_moment_radius(inputs: FloatArray, sampling: Sampling, rate: float, eta: float) -> float:
@@ -66,3 +80,86 @@ def masks_are_a_second_noise(*, quick: bool) -> Measurement:
     smallest = min(float(row["over_that_of_sgd"]) for row in rows)
     reason = f"the radius at the edge is 1 to {worst:.1e}; the edge is down to {smallest:.2f} of that without dropout"
     return Measurement("holds" if good else "refuted", reason, worst, (worst, worst), None, rows)
+
+
+class Trained(NamedTuple):
+    """A diagonal network at the minimum of its loss with dropout, u² − v² = SCALE²."""
+
+    problem: DiagonalLinearNetwork
+    theta0: FloatArray
+
+
+def trained(targets: str) -> Trained:
+    inputs = gaussian(N_ROWS, N_FEATURES, seed=3).inputs
+    fitted = inputs @ np.random.default_rng(103).standard_normal(N_FEATURES)
+    fitted *= SIZES[targets] / np.sqrt((fitted**2).mean())
+    hessian = inputs.T @ inputs / N_ROWS
+    penalty = RATE / (1 - RATE) * np.diag(np.diagonal(hessian))
+    product = np.linalg.solve(hessian + penalty, inputs.T @ fitted / N_ROWS)
+    u = np.sqrt((SCALE**2 + np.sqrt(SCALE**4 + 4 * product**2)) / 2)
+    return Trained(DiagonalLinearNetwork(inputs, fitted, form="product"), np.concatenate([u, product / u]))
+
+
+@cache
+def run_dropout(targets: str, b: int, n_steps: int | None = None, n_replicas: int = N_REPLICAS) -> xarray.Dataset:
+    """The ramp in critical step sizes of its own start; the masks are the only noise of full batches."""
+    problem, theta0 = trained(targets)
+    sampling = WithoutReplacement(b)
+
+    def critical(theta: FloatArray) -> float:
+        return dropout_step_size(problem, theta, sampling, RATE)
+
+    n_steps = n_steps or RAMP_STEPS[b]
+    step_size, steps = rising(problem, theta0, critical, n_steps)
+    return simulate(
+        problem, theta0, step_size=step_size, n_steps=n_steps, n_replicas=n_replicas,
+        sampling=Dropout(sampling, RATE), record=tuple(NAMES.values()), record_steps=steps.tolist(), seed=14,
+    )  # fmt: skip
+
+
+PREDICTED = {
+    ("small", "own", 4): Predicted.holds("1: the masks shake every step, and their noise grows without bound at 2/η"),
+    ("small", "own", N_ROWS): Predicted.holds("1: the masks are the only noise, and it grows without bound at 2/η"),
+    ("small", "mean-square", 4): Predicted.refuted(
+        "0.52: its share of the other one, as long as all imbalances fall in proportion"
+    ),
+    ("small", "mean-square", N_ROWS): Predicted.refuted(
+        "0.69: its share of the other one, as long as all fall in proportion"
+    ),
+    ("full", "own", 4): Predicted.refuted(
+        "0.29: targets of size 1 make the noise of the masks 500 times as strong; it takes the network to the flattest "
+        "solution at once"
+    ),
+}
+SETTLES = [{"targets": targets, "statistic": statistic, "b": b} for targets, statistic, b in PREDICTED]
+STATES = {
+    "own": "With dropout of inputs the mean-square sharpness of batches and masks settles at 2/η",
+    "mean-square": "With dropout of inputs Q_b, that of SGD without it, settles at 2/η",
+}
+
+
+@claim(
+    id="dropout-edge/{targets}-targets/{statistic}/b={b}",
+    states=lambda targets, statistic, b: STATES[statistic],
+    where=lambda targets, statistic, b: (
+        f"diagonal network, n = {N_ROWS}, d = {N_FEATURES}, b = {b}, rate {RATE:g}, targets of size {SIZES[targets]:g}"
+    ),
+    source=OURS,
+    source_predicts="(η/2)·statistic = 1, if this is its edge",
+    we_predict=lambda targets, statistic, b: PREDICTED[targets, statistic, b],
+    method=lambda targets, statistic, b: (
+        "η from 0.8 to at most 2.5 critical step sizes of the start (90 % of that of the flattest solution) in "
+        f"{RAMP_STEPS[b]:,} steps, {N_REPLICAS} replicas; the mean past 1.15, of Gauss–Newton matrices"
+    ),
+    tolerance=TOLERANCE,
+    quick=False,
+    over=SETTLES,
+    formula=lambda targets, statistic, b: (
+        r"\frac{\eta}{2}\,\lambda_{\max}(C^{-1}D)\ =\ 1" if statistic == "own" else r"\frac{\eta}{2}\,Q_b\ =\ 1"
+    ),
+    accepts=around(1, TOLERANCE),
+    about=(MEAN_SQUARE,),
+    stated="2026-11-30",
+)
+def settles(*, targets: str, statistic: str, b: int, quick: bool) -> Measurement:
+    return decided(run_dropout(targets, b), NAMES[statistic], TOLERANCE)

@@ -8,13 +8,14 @@ from esssim._validate import FloatArray
 from esssim.claims.claim import Row
 from esssim.claims.published import BATCH_SIZES, N_BATCHES, N_POINTS, ensembles, interpolating
 from esssim.claims.self_stabilisation import self_stabilising_gap
-from esssim.problems import LinearRegression
+from esssim.problems import LinearRegression, Quadratic
 from esssim.sampling import WithoutReplacement
 from esssim.stability import (
     alignment_step_size,
     coherence_step_size,
     contraction_step_size,
     critical_step_size,
+    dropout_step_size,
     preconditioned_step_size,
     scalar_closure_step_size,
     sharpness_aware_step_size,
@@ -25,6 +26,8 @@ from esssim.statistics import critical_sharpness, minibatch_critical_sharpness, 
 MOMENTUM = 0.9
 # Of weight decay: μ over λ_max.
 DECAYS = (0.01, 0.1)
+# Of dropout: the probability that an input is kept.
+KEPT = (0.9, 0.5)
 # ρλ_max of sharpness-aware steps.
 REACHES = (0.1, 1.0)
 # s² = η²βσ_u²/(2α) at b = 8, and κ = η²α.
@@ -129,6 +132,36 @@ def weight_decay_rows(quick: bool) -> list[Row]:
             found = preconditioned_step_size(problem, origin, sampling, ones, weight_decay=fraction * top)
             row[f"μ = {fraction:g}λ_max"] = plain / found
         rows.append(row)
+    return rows
+
+
+def dropout_rows(quick: bool) -> list[Row]:
+    """Dropout of inputs, b = n too: λ_max and Q_b, of the loss and of that with the penalty of dropout, as step sizes
+    over the exact edge.
+
+    The penalty (v/2n)Σᵢ‖xᵢ∘θ‖² has the mean of the masked loss and none of the noise of masks.
+    """
+    rows: list[Row] = []
+    problems = {name: interpolating(table) for name, table in ensembles(quick).items()}
+    everyone = [(name, problem, problem.n_samples) for name, problem in problems.items()]
+    order = list(problems)
+    for name, problem, b in sorted(_settings(quick) + everyone, key=lambda each: (order.index(each[0]), each[2])):
+        origin, sampling = np.zeros(problem.n_params), WithoutReplacement(b)
+        hessians = problem.sample_hessians(origin, np.arange(problem.n_samples))
+        for kept in KEPT:
+            squares = (1 - kept) / kept * problem.inputs**2
+            penalised = Quadratic(hessians + squares[:, :, None] * np.eye(problem.n_params), 0 * problem.inputs)
+            exact = dropout_step_size(problem, origin, sampling, 1 - kept)
+            steps = {
+                "full batch": 2 / sharpness(problem, origin) / exact,
+                "SGD": critical_step_size(problem, origin, sampling) / exact,
+                "full batch, penalised": 2 / sharpness(penalised, origin) / exact,
+                "SGD, penalised": critical_step_size(penalised, origin, sampling) / exact,
+            }
+            # For b = n two are the same but for rounding.
+            distances = {edge: round(abs(np.log(step)), 9) for edge, step in steps.items()}
+            closest = min(distances, key=lambda edge: distances[edge])
+            rows.append({"ensemble": name, "b": b, "kept": kept, **steps, "closest": closest})
     return rows
 
 

@@ -27,7 +27,7 @@ DISTANCES = (3.0, 30.0, 1000.0)
 PARTICLES, REPETITIONS, EXACT = 1500, 40, 0.15
 
 # A diagonal network of which three samples are nearly the same and twice as long as the others; batches of three.
-N_SAMPLES, N_INPUTS, BATCH_SIZE, N_ALIKE, LENGTH, JITTER = 12, 16, 3, 3, 2.0, 0.3
+N_SAMPLES, N_INPUTS, BATCH_SIZE, N_COPIES, LENGTH, JITTER = 12, 16, 3, 3, 2.0, 0.3
 BATCHES = WithoutReplacement(BATCH_SIZE)
 LABEL_NOISE, HORIZON = 0.02, 100
 # The escape: the loss at which a step of the three takes a quarter of the imbalance of one coordinate, (η·s)² = 1/4 at
@@ -127,8 +127,8 @@ class Minimum(NamedTuple):
     @property
     def level(self) -> float:
         """The loss with a residual r of the three at which η²r²·max x² = TAKEN for η = 2/Q_b."""
-        largest_input = float(np.abs(self.problem.inputs[:N_ALIKE]).max())
-        return N_ALIKE * TAKEN * (self.edge / 2 / largest_input) ** 2 / (2 * N_SAMPLES)
+        largest_input = float(np.abs(self.problem.inputs[:N_COPIES]).max())
+        return N_COPIES * TAKEN * (self.edge / 2 / largest_input) ** 2 / (2 * N_SAMPLES)
 
 
 @cache
@@ -136,10 +136,10 @@ def minimum() -> Minimum:
     rng = np.random.default_rng(4)
     inputs = rng.standard_normal((N_SAMPLES, N_INPUTS))
     inputs /= np.linalg.norm(inputs, axis=1)[:, None]
-    for k in range(1, N_ALIKE):
+    for k in range(1, N_COPIES):
         row = inputs[0] + JITTER * rng.standard_normal(N_INPUTS) / np.sqrt(N_INPUTS)
         inputs[k] = row / np.linalg.norm(row)
-    inputs[:N_ALIKE] *= LENGTH
+    inputs[:N_COPIES] *= LENGTH
     u = rng.uniform(0.8, 1.2, N_INPUTS) * rng.choice([-1.0, 1.0], N_INPUTS)
     v = 0.4 * rng.standard_normal(N_INPUTS)
     problem, theta = DiagonalLinearNetwork(inputs, inputs @ (u * v)), np.concatenate([u, v])
@@ -184,11 +184,11 @@ def power_law(start: float) -> tuple[float, float]:
 
 
 @cache
-def escapes(start: float) -> EscapeProbability:
+def escapes(start: float, n_particles: int | None = None) -> EscapeProbability:
     here = minimum()
     return escape_probability(
         here.problem, here.theta, BATCHES, 2 * start / here.edge, level=here.level,
-        n_steps=HORIZON, label_noise=LABEL_NOISE, n_particles=N_PARTICLES[start], seed=6,
+        n_steps=HORIZON, label_noise=LABEL_NOISE, n_particles=n_particles or N_PARTICLES[start], seed=6,
     )  # fmt: skip
 
 

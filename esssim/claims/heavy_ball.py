@@ -48,18 +48,18 @@ FORMULAS = {
 
 
 @cache
-def run_heavy_ball() -> xarray.Dataset:
-    """The ramp in critical step sizes of heavy ball at its start."""
+def run_heavy_ball(n_steps: int = N_STEPS, n_replicas: int = N_REPLICAS) -> xarray.Dataset:
+    """The ramp in critical step sizes of heavy ball at its start; with Q_b, that of SGD."""
     run = RampExperiment("gaussian-100x50", B)
 
     def critical(theta: FloatArray) -> float:
         return critical_step_size(run.problem, theta, run.sampling, momentum=BETA, hessian="gauss_newton")
 
-    step_size, steps = rising(run, critical, N_STEPS)
+    step_size, steps = rising(run.problem, run.theta0, critical, n_steps)
     return simulate(
-        run.problem, run.theta0, step_size=step_size, n_steps=N_STEPS, n_replicas=N_REPLICAS, sampling=run.sampling,
-        momentum=BETA, label_noise=1e-3, record=tuple(NAMES.values()), record_steps=steps.tolist(), n_batches=256,
-        seed=13,
+        run.problem, run.theta0, step_size=step_size, n_steps=n_steps, n_replicas=n_replicas, sampling=run.sampling,
+        momentum=BETA, label_noise=1e-3, record=(*NAMES.values(), MEAN_SQUARE), record_steps=steps.tolist(),
+        n_batches=256, seed=13,
     )  # fmt: skip
 
 

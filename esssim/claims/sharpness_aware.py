@@ -40,27 +40,27 @@ EXPECTED = {
 }
 
 
-def rising(run: RampExperiment, critical: Callable[[FloatArray], float], n_steps: int) -> tuple[Ramp, FloatArray]:
+def rising(
+    network: DiagonalLinearNetwork, theta0: FloatArray, critical: Callable[[FloatArray], float], n_steps: int
+) -> tuple[Ramp, FloatArray]:
     """The step size in critical ones of the start, and N_RECORDS steps from FOLLOWED on."""
-    network = run.problem
-    assert isinstance(network, DiagonalLinearNetwork)
-    first, last = critical(run.theta0), critical(flattest(network, run.theta0))
+    first, last = critical(theta0), critical(flattest(network, theta0))
     to = min(TO, BELOW_THE_LAST_EDGE * last / first)
     after = n_steps * (FOLLOWED - FROM) / (to - FROM)
     return Ramp(FROM * first, to * first), np.linspace(after, n_steps, N_RECORDS).round().astype(int)
 
 
 @cache
-def run_sharpness_aware(b: int) -> xarray.Dataset:
+def run_sharpness_aware(b: int, n_steps: int = N_STEPS, n_replicas: int = N_REPLICAS) -> xarray.Dataset:
     """The ramp in critical step sizes of its own start."""
     run = RampExperiment("gaussian-100x50", b)
 
     def critical(theta: FloatArray) -> float:
         return sharpness_aware_step_size(run.problem, theta, run.sampling, RADIUS, hessian="gauss_newton")
 
-    step_size, steps = rising(run, critical, N_STEPS)
+    step_size, steps = rising(run.problem, run.theta0, critical, n_steps)
     return simulate(
-        run.problem, run.theta0, step_size=step_size, n_steps=N_STEPS, n_replicas=N_REPLICAS,
+        run.problem, run.theta0, step_size=step_size, n_steps=n_steps, n_replicas=n_replicas,
         sampling=SharpnessAware(run.sampling, RADIUS, normalised=False), label_noise=1e-3,
         record=tuple(NAMES.values()), record_steps=steps.tolist(), seed=12,
     )  # fmt: skip

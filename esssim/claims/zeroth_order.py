@@ -21,10 +21,9 @@ from esssim.stability import zeroth_order_step_size
 from esssim.statistics.table import MEAN_SQUARE
 from esssim.zeroth_order import ZerothOrder
 
-N_STEPS, N_REPLICAS, EVERY = 200_000, {8: 12, 100: 6}, 5_000
+# Records are this many in a whole run.
+N_STEPS, N_REPLICAS, N_EVERY = 200_000, {8: 12, 100: 6}, 40
 FROM, TO = 0.9, 1.3
-# The step at which η passes the critical step size of the start: records begin there.
-AFTER = round(N_STEPS * (1 - FROM) / (TO - FROM))
 TOLERANCE, NEAR = 0.05, 0.1
 BATCH_SIZES = (8, 100)
 NAMES = {"own": "own_sharpness", "mean-square": MEAN_SQUARE}
@@ -38,15 +37,20 @@ EXPECTED = {
 }
 
 
+def after(n_steps: int) -> int:
+    """The step at which η passes the critical step size of the start: records begin there."""
+    return round(n_steps * (1 - FROM) / (TO - FROM))
+
+
 @cache
-def run_zeroth_order(b: int) -> xarray.Dataset:
+def run_zeroth_order(b: int, n_steps: int = N_STEPS, n_replicas: int | None = None) -> xarray.Dataset:
     """From the sharp solution of the ramps, with both statistics."""
     run = RampExperiment("gaussian-100x50", b)
     edge = zeroth_order_step_size(run.problem, run.theta0, run.sampling, hessian="gauss_newton")
     return simulate(
         run.problem, run.theta0, step_size=Ramp(FROM * edge, TO * edge), sampling=ZerothOrder(run.sampling),
-        label_noise=1e-3, n_steps=N_STEPS, n_replicas=N_REPLICAS[b], record=tuple(NAMES.values()),
-        record_steps=range(AFTER, N_STEPS + 1, EVERY), seed=11,
+        label_noise=1e-3, n_steps=n_steps, n_replicas=n_replicas or N_REPLICAS[b], record=tuple(NAMES.values()),
+        record_steps=range(after(n_steps), n_steps + 1, n_steps // N_EVERY), seed=11,
     )  # fmt: skip
 
 
@@ -81,7 +85,7 @@ def settles(*, b: int, quick: bool) -> Measurement:
         return Measurement(
             "refuted", f"{diverged} of {N_REPLICAS[b]} replicas diverged", values={"n_diverged": diverged}
         )
-    return decide_level(level(trace, NAMES["own"], after=AFTER, tolerance=TOLERANCE), [])
+    return decide_level(level(trace, NAMES["own"], after=after(N_STEPS), tolerance=TOLERANCE), [])
 
 
 @claim(

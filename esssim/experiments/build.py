@@ -15,6 +15,7 @@ from esssim.experiments.sections import (
     DiagonalSection,
     FileSection,
     LinearRegressionSection,
+    LogisticSection,
     PerceptronSection,
     ProblemSection,
     QuadraticSection,
@@ -22,7 +23,14 @@ from esssim.experiments.sections import (
     StartSection,
     TableSection,
 )
-from esssim.problems import DiagonalLinearNetwork, LinearRegression, Perceptron, Problem, Quadratic
+from esssim.problems import (
+    DiagonalLinearNetwork,
+    LinearRegression,
+    LogisticNetwork,
+    Perceptron,
+    Problem,
+    Quadratic,
+)
 from esssim.random_weights import FullOrSingle, GaussianWeights, ThreePointWeights, TwoPointWeights
 from esssim.sampling import Reshuffled, Sampling, WithoutReplacement, WithReplacement
 from esssim.simulation import gradient_flow
@@ -76,6 +84,10 @@ def problem_of(section: ProblemSection, table: data.Data, start: StartSection) -
         return quadratic(table)
     if isinstance(section, DiagonalSection):
         return DiagonalLinearNetwork(table.inputs, table.targets, form=section.form, depth=section.depth)
+    if isinstance(section, LogisticSection):
+        half = section.smoothing / 2
+        labels = np.where(table.targets > table.targets.mean(), 1 - half, half)
+        return LogisticNetwork(table.inputs, labels, form=section.form, depth=section.depth)
     if isinstance(section, PerceptronSection):
         return Perceptron(table.inputs, table.targets, section.width, activation=section.activation)
     from esssim.bridge import TorchProblem, mlp
@@ -104,7 +116,7 @@ def start_of(section: StartSection, problem: Problem) -> FloatArray:
     """θ at step 0. Raises RuntimeError where gradient flow does not come to a solution."""
     if section.kind == "zeros":
         return np.zeros(problem.n_params)
-    if isinstance(problem, DiagonalLinearNetwork) and section.kind in ("scale", "solution"):
+    if isinstance(problem, DiagonalLinearNetwork | LogisticNetwork) and section.kind in ("scale", "solution"):
         d = problem.n_params // 2
         halves = np.concatenate([np.full(d, section.first_scale), np.full(d, section.second_scale)])
         return halves if section.kind == "scale" else solution_from(problem, halves)

@@ -28,6 +28,7 @@ from esssim.experiments.sections import (
     DynamicsSection,
     FileSection,
     LinearRegressionSection,
+    LogisticSection,
     MlpSection,
     ProblemSection,
     QuadraticSection,
@@ -85,7 +86,7 @@ class Experiment(Section, Configuration):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        diagonal = isinstance(self.problem, DiagonalSection)
+        diagonal = isinstance(self.problem, DiagonalSection | LogisticSection)
         name, start, n = self.problem.kind, self.start, getattr(self.data, "n_samples", None)
         if start.kind == "zeros" and not isinstance(self.problem, LinearRegressionSection | QuadraticSection):
             raise refused(("start", "kind"), f"must not be 'zeros' for {name!r}, whose gradient is zero there")
@@ -114,9 +115,8 @@ class Experiment(Section, Configuration):
             if isinstance(self.problem, MlpSection) and not isinstance(self.method, NoiseSection):
                 words = f"must be 'isotropic_noise' or 'diagonal_noise' for problem 'mlp', got {self.method.kind!r}"
                 raise refused(("method", "kind"), words)
-            if isinstance(self.method, DropoutSection) and not (
-                diagonal or isinstance(self.problem, LinearRegressionSection)
-            ):
+            masked = isinstance(self.problem, DiagonalSection | LinearRegressionSection)
+            if isinstance(self.method, DropoutSection) and not masked:
                 raise refused(("method", "kind"), f"'dropout' is not for problem {name!r}")
         for place, recorded in enumerate(self.records.statistics):
             if words := methods.why_not_recorded(recorded, self.method, scheme, self.dynamics.momentum):

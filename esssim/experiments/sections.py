@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -73,18 +73,30 @@ class QuadraticSection(Section):
     kind: Literal["quadratic"] = "quadratic"
 
 
-class DiagonalSection(Section):
-    """A diagonal linear network: `es.DiagonalLinearNetwork`."""
-
-    kind: Literal["diagonal_linear_network"] = "diagonal_linear_network"
+class _Diagonal(Section):
     form: Literal["product", "difference"] = "product"
     depth: Annotated[int, BeforeValidator(_plain), Field(ge=2)] = 2
 
     @model_validator(mode="after")
-    def _depth_has_a_form(self) -> DiagonalSection:
+    def _depth_has_a_form(self) -> Self:
         if self.form == "product" and self.depth != 2:
             raise refused(("depth",), f"must be 2 in the product form, got {self.depth}; use form = 'difference'")
         return self
+
+
+class DiagonalSection(_Diagonal):
+    """A diagonal linear network: `es.DiagonalLinearNetwork`."""
+
+    kind: Literal["diagonal_linear_network"] = "diagonal_linear_network"
+
+
+class LogisticSection(_Diagonal):
+    """One with cross-entropy, `es.problems.LogisticNetwork`: the class of a sample is whether its target is above their
+    mean, its label 1 − smoothing/2 or smoothing/2.
+    """
+
+    kind: Literal["logistic_network"] = "logistic_network"
+    smoothing: Annotated[float, BeforeValidator(_plain), Field(gt=0, lt=1)] = 0.1
 
 
 class PerceptronSection(Section):
@@ -104,9 +116,9 @@ class MlpSection(Section):
 
 
 ProblemSection = Annotated[
-    LinearRegressionSection | QuadraticSection | DiagonalSection | PerceptronSection | MlpSection,
+    LinearRegressionSection | QuadraticSection | DiagonalSection | LogisticSection | PerceptronSection | MlpSection,
     Field(discriminator="kind"),
-    of_kind(LinearRegressionSection, QuadraticSection, DiagonalSection, PerceptronSection, MlpSection),
+    of_kind(LinearRegressionSection, QuadraticSection, DiagonalSection, LogisticSection, PerceptronSection, MlpSection),
 ]
 
 Targets = Literal["own", "interpolating", "zero"]
@@ -182,6 +194,12 @@ class FileSection(Section):
     target: str
     standardize: bool = True
     targets: Targets = "own"
+
+    @model_validator(mode="after")
+    def _is_a_path(self) -> Self:
+        if "\0" in self.path:
+            raise refused(("path",), f"must be a path without a null character, got {self.path!r}")
+        return self
 
 
 DataSection = Annotated[

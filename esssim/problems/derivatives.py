@@ -65,7 +65,8 @@ def check_derivatives(problem: Any, point: FloatArray) -> None:
     some = everyone if len(everyone) <= MOST_SAMPLES else np.sort(rng.permutation(everyone)[:MOST_SAMPLES])
     if "sample_jacobians" in problem.result_axes:
         slopes = problem.sample_jacobians(nearby, some) @ direction
-        _compare(problem, ("residuals", "sample_jacobians"), nearby, direction, some, slopes)
+        outputs = "residuals" if "residuals" in problem.result_axes else "logits"
+        _compare(problem, (outputs, "sample_jacobians"), nearby, direction, some, slopes)
     slopes = problem.sample_gradients(nearby, some) @ direction
     _compare(problem, ("sample_losses", "sample_gradients"), nearby, direction, some, slopes)
     _check_repeatable(problem, nearby, everyone, first)
@@ -202,7 +203,7 @@ def _check_curvature(
 ) -> None:
     """vᵀHᵢv of the structured curvatures against `forms`, those of the dense Hessians, and against ‖Jᵢv‖²."""
     wanted = {"curvature": ("sample_hessians", forms)}
-    if "sample_jacobians" in problem.result_axes:
+    if "residuals" in problem.result_axes:
         along = problem.sample_jacobians(point, samples) @ direction
         wanted["gauss_newton_curvature"] = ("sample_jacobians", (along**2).reshape(len(samples), -1).sum(axis=1))
     for name, (source, expected) in wanted.items():

@@ -76,26 +76,29 @@ class DiagonalLinearNetwork(LeastSquares):
     def sample_hessians(self, theta: FloatArray, indices: IntArray) -> FloatArray:
         jacobians = self.sample_jacobians(theta, indices)
         residual_part = self.residuals(theta, indices)[..., None] * self.inputs[indices]
-        return jacobians[..., :, None] * jacobians[..., None, :] + self._second_derivative(theta, residual_part)
+        return jacobians[..., :, None] * jacobians[..., None, :] + self.second_derivative(theta, residual_part)
 
     def hessian(self, theta: npt.ArrayLike, batch: npt.ArrayLike | None = None) -> FloatArray:
         points, indices = self._arguments(theta, batch)
         jacobians = self.sample_jacobians(points, indices)
         covector = (self.residuals(points, indices)[..., None] * self.inputs[indices]).mean(axis=-2)
         gauss_newton = np.swapaxes(jacobians, -1, -2) @ (jacobians / indices.shape[-1])
-        return gauss_newton + self._second_derivative(points, covector, per_sample=False)
+        return gauss_newton + self.second_derivative(points, covector, per_sample=False)
 
     @once_a_point
     def curvature(self, theta: FloatArray) -> LowRankCurvature:
         everyone = np.arange(self.n_samples)
         weighted = self.residuals(theta, everyone)[:, None] * self.inputs
-        jacobians = self.sample_jacobians(theta, everyone)
-        if self.form == "product":
-            diagonals = np.concatenate((weighted, -weighted), axis=1)
-            return LowRankCurvature(self._rotate(jacobians), diagonals, self._rotate)
-        return LowRankCurvature(jacobians, self._difference_diagonal(theta, weighted))
+        return self.structured(theta, self.sample_jacobians(theta, everyone), weighted)
 
-    def _second_derivative(self, theta: FloatArray, covectors: FloatArray, per_sample: bool = True) -> FloatArray:
+    def structured(self, theta: FloatArray, rows: FloatArray, covectors: FloatArray) -> LowRankCurvature:
+        """The matrices aᵢaᵢᵀ + ∇²(sᵢᵀβ) of rows aᵢ (n, p) and covectors sᵢ (n, d) at one theta (p,)."""
+        if self.form == "product":
+            diagonals = np.concatenate((covectors, -covectors), axis=1)
+            return LowRankCurvature(self._rotate(rows), diagonals, self._rotate)
+        return LowRankCurvature(rows, self._difference_diagonal(theta, covectors))
+
+    def second_derivative(self, theta: FloatArray, covectors: FloatArray, per_sample: bool = True) -> FloatArray:
         """∇²(sᵀβ) as a dense matrix for covectors s (..., d) (with a sample axis before d, or not)."""
         if self.form == "product":
             block = covectors[..., :, None] * np.eye(covectors.shape[-1])

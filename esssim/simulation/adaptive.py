@@ -73,5 +73,5 @@ class _PlainLoop(PlainLoop):
             if not np.abs(gradient).max() <= DIVERGENCE_LIMIT:
                 return first + m
             eta = float(o.ramp.at(first + m, o.n_steps))
-            kernels.update(self.theta, self._means, self.squares, gradient, eta, first + m + 1, law)
+            kernels.take_step(self.theta, self._means, self.squares, gradient, eta, first + m + 1, law)
         return -1

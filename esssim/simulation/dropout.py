@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from esssim._kernels import dropout as kernels
-from esssim._kernels.sgd import DIVERGENCE_LIMIT, update
+from esssim._kernels.sgd import DIVERGENCE_LIMIT, take_step
 from esssim._validate import FloatArray
 from esssim.dropout import Dropout
 from esssim.problems.boundary import divergence_is_expected
@@ -88,5 +88,5 @@ class _PlainLoop(PlainLoop):
             if not (np.abs(gradient).max() <= DIVERGENCE_LIMIT and np.abs(residuals).max() <= DIVERGENCE_LIMIT):
                 return first + m
             eta = float(o.ramp.at(first + m, o.n_steps))
-            update(self.theta, self.velocity, gradient, eta, o.momentum, o.nesterov)
+            take_step(self.theta, self.velocity, gradient, eta, o.momentum, o.nesterov)
         return -1

@@ -26,14 +26,7 @@ from esssim.adaptive import PreconditionedMethod
 from esssim.batch_method import BatchMethod
 from esssim.dropout import Dropout
 from esssim.gradient_noise import GradientNoise, check_noise
-from esssim.problems import (
-    DiagonalLinearNetwork,
-    LinearRegression,
-    MultiOutputLeastSquares,
-    NonlinearLeastSquares,
-    Problem,
-    check_problem,
-)
+from esssim.problems import DiagonalLinearNetwork, Labelled, LinearRegression, Problem, check_problem
 from esssim.problems.derivatives import mark_checked
 from esssim.random_weights import RandomWeights
 from esssim.sampling import Sampling
@@ -94,7 +87,7 @@ def simulate(
     seed = _validate.integer("seed", seed, 0)
     n_batches = _validate.integer("n_batches", n_batches, 2)
     noise = _validate.real("label_noise", label_noise, at_least=0.0)
-    if noise > 0 and not isinstance(problem, (NonlinearLeastSquares, MultiOutputLeastSquares)):
+    if noise > 0 and not isinstance(problem, Labelled):
         raise ValueError(f"label_noise must be 0 without targets ({type(problem).__name__}), got {label_noise!r}")
     batches, in_place = _gradients(sampling, problem.n_samples)
     if isinstance(in_place, Dropout) and not isinstance(problem, LinearRegression | DiagonalLinearNetwork):

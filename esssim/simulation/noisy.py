@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from esssim._kernels import noisy as kernels
-from esssim._kernels.sgd import DIVERGENCE_LIMIT, update
+from esssim._kernels.sgd import DIVERGENCE_LIMIT, take_step
 from esssim._validate import FloatArray, IntArray
 from esssim.gradient_noise import GradientNoise, IsotropicNoise
-from esssim.problems import MultiOutputLeastSquares, NonlinearLeastSquares, Problem
+from esssim.problems import Labelled, Problem
 from esssim.problems.boundary import divergence_is_expected
 from esssim.simulation.runner import (
     Drawn,
@@ -79,7 +79,7 @@ class _NoisyPlainLoop(PlainLoop):
             if not np.abs(gradient).max() <= DIVERGENCE_LIMIT:
                 return first + m
             eta = float(o.ramp.at(first + m, o.n_steps))
-            update(self.theta, self.velocity, gradient, eta, o.momentum, o.nesterov)
+            take_step(self.theta, self.velocity, gradient, eta, o.momentum, o.nesterov)
         return -1
 
 
@@ -88,6 +88,6 @@ def noisy_gradients(problem: Problem, theta: FloatArray, everyone: IntArray, noi
     found = np.asarray(problem.sample_gradients(theta, everyone))
     if noise is None:
         return found
-    assert isinstance(problem, NonlinearLeastSquares | MultiOutputLeastSquares)
+    assert isinstance(problem, Labelled)
     rows = np.asarray(problem.sample_jacobians(theta, everyone)).reshape(len(everyone), -1, problem.n_params)
     return found - np.einsum("ic,icp->ip", noise.reshape(len(everyone), -1), rows)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
-from esssim._kernels import perceptron, sgd
+from esssim._kernels import logistic, perceptron, sgd
 from esssim._kernels import sampling as kernels
 from esssim._kernels.layout import in_cache_lines
 from esssim._validate import FloatArray, IntArray
@@ -17,9 +17,10 @@ from esssim.batch_method import BatchMethod
 from esssim.gradient_noise import GradientNoise
 from esssim.problems import (
     DiagonalLinearNetwork,
+    Labelled,
     LinearRegression,
+    LogisticNetwork,
     MultiOutputLeastSquares,
-    NonlinearLeastSquares,
     Perceptron,
     Problem,
     Quadratic,
@@ -186,6 +187,18 @@ class LeastSquaresLoop:
         return int(sgd.run_least_squares(drawn, noise, *data, first, ramp, o.momentum, o.nesterov, self._limit))
 
 
+class _LogisticLoop(LeastSquaresLoop):
+    def __init__(self, problem: LogisticNetwork, theta0: FloatArray) -> None:
+        super().__init__(problem.model, theta0)
+        self._labels = problem.labels
+
+    def run(self, drawn: Drawn, noise: FloatArray, first: int, o: Optimiser) -> int:
+        data = (self._inputs, self._labels, self._link, self._depth, self._theta, self._velocity)
+        return int(
+            logistic.run_logistic(drawn, noise, *data, first, o.ramp.for_kernel(o.n_steps), o.momentum, o.nesterov)
+        )
+
+
 class _FullBatchLoop(LeastSquaresLoop):
     """Every sample in every step. With X = QR, n > d, it has d rows in place of n, and Qᵀz is as normal as z:
 
@@ -262,7 +275,7 @@ class PlainLoop:
             if not np.abs(gradient).max() <= sgd.DIVERGENCE_LIMIT:
                 return first + m
             eta = float(o.ramp.at(first + m, o.n_steps))
-            sgd.update(self.theta, self.velocity, gradient, eta, o.momentum, o.nesterov)
+            sgd.take_step(self.theta, self.velocity, gradient, eta, o.momentum, o.nesterov)
         return -1
 
     def gradient_of(self, batch: IntArray, noise: FloatArray | None, at: FloatArray | None = None) -> FloatArray:
@@ -273,7 +286,7 @@ class PlainLoop:
         with np.errstate(all="ignore"), divergence_is_expected():
             gradient = np.array(self._problem.sample_gradients(point, batch).mean(axis=0))
             if noise is not None:
-                assert isinstance(self._problem, NonlinearLeastSquares | MultiOutputLeastSquares)
+                assert isinstance(self._problem, Labelled)
                 rows = self._problem.sample_jacobians(point, batch).reshape(-1, self._problem.n_params)
                 gradient -= noise @ rows / len(batch)
         return gradient
@@ -289,6 +302,8 @@ def loop_for(problem: Problem, theta0: FloatArray, sampling: Sampling) -> Loop:
         return _QuadraticLoop(problem, theta0)
     if type(problem) is Perceptron:
         return _PerceptronLoop(problem, theta0)
+    if type(problem) is LogisticNetwork:
+        return _LogisticLoop(problem, theta0)
     if is_compiled_least_squares(problem):
         full = isinstance(sampling, (WithoutReplacement, Reshuffled)) and sampling.batch_size == problem.n_samples
         return (_FullBatchLoop if full else LeastSquaresLoop)(problem, theta0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from esssim._kernels import sharpness_aware as kernels
-from esssim._kernels.sgd import DIVERGENCE_LIMIT, update
+from esssim._kernels.sgd import DIVERGENCE_LIMIT, take_step
 from esssim._validate import FloatArray
 from esssim.sharpness_aware import SharpnessAware
 from esssim.simulation.runner import (
@@ -58,5 +58,5 @@ class _PlainLoop(PlainLoop):
             if not np.abs(gradient).max() <= DIVERGENCE_LIMIT:
                 return first + m
             eta = float(o.ramp.at(first + m, o.n_steps))
-            update(self.theta, self.velocity, gradient, eta, o.momentum, o.nesterov)
+            take_step(self.theta, self.velocity, gradient, eta, o.momentum, o.nesterov)
         return -1

@@ -7,9 +7,9 @@ from typing import cast
 import numpy as np
 
 from esssim._kernels import weighted as kernels
-from esssim._kernels.sgd import DIVERGENCE_LIMIT, update
+from esssim._kernels.sgd import DIVERGENCE_LIMIT, take_step
 from esssim._validate import FloatArray, IntArray
-from esssim.problems import MultiOutputLeastSquares, NonlinearLeastSquares, Problem
+from esssim.problems import Labelled, Problem
 from esssim.problems.boundary import divergence_is_expected
 from esssim.random_weights import RandomWeights
 from esssim.simulation.runner import (
@@ -72,7 +72,7 @@ class _WeightedPlainLoop(PlainLoop):
             if not np.abs(gradient).max() <= DIVERGENCE_LIMIT:
                 return first + m
             eta = float(o.ramp.at(first + m, o.n_steps))
-            update(self.theta, self.velocity, gradient, eta, o.momentum, o.nesterov)
+            take_step(self.theta, self.velocity, gradient, eta, o.momentum, o.nesterov)
         return -1
 
     def _gradient(self, weights: FloatArray, noise: FloatArray | None) -> FloatArray:
@@ -88,7 +88,7 @@ def noise_gradient(
     problem: Problem, theta: FloatArray, some: IntArray, weights: FloatArray, noise: FloatArray
 ) -> FloatArray:
     """ΣᵢwᵢJᵢᵀzᵢ over some samples, (p,), z (n·c,)."""
-    assert isinstance(problem, NonlinearLeastSquares | MultiOutputLeastSquares)
+    assert isinstance(problem, Labelled)
     rows = np.asarray(problem.sample_jacobians(theta, some)).reshape(-1, problem.n_params)
     scaled = (weights[:, None] * noise.reshape(problem.n_samples, -1))[some]
     return np.asarray(scaled.ravel() @ rows)

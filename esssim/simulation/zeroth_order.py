@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from esssim._kernels import zeroth_order as kernels
-from esssim._kernels.sgd import DIVERGENCE_LIMIT, update
+from esssim._kernels.sgd import DIVERGENCE_LIMIT, take_step
 from esssim._validate import FloatArray
 from esssim.problems import Problem
 from esssim.simulation.runner import (
@@ -72,5 +72,5 @@ class _PlainLoop(PlainLoop):
                 return first + m
             eta = float(o.ramp.at(first + m, o.n_steps))
             along = float(direction @ gradient) * direction
-            update(self.theta, self.velocity, along, eta, o.momentum, o.nesterov)
+            take_step(self.theta, self.velocity, along, eta, o.momentum, o.nesterov)
         return -1

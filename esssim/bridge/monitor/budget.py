@@ -30,8 +30,8 @@ PART, POWER = 4, 1.5
 # Batches and directions of a smaller measurement, as fractions, and the fewest.
 FRACTIONS = (1.0, 0.5, 0.25, 0.125)
 FEWEST_BATCHES, FEWEST_DIRECTIONS = 4, 8
-# How much longer than forecast a first measurement may take.
-FORECAST_ERROR = 3.0
+# How much longer than forecast a first measurement may take, and a later one than those before.
+FORECAST_ERROR, LATER_ERROR = 3.0, 1.5
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,10 @@ class Clock:
         """The same, and more before the first measurement, when it is a forecast."""
         return self.seconds(effort) * (1.0 if self.measured else FORECAST_ERROR)
 
+    def most_seconds(self, effort: Effort) -> float:
+        """What it takes at most, as far as one can know."""
+        return self.seconds(effort) * (LATER_ERROR if self.measured else FORECAST_ERROR)
+
     def affordable(self, levels: list[Effort], interval: float) -> Effort | None:
         """The largest effort that the share of `interval` seconds of training pays for, once it has been saved up.
 
@@ -88,7 +92,7 @@ class Clock:
         if self.share is None:
             return levels[0]
         wanted = next((level for level in levels if self.safe_seconds(level) <= self.share * interval), levels[-1])
-        if self.spent + self.safe_seconds(wanted) <= self.share * self.trained:
+        if self.spent + self.most_seconds(wanted) <= self.share * self.trained:
             return wanted
         self.skipped += 1
         return None
