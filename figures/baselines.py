@@ -29,7 +29,7 @@ GROUPS = {
 }  # fmt: skip
 STATISTICS = {"own": r"own sharpness $Q_\mathrm{own}$", "mean_square": "mean-square sharpness $Q_b$ of batches"}
 TITLES = {
-    "own": "In units of its own edge\nGaussian noise ends at 1, or diverges",
+    "own": "In units of its own edge\nGaussian noise mostly ends near 1",
     "mean_square": "In units of SGD's edge\nit goes past 1",
 }
 ALT = (

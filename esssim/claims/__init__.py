@@ -33,6 +33,7 @@ MODULES = (
     "heavy_ball",
     "dropout",
     "escapes",
+    "cross_entropy",
     "thresholds",
     "momentum",
     "moments",
