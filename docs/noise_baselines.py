@@ -564,7 +564,7 @@ NETWORK_HEAD = """## In two networks
 
 Torch networks with squared loss, no label noise, constant step size, from the same start for SGD and both noises (`es.bridge.train`):
 5 tanh units on 64 samples of wine (three outputs), and 20 tanh units on 60 normal inputs with targets ±1. η is *start*·2/Q_b at the
-start, {replicas} replicas of {steps:,} steps. A level is the mean of (η/2)·statistic over {records} records from step {half:,} on, with the
+start, {replicas} replicas of {steps:,} steps (40,000 in the first two rows, which had diverged long before). A level is the mean of (η/2)·statistic over {records} records from step {half:,} on, with the
 half-width of its 95 % interval at the effective sample size, or by the replicas' own means where these spread more. All statistics are
 those of the Gauss–Newton matrices.
 
