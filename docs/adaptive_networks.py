@@ -93,7 +93,7 @@ def complete(numbers: Path, *, predicts: bool) -> None:
     complete_rows(numbers, content, content["rows"], make, predicted="own_predicted", seen="own", predicts=predicts)
 
 
-HEAD = f"""# Adaptive methods in a network of PyTorch
+HEAD = f"""# Adaptive methods in a torch network
 
 Made by `python docs/adaptive_networks.py`. A network of 8 tanh units (64–8–10, 610 parameters, squared loss) learns {N} of
 scikit-learn's digits with PyTorch's RMSProp (η = 0.003, α = 0.99) or Adam (η = 0.01), for {STEPS:,} steps from its own start: no ramp and no

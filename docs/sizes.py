@@ -284,8 +284,11 @@ def markdown(content: dict[str, list[Row]]) -> str:
         )
     text += LAST.format(block=BLOCK, size=SIZE)
     for row in content["lanczos"]:
-        error = "not converged" if row["block_error"] is None else f"{row['block_error']:.0e}"
-        text += f"| {row['spectrum']} | {row['one']:,} | {row['one_error']:.0e} | {row['block']:,} | {error} |\n"
+        one, block = (
+            "not converged" if error is None else f"{error:.0e}" if error else "0"
+            for error in (row["one_error"], row["block_error"])
+        )
+        text += f"| {row['spectrum']} | {row['one']:,} | {one} | {row['block']:,} | {block} |\n"
     return text
 
 
