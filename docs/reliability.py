@@ -21,7 +21,7 @@ WHY = {
         "The driver passes, with an interval of −5 to 19 MB for a million cells. In an earlier run, on a machine that ten other "
         "processes used, 55 sweeps were too few to tell.",
         "The two workers together grow by 0.75 MB in an hour, evenly, 164 MB for a million cells, of which they run half: 0.3 kB a "
-        "cell. Where it stays is not known. Cells come back in groups, and a sweep of a million would end with these workers 0.2 GB "
+        "cell. Where it stays is not known. A sweep of a million would end with two such workers 0.3 GB "
         "larger than they began.",
     ],
     "n": ["The run was ended early: a tenth of the inputs that are wanted. Its one failure is mended, see below."],
