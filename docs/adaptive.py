@@ -21,7 +21,7 @@ from esssim.adaptive import PreconditionedMethod
 from esssim.claims import adaptive
 from esssim.claims.adaptive import AFTER, N_RECORDS, N_REPLICAS, N_STEPS, STEP_SIZE, TOLERANCE, run_adaptive
 from esssim.experiments import RampExperiment
-from esssim.report.pages import complete_rows, keep_page
+from esssim.report.pages import complete_rows, keep_stored_page
 from esssim.settling import MINIMUM_ESS
 
 # Whether a run is as predicted; None where too few effective samples say it.
@@ -249,14 +249,10 @@ hit that of sharpness; {diverged} replicas diverged.
 """
 
 
-def stored() -> str:
-    return markdown(json.loads(NUMBERS.read_text(encoding="utf-8")))
-
-
 def main() -> int:
-    return keep_page(
+    return keep_stored_page(
         __file__,
-        stored,
+        markdown,
         lambda numbers: complete(numbers, measured, predicts=False),
         lambda numbers: complete(numbers, predicted, predicts=True),
     )

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import esssim as es
 from esssim._intervals import half_width
-from esssim.report.pages import complete_rows, keep_page
+from esssim.report.pages import complete_rows, keep_stored_page
 
 NUMBERS = Path(__file__).with_suffix(".json")
 N, SEEDS, STEPS, EVERY, RANK = 128, 4, 5000, 250, 64
@@ -140,14 +140,10 @@ TAIL = """
 """
 
 
-def stored() -> str:
-    return markdown(json.loads(NUMBERS.read_text(encoding="utf-8")))
-
-
 def main() -> int:
-    return keep_page(
+    return keep_stored_page(
         __file__,
-        stored,
+        markdown,
         lambda numbers: complete(numbers, predicts=False),
         lambda numbers: complete(numbers, predicts=True),
     )

@@ -22,7 +22,7 @@ from esssim._validate import FloatArray
 from esssim.claims.escapes import DIVERGED, follow
 from esssim.flow.bursts import push_from_edge
 from esssim.flow.law import Law
-from esssim.report.pages import complete_rows, keep_page
+from esssim.report.pages import complete_rows, keep_stored_page
 
 NUMBERS = Path(__file__).with_suffix(".json")
 N_SAMPLES, N_INPUTS, BATCH_SIZE, LENGTH = 16, 24, 2, 2.5
@@ -478,14 +478,10 @@ TAIL = """
 """
 
 
-def stored() -> str:
-    return markdown(json.loads(NUMBERS.read_text(encoding="utf-8")))
-
-
 def main() -> int:
-    return keep_page(
+    return keep_stored_page(
         __file__,
-        stored,
+        markdown,
         lambda numbers: complete(numbers, measured, far_measured, predicts=False),
         lambda numbers: complete(numbers, predicted, far_predicted, predicts=True),
     )

@@ -23,7 +23,7 @@ from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray
 from esssim.flow import central_flow, edge_flow, rod_flow
 from esssim.problems import NonlinearLeastSquares
-from esssim.report.pages import keep_page
+from esssim.report.pages import keep_stored_page
 
 NUMBERS = Path(__file__).with_suffix(".json")
 N_RECORDS = 61
@@ -234,12 +234,8 @@ def markdown(content: dict[str, Any]) -> str:
     return "\n".join(lines) + summary if levels else "\n".join(lines)
 
 
-def stored() -> str:
-    return markdown(json.loads(NUMBERS.read_text(encoding="utf-8")))
-
-
 def main() -> int:
-    return keep_page(__file__, stored, measure, predict)
+    return keep_stored_page(__file__, markdown, measure, predict)
 
 
 if __name__ == "__main__":

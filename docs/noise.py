@@ -19,7 +19,7 @@ from esssim import flow, store
 from esssim.claims.gap_tables import as_json
 from esssim.experiments import RampExperiment
 from esssim.experiments.sections import Scheme
-from esssim.report.pages import keep_page
+from esssim.report.pages import keep_stored_page
 from esssim.statistics.table import MEAN_SQUARE
 
 NUMBERS = Path(__file__).with_suffix(".json")
@@ -204,13 +204,8 @@ def _level(row: dict[str, Any], key: str) -> str:
     return f"{row[key]:.3f} ± {row[f'{key}_half_width']:.3f}{left_out}"
 
 
-def stored() -> str:
-    """The page with the numbers that are kept beside it."""
-    return markdown(json.loads(NUMBERS.read_text(encoding="utf-8")))
-
-
 def main() -> int:
-    return keep_page(__file__, stored, measure, predict)
+    return keep_stored_page(__file__, markdown, measure, predict)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from esssim._validate import FloatArray
 from esssim.claims.gap_tables import as_json
 from esssim.experiments import NetworkExperiment, RampExperiment
 from esssim.experiments.experiment import BELOW_THE_LAST_EDGE, flattest
-from esssim.report.pages import complete_rows, keep_page
+from esssim.report.pages import complete_rows, keep_stored_page
 from esssim.sampling import Sampling
 from esssim.statistics.table import MEAN_SQUARE
 
@@ -599,14 +599,10 @@ times too large, *spreads* up to 2.3 times, and the sum has the wrong sign at 1.
 BAND = 0.05
 
 
-def stored() -> str:
-    return markdown(json.loads(NUMBERS.read_text(encoding="utf-8")))
-
-
 def main() -> int:
-    return keep_page(
+    return keep_stored_page(
         __file__,
-        stored,
+        markdown,
         lambda numbers: complete(numbers, predicts=False),
         lambda numbers: complete(numbers, predicts=True),
     )

@@ -24,7 +24,7 @@ from esssim._validate import FloatArray
 from esssim.claims.gap_tables import as_json
 from esssim.experiments import RampExperiment
 from esssim.flow.bursts import burst_growth, edge_slope, tilted_basis
-from esssim.report.pages import complete_rows, keep_page
+from esssim.report.pages import complete_rows, keep_stored_page
 from esssim.statistics.perron import PerronMatrix
 
 NUMBERS = Path(__file__).with_suffix(".json")
@@ -198,12 +198,8 @@ def _summary(rows: list[dict[str, Any]]) -> str:
     return TAIL.format(all=len(rows), **inside)
 
 
-def stored() -> str:
-    return markdown(json.loads(NUMBERS.read_text(encoding="utf-8")))
-
-
 def main() -> int:
-    return keep_page(__file__, stored, measure, predict)
+    return keep_stored_page(__file__, markdown, measure, predict)
 
 
 if __name__ == "__main__":

@@ -81,11 +81,21 @@ def complete_rows(
 def keep_measured_page(
     script: str, markdown: Callable[[dict[str, list[Row]]], str], measure: Callable[[], dict[str, list[Row]]]
 ) -> int:
-    """`keep_page` of a page whose numbers are the tables of rows that `measure` gives and NAME.json keeps."""
-    numbers = Path(script).with_suffix(".json")
+    """`keep_stored_page` of the tables of rows that `measure` gives."""
 
     def keep(path: Path) -> None:
         with one_blas_thread():
             store.write_text(path, as_json(measure()))
 
-    return keep_page(script, lambda: markdown(json.loads(numbers.read_text(encoding="utf-8"))), keep)
+    return keep_stored_page(script, markdown, keep)
+
+
+def keep_stored_page(
+    script: str,
+    markdown: Callable[[Any], str],
+    measure: Callable[[Path], None],
+    predict: Callable[[Path], None] | None = None,
+) -> int:
+    """`keep_page` of a page whose numbers are in NAME.json."""
+    numbers = Path(script).with_suffix(".json")
+    return keep_page(script, lambda: markdown(json.loads(numbers.read_text(encoding="utf-8"))), measure, predict)
