@@ -17,7 +17,7 @@ from esssim.bridge.problem import TorchProblem
 from esssim.bridge.schedule import Piecewise, Scheme
 from esssim.gradient_noise import DiagonalNoise, GradientNoise, IsotropicNoise
 from esssim.random_weights import RandomWeights
-from esssim.simulation.noisy import draw_normals, noisy_gradients
+from esssim.simulation.noisy import draw_normals, noisy_gradient
 from esssim.simulation.runner import DRAWN_AHEAD, Drawn, draw_batches
 from esssim.simulation.weighted import draw_steps, noise_gradient
 
@@ -243,8 +243,7 @@ def noisy_loop(problem: TorchProblem, law: GradientNoise) -> Loop:
     ) -> int:  # fmt: skip
         for m, normal in enumerate(drawn):
             with np.errstate(all="ignore"):  # what overflows is caught below
-                gradients = noisy_gradients(problem, theta, everyone, noise[m] if len(noise) else None)
-                found = gradients.mean(axis=0) + law.deviations(gradients) * normal
+                found = noisy_gradient(problem, theta, law, normal, noise[m] if len(noise) else None)
             if not np.abs(found).max() <= DIVERGENCE_LIMIT:
                 problem.check_derivatives_at(
                     torch.as_tensor(theta, dtype=problem.kind), torch.as_tensor(everyone[None])

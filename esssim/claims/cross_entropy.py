@@ -43,6 +43,11 @@ PREDICTED = {
 WHERE = (
     f"cross-entropy, labels smoothed by {SMOOTHING:g}, diagonal network, n = {N_SAMPLES}, d = {N_INPUTS}, b = {{b}}, "
 )
+# A method, but for how many steps and what is averaged.
+RAMP = (
+    "η from 0.8 to at most 2.5 critical step sizes of the start in {n_steps:,} steps, "
+    f"{N_REPLICAS} replicas; the mean past 1.15"
+)
 # (Smoothing, b), stated once the predictions above had come out wrong, of runs that had not been made.
 AFTERWARDS = ((0.1, 2), (0.4, 4), (0.4, 16))
 
@@ -108,10 +113,7 @@ def flow_of_squared_loss(b: int, label_noise: float, *record: str) -> xarray.Dat
     source=OURS,
     source_predicts="(η/2)·statistic = 1, if this is its edge",
     we_predict=lambda statistic, b: PREDICTED[statistic, b],
-    method=(
-        f"η from 0.8 to at most 2.5 critical step sizes of the start in {N_STEPS:,} steps, {N_REPLICAS} replicas; the "
-        "mean past 1.15"
-    ),
+    method=RAMP.format(n_steps=N_STEPS),
     tolerance=TOLERANCE,
     quick=False,
     over=[{"statistic": statistic, "b": b} for statistic, b in PREDICTED],
@@ -133,10 +135,7 @@ def settles(*, statistic: str, b: int, quick: bool) -> Measurement:
     we_predict=Predicted.holds(
         "1 to 1.05: a slower ramp is followed with less noise, and the logits stay at their labels"
     ),
-    method=(
-        f"η from 0.8 to at most 2.5 critical step sizes of the start in {SLOWER * N_STEPS:,} steps, {N_REPLICAS} "
-        "replicas; the mean past 1.15"
-    ),
+    method=RAMP.format(n_steps=SLOWER * N_STEPS),
     tolerance=TOLERANCE,
     quick=False,
     over=[{"b": 2}],
@@ -161,10 +160,7 @@ def settles_on_a_slow_ramp(*, b: int, quick: bool) -> Measurement:
     we_predict=Predicted.holds(
         "1 to 1.04: what was above in the first runs is the output Hessian at logits that noise keeps off their labels"
     ),
-    method=(
-        f"η from 0.8 to at most 2.5 critical step sizes of the start in {N_STEPS:,} steps, {N_REPLICAS} replicas; the "
-        "mean past 1.15, of Q_b of squared loss on rows times √(y(1−y)) at the parameters of SGD"
-    ),
+    method=RAMP.format(n_steps=N_STEPS) + ", of Q_b of squared loss on rows times √(y(1−y)) at the parameters of SGD",
     tolerance=TOLERANCE,
     quick=False,
     over=[{"smoothing": smoothing, "b": b} for smoothing, b in AFTERWARDS],
@@ -192,10 +188,8 @@ def settles_at_the_labels(*, smoothing: float, b: int, quick: bool) -> Measureme
     source=OURS,
     source_predicts="level of SGD = level of the flow",
     we_predict=Predicted.holds("about 0.71 in units of 2/η: the noise is small beside the distance of the labels"),
-    method=(
-        f"η from 0.8 to at most 2.5 critical step sizes of the start in {N_STEPS:,} steps, {N_REPLICAS} replicas; "
-        "the mean past 1.15, over that of the flow on rows times √(y(1−y)) with label noise over √(y(1−y))"
-    ),
+    method=RAMP.format(n_steps=N_STEPS)
+    + ", over that of the flow on rows times √(y(1−y)) with label noise over √(y(1−y))",
     tolerance=TOLERANCE,
     quick=False,
     over=[{"b": 8}],

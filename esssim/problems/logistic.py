@@ -62,25 +62,24 @@ class LogisticNetwork(Problem):
         return np.asarray(np.logaddexp(0.0, logits) - self.labels[indices] * logits)
 
     def sample_gradients(self, theta: FloatArray, indices: IntArray) -> FloatArray:
-        covectors = self._errors(theta, indices)[..., None] * self.inputs[indices]
-        return self.model.pull_back(theta[..., None, :], covectors)
+        return self.model.pull_back(theta[..., None, :], self._covectors(theta, indices))
 
     def sample_hessians(self, theta: FloatArray, indices: IntArray) -> FloatArray:
         rows = self._rows(theta, indices)
-        weighted = self._errors(theta, indices)[..., None] * self.inputs[indices]
-        return rows[..., :, None] * rows[..., None, :] + self.model.second_derivative(theta, weighted)
+        curved = self.model.second_derivative(theta, self._covectors(theta, indices))
+        return rows[..., :, None] * rows[..., None, :] + curved
 
     def curvature(self, theta: FloatArray) -> LowRankCurvature:
         everyone = np.arange(self.n_samples)
-        weighted = self._errors(theta, everyone)[:, None] * self.inputs
-        return self.model.structured(theta, self._rows(theta, everyone), weighted)
+        return self.model.structured(theta, self._rows(theta, everyone), self._covectors(theta, everyone))
 
     def gauss_newton_curvature(self, theta: FloatArray) -> LowRankCurvature:
         return LowRankCurvature(self._rows(theta, np.arange(self.n_samples)))
 
-    def _errors(self, theta: FloatArray, indices: IntArray) -> FloatArray:
-        """σᵢ − yᵢ."""
-        return np.asarray(expit(self.logits(theta, indices)) - self.labels[indices])
+    def _covectors(self, theta: FloatArray, indices: IntArray) -> FloatArray:
+        """(σᵢ − yᵢ)xᵢ."""
+        errors = expit(self.logits(theta, indices)) - self.labels[indices]
+        return np.asarray(errors[..., None] * self.inputs[indices])
 
     def _rows(self, theta: FloatArray, indices: IntArray) -> FloatArray:
         """√(σᵢ(1 − σᵢ))·Jᵢ; 1 − σ is σ of the negative logit, without cancellation."""

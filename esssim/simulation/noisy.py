@@ -6,7 +6,7 @@ import numpy as np
 
 from esssim._kernels import noisy as kernels
 from esssim._kernels.sgd import DIVERGENCE_LIMIT, take_step
-from esssim._validate import FloatArray, IntArray
+from esssim._validate import FloatArray
 from esssim.gradient_noise import GradientNoise, IsotropicNoise
 from esssim.problems import Labelled, Problem
 from esssim.problems.boundary import divergence_is_expected
@@ -69,13 +69,13 @@ class _NoisyLeastSquaresLoop(LeastSquaresLoop):
 class _NoisyPlainLoop(PlainLoop):
     def __init__(self, problem: Problem, theta0: FloatArray, noise: GradientNoise) -> None:
         super().__init__(problem, theta0)
-        self._noise, self._everyone = noise, np.arange(problem.n_samples)
+        self._noise = noise
 
     def run(self, drawn: Drawn, noise: FloatArray, first: int, o: Optimiser) -> int:
         for m, normal in enumerate(drawn):
             with np.errstate(all="ignore"), divergence_is_expected():  # what overflows is caught below
-                gradients = noisy_gradients(self._problem, self.theta, self._everyone, noise[m] if len(noise) else None)
-                gradient = gradients.mean(axis=0) + self._noise.deviations(gradients) * normal
+                labels = noise[m] if len(noise) else None
+                gradient = noisy_gradient(self._problem, self.theta, self._noise, normal, labels)
             if not np.abs(gradient).max() <= DIVERGENCE_LIMIT:
                 return first + m
             eta = float(o.ramp.at(first + m, o.n_steps))
@@ -83,11 +83,14 @@ class _NoisyPlainLoop(PlainLoop):
         return -1
 
 
-def noisy_gradients(problem: Problem, theta: FloatArray, everyone: IntArray, noise: FloatArray | None) -> FloatArray:
-    """The gradient of every sample, (n, p), with its targets off by `noise` (n·c,)."""
-    found = np.asarray(problem.sample_gradients(theta, everyone))
-    if noise is None:
-        return found
-    assert isinstance(problem, Labelled)
-    rows = np.asarray(problem.sample_jacobians(theta, everyone)).reshape(len(everyone), -1, problem.n_params)
-    return found - np.einsum("ic,icp->ip", noise.reshape(len(everyone), -1), rows)
+def noisy_gradient(
+    problem: Problem, theta: FloatArray, law: GradientNoise, normal: FloatArray, labels: FloatArray | None
+) -> FloatArray:
+    """g + ζ, (p,), of standard normals (p,), with the targets of all samples off by `labels` (n·c,)."""
+    n, everyone = problem.n_samples, np.arange(problem.n_samples)
+    gradients = np.asarray(problem.sample_gradients(theta, everyone))
+    if labels is not None:
+        assert isinstance(problem, Labelled)
+        rows = np.asarray(problem.sample_jacobians(theta, everyone)).reshape(n, -1, problem.n_params)
+        gradients = gradients - np.einsum("ic,icp->ip", labels.reshape(n, -1), rows)
+    return np.asarray(gradients.mean(axis=0) + law.deviations(gradients) * normal)
