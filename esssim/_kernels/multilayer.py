@@ -67,6 +67,63 @@ def output_gradient(loss, outputs, targets, noise, m, batch):
     return bounded
 
 
+@inlined
+def places(widths, b):
+    """Where in θ the parameters of each layer begin, and where in an array the values of b samples in each."""
+    n_layers = widths.shape[0] - 1
+    starts = np.zeros(n_layers + 1, dtype=np.int64)
+    room = np.zeros(n_layers + 2, dtype=np.int64)
+    for layer in range(n_layers):
+        starts[layer + 1] = starts[layer] + (widths[layer] + 1) * widths[layer + 1]
+    for layer in range(n_layers + 1):
+        room[layer + 1] = room[layer] + b * widths[layer]
+    return starts, room
+
+
+@inlined
+def forward(theta, widths, starts, room, kind, values, slopes, b):
+    """The outputs (b, c) of the inputs in `values`; the values and slopes of every layer on the way."""
+    n_layers = widths.shape[0] - 1
+    below = values[: room[1]].reshape((b, widths[0]))
+    for layer in range(n_layers):
+        into, out = widths[layer], widths[layer + 1]
+        start, middle = starts[layer], starts[layer] + into * out
+        weights = theta[start:middle].reshape((out, into))
+        above = values[room[layer + 1] : room[layer + 2]].reshape((b, out))
+        np.dot(below, weights.T, above)
+        for i in range(b):
+            for k in range(out):
+                above[i, k] += theta[middle + k]
+        if layer < n_layers - 1:
+            activate(kind, above, slopes[room[layer + 1] : room[layer + 2]].reshape((b, out)))
+        below = above
+    return below
+
+
+@inlined
+def back_through(theta, widths, starts, room, layer, delta, slopes, deltas):
+    """∂L/∂(what enters layer `layer`'s activation below), (b, in), from that of the one above, (b, out)."""
+    b, into, out = delta.shape[0], widths[layer], widths[layer + 1]
+    weights = theta[starts[layer] : starts[layer] + into * out].reshape((out, into))
+    back = deltas[room[layer] : room[layer + 1]].reshape((b, into))
+    np.dot(delta, weights, back)
+    slope = slopes[room[layer] : room[layer + 1]].reshape((b, into))
+    for i in range(b):
+        for k in range(into):
+            back[i, k] *= slope[i, k]
+    return back
+
+
+@inlined
+def is_bounded(gradient):
+    """Whether every entry is a number within the limit."""
+    largest = 0.0
+    for k in range(gradient.shape[0]):
+        if not abs(gradient[k]) <= largest:
+            largest = abs(gradient[k])
+    return largest <= DIVERGENCE_LIMIT
+
+
 @compiled
 def run_layers(batches, noise, inputs, targets, widths, kind, loss, theta, velocity, first, etas, momentum):
     """A step for each row of `batches`, from step `first`; returns the step at which something diverged, or −1.
@@ -75,12 +132,7 @@ def run_layers(batches, noise, inputs, targets, widths, kind, loss, theta, veloc
     """
     n_steps, b = batches.shape
     n_layers = widths.shape[0] - 1
-    starts = np.zeros(n_layers + 1, dtype=np.int64)
-    room = np.zeros(n_layers + 2, dtype=np.int64)
-    for layer in range(n_layers):
-        starts[layer + 1] = starts[layer] + (widths[layer] + 1) * widths[layer + 1]
-    for layer in range(n_layers + 1):
-        room[layer + 1] = room[layer] + b * widths[layer]
+    starts, room = places(widths, b)
     values, slopes, deltas = np.empty(room[-1]), np.empty(room[-1]), np.empty(room[-1])
     gradient = np.empty(theta.shape[0])
     for m in range(n_steps):
@@ -88,21 +140,9 @@ def run_layers(batches, noise, inputs, targets, widths, kind, loss, theta, veloc
         below = values[: room[1]].reshape((b, widths[0]))
         for i in range(b):
             below[i] = inputs[batch[i]]
-        for layer in range(n_layers):
-            into, out = widths[layer], widths[layer + 1]
-            start, middle = starts[layer], starts[layer] + into * out
-            weights = theta[start:middle].reshape((out, into))
-            above = values[room[layer + 1] : room[layer + 2]].reshape((b, out))
-            np.dot(below, weights.T, above)
-            for i in range(b):
-                for k in range(out):
-                    above[i, k] += theta[middle + k]
-            if layer < n_layers - 1:
-                activate(kind, above, slopes[room[layer + 1] : room[layer + 2]].reshape((b, out)))
-            below = above
-        if not output_gradient(loss, below, targets, noise, m, batch):
+        delta = forward(theta, widths, starts, room, kind, values, slopes, b)
+        if not output_gradient(loss, delta, targets, noise, m, batch):
             return first + m
-        delta = below
         for i in range(b):
             for k in range(widths[n_layers]):
                 delta[i, k] /= b
@@ -117,18 +157,8 @@ def run_layers(batches, noise, inputs, targets, widths, kind, loss, theta, veloc
                     total += delta[i, k]
                 gradient[middle + k] = total
             if layer > 0:
-                back = deltas[room[layer] : room[layer + 1]].reshape((b, into))
-                np.dot(delta, theta[start:middle].reshape((out, into)), back)
-                slope = slopes[room[layer] : room[layer + 1]].reshape((b, into))
-                for i in range(b):
-                    for k in range(into):
-                        back[i, k] *= slope[i, k]
-                delta = back
-        largest = 0.0
-        for k in range(theta.shape[0]):
-            if not abs(gradient[k]) <= largest:
-                largest = abs(gradient[k])
-        if not largest <= DIVERGENCE_LIMIT:
+                delta = back_through(theta, widths, starts, room, layer, delta, slopes, deltas)
+        if not is_bounded(gradient):
             return first + m
         update(theta, velocity, gradient, etas[m], momentum, False)
     return -1

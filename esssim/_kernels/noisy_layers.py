@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from esssim._kernels.compiling import compiled
-from esssim._kernels.multilayer import activate, output_gradient
-from esssim._kernels.sgd import DIVERGENCE_LIMIT, update
+from esssim._kernels.multilayer import back_through, forward, is_bounded, output_gradient, places
+from esssim._kernels.sgd import update
 
 
 @compiled
@@ -21,31 +21,14 @@ def run_noisy_layers(
     """
     n, p, n_layers = inputs.shape[0], theta.shape[0], widths.shape[0] - 1
     everyone = np.arange(n)
-    starts = np.zeros(n_layers + 1, dtype=np.int64)
-    room = np.zeros(n_layers + 2, dtype=np.int64)
-    for layer in range(n_layers):
-        starts[layer + 1] = starts[layer] + (widths[layer] + 1) * widths[layer + 1]
-    for layer in range(n_layers + 1):
-        room[layer + 1] = room[layer] + n * widths[layer]
+    starts, room = places(widths, n)
     values, slopes, deltas = np.empty(room[-1]), np.empty(room[-1]), np.empty(room[-1])
     gradient, square = np.empty(p), np.empty(p)
     values[: room[1]] = inputs.ravel()
     for m in range(normals.shape[0]):
-        below = values[: room[1]].reshape((n, widths[0]))
-        for layer in range(n_layers):
-            into, out = widths[layer], widths[layer + 1]
-            start, middle = starts[layer], starts[layer] + into * out
-            above = values[room[layer + 1] : room[layer + 2]].reshape((n, out))
-            np.dot(below, theta[start:middle].reshape((out, into)).T, above)
-            for i in range(n):
-                for k in range(out):
-                    above[i, k] += theta[middle + k]
-            if layer < n_layers - 1:
-                activate(kind, above, slopes[room[layer + 1] : room[layer + 2]].reshape((n, out)))
-            below = above
-        if not output_gradient(loss, below, targets, noise, m, everyone):
+        delta = forward(theta, widths, starts, room, kind, values, slopes, n)
+        if not output_gradient(loss, delta, targets, noise, m, everyone):
             return first + m
-        delta = below
         for layer in range(n_layers - 1, -1, -1):
             into, out = widths[layer], widths[layer + 1]
             start, middle = starts[layer], starts[layer] + into * out
@@ -59,24 +42,15 @@ def run_noisy_layers(
                     squares += delta[i, k] * delta[i, k]
                 gradient[middle + k], square[middle + k] = total, squares
             if layer > 0:
-                back = deltas[room[layer] : room[layer + 1]].reshape((n, into))
-                np.dot(delta, theta[start:middle].reshape((out, into)), back)
-                slope = slopes[room[layer] : room[layer + 1]].reshape((n, into))
-                for i in range(n):
-                    for k in range(into):
-                        back[i, k] *= slope[i, k]
-                delta = back
+                delta = back_through(theta, widths, starts, room, layer, delta, slopes, deltas)
         total = 0.0
         for k in range(p):
             gradient[k] /= n
             square[k] = c * max(square[k] / n - gradient[k] * gradient[k], 0.0)
             total += square[k]
-        largest = 0.0
         for k in range(p):
             gradient[k] += math.sqrt(total / p if isotropic else square[k]) * normals[m, k]
-            if not abs(gradient[k]) <= largest:
-                largest = abs(gradient[k])
-        if not largest <= DIVERGENCE_LIMIT:
+        if not is_bounded(gradient):
             return first + m
         update(theta, velocity, gradient, etas[m], momentum, False)
     return -1
