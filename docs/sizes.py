@@ -284,8 +284,9 @@ def markdown(content: dict[str, list[Row]]) -> str:
         )
     text += LAST.format(block=BLOCK, size=SIZE)
     for row in content["lanczos"]:
+        # In one piece: a line does not break in a number.
         one, block = (
-            "not converged" if error is None else f"{error:.0e}" if error else "0"
+            "not converged" if error is None else f"{error:.0e}".replace("-", "\u2011") if error else "0"
             for error in (row["one_error"], row["block_error"])
         )
         text += f"| {row['spectrum']} | {row['one']:,} | {one} | {row['block']:,} | {block} |\n"
