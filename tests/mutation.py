@@ -203,6 +203,8 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
         r"^exponents = .* # (_exponents|1 → 2|2 → 3)|^return np\.where.* # (0\.0 → 1|1000 → 2000)",
         SCALE,
     ),
+    ("settling.py", r"→ _r_hat\(series\) >= DISAGREEING_R_HAT", BOUNDARY),
+    ("settling.py", r'get\("n_samples", 0\) # 0 → 1', "only without a scheme, whose periods need no number of samples"),
     ("stability/linearised.py", r"^(NEGATIVE|NOISE)_TOLERANCE = ", TOLERANCE),
     ("stability/linearised.py", r"→ noise < NOISE_TOLERANCE", BOUNDARY),
     (

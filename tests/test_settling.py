@@ -17,7 +17,8 @@ from scipy.stats import binom, ttest_1samp
 from scipy.stats import t as student
 
 from esssim import _intervals
-from esssim.settling import Level, effective_sample_size, level, summarise
+from esssim._phases import PERIODS_OF_DESCENT
+from esssim.settling import Level, _r_hat, _unless_in_step, effective_sample_size, level, summarise
 
 N_SEEDS = 200
 
@@ -125,6 +126,35 @@ def test_the_interval_of_fewer_than_ten_values_is_that_of_two(n: int, degrees: f
     assert (ess >= 10) is (n == 12)
     half = student.ppf(0.975, degrees) * series.std(ddof=1) / math.sqrt(ess)
     assert found.interval[1] - found.value == pytest.approx(half, rel=1e-12)
+
+
+def test_ten_effective_values_have_nine_degrees_of_freedom() -> None:
+    """A series that alternates is worth its ten records at most."""
+    series = np.array([1.0, -1.1, 1.2, -0.9, 1.0, -1.2, 0.8, -1.0, 1.1, -0.7])[None]
+    assert effective_sample_size(series) == 10.0
+    half = student.ppf(0.975, 9.0) * series.std(ddof=1) / math.sqrt(10.0)
+    assert half_width(summarise(series, 0.05, 1.0)) == pytest.approx(half, rel=1e-12)
+
+
+def test_too_few_records_for_a_sample_size_leave_the_interval_open() -> None:
+    found = summarise(np.array([[1.0, 1.1, 0.8]]), 0.05, 1.0)
+    assert (found.ess, found.interval, found.verdict) == (0.0, (-math.inf, math.inf), "inconclusive")
+
+
+@pytest.mark.parametrize("shape", [(2, 10), (5, 7), (8, 400)])
+def test_r_hat_is_that_of_arviz(shape: tuple[int, int]) -> None:
+    from arviz_stats.base.array import array_stats
+
+    series = autoregressive(0.5, shape, 11) + np.arange(shape[0])[:, None]
+    expected = array_stats.rhat(series, chain_axis=0, draw_axis=1, method="identity")
+    assert _r_hat(series) == pytest.approx(float(expected), rel=1e-12)
+    assert _r_hat(1e200 * series) == pytest.approx(_r_hat(series), rel=1e-12)
+
+
+def test_r_hat_of_runs_that_do_not_move() -> None:
+    assert _r_hat(np.array([[1.0, 2.0, 1.5]])) == 1.0
+    assert _r_hat(np.ones((3, 5))) == 1.0
+    assert _r_hat(np.array([[1.0] * 5, [2.0] * 5])) == math.inf
 
 
 def test_replicas_that_disagree_are_no_evidence() -> None:
@@ -270,6 +300,13 @@ def test_verdict(mean: float, slope: float, verdict: str, reason: str) -> None:
 @pytest.mark.parametrize(("n_records", "verdict"), [(99, "inconclusive"), (100, "settles")])
 def test_a_verdict_needs_100_effective_samples(n_records: int, verdict: str) -> None:
     assert summarise(np.ones((1, n_records)), 0.05, 1.0).verdict == verdict
+
+
+@pytest.mark.parametrize("value", [0.5, 1.5])
+def test_the_border_belongs_to_the_target(value: float) -> None:
+    """A constant that is exactly target ± tolerance."""
+    found = summarise(np.full((1, 128), value), 0.5, 1.0)
+    assert (found.interval, found.verdict) == ((value, value), "settles")
 
 
 @pytest.mark.parametrize("mean", [0.5, 1.0, 2.0])
@@ -476,3 +513,38 @@ def test_phases_that_replicas_share_are_noise(n_replicas: int) -> None:
         assert half_width(found) == pytest.approx(1.97 * 0.3 / math.sqrt(n_records), rel=0.25)
         covered += covers(found)
     assert covered >= 88
+
+
+# Records that favour a phase
+
+
+def of_half_width(half: float, value: float = 1.0) -> Level:
+    return Level(value, (value - half, value + half), 1000.0, "settles", 0.0, 1, 0, "")
+
+
+def phases(amplitude: float, value: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """The mean and the steps of 60 records at even steps, value + amplitude, and 40 at odd ones, value − amplitude."""
+    steps = np.sort(np.concatenate([np.arange(0, 120, 2), np.arange(1, 80, 2)]))
+    return value + np.where(steps % 2 == 0, amplitude, -amplitude), steps
+
+
+@pytest.mark.parametrize(("half", "period"), [(0.0199, 2), (0.0201, None)])
+def test_records_that_favour_a_phase_by_more_than_the_interval(half: float, period: int | None) -> None:
+    """60 of 100 records in one of two phases of ±0.1 move the mean by 0.02."""
+    found = of_half_width(half)
+    expected = found if period is None else replace(found, verdict="inconclusive", period=period)
+    assert replace(_unless_in_step(found, *phases(0.1), (2,)), reason="") == expected
+
+
+def test_rounding_favours_no_phase() -> None:
+    found = of_half_width(0.0)
+    assert _unless_in_step(found, *phases(1e-9), (2,)) == found
+    assert _unless_in_step(found, *phases(1e-8), (2,)).period == 2
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_run_at_rest_may_have_the_period_of_its_records(value: float) -> None:
+    """Every fifth step shows both phases of a period of two, and one of five."""
+    steps, found = 5 * np.arange(200), of_half_width(0.0, value)
+    assert _unless_in_step(found, np.full(200, value), steps, PERIODS_OF_DESCENT).period == 5
+    assert _unless_in_step(found, np.full(200, value), steps, (2,)) == found
