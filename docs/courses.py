@@ -1,0 +1,124 @@
+"""Networks in training, predicted by the flow from their start and run by SGD: python docs/courses.py.
+
+`--predict` solves the flow alone, minutes for each network; without arguments the runs of SGD that are missing are made;
+`--check` only compares the page with the numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray
+
+import esssim as es
+from esssim._intervals import half_width
+from esssim._validate import FloatArray
+from esssim.claims.networks import SIZES, experiment
+from esssim.experiments.networks import NetworkExperiment
+from esssim.report.pages import complete_rows, keep_stored_page
+from esssim.statistics.table import MEAN_SQUARE
+
+NUMBERS = Path(__file__).with_suffix(".json")
+RECORD = (MEAN_SQUARE, "sharpness", "minibatch_sharpness", "batch_sharpness", "batch_sharpness_parts")
+TITLES = ("Q_b", "λ_max(H)", "MiniBS", "batch sharpness", "its parts")
+NETWORKS = (
+    "digits-gelu-16", "digits-tanh-16-16", "digits-label-noise-16", "digits-ramp-16", "digits-deep-16-16-16-16",
+    "digits-wide-96",
+)  # fmt: skip
+N_RECORDS, N_BATCHES, MOST_EVALUATIONS, RUNS = 33, 128, 3000, 8
+CLOSE, CLOSER = 0.05, 0.03
+
+
+def predicted(row: dict[str, Any]) -> dict[str, Any]:
+    """Levels of the flow from the start alone."""
+    run, started = experiment(row["network"], row["b"]), time.perf_counter()
+    course = solved(run)
+    return {
+        **{f"{name}_predicted": level for name, level in zip(RECORD, predicted_levels(course, run.after), strict=True)},
+        "wall": int(course["diverged_at"]), "gave_up": int(course["gave_up_at"]),
+        "evaluations": int(course["n_evaluations"]), "seconds": round(time.perf_counter() - started),
+    }  # fmt: skip
+
+
+def solved(run: NetworkExperiment) -> xarray.Dataset:
+    """The flow of the mean from the start of a run."""
+    return es.flow.solve(
+        run.problem, run.problem.theta0, step_size=run.schedule, sampling=run.sampling, n_steps=run.n_steps,
+        label_noise=run.label_noise, follow="mean", record=RECORD, n_records=N_RECORDS, n_batches=N_BATCHES,
+        most_evaluations=MOST_EVALUATIONS, seed=0,
+    )  # fmt: skip
+
+
+def predicted_levels(course: xarray.Dataset, after: int) -> list[float | None]:
+    """Means over the window. Where the flow ends at its wall it stays there, Q_b at its edge and the others in the ratio
+    to it of the last record; None for what is undefined, or where the flow gave up before the end.
+    """
+    levels = levels_of(course)
+    known = np.isfinite(levels[0])
+    if int(course["gave_up_at"]) < 0:
+        last = levels[:, known][:, -1:]
+        levels = np.where(known, levels, last / last[0])
+    late = levels[:, course["step"].values >= after].mean(axis=1)
+    return [float(level) if np.isfinite(level) else None for level in late]
+
+
+def levels_of(trace: xarray.Dataset) -> FloatArray:
+    """(η/2)·statistic: (statistics, …, records)."""
+    return np.array([(trace[name] * trace["step_size"] / 2).values for name in RECORD])
+
+
+def measured(row: dict[str, Any]) -> dict[str, Any]:
+    """The same levels of SGD from the same start, each run with batches of its own, ± half the 95 % interval."""
+    run = experiment(row["network"], row["b"])
+    # Full batches without noise: every run is the same.
+    replicas = 1 if row["b"] == run.n_samples and not run.label_noise else RUNS
+    trace = es.bridge.train(
+        run.problem, run.problem.theta0, step_size=run.schedule, sampling=run.sampling, n_steps=run.n_steps,
+        label_noise=run.label_noise, n_replicas=replicas, record=RECORD, record_steps=steps_of(run),
+        n_batches=8, rank=run.rank, seed=1,
+    )  # fmt: skip
+    alive = trace["diverged_at"].values < 0
+    late = trace["step"].values >= run.after
+    levels = levels_of(trace)[:, alive][:, :, late].mean(axis=-1)
+    widths = [half_width(runs) if len(runs) > 1 else 0.0 for runs in levels]
+    return {
+        **{name: float(level.mean()) for name, level in zip(RECORD, levels, strict=True)},
+        **{f"{name}_half_width": float(width) for name, width in zip(RECORD, widths, strict=True)},
+        "diverged": int((~alive).sum()), "runs": replicas,
+    }  # fmt: skip
+
+
+def steps_of(run: NetworkExperiment) -> list[int]:
+    return [int(step) for step in np.linspace(0, run.n_steps, N_RECORDS).round()]
+
+
+def complete(numbers: Path, *, predicts: bool) -> None:
+    rows = [{"network": network, "b": b} for network in NETWORKS for b in sorted(SIZES[network], reverse=True)]
+    content = json.loads(numbers.read_text(encoding="utf-8")) if numbers.is_file() else {"rows": rows}
+    make = predicted if predicts else measured
+    complete_rows(numbers, content, content["rows"], make, predicted="wall", seen="runs", predicts=predicts)
+
+
+HEAD = ""
+
+
+def markdown(content: dict[str, Any]) -> str:
+    return HEAD
+
+
+def main() -> int:
+    return keep_stored_page(
+        __file__,
+        markdown,
+        lambda numbers: complete(numbers, predicts=False),
+        lambda numbers: complete(numbers, predicts=True),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
