@@ -11,6 +11,7 @@ from esssim.curvature import OperatorCurvature
 from esssim.spectra import batched_lanczos as batched
 from esssim.spectra import lanczos_top_pairs, largest_eigenvalues
 from esssim.spectra import largest as batches_module
+from esssim.spectra.lanczos import _from_a_second_start
 from esssim.spectra.largest import prepare
 
 
@@ -60,6 +61,28 @@ def check(curvature: Known, batches: np.ndarray) -> None:
 def test_random_matrices_of_any_signature() -> None:
     matrices = np.random.default_rng(0).standard_normal((6, 40, 40))
     check(Known(matrices + matrices.transpose(0, 2, 1)), np.array([[0, 1], [2, 3], [4, 4], [5, 0]]))
+
+
+@pytest.mark.parametrize("power", [-900, -600, 600, 900])
+def test_the_units_do_not_matter(power: int) -> None:
+    """Matrices times 2ᵏ, whose squares are out of range: the same vectors, values times 2ᵏ to the last bit."""
+    matrices = np.random.default_rng(1).standard_normal((3, 60, 60))
+    matrices += matrices.transpose(0, 2, 1)
+    found, scaled = lanczos_top_pairs(Known(matrices), ALONE), lanczos_top_pairs(Known(2.0**power * matrices), ALONE)
+    np.testing.assert_allclose(scaled.values, 2.0**power * found.values, rtol=1e-14)
+    np.testing.assert_allclose(scaled.residuals, 2.0**power * found.residuals, rtol=1e-3)
+    np.testing.assert_allclose(scaled.vectors, found.vectors, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [2, 3, 6])
+def test_a_second_start_finds_the_top_beside_the_first(size: int) -> None:
+    """Where its few steps span all that is orthogonal to the vector that was found."""
+    (matrix,) = with_spectrum(np.linspace(-3.0, 2.0, size), seed=size)
+    values, vectors = np.linalg.eigh(matrix)
+    for k in range(size):
+        beside = np.delete(values, k).max()
+        second = _from_a_second_start(lambda x: matrix @ x, vectors[:, k], np.random.default_rng(0))
+        assert second == pytest.approx(beside, abs=1e-12)
 
 
 def test_slow_spectra_restart(monkeypatch: pytest.MonkeyPatch) -> None:
