@@ -26,10 +26,6 @@ from esssim.experiments.sweeps import from_toml, run
 
 SECONDS, CELLS = 7200.0, 100
 QUICK_SWEEPS, QUICK_CELLS = 4, 5
-# The rest of the time nothing is done: memory grows with the number of sweeps, and a machine can be in use meanwhile.
-SHARE = 0.15
-# Where others work, a sweep takes minutes: pauses in proportion would leave too few sweeps for a slope.
-LONGEST_PAUSE = 60.0
 # A sweep of a million cells must not need more than so many MB for having run.
 MOST_PER_MILLION_CELLS = 100.0
 # Of the time: until then, caches fill.
@@ -53,8 +49,8 @@ class Sample:
 def soak(quick: bool) -> Finding:
     """Two hours of sweeps in one process, every other one on two more of joblib: each is run, read, verified
     and deleted. Memory is the resident set after each. Its slope is that of a line through the means of twelve
-    stretches of the last nine tenths of the time, with Student's 95 % interval; its upper end is judged. Pauses leave
-    85 % of a core to others. `python docs/reliability.py m` that is interrupted gives what it has.
+    stretches of the last nine tenths of the time, with Student's 95 % interval; its upper end is judged. `python
+    docs/reliability.py m` that is interrupted gives what it has.
     """
     if not Path("/proc/self/statm").is_file():
         raise Unavailable("needs Linux, where a process can see its memory")
@@ -75,10 +71,8 @@ def sweeps(root: Path, quick: bool) -> Iterator[tuple[Sample, str]]:
     plan = from_toml(small_sweep(QUICK_CELLS if quick else CELLS, 100 if quick else 500))
     started, cells = time.monotonic(), 0
     for count in steps(range(QUICK_SWEEPS)) if quick else _until(SECONDS):
-        begun = time.monotonic()
         folder = root / str(count)
-        n_workers = 1 if quick or count % 2 == 0 else 2
-        run(plan, folder, n_workers)
+        run(plan, folder, 1 if quick or count % 2 == 0 else 2)
         dataset(folder).load()
         digest = rescue.verify(folder).digest
         shutil.rmtree(folder)
@@ -87,8 +81,6 @@ def sweeps(root: Path, quick: bool) -> Iterator[tuple[Sample, str]]:
         workers = sum(map(resident, workers_of(os.getpid())))
         files = len(os.listdir("/proc/self/fd"))
         yield Sample(time.monotonic() - started, cells, resident(os.getpid()), workers, files), digest
-        if not quick:
-            time.sleep(min((time.monotonic() - begun) * (n_workers / SHARE - 1), LONGEST_PAUSE))
 
 
 def _until(seconds: float) -> Iterator[int]:
