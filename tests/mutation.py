@@ -134,6 +134,7 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ),
     ("_kernels/secular.py", r"^if not step > ENOUGH .* # (ENOUGH|.* → step >= )", TOLERANCE),
     ("spectra/lanczos.py", r"^SEEDED: ", "any seed"),
+    ("spectra/lanczos.py", r"tolerance=max\(tolerance, 1e-12\).* # max → min", TOLERANCE),
     ("_kernels/secular.py", r"^(POWER_STEPS|MAX_ITERATIONS|UNSEEN) = ", TOLERANCE),
     ("_kernels/secular.py", r"^if not largest > 0\.0: # ", "where Newton's method begins: the root is the same"),
     ("_kernels/secular.py", r"norms\[k\] > UNSEEN → norms\[k\] >= |norms\[k\] <= UNSEEN → norms\[k\] < ", BOUNDARY),
