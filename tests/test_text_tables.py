@@ -239,6 +239,15 @@ class TestConstantUpToRounding:
         assert found.notes[0] in measure_table(found, batch_sizes=[1]).notes
 
 
+@pytest.mark.parametrize("line", ['""', ' ""'])
+def test_an_empty_cell_in_quotes_is_a_row(line: str, tmp_path: Path) -> None:
+    """And a line of blanks is none: the error names the line of the file."""
+    path = tmp_path / "t.csv"
+    path.write_text(f"a,b,y\n1,2,3\n{line}\n \n\nx,5,6\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"in row 3 \(line 6\)"):
+        data.read_table(path, "y")
+
+
 def test_a_line_of_control_characters_is_a_row(tmp_path: Path) -> None:
     """pandas leaves out lines of blanks and tabs only; an error names the line of the file."""
     path = tmp_path / "t.csv"
