@@ -6,9 +6,7 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +15,8 @@ from torch import Tensor, nn
 
 import esssim as es
 from esssim._intervals import half_width
-from esssim.report.pages import complete_rows, keep_stored_page
+from esssim.report.pages import keep_predicted_page
 
-NUMBERS = Path(__file__).with_suffix(".json")
 N, SEEDS, STEPS, EVERY, RANK = 128, 4, 5000, 250, 64
 OPTIMISERS: dict[str, Any] = {
     "RMSProp": lambda parameters: torch.optim.RMSprop(parameters, lr=0.003, alpha=0.99),
@@ -86,13 +83,6 @@ def loss(outputs: Tensor, targets: Tensor) -> Tensor:
     return ((outputs - targets) ** 2).sum(dim=1).mean() / 2
 
 
-def complete(numbers: Path, *, predicts: bool) -> None:
-    rows = [{"method": method, "b": b} for method, b in PREDICTED]
-    content = json.loads(numbers.read_text(encoding="utf-8")) if numbers.is_file() else {"rows": rows}
-    make = predicted if predicts else measured
-    complete_rows(numbers, content, content["rows"], make, predicted="own_predicted", seen="own", predicts=predicts)
-
-
 HEAD = f"""# Adaptive methods in a torch network
 
 Made by `python docs/adaptive_networks.py`. A network of 8 tanh units (64–8–10, 610 parameters, squared loss) learns {N} of
@@ -141,12 +131,8 @@ TAIL = """
 
 
 def main() -> int:
-    return keep_stored_page(
-        __file__,
-        markdown,
-        lambda numbers: complete(numbers, predicts=False),
-        lambda numbers: complete(numbers, predicts=True),
-    )
+    rows = [{"method": method, "b": b} for method, b in PREDICTED]
+    return keep_predicted_page(__file__, markdown, rows, predicted, measured, predicted="own_predicted", seen="own")
 
 
 if __name__ == "__main__":

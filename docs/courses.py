@@ -6,10 +6,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,10 +18,9 @@ from esssim._intervals import half_width
 from esssim._validate import FloatArray
 from esssim.claims.networks import experiment
 from esssim.experiments.networks import NetworkExperiment
-from esssim.report.pages import complete_rows, keep_stored_page
+from esssim.report.pages import keep_predicted_page
 from esssim.statistics.table import MEAN_SQUARE
 
-NUMBERS = Path(__file__).with_suffix(".json")
 RECORD = (MEAN_SQUARE, "sharpness", "minibatch_sharpness", "batch_sharpness", "batch_sharpness_parts")
 TITLES = ("Q_b", "λ_max(H)", "MiniBS", "batch sharpness", "its parts")
 NETWORK, BATCH_SIZES = "digits-gelu-16", (128, 64, 32, 8, 4)
@@ -91,13 +88,6 @@ def measured(row: dict[str, Any]) -> dict[str, Any]:
 
 def steps_of(run: NetworkExperiment) -> list[int]:
     return [int(step) for step in np.linspace(0, run.n_steps, N_RECORDS).round()]
-
-
-def complete(numbers: Path, *, predicts: bool) -> None:
-    rows = [{"network": NETWORK, "b": b} for b in BATCH_SIZES]
-    content = json.loads(numbers.read_text(encoding="utf-8")) if numbers.is_file() else {"rows": rows}
-    make = predicted if predicts else measured
-    complete_rows(numbers, content, content["rows"], make, predicted="wall", seen="runs", predicts=predicts)
 
 
 HEAD = f"""# Networks in training, from their start alone
@@ -173,12 +163,8 @@ TAIL = """
 
 
 def main() -> int:
-    return keep_stored_page(
-        __file__,
-        markdown,
-        lambda numbers: complete(numbers, predicts=False),
-        lambda numbers: complete(numbers, predicts=True),
-    )
+    rows = [{"b": b} for b in BATCH_SIZES]
+    return keep_predicted_page(__file__, markdown, rows, predicted, measured, predicted="wall", seen="runs")
 
 
 if __name__ == "__main__":

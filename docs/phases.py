@@ -6,10 +6,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +16,8 @@ from scipy.special import log_softmax, softmax
 
 import esssim as es
 from esssim._validate import FloatArray, IntArray
-from esssim.report.pages import complete_rows, keep_stored_page
+from esssim.report.pages import keep_predicted_page
 
-NUMBERS = Path(__file__).with_suffix(".json")
 N, D, CLASSES, STEPS, RUNS = 60, 10, 3, 4000, 8
 STEP_SIZES, BATCH_SIZES = (4, 16, 64, 256, 1024), (1, 8, N)
 FLIPPED = 6
@@ -122,14 +119,6 @@ def stretches(unstable: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, int]:
     }  # fmt: skip
 
 
-def complete(numbers: Path, *, predicts: bool) -> None:
-    rows = [{"over_edge": ratio, "b": b, "separable": True} for b in BATCH_SIZES for ratio in STEP_SIZES]
-    rows += [{"over_edge": 16, "b": b, "separable": False} for b in BATCH_SIZES]
-    content = json.loads(numbers.read_text(encoding="utf-8")) if numbers.is_file() else {"rows": rows}
-    make = predicted if predicts else measured
-    complete_rows(numbers, content, content["rows"], make, predicted="last_predicted", seen="last", predicts=predicts)
-
-
 HEAD = f"""# Phases of cross-entropy
 
 Made by `python docs/phases.py`. SGD on multi-class cross-entropy is said to alternate between a phase at the edge and a stable phase, and to
@@ -188,12 +177,9 @@ def what_came_out(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> int:
-    return keep_stored_page(
-        __file__,
-        markdown,
-        lambda numbers: complete(numbers, predicts=False),
-        lambda numbers: complete(numbers, predicts=True),
-    )
+    rows = [{"over_edge": ratio, "b": b, "separable": True} for b in BATCH_SIZES for ratio in STEP_SIZES]
+    rows += [{"over_edge": 16, "b": b, "separable": False} for b in BATCH_SIZES]
+    return keep_predicted_page(__file__, markdown, rows, predicted, measured, predicted="last_predicted", seen="last")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +100,26 @@ def keep_stored_page(
     """`keep_page` of a page whose numbers are in NAME.json."""
     numbers = Path(script).with_suffix(".json")
     return keep_page(script, lambda: markdown(json.loads(numbers.read_text(encoding="utf-8"))), measure, predict)
+
+
+def keep_predicted_page(
+    script: str,
+    markdown: Callable[[Any], str],
+    rows: Sequence[dict[str, Any]],
+    predict: Callable[[dict[str, Any]], dict[str, Any]],
+    measure: Callable[[dict[str, Any]], dict[str, Any]],
+    *,
+    predicted: str,
+    seen: str,
+) -> int:
+    """`keep_stored_page` of rows that `complete_rows` predicts with one function and measures with the other.
+
+    rows: what each begins with, where NAME.json is not there yet.
+    """
+
+    def complete(numbers: Path, *, predicts: bool) -> None:
+        content = json.loads(numbers.read_text(encoding="utf-8")) if numbers.is_file() else {"rows": list(rows)}
+        make = predict if predicts else measure
+        complete_rows(numbers, content, content["rows"], make, predicted=predicted, seen=seen, predicts=predicts)
+
+    return keep_stored_page(script, markdown, partial(complete, predicts=False), partial(complete, predicts=True))
