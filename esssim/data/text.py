@@ -154,15 +154,14 @@ class _Body:
 
     def rows(self) -> Iterator[tuple[int, int]]:
         """(line on which it ends, number of cells) of each row of numbers."""
-        last = [""]
-
-        def lines() -> Iterator[str]:
-            for last[0] in io.StringIO(self.text):
-                yield last[0]
-
-        reader = csv.reader(lines(), delimiter=self.separator, skipinitialspace=True)
+        lines = list(io.StringIO(self.text))
+        reader = csv.reader(lines, delimiter=self.separator, skipinitialspace=True)
         # A cell in quotes is a row also where it is empty, as pandas has it.
-        filled = (row for row in reader if len(row) > 1 or '"' in last[0] or any(cell.strip(" \t") for cell in row))
+        filled = (
+            row
+            for row in reader
+            if len(row) > 1 or '"' in lines[reader.line_num - 1] or any(cell.strip(" \t") for cell in row)
+        )
         for k, row in enumerate(filled):
             if k or not self.header:
                 yield self.first_line + reader.line_num - 1, len(row)
