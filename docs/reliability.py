@@ -22,8 +22,8 @@ WHY = {
         "processes used, 55 sweeps were too few to tell.",
         "The two workers together grow by 0.75 MB in an hour, 164 MB for a million cells, of which they run half: 0.3 kB a "
         "cell. No object stays: a worker that ran thirty sweeps without a pause had as many blocks of Python's memory after "
-        "the last as after the tenth, but for 20 of 940,000. The growth of a worker slows down: 0.24, 0.15, 0.13 and 0.09 MB "
-        "for each ten of its first fifty sweeps. With pauses, two hours are 49 sweeps on two workers, no more than this beginning. The "
+        "the last as after the tenth, but for 20 of 940,000. The growth of a worker slows down: 0.26, 0.15, 0.13 and 0.09 MB "
+        "for each ten sweeps from the tenth to the fiftieth. With pauses, two hours are 49 sweeps on two workers, no more than this beginning. The "
         "check has no pauses any more; it has not been run again.",
     ],
     "c": [
@@ -64,8 +64,8 @@ MENDED = {
     "n": [
         "A table whose last line is a control character ended in StopIteration instead of an error: pandas takes that line for "
         "a row, and the search for its number did not. Both do since; an earlier, shorter run had found it.",
-        "Five of 100,000 tables as CSV ended in StopIteration, too, in the run that is shown: a line that is an empty cell in quotes, "
-        "which pandas takes for a row. The search does since. The check has not been run again.",
+        "Five of 100,000 tables as CSV ended in StopIteration, too, in the run that is shown. Two that were found again have a line that is "
+        "an empty cell in quotes, which pandas takes for a row. The search does since. The check has not been run again.",
     ],
     "o": [
         "Survivors in `data` and `moments` got tests (what is no sequence of names, targets without noise, subclasses that "
