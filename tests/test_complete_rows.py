@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from esssim.report.pages import complete_rows
+from esssim.report.pages import complete_rows, keep_predicted_page
 
 NAMES = {"predicted": "guess", "seen": "value"}
 
@@ -29,6 +29,22 @@ def test_predictions_are_dated_and_runs_follow_them(tmp_path: Path) -> None:
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     expected = [{"b": b, "guess": 10 * b, "predicted_on": today, "value": 10 * b + 1} for b in (1, 2)]
     assert json.loads(numbers.read_text(encoding="utf-8"))["rows"] == expected
+
+
+def test_a_page_is_predicted_first_and_then_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, rows = str(tmp_path / "page.py"), [{"b": 1}]
+
+    def keep(*flags: str) -> str:
+        monkeypatch.setattr("sys.argv", [script, *flags])
+        makers = (lambda row: {"guess": 10 * row["b"]}, lambda row: {"value": row["guess"] + 1})
+        assert (
+            keep_predicted_page(script, lambda content: str(content["rows"][0].get("value")), rows, *makers, **NAMES)
+            == 0
+        )
+        return (tmp_path / "page.md").read_text(encoding="utf-8")
+
+    assert keep("--predict") == "None"
+    assert keep() == "11"
 
 
 def test_an_interrupted_run_keeps_the_rows_before(tmp_path: Path) -> None:
