@@ -36,11 +36,11 @@ def test_a_page_is_predicted_first_and_then_measured(tmp_path: Path, monkeypatch
 
     def keep(*flags: str) -> str:
         monkeypatch.setattr("sys.argv", [script, *flags])
-        makers = (lambda row: {"guess": 10 * row["b"]}, lambda row: {"value": row["guess"] + 1})
-        assert (
-            keep_predicted_page(script, lambda content: str(content["rows"][0].get("value")), rows, *makers, **NAMES)
-            == 0
-        )
+        code = keep_predicted_page(
+            script, lambda content: str(content["rows"][0].get("value")), rows, lambda row: {"guess": 10 * row["b"]},
+            lambda row: {"value": row["guess"] + 1}, predicted="guess", seen="value",
+        )  # fmt: skip
+        assert code == 0
         return (tmp_path / "page.md").read_text(encoding="utf-8")
 
     assert keep("--predict") == "None"
