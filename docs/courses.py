@@ -91,13 +91,13 @@ A level is (η/2)·statistic, averaged over the last three quarters of the steps
 statistics of SGD are of full Hessians. *Wall*: the step at which the flow comes to its mean-square edge and cannot leave it. Without label noise the noise
 vanishes with the loss there, and the flow has no way on ([open problems](open_problems.md)). From that step on the prediction is that Q_b stays on the
 edge, and the other statistics in the ratio to it that they have at the last record before. The flow may take {MOST_EVALUATIONS:,} right-hand sides; where these
-do not suffice it gives up, and there is no prediction.
+do not suffice it gives up, and there is no prediction. *Min*: the minutes that the flow took.
 
 This rule was written on 2026-11-30 before any of these runs of SGD, and so were the predictions, but for b = 128, whose run was tried once its flow was
 solved and before that was stored. A first version of the rule let the last levels stand where the flow gives up, which would be 0.70 in three
 rows; it was dropped when two of them were seen to give up. The levels in the tables, means over other starts too, were known.
 
-| b | {" | ".join(TITLES)} | wall | minutes of the flow |
+| b | {" | ".join(TITLES)} | wall | min |
 |---:|{"---:|" * len(TITLES)}---:|---:|
 """
 
