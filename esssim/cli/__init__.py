@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import io
 import os
 import sys
@@ -70,6 +72,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     interrupts.watch()
+    # What the process leaves behind goes with it: looking through it at the end takes longer than a short command.
+    atexit.register(gc.freeze)
     try:
         code = run(sys.argv[1:])
         sys.stdout.flush()

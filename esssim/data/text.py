@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import re
@@ -258,21 +259,29 @@ def _cells(text: str, separator: str) -> list[list[str]]:
 
 def _separator(file: Path, some: str, form: TextFormat) -> str:
     """The one that cuts every line into as many cells as the first, numbers where possible."""
-    scores: dict[str, tuple[bool, float]] = {}
+    cut: dict[str, list[list[str]]] = {}
     for separator in SEPARATORS:
-        try:
-            first, *rows = _cells(some, separator)
-        except csv.Error:
-            continue
-        if len(first) > 1:
-            cells = [cell for row in rows for cell in row]
-            numbers = sum(_is_number(cell, form) for cell in cells) / max(1, len(cells))
-            scores[separator] = all(len(row) == len(first) for row in rows), numbers
+        with contextlib.suppress(csv.Error):
+            lines = _cells(some, separator)
+            if len(lines[0]) > 1:
+                cut[separator] = lines
+    if len(cut) == 1:  # no need to look at its numbers
+        return next(iter(cut))
+    scores = {separator: _score(lines, form) for separator, lines in cut.items()}
     best = [separator for separator, score in scores.items() if score == max(scores.values())]
     if len(best) > 1 and "\n" in some:
         listed = " and ".join(SEPARATORS[separator] for separator in best)
         raise ValueError(f"its separator may be {listed}: say which with separator (--sep)")
     return best[0] if best else ","
+
+
+def _score(lines: list[list[str]], form: TextFormat) -> tuple[bool, float]:
+    """Whether all lines have as many cells as the first, and the fraction of numbers below it."""
+    first, *rows = lines
+    cells = [cell for row in rows for cell in row]
+    return all(len(row) == len(first) for row in rows), sum(_is_number(cell, form) for cell in cells) / max(
+        1, len(cells)
+    )
 
 
 def _is_number(cell: str, form: TextFormat) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from esssim import _validate, data
 from esssim._errors import Undefined
 from esssim._progress import Progress, shown
+from esssim._threads import in_another_thread
 from esssim._validate import FloatArray
 from esssim.measure.models import MODELS, NETWORK_LIMIT, prepare
 from esssim.measure.results import BatchSizeRow, TableMeasurement
@@ -18,6 +19,7 @@ from esssim.problems.base import curvature_of
 from esssim.problems.once import one_record
 from esssim.sampling import WithoutReplacement
 from esssim.statistics import (
+    Estimate,
     batch_sharpness,
     interaction_aware_sharpness,
     minibatch_sharpness,
@@ -72,32 +74,31 @@ def measure_table(
                 "they "
                 "are 0/0 (—)."
             )
-        rows = []
         full = sharpness(problem, theta)
         with one_record():
             # At an interpolant both Hessians are the same; only the Gauss–Newton one is positive semidefinite to the
             # last bit.
             curvature = curvature_of(problem, theta, "gauss_newton")
-            tops = tops_of_pencil(curvature, [WithoutReplacement(b).variance_coefficient(n) for b in sizes])
-            for b, mean_square in zip(sizes, tops, strict=True):
-                rows.append(_row(problem, theta, full, mean_square, b, n_batches, seed, notes))
+            coefficients = [WithoutReplacement(b).variance_coefficient(n) for b in sizes]
+            # Products of large matrices, for which another core is as good; the batches are drawn meanwhile.
+            tops = in_another_thread(tops_of_pencil, curvature, coefficients)
+            of_batches = []
+            for b in sizes:
+                of_batches.append(_of_batches(problem, theta, full, b, n_batches, seed, notes))
                 advance(1)
+        rows = tuple(
+            BatchSizeRow(b, full, *measured, top, 2 / top if top > 0 else math.inf)
+            for b, measured, top in zip(sizes, of_batches, tops.result(), strict=True)
+        )
     return TableMeasurement(
-        table.name, n, table.n_features, model, where, standardized, tuple(rows), tuple(dict.fromkeys(notes))
+        table.name, n, table.n_features, model, where, standardized, rows, tuple(dict.fromkeys(notes))
     )
 
 
-def _row(
-    problem: Problem,
-    theta: FloatArray,
-    full: float,
-    mean_square: float,
-    b: int,
-    n_batches: int,
-    seed: int,
-    notes: list[str],
-) -> BatchSizeRow:
-    """full: the sharpness, which no batch size changes; mean_square: Q_b."""
+def _of_batches(
+    problem: Problem, theta: FloatArray, full: float, b: int, n_batches: int, seed: int, notes: list[str]
+) -> tuple[Estimate, Estimate, Estimate | None, float | None]:
+    """MiniBS, its gap, batch sharpness and IAS; full: the sharpness, which no batch size changes."""
     sampling = WithoutReplacement(b)
     drawn = None if sampling.count(problem.n_samples) <= n_batches else n_batches
     # A stream for each batch size: its numbers do not depend on which others were asked for.
@@ -113,5 +114,4 @@ def _row(
             batch = batch_sharpness(problem, theta, sampling, n_batches=drawn, seed=stream)
         except Undefined as undefined:  # 0/0: a target of exactly 0 has no gradient at θ = 0
             notes.append(f"b = {b}: {undefined} (—).")
-    critical = 2 / mean_square if mean_square > 0 else math.inf
-    return BatchSizeRow(b, full, mini, gap, batch, ias, mean_square, critical)
+    return mini, gap, batch, ias
