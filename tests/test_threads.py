@@ -13,7 +13,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import esssim as es
-from esssim._threads import one_blas_thread
+from esssim._threads import in_another_thread, one_blas_thread
 from esssim.claims import Measurement, Registry
 from esssim.claims.verify import verify_claims
 from figures import cache
@@ -155,3 +155,27 @@ def test_an_error_inside_puts_the_limit_back() -> None:
         with pytest.raises(ValueError, match="step_size"):
             es.stability.critical_step_size(None, None, None, criterion="step_size")  # type: ignore[arg-type, call-overload]
         assert blas_threads() == {2}
+
+
+def test_what_another_thread_computes_comes_where_it_is_asked_for() -> None:
+    here = threading.current_thread()
+    assert in_another_thread(lambda x: (x + 1, threading.current_thread() is here), 2).result() == (3, False)
+    with pytest.raises(ZeroDivisionError):
+        in_another_thread(divmod, 1, 0).result()
+
+
+def test_an_interrupt_does_not_wait_for_another_thread() -> None:
+    code = "import time; from esssim._threads import in_another_thread; in_another_thread(time.sleep, 100); 1 / 0"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "ZeroDivisionError" in ended.stderr
+
+
+def test_a_table_whose_mean_square_sharpness_is_undefined_says_so_from_the_other_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def undefined(*arguments: object) -> list[float]:
+        raise es.Undefined("nothing of it is positive")
+
+    monkeypatch.setattr("esssim.measure.measuring.tops_of_pencil", undefined)
+    with pytest.raises(es.Undefined, match="positive"):
+        es.measure.measure_table(es.data.gaussian(8, 2, seed=0), batch_sizes=[2])
