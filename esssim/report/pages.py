@@ -114,11 +114,12 @@ def keep_predicted_page(
 ) -> int:
     """`keep_stored_page` of rows that `complete_rows` predicts with one function and measures with the other.
 
-    rows: what each begins with, where NAME.json is not there yet.
+    rows: what each begins with; those that NAME.json lacks are added to it.
     """
 
     def complete(numbers: Path, *, predicts: bool) -> None:
-        content = json.loads(numbers.read_text(encoding="utf-8")) if numbers.is_file() else {"rows": list(rows)}
+        content = json.loads(numbers.read_text(encoding="utf-8")) if numbers.is_file() else {"rows": []}
+        content["rows"] += [row for row in rows if not any(row.items() <= known.items() for known in content["rows"])]
         make = predict if predicts else measure
         complete_rows(numbers, content, content["rows"], make, predicted=predicted, seen=seen, predicts=predicts)
 
