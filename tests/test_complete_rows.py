@@ -31,20 +31,25 @@ def test_predictions_are_dated_and_runs_follow_them(tmp_path: Path) -> None:
     assert json.loads(numbers.read_text(encoding="utf-8"))["rows"] == expected
 
 
-def test_a_page_is_predicted_first_and_then_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_is_predicted_first_then_measured_and_gets_more_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     script, rows = str(tmp_path / "page.py"), [{"b": 1}]
 
     def keep(*flags: str) -> str:
         monkeypatch.setattr("sys.argv", [script, *flags])
         code = keep_predicted_page(
-            script, lambda content: str(content["rows"][0].get("value")), rows, lambda row: {"guess": 10 * row["b"]},
+            script, lambda content: str([row.get("value") for row in content["rows"]]), rows, lambda row: {"guess": 10 * row["b"]},
             lambda row: {"value": row["guess"] + 1}, predicted="guess", seen="value",
         )  # fmt: skip
         assert code == 0
         return (tmp_path / "page.md").read_text(encoding="utf-8")
 
-    assert keep("--predict") == "None"
-    assert keep() == "11"
+    assert keep("--predict") == "[None]"
+    assert keep() == "[11]"
+    rows.append({"b": 2})
+    assert keep("--predict") == "[11, None]"
+    assert keep() == "[11, 21]"
 
 
 def test_an_interrupted_run_keeps_the_rows_before(tmp_path: Path) -> None:
