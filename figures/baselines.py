@@ -154,9 +154,6 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], statistic: str) -> None:
 
 def _top(rows: Sequence[Row]) -> float:
     """A little above everything drawn."""
-    names = [f"{name}{end}" for name in STATISTICS for end in ("", "_predicted")]
-    values = [
-        float(row[name]) for row in rows for name in names
-        if not (row["expected_to_diverge"] and name.endswith("_predicted"))
-    ]  # fmt: skip
+    values = [float(row[name]) + float(row[f"{name}_half_width"]) for row in rows for name in STATISTICS]
+    values += [float(row[f"{name}_predicted"]) for row in rows for name in STATISTICS if not row["expected_to_diverge"]]
     return 1.18 * float(np.nanmax(values))
