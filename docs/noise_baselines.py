@@ -371,32 +371,16 @@ def push_at_edge(problem: es.Problem, theta: FloatArray, law: es.GradientNoise) 
 def pushes_on_the_ramp() -> list[dict[str, Any]]:
     """The mean change of log Q_own at the edge in a step, per unit of mean variance, exactly in m = u² − v².
 
-    In a step m changes by −η²s²m + η²(ζ_u² − ζ_v²) on average, and by 2η(vζ_v − uζ_u) at random; the product u∘v is fast.
     At the start of the ramps, and at flatter solutions with all imbalances smaller by one factor.
     """
     found = []
     for name, b in (("isotropic", 2), ("isotropic", 8), ("diagonal", 8)):
         setting = Setting.of({"law": name, "batch_size": b, "stop": 2.5})
-        problem, law, inputs = setting.problem, setting.noise, setting.problem.inputs
-        (n, d), c = inputs.shape, law.batches.variance_coefficient(len(inputs))
+        problem, law, d = setting.problem, setting.noise, setting.problem.n_params // 2
         beta, m0 = setting.theta0[:d] * setting.theta0[d:], setting.theta0[:d] ** 2 - setting.theta0[d:] ** 2
         for factor in (1.0, 0.7, 0.5, 0.3):
             m = factor * m0
-            u, v = np.split(_theta(m, beta), 2)
-            eta = own_step_size(problem, _theta(m, beta), law)
-            rows = np.concatenate([inputs * v, inputs * u], axis=1)
-            hessian = rows.T @ rows / n
-            values, basis = (part[..., d:] for part in np.linalg.eigh(hessian))
-            kernel, noise = eta**2 / (1 - np.outer(1 - eta * values, 1 - eta * values)), np.ones(2 * d)
-            for _ in range(200):
-                state = basis @ (kernel * (basis.T @ (noise[:, None] * basis))) @ basis.T
-                residuals = ((rows @ state) * rows).sum(axis=1)
-                squares = (residuals[:, None] * rows**2).mean(axis=0)
-                noise = law.variances(c * (squares - np.diag(hessian @ state @ hessian)))
-                noise = noise / noise.mean()
-            pull = inputs.T @ rows / n
-            drift = eta**2 * (noise[:d] - noise[d:] - np.diag(pull @ state @ pull.T) * m)
-            variance = 4 * eta**2 * (u**2 * noise[:d] + v**2 * noise[d:])
+            eta, drift, variance = imbalance_at_edge(problem, law, m, beta)
             step = 0.02 * float(np.abs(m).max())
             near = [
                 [np.log(own_step_size(problem, _theta(m + sign * step * unit, beta), law)) for sign in (1, -1)]
@@ -409,6 +393,31 @@ def pushes_on_the_ramp() -> list[dict[str, Any]]:
                 "spreads": float(bend @ variance / 2), "flattens": float(slope @ drift),
             })  # fmt: skip
     return found
+
+
+def imbalance_at_edge(
+    problem: es.DiagonalLinearNetwork, law: es.GradientNoise, m: FloatArray, beta: FloatArray
+) -> tuple[float, FloatArray, FloatArray]:
+    """The edge of η, and there the mean change of m = u² − v² in a step and its variance, (d,), per unit of mean variance.
+
+    −η²E[s²]m + η²(Var ζ_u − Var ζ_v) and 4η²(u²Var ζ_u + v²Var ζ_v), theory/gradient_noise.py; the product u∘v is fast.
+    """
+    inputs, theta = problem.inputs, _theta(m, beta)
+    (n, d), c, eta = inputs.shape, law.batches.variance_coefficient(len(inputs)), own_step_size(problem, theta, law)
+    u, v = np.split(theta, 2)
+    rows = np.concatenate([inputs * v, inputs * u], axis=1)
+    hessian = rows.T @ rows / n
+    values, basis = (part[..., d:] for part in np.linalg.eigh(hessian))
+    kernel, noise = eta**2 / (1 - np.outer(1 - eta * values, 1 - eta * values)), np.ones(2 * d)
+    for _ in range(200):
+        state = basis @ (kernel * (basis.T @ (noise[:, None] * basis))) @ basis.T
+        residuals = ((rows @ state) * rows).sum(axis=1)
+        squares = (residuals[:, None] * rows**2).mean(axis=0)
+        noise = law.variances(c * (squares - np.diag(hessian @ state @ hessian)))
+        noise = noise / noise.mean()
+    pull = inputs.T @ rows / n
+    drift = eta**2 * (noise[:d] - noise[d:] - np.diag(pull @ state @ pull.T) * m)
+    return eta, drift, 4 * eta**2 * (u**2 * noise[:d] + v**2 * noise[d:])
 
 
 def network_measured(row: dict[str, Any]) -> dict[str, Any]:
@@ -586,8 +595,8 @@ NETWORK_TAIL = """
 * *We expect* "below": gradient flow does not meet the edge. Diverged: how many replicas, and at which step in the median; no level
   where fewer than two are left. Effective sample sizes are {least:.0f} to {most:.0f}: too few for a verdict of `es.settling.level`.
 
-The same two numbers explain the ramp above, found after its runs. There they are exact in the imbalance: isotropic noise spreads faster than it
-flattens at every solution, diagonal noise does so beyond a place between 1.75 and 2.32 first edges, and its runs diverge near 2. In the
+The same two numbers explain the ramp above, found after its runs. There they are exact in the imbalance
+([derivation](theory/gradient_noise.md)): isotropic noise spreads faster than it flattens at every solution, diagonal noise does so beyond a place between 1.75 and 2.32 first edges, and its runs diverge near 2. In the
 networks the random walk goes along straight lines and leaves out that descent returns to the solutions: on the ramp *flattens* is then up to 18
 times too large, *spreads* up to 2.3 times, and the sum has the wrong sign at 1.75. A sum near zero means nothing there.
 

@@ -130,3 +130,47 @@ def test_the_slow_motion_of_the_baselines_ends_where_the_operator_does(law: str)
     ]
     assert drifts[2] is None
     assert drifts[1].drift.sum() / drifts[0].drift.sum() == pytest.approx(10, rel=0.05)
+
+
+@pytest.mark.parametrize("law", [es.IsotropicNoise(2), es.DiagonalNoise(2)], ids=lambda law: type(law).__name__)
+def test_the_imbalance_at_the_edge_moves_as_steps_of_the_network_do(law: es.GradientNoise) -> None:
+    """Against steps of the network itself, from the states that the noise leaves: that covariance by its recursion."""
+    script = runpy.run_path(str(DOCS / "noise_baselines.py"))
+    rng = np.random.default_rng(0)
+    inputs = rng.standard_normal((7, 3))
+    u, v = np.array([1.0, 0.5, 1.5]), np.array([0.3, -0.2, 0.8])
+    problem, theta = es.DiagonalLinearNetwork(inputs, inputs @ (u * v)), np.concatenate([u, v])
+    eta, drift, variance = script["imbalance_at_edge"](problem, law, u**2 - v**2, u * v)
+    assert eta == pytest.approx(es.stability.critical_step_size(problem, theta, law))
+    jacobian = np.asarray(problem.sample_jacobians(theta, np.arange(7))).reshape(7, 6)
+    hessian, c = jacobian.T @ jacobian / 7, law.batches.variance_coefficient(7)
+    # Along the three other directions nothing relaxes: the network spreads there, outside of its oscillation.
+    fast = np.linalg.eigh(hessian)[1][:, 3:]
+    fast, step, state = fast @ fast.T, np.eye(6) - eta * hessian, np.eye(6)
+    for _ in range(4000):
+        squares = jacobian.T @ np.diag(np.diag(jacobian @ state @ jacobian.T)) @ jacobian / 7
+        noise = law.variances(c * np.diag(squares - hessian @ state @ hessian))
+        state = fast @ (step @ state @ step + eta**2 * np.diag(noise)) @ fast / noise.mean()
+    sizes, axes = np.linalg.eigh(state)
+    away = (rng.standard_normal((200_000, 6)) * np.sqrt(np.maximum(sizes, 0))) @ axes.T
+    kicks = rng.standard_normal((200_000, 6)) * np.sqrt(noise / noise.mean())
+    # All signs of both: what is odd in either is zero on average, and would hide the mean.
+    changes = [
+        _change_of_imbalance(inputs, theta, 1e-4 * one * away, 1e-4 * other * kicks, eta) / 1e-8
+        for one in (1, -1) for other in (1, -1)
+    ]  # fmt: skip
+    np.testing.assert_allclose(changes[0].var(axis=0) * 1e-8, variance, rtol=0.02)
+    mean = np.mean(changes, axis=0)
+    error = mean.std(axis=0) / np.sqrt(len(mean))
+    assert (error < 0.01 * abs(drift).max()).all()
+    assert (abs(mean.mean(axis=0) - drift) < 4 * error + 1e-3 * abs(drift)).all()
+
+
+def _change_of_imbalance(
+    inputs: np.ndarray, theta: np.ndarray, away: np.ndarray, kicks: np.ndarray, eta: float
+) -> np.ndarray:
+    """What one step of noisy descent from theta + away does to u² − v², where theta is a solution."""
+    u, v = np.split(theta + away, 2, axis=1)
+    pull = (u * v - np.multiply(*np.split(theta, 2))) @ (inputs.T @ inputs / len(inputs))
+    after_u, after_v = np.split(theta + away - eta * (np.concatenate([pull * v, pull * u], axis=1) + kicks), 2, axis=1)
+    return np.asarray(after_u**2 - after_v**2 - u**2 + v**2)

@@ -11,6 +11,11 @@ noise has one number, with A_jj = c(mean ‖H_iv_j‖² − λ_j²):
 
 In one dimension both edges are SGD's. Where H is diagonal, that of diagonal noise is 𝒦 = 1 of the diagonal noise kernel
 (theory/noise_kernel.py).
+
+In a diagonal linear network β = u∘v with the gradients s∘v and s∘u, batches only shrink m = u² − v². Such noise also
+moves it at random: with N_u and N_v the variances of ζ in one coordinate,
+
+    E[m′ − m] = −η²E[s²]m + η²(N_u − N_v),    Var(m′ − m) = 4η²(u²N_u + v²N_v) + O(η³).
 """
 
 from __future__ import annotations
@@ -25,6 +30,8 @@ eta, c = sympy.symbols("eta c", positive=True)
 values = sympy.symbols("lambda_1 lambda_2", positive=True)
 noises = sympy.symbols("A_11 A_22", positive=True)
 h11, h12 = sympy.symbols("q_11 q_12", positive=True)
+u, v, s = sympy.symbols("u v s", real=True)
+variance_u, variance_v = sympy.symbols("N_u N_v", positive=True)
 
 
 def response(first: sympy.Expr, second: sympy.Expr) -> sympy.Expr:
@@ -32,8 +39,16 @@ def response(first: sympy.Expr, second: sympy.Expr) -> sympy.Expr:
     return sympy.cancel(eta**2 / (1 - (1 - eta * first) * (1 - eta * second)))
 
 
+def imbalance(shift: sympy.Expr) -> dict[str, sympy.Expr]:
+    """E and the leading part of the variance of the change of m = u² − v² in a step, `shift` being E[s²]."""
+    return {
+        "mean change of u² − v²": -(eta**2) * shift * (u**2 - v**2) + eta**2 * (variance_u - variance_v),
+        "variance of that change": 4 * eta**2 * (u**2 * variance_u + v**2 * variance_v),
+    }
+
+
 def derive() -> dict[str, sympy.Expr]:
-    """Both gains with two parameters and a diagonal H; q_jk = mean (H_i)_jk²."""
+    """Both gains with two parameters and a diagonal H, q_jk = mean (H_i)_jk²; the motion of the imbalance."""
     first, second = values
     return {
         "gain of isotropic noise": sum(
@@ -42,12 +57,13 @@ def derive() -> dict[str, sympy.Expr]:
         / 2,
         "gain of diagonal noise, 11": c * (h11 - first**2) * response(first, first),
         "gain of diagonal noise, 12": c * h12 * response(second, second),
+        **imbalance(sympy.Symbol("E[s^2]", positive=True)),
     }
 
 
 def check() -> None:
-    """The operator by enumeration; the response; both gains; one dimension."""
-    isotropic, own, other = derive().values()
+    """The operator by enumeration; the response; both gains; one dimension; the imbalance of a diagonal network."""
+    isotropic, own, other, *_ = derive().values()
     # Step 1. Cov_B(H_Be) is linear in eeᵀ: its mean is V(M), whatever the law of e.
     matrix = sympy.Matrix(2, 2, lambda j, k: sympy.Symbol(f"m{min(j, k) + 1}{max(j, k) + 1}", real=True))
     for size, b, replacement in SCHEMES:
@@ -83,3 +99,15 @@ def check() -> None:
     # Step 5. One dimension, A = c·Var_i h_i = s²: the edge is η(a + s²/a) = 2, that of SGD.
     a, variance = sympy.symbols("a s2", positive=True)
     same((variance * response(a, a)).subs(eta, 2 / (a + variance / a)), 1, "one dimension")
+    # Step 6. One step of a diagonal network: ζ has mean 0 and knows nothing of s, as two signs and their variances do.
+    roots = (sympy.sqrt(variance_u), sympy.sqrt(variance_v))
+    changes = [
+        (u - eta * (s * v + first * roots[0])) ** 2 - (v - eta * (s * u + second * roots[1])) ** 2 - (u**2 - v**2)
+        for first in (1, -1) for second in (1, -1)
+    ]  # fmt: skip
+    found = imbalance(s**2)
+    drift = mean([sympy.expand(change) for change in changes])
+    same(drift, found["mean change of u² − v²"], "mean change of the imbalance")
+    spread_of_signs = sympy.expand(mean([(change - drift) ** 2 for change in changes]))
+    leading = sum(spread_of_signs.coeff(eta, order) * eta**order for order in (0, 1, 2))
+    same(leading, found["variance of that change"], "variance of that change")
