@@ -31,20 +31,12 @@ values = sympy.symbols("lambda_1 lambda_2", positive=True)
 noises = sympy.symbols("A_11 A_22", positive=True)
 h11, h12 = sympy.symbols("q_11 q_12", positive=True)
 u, v, s = sympy.symbols("u v s", real=True)
-variance_u, variance_v = sympy.symbols("N_u N_v", positive=True)
+variance_u, variance_v, shift = sympy.symbols("N_u N_v E[s^2]", positive=True)
 
 
 def response(first: sympy.Expr, second: sympy.Expr) -> sympy.Expr:
     """K_jk: what a unit of noise in every step makes of M_jk."""
     return sympy.cancel(eta**2 / (1 - (1 - eta * first) * (1 - eta * second)))
-
-
-def imbalance(shift: sympy.Expr) -> dict[str, sympy.Expr]:
-    """E and the leading part of the variance of the change of m = u² − v² in a step, `shift` being E[s²]."""
-    return {
-        "mean change of u² − v²": -(eta**2) * shift * (u**2 - v**2) + eta**2 * (variance_u - variance_v),
-        "variance of that change": 4 * eta**2 * (u**2 * variance_u + v**2 * variance_v),
-    }
 
 
 def derive() -> dict[str, sympy.Expr]:
@@ -57,13 +49,14 @@ def derive() -> dict[str, sympy.Expr]:
         / 2,
         "gain of diagonal noise, 11": c * (h11 - first**2) * response(first, first),
         "gain of diagonal noise, 12": c * h12 * response(second, second),
-        **imbalance(sympy.Symbol("E[s^2]", positive=True)),
+        "mean change of u² − v²": eta**2 * (variance_u - variance_v - shift * (u**2 - v**2)),
+        "variance of that change": 4 * eta**2 * (u**2 * variance_u + v**2 * variance_v),
     }
 
 
 def check() -> None:
     """The operator by enumeration; the response; both gains; one dimension; the imbalance of a diagonal network."""
-    isotropic, own, other, *_ = derive().values()
+    isotropic, own, other, change_of_mean, variance_of_change = derive().values()
     # Step 1. Cov_B(H_Be) is linear in eeᵀ: its mean is V(M), whatever the law of e.
     matrix = sympy.Matrix(2, 2, lambda j, k: sympy.Symbol(f"m{min(j, k) + 1}{max(j, k) + 1}", real=True))
     for size, b, replacement in SCHEMES:
@@ -105,9 +98,8 @@ def check() -> None:
         (u - eta * (s * v + first * roots[0])) ** 2 - (v - eta * (s * u + second * roots[1])) ** 2 - (u**2 - v**2)
         for first in (1, -1) for second in (1, -1)
     ]  # fmt: skip
-    found = imbalance(s**2)
     drift = mean([sympy.expand(change) for change in changes])
-    same(drift, found["mean change of u² − v²"], "mean change of the imbalance")
+    same(drift, change_of_mean.subs(shift, s**2), "mean change of the imbalance")
     spread_of_signs = sympy.expand(mean([(change - drift) ** 2 for change in changes]))
     leading = sum(spread_of_signs.coeff(eta, order) * eta**order for order in (0, 1, 2))
-    same(leading, found["variance of that change"], "variance of that change")
+    same(leading, variance_of_change, "variance of that change")
