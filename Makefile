@@ -65,6 +65,7 @@ lint: $(TEST)/.installed ## style (ruff) and types (mypy, strict)
 	$(TEST)/bin/python docs/adaptive_networks.py --check
 	$(TEST)/bin/python docs/phases.py --check
 	$(TEST)/bin/python docs/courses.py --check
+	$(TEST)/bin/python docs/parting.py --check
 	$(TEST)/bin/python docs/published_edges.py --check
 	$(TEST)/bin/python docs/definitions.py --check
 	$(TEST)/bin/python docs/intervals.py --check

@@ -65,11 +65,11 @@ def measured(row: dict[str, Any]) -> dict[str, Any]:
         "step_size": float(eta), "diverged": int((~alive).sum()), "loss": float(trace["loss"].values[alive, -1].mean()),
         "spread": spread, "distance": distance, "ratio": spread / distance,
         "level": float(np.mean(levels)), "level_deviation": float(np.std(levels, ddof=1)),
-        "lowest_curvature": float(np.mean(lowest)), "closure_diverged_at": closure(problem, row["b"], float(eta)),
+        "lowest_curvature": float(np.mean(lowest)), "closure_diverged_at": closure(problem, problem.theta0, row["b"], float(eta)),
     }  # fmt: skip
 
 
-def closure(problem: Any, b: int, eta: float) -> int:
+def closure(problem: es.Problem, start: FloatArray, b: int, eta: float) -> int:
     """The step at which the recursion of mean and covariance diverges, −1 if it does not.
 
     θ ← θ − ηE∇L(θ + M^½z), by the cubature of third degree at θ ± √p of each column of a root of M, and
@@ -77,7 +77,7 @@ def closure(problem: Any, b: int, eta: float) -> int:
     """
     n, p = problem.n_samples, problem.n_params
     c, every = es.WithoutReplacement(b).variance_coefficient(n), np.arange(n)
-    theta, covariance = problem.theta0.copy(), np.zeros((p, p))
+    theta, covariance = start, np.zeros((p, p))
     limit = BEYOND * float(theta @ theta)
     for step in range(N_STEPS):
         values, vectors = np.linalg.eigh(covariance)
