@@ -17,6 +17,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import esssim as es
 from esssim import store
+from esssim._kernels.sgd import is_bounded
 from esssim.claims import Registry
 from esssim.claims.verify import verify_claims
 from esssim.measure import measure_table
@@ -734,3 +735,20 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
         es.save(trace, path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["trace.nc"]
+
+
+def test_an_entry_of_a_gradient_that_is_no_number_is_not_forgotten_for_the_next_one() -> None:
+    """After one step a·θ overflows with both signs in the first entry; the second one is 0."""
+    hessians = [np.diag([1e60, 1.0]), np.diag([-1e60, 1.0])]
+    trace = es.simulate(
+        es.Quadratic(hessians, [[0.0, 0.0], [1e39, 0.0]]), [0.0, 0.0], step_size=1e155,
+        sampling=es.WithoutReplacement(2), n_steps=9, record=("loss",), record_steps=(0, 9), seed=0,
+    )  # fmt: skip
+    assert int(trace["diverged_at"][0]) == 1
+    for gradient, bounded in (
+        ([np.nan, 1.0], False),
+        ([1.0, np.nan], False),
+        ([1e100, -1e100], True),
+        ([2e100], False),
+    ):
+        assert is_bounded(np.array(gradient)) == bounded

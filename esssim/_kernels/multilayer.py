@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from esssim._kernels.compiling import compiled, inlined
-from esssim._kernels.sgd import DIVERGENCE_LIMIT, update
+from esssim._kernels.sgd import DIVERGENCE_LIMIT, is_bounded, update
 
 TANH, GELU, RELU = 0, 1, 2
 SQUARED, CROSS_ENTROPY = 0, 1
@@ -112,16 +112,6 @@ def back_through(theta, widths, starts, room, layer, delta, slopes, deltas):
         for k in range(into):
             back[i, k] *= slope[i, k]
     return back
-
-
-@inlined
-def is_bounded(gradient):
-    """Whether every entry is a number within the limit."""
-    largest = 0.0
-    for k in range(gradient.shape[0]):
-        if not abs(gradient[k]) <= largest:
-            largest = abs(gradient[k])
-    return largest <= DIVERGENCE_LIMIT
 
 
 @compiled

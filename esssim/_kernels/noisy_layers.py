@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from esssim._kernels.compiling import compiled
-from esssim._kernels.multilayer import back_through, forward, is_bounded, output_gradient, places
-from esssim._kernels.sgd import update
+from esssim._kernels.multilayer import back_through, forward, output_gradient, places
+from esssim._kernels.sgd import is_bounded, update
 
 
 @compiled

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from esssim._kernels.compiling import compiled, inlined
-from esssim._kernels.sgd import DIVERGENCE_LIMIT, step_size_at, update
+from esssim._kernels.sgd import DIVERGENCE_LIMIT, is_bounded, step_size_at, update
 
 TANH, GELU = 0, 1
 ROOT_2, ROOT_2_PI = math.sqrt(2.0), math.sqrt(2.0 * math.pi)
@@ -58,11 +58,7 @@ def run_perceptron(batches, noise, inputs, targets, activation, theta, velocity,
                     gradient[j * d + k] += back * inputs[i, k]
                 gradient[offsets + j] += back
                 gradient[outer + j] += residual * values[j]
-        largest = 0.0
-        for k in range(theta.shape[0]):
-            if not abs(gradient[k]) <= largest:
-                largest = abs(gradient[k])
-        if not largest <= DIVERGENCE_LIMIT:
+        if not is_bounded(gradient):
             return first + m
         eta = step_size_at(first + m, start, stop, geometric, n_steps)
         update(theta, velocity, gradient, eta, momentum, nesterov)

@@ -181,6 +181,15 @@ def run_least_squares(
     return -1
 
 
+@inlined
+def is_bounded(gradient):
+    """Whether every entry is a number within the limit."""
+    bounded = True
+    for k in range(gradient.shape[0]):
+        bounded &= abs(gradient[k]) <= DIVERGENCE_LIMIT
+    return bounded
+
+
 @compiled
 def run_quadratic(batches, hessians, minimizers, theta, velocity, first, ramp, momentum, nesterov):
     """The same for ℓᵢ = ½(θ−cᵢ)ᵀAᵢ(θ−cᵢ), θ and v (p,)."""
@@ -197,11 +206,7 @@ def run_quadratic(batches, hessians, minimizers, theta, velocity, first, ramp, m
                 for k in range(p):
                     total += hessians[i, j, k] * (theta[k] - minimizers[i, k])
                 gradient[j] += total / batch_size
-        largest = 0.0
-        for k in range(p):
-            if not abs(gradient[k]) <= largest:
-                largest = abs(gradient[k])
-        if not largest <= DIVERGENCE_LIMIT:
+        if not is_bounded(gradient):
             return first + m
         eta = step_size_at(first + m, start, stop, geometric, n_steps)
         update(theta, velocity, gradient, eta, momentum, nesterov)
