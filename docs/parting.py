@@ -22,6 +22,8 @@ STARTS = {"tanh 5–20–1": 0.7, "wine 13–5–3": 0.5}
 N_STEPS, N_RUNS, N_LOOKED_AT = 3000, 48, 8
 # The closure has diverged where its spread is so many times the squared length of the start.
 BEYOND = 100.0
+# A run has diverged where its loss is so many times that of the start.
+GONE = 100.0
 # tr Cov θ over ‖mean θ − θ₀‖² after all steps, from and to, and whether the closure diverges before.
 PREDICTED = {
     ("tanh 5–20–1", 1): (1.0, 50.0, True), ("tanh 5–20–1", 4): (3.0, 20.0, True),
@@ -52,7 +54,9 @@ def measured(row: dict[str, Any]) -> dict[str, Any]:
         problem, problem.theta0, step_size=eta, sampling=sampling, n_steps=N_STEPS, n_replicas=N_RUNS,
         record=("loss", "theta"), record_steps=[0, N_STEPS], seed=5,
     )  # fmt: skip
-    alive = trace["diverged_at"].values < 0
+    # A run on its way out may not have passed the limit of `train` yet.
+    losses = trace["loss"].values
+    alive = (trace["diverged_at"].values < 0) & (losses[:, -1] < GONE * losses[:, 0])
     ends = trace["theta"].values[alive, -1]
     levels, lowest = [], []
     for theta in ends[:N_LOOKED_AT]:
@@ -62,7 +66,7 @@ def measured(row: dict[str, Any]) -> dict[str, Any]:
     spread = float(ends.var(axis=0, ddof=1).sum())
     distance = float(((ends.mean(axis=0) - problem.theta0) ** 2).sum())
     return {
-        "step_size": float(eta), "diverged": int((~alive).sum()), "loss": float(trace["loss"].values[alive, -1].mean()),
+        "step_size": float(eta), "diverged": int((~alive).sum()), "loss": float(losses[alive, -1].mean()),
         "spread": spread, "distance": distance, "ratio": spread / distance,
         "level": float(np.mean(levels)), "level_deviation": float(np.std(levels, ddof=1)),
         "lowest_curvature": float(np.mean(lowest)), "closure_diverged_at": closure(problem, problem.theta0, row["b"], float(eta)),
@@ -106,7 +110,7 @@ HEAD = f"""# Runs from one start part
 Made by `python docs/parting.py`. The [flow of the mean](flow.md) gives up in networks that reach the edge while their loss is
 [still large](courses.md). This page asks whether that is its solver, or whether there is no mean to follow: {N_RUNS} runs of SGD begin at the
 same weights and differ in their batches alone. The networks are those of [Gaussian noise](noise_baselines.md), at η = 0.7 (tanh) and 0.5 (wine) times
-2/Q_b of the start, after {N_STEPS:,} steps, without label noise.
+2/Q_b of the start, after {N_STEPS:,} steps, without label noise. Runs whose loss is {GONE:g} times that of the start have diverged and are left out.
 
 *Spread* is the trace of the covariance of θ over the runs, *distance* the squared distance of their mean from the start. *Level* is (η/2)·Q_b
 of {N_LOOKED_AT} runs, ± its standard deviation from run to run; *lowest* is η times the smallest eigenvalue of their Hessians, on average.

@@ -33,8 +33,9 @@ def dense_pencil_top(factors: np.ndarray, c: float) -> float:
 
 
 def lanczos_top(factors: np.ndarray, c: float, monkeypatch: pytest.MonkeyPatch) -> float:
-    """The same route as for samples of full rank: the Perron matrix is kept out of it."""
+    """The same route as for samples of full rank: the Perron matrix is kept out of it, and the formed pencil."""
     monkeypatch.setattr(mean_square, "perron_of", lambda curvature, c: None)
+    monkeypatch.setattr(mean_square, "SMALL_RANK", 0)
     value = top_of_pencil(LowRankCurvature(factors), c).value
     monkeypatch.undo()
     return value
@@ -46,6 +47,20 @@ def test_edge_is_the_top_of_the_dense_pencil(shape: tuple[int, int], sampling: e
     factors, c = rows(*shape), sampling.variance_coefficient(shape[0])
     value, _ = PerronMatrix.of(factors, c).edge()
     assert value == pytest.approx(dense_pencil_top(factors, c), rel=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(9, 1), (40, 3), (150, 12), (200, 13)], ids=str)
+@pytest.mark.parametrize("grades", [0.0, 4.0])
+@pytest.mark.parametrize("c", [1.0, 0.2, 1e-3])
+def test_the_pencil_of_few_features_is_that_of_lanczos(
+    shape: tuple[int, int], grades: float, c: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Formed up to rank 12, Lanczos from 13 on; rows of equal size, and of sizes over four decades."""
+    factors = rows(*shape) * np.logspace(0, -grades, shape[1])
+    found = top_of_pencil(LowRankCurvature(factors), c).value
+    assert found == pytest.approx(lanczos_top(factors, c, monkeypatch), rel=1e-12)
+    if shape[1] <= 3:
+        assert found == pytest.approx(dense_pencil_top(factors, c), rel=1e-12)
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, (9, 2)], ids=str)
@@ -173,7 +188,7 @@ def test_orthogonal_samples_in_closed_form() -> None:
         np.testing.assert_allclose(vector / vector.max(), [1, 0, 0, 0], atol=1e-9)
 
 
-@pytest.mark.parametrize("shape", [(30, 4), (4, 30)], ids=str)
+@pytest.mark.parametrize("shape", [(30, 4), (4, 30), (400, 13)], ids=str)
 def test_route_is_chosen_by_the_shorter_vector(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
@@ -192,7 +207,8 @@ def test_route_is_chosen_by_the_shorter_vector(shape: tuple[int, int], monkeypat
     for module in (mean_square, perron):
         monkeypatch.setattr(module, "lanczos_from", matrix)
     top_of_pencil(LowRankCurvature(rows(*shape)), 0.3)
-    assert set(sizes) == {min(shape[0], min(shape) ** 2)}
+    # The pencil of few features is formed, and needs no search.
+    assert set(sizes) == (set() if shape == (30, 4) else {min(shape[0], min(shape) ** 2)})
 
 
 def test_pencil_agrees_on_the_eigenvalues() -> None:

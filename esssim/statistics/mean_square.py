@@ -27,6 +27,8 @@ from esssim.statistics.uncertainty import EPS
 FOR_VALUE, FOR_BOUNDS = 1e-8, 1e-14
 # The same of the top eigenmatrix of the pencil of rank-one samples.
 FOR_RANK_ONE = 1e-11
+# Up to this rank of H the r(r+1)/2 numbers of a symmetric matrix are so few that the pencil is formed.
+SMALL_RANK = 12
 
 
 class Enclosure(NamedTuple):
@@ -137,7 +139,10 @@ def _top_near_one(curvature: Curvature, c: float, certify: bool) -> Enclosure:
     if c == 0.0:  # D = H⊗H: the ratio 2λⱼλ_k/(λⱼ+λ_k) is largest at the sharpness
         return Enclosure(*[float(pencil.eigenvalues[-1])] * 3)
     bounds = _of_perron(perron, True)[1:] if certify and perron is not None else (-np.inf, np.inf)
-    if curvature.is_rank_one:
+    roots = curvature.square_roots() if curvature.is_rank_one else None
+    if roots is not None and len(pencil.eigenvalues) <= SMALL_RANK:
+        value = pencil.formed_top(c, roots[:, 0] @ pencil.eigenvectors)
+    elif roots is not None:
         value = pencil.rough_top(c, FOR_RANK_ONE)
     else:
         value, top_matrix = pencil.top(c)
@@ -209,6 +214,17 @@ class Pencil:
         symmetrised = self.symmetrised(c)
         vector = lanczos_from(self.first_vector, symmetrised, tolerance, inside=True)
         return float(vector @ symmetrised(vector))
+
+    def formed_top(self, c: float, rows: FloatArray) -> float:
+        """λ_max(C⁻¹D) of samples zᵢzᵢᵀ in the eigenbasis, z (n, r): C^{−½}DC^{−½} as a matrix on the entries j ≤ k."""
+        above, below = np.triu_indices(len(self.eigenvalues))
+        # An entry off the diagonal stands for two.
+        scale = self.weight[above, below] * np.where(above < below, np.sqrt(2.0), 1.0)
+        samples = rows[:, above] * rows[:, below] * scale
+        matrix = c / len(rows) * (samples.T @ samples)
+        products = self.eigenvalues[above] * self.eigenvalues[below] * self.weight[above, below] ** 2
+        matrix[np.diag_indices_from(matrix)] += (1 - c) * products
+        return float(np.linalg.eigvalsh(matrix)[-1])
 
     def enclosure(self, top_matrix: FloatArray, c: float, n_params: int) -> tuple[float, float]:
         """Bounds on λ_max(C⁻¹D) from an approximate top eigenmatrix, of H in p = n_params dimensions."""
