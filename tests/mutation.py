@@ -263,6 +263,7 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
         r"^for floor in ",
         "a ladder of floors: any positive one gives a valid bound, the best is kept",
     ),
+    ("statistics/mean_square.py", r"^SMALL_RANK = |<= SMALL_RANK", ROUTES),
     ("statistics/mean_square.py", r"perron\.n_samples <= len\(perron\.eigenvalues\)", ROUTES),
     ("statistics/mean_square.py", r"^RANK_TOLERANCE = |# RANK_TOLERANCE \* top → |→ eigenvalues >= ", TOLERANCE),
     (
