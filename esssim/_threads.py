@@ -1,5 +1,5 @@
 """One thread for linear algebra: sums of several threads round differently, and an unstable run makes a level of the
-last bit. What does not depend on each other is computed beside each other instead.
+last bit.
 """
 
 from __future__ import annotations
@@ -8,13 +8,10 @@ import contextlib
 import functools
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 from threadpoolctl import ThreadpoolController
-
-T = TypeVar("T")
 
 _lock = threading.Lock()
 _depth = 0
@@ -69,17 +66,3 @@ def _pools() -> ThreadpoolController:
     import scipy.linalg  # noqa: F401  its BLAS is one more, and must be there to be found
 
     return ThreadpoolController().select(user_api="blas")
-
-
-def in_another_thread(function: Callable[..., T], *arguments: Any) -> Future[T]:
-    """The result of a function, computed while the caller goes on; an interrupt of the caller does not wait for it."""
-    result: Future[T] = Future()
-
-    def compute() -> None:
-        try:
-            result.set_result(function(*arguments))
-        except BaseException as error:  # raised where the result is asked for
-            result.set_exception(error)
-
-    threading.Thread(target=compute, daemon=True).start()
-    return result

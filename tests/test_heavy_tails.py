@@ -13,7 +13,7 @@ import pytest
 from scipy.stats import chisquare
 
 import esssim as es
-from esssim.statistics import shares
+from esssim.statistics import minibatch, shares
 from esssim.statistics.shares import Shares, Weights
 from esssim.statistics.weights import sample_weights
 
@@ -362,6 +362,32 @@ def test_scale_of_the_rows_does_not_matter() -> None:
 def test_no_weight_at_all() -> None:
     problem = es.LinearRegression(np.zeros((50, 3)), np.ones(50))
     assert es.minibatch_sharpness(problem, np.zeros(3), es.WithoutReplacement(8), n_batches=20).value == 0.0
+
+
+@schemes
+@pytest.mark.parametrize("statistic", [es.minibatch_sharpness, es.batch_sharpness], ids=lambda f: f.__name__)
+def test_batches_of_one_where_there_are_too_many_to_list(
+    scheme: Callable[[int], es.Sampling], statistic: Callable[..., es.Estimate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else is in a batch of one: all of it is known, and nothing is left to draw."""
+    monkeypatch.setattr(minibatch, "SINGLE_SAMPLES", 0)
+    rng = np.random.default_rng(5)
+    inputs = rng.standard_normal((60, D))
+    problem = es.LinearRegression(inputs, rng.standard_normal(60))
+    found = statistic(problem, np.zeros(D), scheme(1), n_batches=20)
+    assert found.value == pytest.approx((inputs**2).sum(axis=1).mean(), rel=1e-14)
+    assert found.standard_error <= 1e-15 * found.value
+
+
+@schemes
+def test_one_sample_that_has_all_the_weight(scheme: Callable[[int], es.Sampling]) -> None:
+    """The mean number of times that it is drawn, over b, times its λ: nothing, or little, is left to draw."""
+    rows = np.zeros((30, 2))
+    rows[7] = [3.0, 4.0]
+    problem = es.LinearRegression(rows, np.ones(30))
+    found = es.minibatch_sharpness(problem, np.zeros(2), scheme(8), n_batches=40)
+    assert found.value == pytest.approx(25 / 30, rel=1e-13)
+    assert found.standard_error <= 1e-13
 
 
 def test_draws_are_named() -> None:

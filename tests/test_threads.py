@@ -7,13 +7,15 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import types
+from collections.abc import Iterable
 
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import esssim as es
-from esssim._threads import in_another_thread, one_blas_thread
+from esssim._threads import one_blas_thread
 from esssim.claims import Measurement, Registry
 from esssim.claims.verify import verify_claims
 from figures import cache
@@ -157,17 +159,24 @@ def test_an_error_inside_puts_the_limit_back() -> None:
         assert blas_threads() == {2}
 
 
-def test_what_another_thread_computes_comes_where_it_is_asked_for() -> None:
-    here = threading.current_thread()
-    assert in_another_thread(lambda x: (x + 1, threading.current_thread() is here), 2).result() == (3, False)
-    with pytest.raises(ZeroDivisionError):
-        in_another_thread(divmod, 1, 0).result()
+def test_an_error_in_a_table_does_not_wait_for_every_other_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the other thread has not begun by then is left out."""
+    seen: list[float] = []
 
+    def slow(curvature: object, coefficients: Iterable[float]) -> list[float]:
+        for c in coefficients:
+            seen.append(c)
+            time.sleep(1)
+        return []
 
-def test_an_interrupt_does_not_wait_for_another_thread() -> None:
-    code = "import time; from esssim._threads import in_another_thread; in_another_thread(time.sleep, 100); 1 / 0"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert "ZeroDivisionError" in ended.stderr
+    def wrong(*arguments: object, **options: object) -> None:
+        raise RuntimeError("no batch")
+
+    monkeypatch.setattr("esssim.measure.measuring.tops_of_pencil", slow)
+    monkeypatch.setattr("esssim.measure.measuring.minibatch_sharpness", wrong)
+    with pytest.raises(RuntimeError, match="no batch"):
+        es.measure.measure_table(es.data.gaussian(40, 2, seed=0))
+    assert len(seen) < 3
 
 
 def test_a_table_whose_mean_square_sharpness_is_undefined_says_so_from_the_other_thread(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, NamedTuple, overload
@@ -101,7 +101,7 @@ def top_of_pencil(curvature: Curvature, c: float, *, certify: bool = False) -> E
 
 
 @one_blas_thread()
-def tops_of_pencil(curvature: Curvature, coefficients: Sequence[float]) -> list[float]:
+def tops_of_pencil(curvature: Curvature, coefficients: Iterable[float]) -> list[float]:
     """λ_max(C⁺D) for several variance coefficients c, from one factorisation where Perron's map decides; the top of one
     c is where the search for the next begins.
     """

@@ -83,6 +83,8 @@ class Shares:
         known = math.fsum(shares[1].tolist()) if weights.sandwiched else 0.0
         if weights.sandwiched:
             shares[1] = 0.0
+        if weights.sandwiched and sampling.batch_size == 1:
+            shares[0] = 0.0  # no other member is there, whatever rounding leaves of its chance
         edges, counts = _strata(shares.ravel(), chances.ravel(), ordered, n_batches)
         return cls(
             sampling, weights.sandwiched, order, ordered, limits, below, known, shares.ravel(), edges, counts
@@ -111,6 +113,8 @@ class Shares:
         self, per_batch: Callable[[IntArray], FloatArray], rng: np.random.Generator, chunk_size: int
     ) -> Estimate:
         """E f(B), f: batches (m, b) -> (m,) in the unit of the weights."""
+        if not len(self.counts):  # all of it is known
+            return Estimate(self.known, 0.0, self.sampling.count(len(self.weights)), True)
         ends = np.cumsum(self.counts)
         quotients = np.empty(ends[-1])
         for start in range(0, len(quotients), chunk_size):
@@ -172,6 +176,8 @@ def chances_before(sampling: Sampling, n: int) -> FloatArray:
 def _strata(shares: FloatArray, chances: FloatArray, weights: FloatArray, n_batches: int) -> tuple[IntArray, IntArray]:
     """Edges and draws: strata of equal measure, half by the number of samples and half by their shares, cut at gaps."""
     cells = np.flatnonzero(shares > 0.0)
+    if not len(cells):
+        return cells, cells
     measure = chances[cells] / chances[cells].sum() + shares[cells] / shares[cells].sum()
     measure /= measure.sum()
     n_strata = max(1, min(STRATA, n_batches // DRAWS_PER_STRATUM))
