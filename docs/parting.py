@@ -137,7 +137,7 @@ def markdown(content: dict[str, Any]) -> str:
             cells = [
                 f"{row['spread']:.3g}", f"{row['distance']:.3g}", f"{row['ratio']:.2g}", f"{low:g} to {high:g}",
                 _word(low <= row["ratio"] <= high), f"{row['level']:.2f}\u00a0±\u00a0{row['level_deviation']:.2f}",
-                f"{row['lowest_curvature']:.2f}", f"{row['loss']:.2g}", f"{at:,}" if at >= 0 else "does not", wanted,
+                f"{row['lowest_curvature']:.2f}".replace("-", "−"), f"{row['loss']:.2g}", f"{at:,}" if at >= 0 else "does not", wanted,
                 _word((at >= 0) == row["closure_diverges_predicted"]),
             ]  # fmt: skip
         text += f"| {row['network']} | {row['b']} | {' | '.join(cells)} |\n"
@@ -149,6 +149,14 @@ def _word(hit: bool) -> str:
 
 
 TAIL = """
+* **Runs part in every setting**, the more the smaller the batches: the spread is 0.11 to 7.6 times the squared distance that their mean has gone.
+  All eight are within what was predicted. The smallest eigenvalue of the Hessian is negative in all of them, so that a difference between two runs
+  grows with every step, by up to a fifth along such a direction.
+* **What they share is the level.** Its standard deviation from run to run is 0.01 to 0.10, and 0.26 for tanh with b = 1.
+* **The closure diverges in all eight settings**, at steps 33 to 334, where 6 of 384 runs of SGD do within 3,000. Of the largest batches of wine
+  we had said that it does not. A mean and a covariance are no theory of these runs, whatever solves for them. Two of its approximations can fail: an average
+  of the gradient over a normal law as wide as this, and Hessians at the mean alone. **Open**: which one does.
+* A theory of this phase has to follow single runs, whose slow directions move at random, or the level alone.
 """
 
 
