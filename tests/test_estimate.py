@@ -238,6 +238,8 @@ class TestShown:
         assert str(found) == "7.831 ± 0.12 (95 %, 500 batches, 318 effective)"
         assert found.half_width() == pytest.approx(0.06 * t.ppf(0.975, 499), rel=1e-12)
         assert str(es.Estimate(1.5, 0.0, 0, True)) == "1.5 (exact)"
+        assert str(es.Estimate(1.5, 0.0, 1, True)) == "1.5 (exact, 1 batch)"
+        assert str(es.Estimate(1.5, 0.0, 1200, True)) == "1.5 (exact, 1,200 batches)"
 
     def test_degrees_of_its_own(self) -> None:
         found = es.Estimate(0.0, 1.0, 1000, False, degrees=2.5)

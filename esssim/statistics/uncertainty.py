@@ -108,7 +108,8 @@ class Estimate:
 
     def __str__(self) -> str:
         if self.exact:
-            return f"{self.value:.6g} (exact{f', {self.n_batches:,} batches' if self.n_batches else ''})"
+            batches = f", {self.n_batches:,} batch{'es' * (self.n_batches > 1)}" if self.n_batches else ""
+            return f"{self.value:.6g} (exact{batches})"
         effective = "" if self.n_effective is None else f", {self.n_effective:,.0f} effective"
         return f"{self.value:.6g} ± {self.half_width():.2g} (95 %, {self.n_batches:,} batches{effective})"
 
