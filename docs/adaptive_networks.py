@@ -102,7 +102,7 @@ zero, so that own falls below 1 the smaller they are, as it does [with SGD](netw
 
 The rows of {LONG:,} steps were predicted later that day, when own was seen to rise with the steps in two of the shorter runs of Adam (b = 64: 0.27, 0.33, 0.51 and 0.68
 at steps 2,500, 3,500, 4,500 and 5,000 with one seed, 0.21, 0.20, 0.26 and 0.30 with another). If 0.4 is no plateau but a point on the way, then own is
-larger in all three of them. That of RMSProp followed once these were known: its v forgets within 100 steps, so that 5,000 are long, and it stays below the edge.
+larger in all three rows of Adam. That of RMSProp followed once these were known: its v forgets within 100 steps, so that 5,000 are long, and it stays below the edge.
 
 | method | b | steps | own | predicted | | sharpness | predicted | | loss |
 |---|---:|---:|---:|---:|---|---:|---:|---|---:|
