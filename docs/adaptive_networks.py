@@ -90,7 +90,7 @@ HEAD = f"""# Adaptive methods in a torch network
 
 Made by `python docs/adaptive_networks.py`. A network of 8 tanh units (64–8–10, 610 parameters, squared loss) learns {N} of
 scikit-learn's digits with PyTorch's RMSProp (η = 0.003, α = 0.99) or Adam (η = 0.01), for {SHORT:,} or {LONG:,} steps from its own start: no ramp and no
-label noise. A [monitor](how-to/watch_training.md) looks at it {RECORDS} times, with the preconditioner P of that moment held fixed.
+label noise. A [monitor](how-to/watch_training.md) looks at it every {SHORT // RECORDS} or {LONG // RECORDS:,} steps, with the preconditioner P of that moment held fixed.
 
 *Own* is η/η_c at the batch size, η_c the exact critical step size of the {RANK} leading directions: 1 is the edge, as on
 [diagonal networks](adaptive.md). *Sharpness* is λ_max(P⁻¹H) over the edge of full batches, 2/η for RMSProp and 38/η for Adam. Both are means over
@@ -129,10 +129,10 @@ TAIL = """
 * **Full batches sit at the edge**, with both methods, as published for Adam (Cohen et al., arXiv 2207.14484).
 * **Both come to their own edge on mini-batches, if they are given the time.** In the second half of 5,000 steps RMSProp is there for b = 64 and 32, as
   predicted, but at 0.62 for b = 8, and Adam is at 0.34 to 0.40. These are points on the way: in the second half of 30,000 steps own is 1.02 ± 0.04, 1.02 ± 0.14
-  and 1.11 ± 0.28 for Adam with b = 64, 32 and 8, and 1.13 ± 0.16 for RMSProp with b = 8. Torch networks trained by SGD with small batches stay
-  [below their edge](networks.md).
-* **Two predictions of the longer runs missed**, both upwards: RMSProp at b = 8, of which we said that it stays below, and Adam at b = 8, whose interval
-  contains 1.
+  and 1.11 ± 0.28 for Adam with b = 64, 32 and 8, and 1.13 ± 0.16 for RMSProp with b = 8. With SGD Q_b of most
+  [networks](networks.md) stays below the edge at b = 4 and 8, in 30,000 steps and more.
+* **Three predictions of the longer runs missed**, all upwards: own and the sharpness of RMSProp at b = 8, of which we said that it stays below, and own of
+  Adam at b = 8, whose interval contains 1.
 * **The sharpness is no guide for Adam on mini-batches.** It is at 0.91, 0.65 and 0.24 of 38/η where own is at 1, as on diagonal networks. With RMSProp
   the two are close: with its P the noise of batches adds little to the top of the spectrum.
 * **Why it takes so long** is not shown here. P follows the gradients of batches, whose variance is 0.26 to 0.59 of v in its trace at steps 2,500 to 5,000

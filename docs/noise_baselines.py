@@ -598,7 +598,8 @@ NETWORK_TAIL = """
 The same two numbers explain the ramp above, found after its runs. There they are exact in the imbalance
 ([derivation](theory/gradient_noise.md)): isotropic noise spreads faster than it flattens at every solution, diagonal noise does so
 beyond a place between 1.75 and 2.32 first edges, and its runs diverge near 2. In the networks the random walk goes along straight
-lines and leaves out that descent returns to the solutions: on the ramp *flattens* is then up to 18 times too large, *spreads* up to 2.3 times, and the sum has the wrong sign at 1.75. A sum near zero means nothing there.
+lines and leaves out that descent returns to the solutions: on the ramp *flattens* is then up to 18 times too large, *spreads* up to
+2.3 times, and the sum has the wrong sign at 1.75. A sum near zero means nothing there.
 
 | noise | b | edge, in first edges | spreads | flattens | sum |
 |---|---:|---:|---:|---:|---:|

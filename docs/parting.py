@@ -108,18 +108,19 @@ def closure(problem: es.Problem, start: FloatArray, b: int, eta: float) -> int:
 HEAD = f"""# Runs from one start part
 
 Made by `python docs/parting.py`. The [flow of the mean](flow.md) gives up in networks that reach the edge while their loss is
-[still large](courses.md). This page asks whether that is its solver, or whether there is no mean to follow: {N_RUNS} runs of SGD begin at the
+[still large](courses.md). This page asks, in smaller networks, whether there is a mean to follow: {N_RUNS} runs of SGD begin at the
 same weights and differ in their batches alone. The networks are those of [Gaussian noise](noise_baselines.md), at η = 0.7 (tanh) and 0.5 (wine) times
 2/Q_b of the start, after {N_STEPS:,} steps, without label noise. Runs whose loss is {GONE:g} times that of the start have diverged and are left out.
 
 *Spread* is the trace of the covariance of θ over the runs, *distance* the squared distance of their mean from the start. *Level* is (η/2)·Q_b
 of {N_LOOKED_AT} runs, ± its standard deviation from run to run; *lowest* is η times the smallest eigenvalue of their Hessians, on average.
 
-The *closure* advances the mean and the covariance step by step, with the full Hessian of each sample and with nothing assumed to be
-stationary: what a flow of these two would be if its solver were perfect. The column says at which step it diverges.
+The *closure* advances the mean and the covariance step by step, with nothing assumed to be stationary. It takes the full Hessian of each
+sample at the mean, and the average of the gradient over a normal law by a cubature of third degree, whose points are √p standard deviations from
+the mean (p = 141 and 88 parameters). The column says at which step it diverges.
 
-The predictions were written on 2026-11-30, before the runs. For tanh with b = 4 and 16 the spread and the distance had been seen, and a closure that
-diverged at step 64 (b = 16).
+The predictions were written on 2026-11-30, before the runs. For tanh with b = 4 and 16 the spread and the distance had been seen, and a closure with a Taylor
+series in place of the cubature, which diverged at step 64 (b = 16).
 
 | network | b | spread | distance | ratio | predicted | | level | lowest | loss | closure | predicted | |
 |---|---:|---:|---:|---:|---:|---|---:|---:|---:|---:|---|---|
@@ -149,14 +150,15 @@ def _word(hit: bool) -> str:
 
 
 TAIL = """
-* **Runs part in every setting**, the more the smaller the batches: the spread is 0.11 to 7.6 times the squared distance that their mean has gone.
-  All eight are within what was predicted. The smallest eigenvalue of the Hessian is negative in all of them, so that a difference between two runs
+* **Runs part in every setting**: the spread is 0.11 to 7.6 times the squared distance that their mean has gone, more for smaller batches.
+  All eight ratios are within what was predicted. The smallest eigenvalue of the Hessian is negative in all of them, so that a difference between two runs
   grows with every step, by up to a fifth along such a direction.
 * **What they share is the level.** Its standard deviation from run to run is 0.01 to 0.10, and 0.26 for tanh with b = 1.
 * **The closure diverges in all eight settings**, at steps 33 to 334, where 6 of 384 runs of SGD do within 3,000. Of the largest batches of wine
-  we had said that it does not. A mean and a covariance are no theory of these runs, whatever solves for them. Two of its approximations can fail: an average
-  of the gradient over a normal law as wide as this, and Hessians at the mean alone. **Open**: which one does.
-* A theory of this phase has to follow single runs, whose slow directions move at random, or the level alone.
+  we had said that it does not. So this recursion of a mean and a covariance is no theory of these runs. Three of its approximations can fail: the normal law,
+  its average by so few and so distant points, and Hessians at the mean alone. With the gradient at the mean, too, it diverges at steps 70 to 225.
+  **Open**: whether another recursion of these two moments holds.
+* What a theory of this phase could follow instead are single runs, whose slow directions move at random, or the level alone.
 """
 
 

@@ -390,6 +390,29 @@ def test_one_sample_that_has_all_the_weight(scheme: Callable[[int], es.Sampling]
     assert found.standard_error <= 1e-13
 
 
+@pytest.mark.parametrize("sampling", [es.WithoutReplacement(2), es.WithReplacement(2), es.Reshuffled(2)], ids=repr)
+@pytest.mark.parametrize("kind", ["least squares", "quadratic"])
+def test_a_batch_without_gradient_is_refused_though_it_is_never_drawn(sampling: es.Sampling, kind: str) -> None:
+    """Rows of zeros have no weight: draws by shares do not see that the statistic is 0/0 for two of them."""
+    rows = np.random.default_rng(0).standard_normal((40, 2))
+    rows[:20] = 0
+    problem: es.Problem = es.LinearRegression(rows, np.ones(40))
+    if kind == "quadratic":
+        problem = es.Quadratic(rows[:, :, None] * rows[:, None, :], np.ones((40, 2)))
+    for draws in ("shares", "uniform"):
+        with pytest.raises(es.Undefined, match="the gradient of batch"):
+            es.batch_sharpness(problem, np.zeros(2), sampling, n_batches=500, draws=draws)  # type: ignore[arg-type]
+
+
+def test_a_single_sample_without_gradient_is_never_alone_in_a_batch() -> None:
+    rows = np.random.default_rng(0).standard_normal((40, 2))
+    rows[0] = 0
+    problem, at = es.LinearRegression(rows, np.ones(40)), (np.zeros(2), es.WithoutReplacement(2))
+    found = es.batch_sharpness(problem, *at, n_batches=700)
+    exact = es.batch_sharpness(problem, *at)
+    assert abs(found.value - exact.value) < 4 * found.standard_error
+
+
 def test_draws_are_named() -> None:
     with pytest.raises(ValueError, match="draws must be one of 'shares', 'uniform', got 'plain'"):
         es.minibatch_sharpness(heavy("normal"), np.zeros(D), es.WithoutReplacement(8), n_batches=20, draws="plain")

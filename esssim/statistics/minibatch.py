@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ from esssim.curvature import Curvature
 from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem, check_problem
 from esssim.problems.base import HessianKind, curvature_of
 from esssim.random_weights import RandomWeights
-from esssim.sampling import Sampling
+from esssim.sampling import Sampling, WithReplacement
 from esssim.spectra import largest_eigenvalues, mean_costs_little, mean_largest_eigenvalue, prepare
 from esssim.statistics.estimate import (
     SINGLE_SAMPLES,
@@ -31,6 +32,7 @@ from esssim.statistics.estimate import (
     warn_of_heavy_tail,
 )
 from esssim.statistics.pointwise import ratio_of_means
+from esssim.statistics.shares import Weights
 from esssim.statistics.uncertainty import Estimate
 from esssim.statistics.weighted import weighted_batch_sharpness, weighted_sharpness
 from esssim.statistics.weights import sample_weights
@@ -59,8 +61,9 @@ def minibatch_sharpness(
     theta: (p,). n_batches=None enumerates every batch (exact), and raises where there are too many; a number draws so
     many batches from `seed`. draws="uniform" draws them as SGD does. draws="shares" draws more batches around samples
     of large curvature and weights them so that the mean stays unbiased (`esssim.statistics.shares`); it enumerates
-    where n_batches would cover every batch, and keeps value and interval at or above λ_max(H) ≤ M_b where λ_max(H) is
-    cheap. chunk_size: batches held in memory at a time, 4096 by default.
+    where n_batches would cover every batch. Where λ_max(H) ≤ M_b is cheap, value and interval are raised to it, which
+    matters where the gap is smaller than the standard error. chunk_size: batches held in memory at a time, by default
+    4096.
 
     Raises ValueError for bad arguments and, with their number, for too many batches to enumerate. Warns
     (HeavyTailWarning) where fewer than 30 batches dominate the estimate.
@@ -119,6 +122,10 @@ def batch_sharpness(
 
     plan = _Plan.of(curvature, sampling, n_batches, draws)
     if average == "mean_of_ratios":
+        unseen = plan.never_drawn()
+        unseen = unseen[parts(unseen[:, None])[1] == 0.0] if len(unseen) else unseen
+        if len(unseen) >= (1 if isinstance(sampling, WithReplacement) else sampling.batch_size):
+            forms(np.resize(unseen, (1, sampling.batch_size)))  # 0/0, as where it is drawn
         found = plan.average(forms, seed, chunk_size)
     elif draws == "shares" and plan.n_batches is not None and plan.curvature.is_formed:
         check_seed(seed)
@@ -159,15 +166,31 @@ class _Plan:
         n, sampling = self.curvature.n_samples, self.sampling
         if self.n_batches is None or self.draws == "uniform":
             return expectation(per_batch, n, sampling, self.n_batches, seed, chunk_size=chunk_size)
-        scale = self.curvature.scale()
-        weights = sample_weights(self.curvature.scaled(scale), self.n_batches * sampling.batch_size)
+        weights = self.weights
         if weights is not None:
             weights = replace(weights, sandwiched=weights.sandwiched and semidefinite)
         scaled = expectation(
-            lambda batches: per_batch(batches) / scale, n, sampling, self.n_batches, seed,
+            lambda batches: per_batch(batches) / self.scale, n, sampling, self.n_batches, seed,
             chunk_size=chunk_size, weights=weights,
         )  # fmt: skip
-        return scaled * scale
+        return scaled * self.scale
+
+    def never_drawn(self) -> IntArray:
+        """The samples without weight: draws by shares take no batch of them alone."""
+        if self.n_batches is None or self.draws == "uniform" or self.weights is None:
+            return np.empty(0, dtype=np.int64)
+        return np.flatnonzero(self.weights.values == 0.0)
+
+    @cached_property
+    def scale(self) -> float:
+        """The unit of the weights."""
+        return self.curvature.scale()
+
+    @cached_property
+    def weights(self) -> Weights | None:
+        """What each sample can add, where batches are drawn by their shares of it."""
+        assert self.n_batches is not None
+        return sample_weights(self.curvature.scaled(self.scale), self.n_batches * self.sampling.batch_size)
 
     def bounds(self, found: Estimate) -> tuple[float, float]:
         """λ_max(H) where it costs little, and no upper bound: MiniBS is at least λ_max(H)."""
