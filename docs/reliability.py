@@ -60,8 +60,8 @@ MENDED = {
     "n": [
         "A table whose last line is a control character ended in StopIteration instead of an error: pandas takes that line for "
         "a row, and the search for its number did not. Both do since; an earlier, shorter run had found it.",
-        "Five of 100,000 tables as CSV ended in StopIteration, too, in the run that is shown. Two that were found again have a line that is "
-        "an empty cell in quotes, which pandas takes for a row. The search does since. The check has not been run again.",
+        "Five of 100,000 tables as CSV ended in StopIteration, too, in the run before the one that is shown. Two that were found again have "
+        "a line that is an empty cell in quotes, which pandas takes for a row. The search does since.",
     ],
     "o": [
         "Survivors in `data` and `moments` got tests (what is no sequence of names, targets without noise, subclasses that "
