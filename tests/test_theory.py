@@ -483,6 +483,22 @@ def match_gradient_noise(rng: np.random.Generator) -> None:
     swapped = values | {"q_11": squares[1, 1], "lambda_1": hessian[1, 1], "lambda_2": hessian[0, 0]}
     matrix = np.array([[number(e, **v) for e in pair] for v, pair in ((values, (own, other)), (swapped, (other, own)))])
     close(gains[es.DiagonalNoise], np.abs(np.linalg.eigvals(matrix)).max())
+    # Steps of a network of one weight, with noise of both signs; a tiny one shows the leading part of the variance.
+    network, theta, roots = es.DiagonalLinearNetwork([[1.0]], [0.3]), rng.uniform(1.0, 2.0, 2), rng.uniform(0.5, 1.0, 2)
+    gradient = network.gradient(theta)
+    values = {
+        "u": theta[0],
+        "v": theta[1],
+        "E[s^2]": (gradient[0] / theta[1]) ** 2,
+        "N_u": roots[0] ** 2,
+        "N_v": roots[1] ** 2,
+    }
+    for eta in (0.2, 1e-7):
+        after = np.array([theta - eta * (gradient + signs * roots) for signs in itertools.product((1, -1), repeat=2)])
+        changes = after[:, 0] ** 2 - after[:, 1] ** 2 - (theta[0] ** 2 - theta[1] ** 2)
+        if eta == 0.2:
+            close(changes.mean(), number(found["mean change of u² − v²"], eta=eta, **values), 1e-10)
+    close(changes.var(), number(found["variance of that change"], eta=eta, **values), 1e-5)
 
 
 def match_zeroth_order(rng: np.random.Generator) -> None:
