@@ -21,11 +21,8 @@ from esssim.adaptive import PreconditionedMethod
 from esssim.claims import adaptive
 from esssim.claims.adaptive import AFTER, N_RECORDS, N_REPLICAS, N_STEPS, STEP_SIZE, TOLERANCE, run_adaptive
 from esssim.experiments import RampExperiment
-from esssim.report.pages import complete_rows, keep_stored_page
+from esssim.report.pages import complete_rows, hit_or_miss, keep_stored_page
 from esssim.settling import MINIMUM_ESS
-
-# Whether a run is as predicted; None where too few effective samples say it.
-WORDS = {True: "hit", False: "**miss**", None: "no verdict"}
 
 NUMBERS = Path(__file__).with_suffix(".json")
 METHODS = {
@@ -204,8 +201,8 @@ def _beside(row: dict[str, Any], name: str) -> list[str]:
     if name not in row:
         return ["not run", prediction, ""]
     # In one piece: a line does not break in a number.
-    seen = f"{row[name]:.{digits}f}\u00a0±\u00a0{row[f'{name}_half_width']:.{digits}f}"
-    return [seen, prediction, WORDS[_is_hit(row, name)]]
+    hit, seen = _is_hit(row, name), f"{row[name]:.{digits}f}\u00a0±\u00a0{row[f'{name}_half_width']:.{digits}f}"
+    return [seen, prediction, "no verdict" if hit is None else hit_or_miss(hit)]
 
 
 def _is_hit(row: dict[str, Any], name: str) -> bool | None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import esssim as es
 from esssim._intervals import half_width
-from esssim.report.pages import keep_predicted_page
+from esssim.report.pages import hit_or_miss, keep_predicted_page
 
 N, SEEDS, RANK = 128, 4, 64
 SHORT, LONG, RECORDS = 5000, 30000, 20
@@ -55,7 +55,7 @@ def run(method: str, b: int, steps: int, seed: int) -> tuple[float, float, float
     digits = es.bridge.data.classes("digits", N)
     inputs, targets = torch.tensor(digits.inputs), torch.tensor(np.eye(10)[digits.labels])
     network = nn.Sequential(nn.Linear(64, 8), nn.Tanh(), nn.Linear(8, 10)).double()
-    optimiser = OPTIMISERS[method](network.parameters())
+    optimiser, every = OPTIMISERS[method](network.parameters()), steps // RECORDS
     monitor = es.bridge.Monitor(
         network,
         inputs,
@@ -63,7 +63,7 @@ def run(method: str, b: int, steps: int, seed: int) -> tuple[float, float, float
         loss=loss,
         optimizer=optimiser,
         batch_size=b,
-        every=steps // RECORDS,
+        every=every,
         record=("loss", "sharpness"),
     )
     own = []
@@ -74,7 +74,7 @@ def run(method: str, b: int, steps: int, seed: int) -> tuple[float, float, float
         loss(network(inputs[rows]), targets[rows]).backward()
         optimiser.step()
         monitor(step)
-        if step >= steps // 2 and step % (steps // RECORDS) == 0:
+        if step >= steps // 2 and step % every == 0:
             own.append(monitor.stability_map(batch_sizes=[b], rank=RANK).over_critical)
     late = monitor.dataset.isel(replica=0, record=monitor.dataset["step"].values >= steps // 2)
     sharpness = late["preconditioned_sharpness"] / late["edge"]
@@ -118,7 +118,7 @@ def markdown(content: dict[str, Any]) -> str:
             seen, word = "–", ""
             if name in row:
                 seen = f"{row[name]:.3f}\u00a0±\u00a0{row[f'{name}_half_width']:.3f}"
-                word = "hit" if low <= row[name] <= high else "**miss**"
+                word = hit_or_miss(low <= row[name] <= high)
             cells += [seen, f"{low:g} to {high:g}", word]
         cells.append(f"{row['loss']:.3f}" if "loss" in row else "–")
         text += f"| {row['method']} | {row['b']} | {row['steps']:,} | {' | '.join(cells)} |\n"

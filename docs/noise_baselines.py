@@ -324,23 +324,9 @@ def push_at_edge(problem: es.Problem, theta: FloatArray, law: es.GradientNoise) 
     def own(at: FloatArray) -> float:
         return 2 / own_step_size(problem, at, law)
 
-    rows, c = jacobians(theta), law.batches.variance_coefficient(problem.n_samples)
-    flat = rows.reshape(-1, p)
-    hessian = flat.T @ flat / problem.n_samples
-    values, basis = np.linalg.eigh(hessian)
-    values, basis = values[values > 1e-10 * values[-1]], basis[:, values > 1e-10 * values[-1]]
-    kernel = eta**2 / (1 - np.outer(1 - eta * values, 1 - eta * values))
-
-    def at_rest(variances: FloatArray) -> FloatArray:
-        return np.asarray(basis @ (kernel * (basis.T @ (variances[:, None] * basis))) @ basis.T)
-
-    variances = np.ones(p)
-    for _ in range(100):
-        moved = rows @ at_rest(variances)
-        squares = ((moved @ rows.transpose(0, 2, 1)) @ rows * rows).sum(axis=(0, 1)) / problem.n_samples
-        variances = law.variances(c * (squares - ((hessian @ at_rest(variances)) * hessian).sum(axis=1)))
-        variances = variances / variances.mean()
-    sizes, axes = np.linalg.eigh(at_rest(variances))
+    rows = jacobians(theta)
+    edge = noise_at_edge(rows, law, eta)
+    sizes, axes = np.linalg.eigh(edge.state)
     root = axes * np.sqrt(np.maximum(sizes, 0.0))
 
     def energy(at: FloatArray) -> float:
@@ -350,14 +336,14 @@ def push_at_edge(problem: es.Problem, theta: FloatArray, law: es.GradientNoise) 
     def along(function: Callable[[FloatArray], float], direction: FloatArray, length: float) -> float:
         return (function(theta + length * direction) - function(theta - length * direction)) / (2 * length)
 
-    fast, size = basis[:, eta * values > SLOW], float(np.linalg.norm(theta))
+    fast, size = edge.basis[:, eta * edge.values > SLOW], float(np.linalg.norm(theta))
     slope = np.array([along(energy, unit, 1e-6 * size) for unit in np.eye(p)])
     drift = -eta / 2 * (slope - fast @ (fast.T @ slope))
     speed = float(np.linalg.norm(drift))
     here, rng = own(theta), np.random.default_rng(0)
     spreads = []
     for _ in range(DIRECTIONS):
-        kick = np.sqrt(variances) * rng.standard_normal(p)
+        kick = np.sqrt(edge.variances) * rng.standard_normal(p)
         kick = kick - fast @ (fast.T @ kick)
         length = 0.03 * size / float(np.linalg.norm(kick))
         bend = (own(theta + length * kick) + own(theta - length * kick) - 2 * here) / length**2
@@ -366,6 +352,35 @@ def push_at_edge(problem: es.Problem, theta: FloatArray, law: es.GradientNoise) 
         "flattens": along(own, drift / speed, 1e-3 * size) * speed / here,
         "spreads": float(np.mean(spreads)), "spreads_error": float(np.std(spreads) / np.sqrt(DIRECTIONS)),
     }  # fmt: skip
+
+
+class AtEdge(NamedTuple):
+    """H's positive eigenvalues (r,) and eigenvectors (p, r); the noise's variances (p,), of mean 1; K∘N, (p, p)."""
+
+    values: FloatArray
+    basis: FloatArray
+    variances: FloatArray
+    state: FloatArray
+
+
+def noise_at_edge(rows: FloatArray, law: es.GradientNoise, eta: float) -> AtEdge:
+    """The noise that keeps itself alive, N = S(V(K∘N)), for Hᵢ = AᵢᵀAᵢ, rows A (n, c, p)."""
+    (n, _, p), flat = rows.shape, rows.reshape(-1, rows.shape[-1])
+    hessian, coefficient = flat.T @ flat / n, law.batches.variance_coefficient(n)
+    values, basis = np.linalg.eigh(hessian)
+    values, basis = values[values > 1e-10 * values[-1]], basis[:, values > 1e-10 * values[-1]]
+    kernel = eta**2 / (1 - np.outer(1 - eta * values, 1 - eta * values))
+
+    def at_rest(variances: FloatArray) -> FloatArray:
+        return np.asarray(basis @ (kernel * (basis.T @ (variances[:, None] * basis))) @ basis.T)
+
+    variances = np.ones(p)
+    for _ in range(200):
+        state = at_rest(variances)
+        squares = (((rows @ state) @ rows.transpose(0, 2, 1)) @ rows * rows).sum(axis=(0, 1)) / n
+        variances = law.variances(coefficient * (squares - ((hessian @ state) * hessian).sum(axis=1)))
+        variances = variances / variances.mean()
+    return AtEdge(values, basis, variances, at_rest(variances))
 
 
 def pushes_on_the_ramp() -> list[dict[str, Any]]:
@@ -403,21 +418,13 @@ def imbalance_at_edge(
     −η²E[s²]m + η²(Var ζ_u − Var ζ_v) and 4η²(u²Var ζ_u + v²Var ζ_v), theory/gradient_noise.py; the product u∘v is fast.
     """
     inputs, theta = problem.inputs, _theta(m, beta)
-    (n, d), c, eta = inputs.shape, law.batches.variance_coefficient(len(inputs)), own_step_size(problem, theta, law)
+    eta = own_step_size(problem, theta, law)
     u, v = np.split(theta, 2)
     rows = np.concatenate([inputs * v, inputs * u], axis=1)
-    hessian = rows.T @ rows / n
-    values, basis = (part[..., d:] for part in np.linalg.eigh(hessian))
-    kernel, noise = eta**2 / (1 - np.outer(1 - eta * values, 1 - eta * values)), np.ones(2 * d)
-    for _ in range(200):
-        state = basis @ (kernel * (basis.T @ (noise[:, None] * basis))) @ basis.T
-        residuals = ((rows @ state) * rows).sum(axis=1)
-        squares = (residuals[:, None] * rows**2).mean(axis=0)
-        noise = law.variances(c * (squares - np.diag(hessian @ state @ hessian)))
-        noise = noise / noise.mean()
-    pull = inputs.T @ rows / n
-    drift = eta**2 * (noise[:d] - noise[d:] - np.diag(pull @ state @ pull.T) * m)
-    return eta, drift, 4 * eta**2 * (u**2 * noise[:d] + v**2 * noise[d:])
+    edge, pull = noise_at_edge(rows[:, None], law, eta), inputs.T @ rows / len(inputs)
+    of_u, of_v = np.split(edge.variances, 2)
+    drift = eta**2 * (of_u - of_v - np.diag(pull @ edge.state @ pull.T) * m)
+    return eta, drift, 4 * eta**2 * (u**2 * of_u + v**2 * of_v)
 
 
 def network_measured(row: dict[str, Any]) -> dict[str, Any]:

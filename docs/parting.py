@@ -16,7 +16,7 @@ import numpy as np
 
 import esssim as es
 from esssim._validate import FloatArray
-from esssim.report.pages import keep_predicted_page
+from esssim.report.pages import hit_or_miss, keep_predicted_page
 
 STARTS = {"tanh 5–20–1": 0.7, "wine 13–5–3": 0.5}
 N_STEPS, N_RUNS, N_LOOKED_AT = 3000, 48, 8
@@ -137,16 +137,12 @@ def markdown(content: dict[str, Any]) -> str:
             at = row["closure_diverged_at"]
             cells = [
                 f"{row['spread']:.3g}", f"{row['distance']:.3g}", f"{row['ratio']:.2g}", f"{low:g} to {high:g}",
-                _word(low <= row["ratio"] <= high), f"{row['level']:.2f}\u00a0±\u00a0{row['level_deviation']:.2f}",
+                hit_or_miss(low <= row["ratio"] <= high), f"{row['level']:.2f}\u00a0±\u00a0{row['level_deviation']:.2f}",
                 f"{row['lowest_curvature']:.2f}".replace("-", "−"), f"{row['loss']:.2g}", f"{at:,}" if at >= 0 else "does not", wanted,
-                _word((at >= 0) == row["closure_diverges_predicted"]),
+                hit_or_miss((at >= 0) == row["closure_diverges_predicted"]),
             ]  # fmt: skip
         text += f"| {row['network']} | {row['b']} | {' | '.join(cells)} |\n"
     return text + TAIL
-
-
-def _word(hit: bool) -> str:
-    return "hit" if hit else "**miss**"
 
 
 TAIL = """

@@ -16,7 +16,7 @@ from scipy.special import log_softmax, softmax
 
 import esssim as es
 from esssim._validate import FloatArray, IntArray
-from esssim.report.pages import keep_predicted_page
+from esssim.report.pages import hit_or_miss, keep_predicted_page
 
 N, D, CLASSES, STEPS, RUNS = 60, 10, 3, 4000, 8
 STEP_SIZES, BATCH_SIZES = (4, 16, 64, 256, 1024), (1, 8, N)
@@ -147,7 +147,7 @@ def markdown(content: dict[str, Any]) -> str:
         for name in ("stretches", "longest", "last"):
             low, high = row[f"{name}_predicted"]
             seen = f"{row[name]:,g}" if name in row else "–"
-            word = "" if name not in row else "hit" if low <= row[name] <= high else "**miss**"
+            word = hit_or_miss(low <= row[name] <= high) if name in row else ""
             cells += [seen, f"{low:,} to {high:,}", word]
         loss = f"{row['loss']:.2g}" if "loss" in row else "–"
         labels = "separable" if row["separable"] else f"{FLIPPED} moved"

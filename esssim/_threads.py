@@ -1,5 +1,5 @@
 """One thread for linear algebra: sums of several threads round differently, and an unstable run makes a level of the
-last bit.
+last bit. What does not depend on each other may be computed beside each other.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import functools
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
@@ -38,6 +39,17 @@ def one_blas_thread() -> Iterator[None]:
             _depth -= 1
             if _depth == 0:
                 _limits.close()
+
+
+@contextlib.contextmanager
+def another_thread() -> Iterator[tuple[Executor, threading.Event]]:
+    """A thread beside the caller, and an event that is set when the caller leaves: what looks at it can end early."""
+    left = threading.Event()
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            yield thread, left
+        finally:
+            left.set()
 
 
 def _limit_blas() -> None:

@@ -278,10 +278,8 @@ def _separator(file: Path, some: str, form: TextFormat) -> str:
 def _score(lines: list[list[str]], form: TextFormat) -> tuple[bool, float]:
     """Whether all lines have as many cells as the first, and the fraction of numbers below it."""
     first, *rows = lines
-    cells = [cell for row in rows for cell in row]
-    return all(len(row) == len(first) for row in rows), sum(_is_number(cell, form) for cell in cells) / max(
-        1, len(cells)
-    )
+    numbers = [_is_number(cell, form) for row in rows for cell in row]
+    return all(len(row) == len(first) for row in rows), sum(numbers) / max(1, len(numbers))
 
 
 def _is_number(cell: str, form: TextFormat) -> bool:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
-from threading import Event
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import xarray
@@ -15,6 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from esssim import flow
 from esssim._progress import Progress
+from esssim._threads import another_thread
 from esssim._validate import FloatArray
 from esssim.experiments.base import Configuration
 from esssim.experiments.beside import free_cores
@@ -133,18 +132,14 @@ def beside(
     The progress that the flow is given ends it, with an InterruptedError, as soon as the runs have ended with an
     exception.
     """
-    ended = Event()
+    with another_thread() as (thread, left):
 
-    def progress(done: int, total: int) -> None:
-        if ended.is_set():
-            raise InterruptedError(f"the flow was stopped at record {done} of {total}")
+        def progress(done: int, total: int) -> None:
+            if left.is_set():
+                raise InterruptedError(f"the flow was stopped at record {done} of {total}")
 
-    with ThreadPoolExecutor(1) as thread:
         other = thread.submit(flow, progress)
-        try:
-            return runs(), other.result()
-        finally:
-            ended.set()
+        return runs(), other.result()
 
 
 def _run_sgd(experiment: NetworkFlow, progress: Progress) -> xarray.Dataset:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from threading import Event
 
 import numpy as np
 
 from esssim import _validate, data
 from esssim._errors import Undefined
 from esssim._progress import Progress, shown
+from esssim._threads import another_thread
 from esssim._validate import FloatArray
 from esssim.measure.models import MODELS, NETWORK_LIMIT, prepare
 from esssim.measure.results import BatchSizeRow, TableMeasurement
@@ -76,25 +75,21 @@ def measure_table(
                 "are 0/0 (—)."
             )
         full = sharpness(problem, theta)
-        stopped = Event()
-        with one_record(), ThreadPoolExecutor(1) as other:
+        with one_record(), another_thread() as (other, left):
             # At an interpolant both Hessians are the same; only the Gauss–Newton one is positive semidefinite to the
             # last bit.
             curvature = curvature_of(problem, theta, "gauss_newton")
             # Products of large matrices, for which another core is as good; the batches are drawn meanwhile.
-            coefficients = (WithoutReplacement(b).variance_coefficient(n) for b in sizes if not stopped.is_set())
+            coefficients = (WithoutReplacement(b).variance_coefficient(n) for b in sizes if not left.is_set())
             tops = other.submit(tops_of_pencil, curvature, coefficients)
             of_batches = []
-            try:
-                for b in sizes:
-                    of_batches.append(_of_batches(problem, theta, full, b, n_batches, seed, notes))
-                    advance(1)
-                rows = tuple(
-                    BatchSizeRow(b, full, *measured, top, 2 / top if top > 0 else math.inf)
-                    for b, measured, top in zip(sizes, of_batches, tops.result(), strict=True)
-                )
-            finally:  # the other thread ends with the number at which it is
-                stopped.set()
+            for b in sizes:
+                of_batches.append(_of_batches(problem, theta, full, b, n_batches, seed, notes))
+                advance(1)
+            rows = tuple(
+                BatchSizeRow(b, full, *measured, top, 2 / top if top > 0 else math.inf)
+                for b, measured, top in zip(sizes, of_batches, tops.result(), strict=True)
+            )
     return TableMeasurement(
         table.name, n, table.n_features, model, where, standardized, rows, tuple(dict.fromkeys(notes))
     )

@@ -124,3 +124,8 @@ def keep_predicted_page(
         complete_rows(numbers, content, content["rows"], make, predicted=predicted, seen=seen, predicts=predicts)
 
     return keep_stored_page(script, markdown, partial(complete, predicts=False), partial(complete, predicts=True))
+
+
+def hit_or_miss(hit: bool) -> str:
+    """What a cell says of a prediction."""
+    return "hit" if hit else "**miss**"

@@ -83,8 +83,6 @@ class Shares:
         known = math.fsum(shares[1].tolist()) if weights.sandwiched else 0.0
         if weights.sandwiched:
             shares[1] = 0.0
-        if weights.sandwiched and sampling.batch_size == 1:
-            shares[0] = 0.0  # no other member is there, whatever rounding leaves of its chance
         edges, counts = _strata(shares.ravel(), chances.ravel(), ordered, n_batches)
         return cls(
             sampling, weights.sandwiched, order, ordered, limits, below, known, shares.ravel(), edges, counts
@@ -169,6 +167,8 @@ def chances_before(sampling: Sampling, n: int) -> FloatArray:
     n∫(1−u)^(b−1)du is the chance that no other one lies below u.
     """
     b = sampling.batch_size
+    if b == 1:  # exactly: there is no other one, and rounding would leave a chance of it
+        return np.stack([np.zeros(n), np.ones(n)])
     none = np.minimum(-n / b * np.diff((1.0 - np.arange(n + 1) / n) ** b), 1.0)
     return np.stack([1.0 - none, none])
 
