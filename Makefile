@@ -59,6 +59,7 @@ lint: $(TEST)/.installed ## style (ruff) and types (mypy, strict)
 	$(TEST)/bin/ruff check .
 	$(TEST)/bin/ruff format --check .
 	$(TEST)/bin/mypy
+	$(TEST)/bin/python -m esssim.claims.index --check
 	$(TEST)/bin/python -m esssim.report README.md docs/results.json --check
 	$(TEST)/bin/python -m esssim.claims.gap_tables docs/gap.md --check
 	$(TEST)/bin/python docs/adaptive.py --check

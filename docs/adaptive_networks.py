@@ -102,7 +102,8 @@ zero, so that own falls below 1 the smaller they are, as it does [with SGD](netw
 
 The rows of {LONG:,} steps were predicted later that day, when own was seen to rise with the steps in two of the shorter runs of Adam (b = 64: 0.27, 0.33, 0.51 and 0.68
 at steps 2,500, 3,500, 4,500 and 5,000 with one seed, 0.21, 0.20, 0.26 and 0.30 with another). If 0.4 is no plateau but a point on the way, then own is
-larger in all three rows of Adam. That of RMSProp followed once these were known: its v forgets within 100 steps, so that 5,000 are long, and it stays below the edge.
+larger in all three rows of Adam. The prediction for RMSProp followed once these were known: it stays
+below the edge, since its v forgets within 100 steps and 5,000 are already many.
 
 | method | b | steps | own | predicted | | sharpness | predicted | | loss |
 |---|---:|---:|---:|---:|---|---:|---:|---|---:|
@@ -135,8 +136,8 @@ TAIL = """
   Adam at b = 8, whose interval contains 1.
 * **The sharpness is no guide for Adam on mini-batches.** It is at 0.91, 0.65 and 0.24 of 38/η where own is at 1, as on diagonal networks. With RMSProp
   the two are close: with its P the noise of batches adds little to the top of the spectrum.
-* **Why it takes so long** is not shown here. P follows the gradients of batches, whose variance is 0.26 to 0.59 of v in its trace at steps 2,500 to 5,000
-  (Adam, two runs, b = 64), and they get smaller with the loss. **Open**: the time that it takes, as a number.
+* **Why it takes so long** is not shown here. v is a running mean of the squared gradients of batches. Summed over the parameters, the variance of these
+  gradients is 0.26 to 0.59 of v at steps 2,500 to 5,000 (Adam, two runs, b = 64). It falls with the loss. **Open**: the time that it takes, as a number.
 """
 
 

@@ -143,8 +143,8 @@ TAIL = """
 ## What the tables say
 
 * **The flow is no theory of these networks.** It gets through with full batches, and once with mini-batches. Elsewhere it uses up its right-hand sides: with
-  b = 64 and 32 at steps 31 to 1,098, at its wall while the loss is still large, and with smaller batches at steps 715 to 23,868. How far
-  [runs from one start part](parting.md) in smaller networks is another page.
+  b = 64 and 32 at steps 31 to 1,098, at its wall while the loss is still large, and with smaller batches at steps 715 to 23,868. [Another page](parting.md)
+  says how far runs from one start part in smaller networks.
 * With full batches the three statistics that it has are within 2 % of SGD: they are at 1 whatever the way there.
 * At b = 8 of GELU the flow comes to its wall late, and Q_b of SGD is on the edge within its wide interval. The other statistics are 13 to 43 %
   larger in the flow: SGD is at a flatter point. Why GELU at b = 8 settles on the edge stays **unexplained**. So does why GELU at b = 4 leaves the edge for a

@@ -1,5 +1,5 @@
 """One thread for linear algebra: sums of several threads round differently, and an unstable run makes a level of the
-last bit. What does not depend on each other may be computed beside each other.
+last bit. Two computations that do not need each other may run beside each other.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def one_blas_thread() -> Iterator[None]:
 
 @contextlib.contextmanager
 def another_thread() -> Iterator[tuple[Executor, threading.Event]]:
-    """A thread beside the caller, and an event that is set when the caller leaves: what looks at it can end early."""
+    """A thread beside the caller, and an event that is set when the caller leaves, for what runs there to end early."""
     left = threading.Event()
     with ThreadPoolExecutor(1) as thread:
         try:

@@ -34,23 +34,27 @@ def problem() -> tuple[es.LinearRegression, np.ndarray]:
 def test_on_a_linear_problem_the_closure_diverges_where_sgd_does_in_mean_square(factor: float, diverges: bool) -> None:
     regression, start = problem()
     eta = factor * es.stability.critical_step_size(regression, start, es.WithoutReplacement(3))
-    assert (SCRIPT["closure"](regression, start, 3, eta) >= 0) == diverges
+    assert (SCRIPT["diverged_at"](regression, start, 3, eta) >= 0) == diverges
 
 
 def test_on_a_linear_problem_the_closure_is_exact() -> None:
-    """The step at which the spread passes its limit, by the recursion of E[eeᵀ] over all batches."""
+    """Against E[e] and E[eeᵀ] over all batches, step by step beyond the edge until the spread passes its limit."""
     regression, start = problem()
     eta = 1.3 * es.stability.critical_step_size(regression, start, es.WithoutReplacement(3))
     batches = next(es.WithoutReplacement(3).enumerate(12))[0]
-    theta, second, step = start, np.outer(start, start), 0
-    while np.trace(second - np.outer(theta, theta)) <= SCRIPT["BEYOND"] * start @ start:
-        moved = np.zeros(4)
-        squares = np.zeros((4, 4))
+    mean, second, steps = start, np.outer(start, start), 0
+    for theta, covariance in SCRIPT["closure"](regression, start, 3, eta):
+        moved, squares = np.zeros(4), np.zeros((4, 4))
         for batch in batches:
             inputs, targets = regression.inputs[batch], regression.targets[batch]
             factor, shift = np.eye(4) - eta * inputs.T @ inputs / 3, eta * inputs.T @ targets / 3
-            moved += factor @ theta + shift
-            cross = np.outer(factor @ theta, shift)
+            moved += factor @ mean + shift
+            cross = np.outer(factor @ mean, shift)
             squares += factor @ second @ factor.T + cross + cross.T + np.outer(shift, shift)
-        theta, second, step = moved / len(batches), squares / len(batches), step + 1
-    assert SCRIPT["closure"](regression, start, 3, eta) == step
+        mean, second, steps = moved / len(batches), squares / len(batches), steps + 1
+        np.testing.assert_allclose(theta, mean, rtol=1e-9)
+        expected = second - np.outer(mean, mean)
+        np.testing.assert_allclose(covariance, expected, rtol=1e-9, atol=1e-9 * np.trace(expected))
+        if np.trace(expected) > SCRIPT["BEYOND"] * start @ start:
+            break
+    assert SCRIPT["diverged_at"](regression, start, 3, eta) == steps

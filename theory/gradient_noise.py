@@ -12,8 +12,8 @@ noise has one number, with A_jj = c(mean ‖H_iv_j‖² − λ_j²):
 In one dimension both edges are SGD's. Where H is diagonal, that of diagonal noise is 𝒦 = 1 of the diagonal noise kernel
 (theory/noise_kernel.py).
 
-In a diagonal linear network β = u∘v with the gradients s∘v and s∘u, batches only shrink m = u² − v². Such noise also
-moves it at random: with N_u and N_v the variances of ζ in one coordinate,
+In a diagonal linear network β = u∘v with the gradients s∘v and s∘u, batches only shrink m = u² − v². Gaussian noise
+also moves it at random: with N_u and N_v the variances of ζ in one coordinate,
 
     E[m′ − m] = −η²E[s²]m + η²(N_u − N_v),    Var(m′ − m) = 4η²(u²N_u + v²N_v) + O(η³).
 """

@@ -2,7 +2,7 @@
 once.
 
 `python -m esssim.claims.index [QUICK.json]` writes the index anew after a change of the claims; QUICK.json is what
-`esssim verify --quick --json` printed, for the times.
+`esssim verify --quick --json` printed, for the times. With --check it only says whether the index is of this code.
 """
 
 from __future__ import annotations
@@ -64,4 +64,8 @@ def write(timed: Path | None = None) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
+    if sys.argv[1:] == ["--check"]:
+        if _content()["sources"] != sources():
+            sys.exit(f"{FILE} is of other code: run `python -m esssim.claims.index`")
+    else:
+        write(Path(sys.argv[1]) if len(sys.argv) > 1 else None)

@@ -72,7 +72,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     interrupts.watch()
-    # What the process leaves behind goes with it: looking through it at the end takes longer than a short command.
+    # At the end Python looks through all that was loaded once more. That takes longer than a short command, and is for
+    # nothing: the process ends.
     atexit.register(gc.freeze)
     try:
         code = run(sys.argv[1:])

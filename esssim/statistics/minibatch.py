@@ -125,7 +125,7 @@ def batch_sharpness(
         unseen = plan.never_drawn()
         unseen = unseen[parts(unseen[:, None])[1] == 0.0] if len(unseen) else unseen
         if len(unseen) >= (1 if isinstance(sampling, WithReplacement) else sampling.batch_size):
-            forms(np.resize(unseen, (1, sampling.batch_size)))  # 0/0, as where it is drawn
+            forms(np.resize(unseen, (1, sampling.batch_size)))  # raises for 0/0, as it does where the batch is drawn
         found = plan.average(forms, seed, chunk_size)
     elif draws == "shares" and plan.n_batches is not None and plan.curvature.is_formed:
         check_seed(seed)
