@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import copy
 import json
 import multiprocessing
@@ -26,6 +27,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -529,6 +531,7 @@ class Watch:
 
 def run_tests(tests: tuple[str, ...], first: list[str], folder: Path, connection: Connection, hurry: bool) -> None:
     """In a process of its own, which imports the package and its tests from `folder`: sends the failed test or None."""
+    os.setsid()  # with the processes that it starts, it is stopped as a group
     with (folder / "output").open("w") as output:
         for stream in (1, 2):
             os.dup2(output.fileno(), stream)
@@ -558,7 +561,7 @@ class Sandbox:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
-        for name in ("esssim", "tests", "docs", "theory"):
+        for name in ("esssim", "tests", "docs", "theory", "examples"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", folder)
 
@@ -567,14 +570,18 @@ class Sandbox:
     ) -> str | None:
         """What the package in its present state dies of: a test, a crash or the timeout; None where every test passes."""
         receiver, sender = FORKS.Pipe(duplex=False)
-        process = FORKS.Process(target=run_tests, args=(tests, first, self.folder, sender, hurry), daemon=True)
+        # No daemon: those may start no workers, and some tests do.
+        process = FORKS.Process(target=run_tests, args=(tests, first, self.folder, sender, hurry))
         process.start()
+        assert process.pid is not None
         sender.close()
         try:
             return receiver.recv() if receiver.poll(timeout) else TIMED_OUT
         except EOFError:
             return CRASHED
         finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.kill()
             process.join()
             receiver.close()
