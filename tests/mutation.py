@@ -7,9 +7,9 @@
 Each mutant is one small error in one place: a constant doubled (0→1, 1→2, 2→3), n for n−1, + for −, × for ÷, a power for a
 product, a sign dropped, a comparison turned or moved by its boundary, min for max, `and` for `or`, a condition negated, or
 the coefficients of one sampling scheme given to another. It is written into a copy of the package, where the tests of that
-module then run, those first that killed a mutant lately. A mutant that some test fails on is killed; so is one that takes ten
-times as long as the package itself. Exit code 0 where 90 % of each module's mutants die, 1 where fewer do, 2 where the tests
-cannot run.
+module then run, those first that killed a mutant lately. A mutant that some test fails on is killed; so is one with which a
+test takes over five minutes, or all of them ten times as long as without it. Exit code 0 where 90 % of each module's
+mutants die, 1 where fewer do, 2 where the tests cannot run.
 
 `EQUIVALENT` lists the places where an error of this kind is none, each with its reason: they are not counted. --list shows
 them; --equivalent runs them instead of the others, and exits with 1 if one dies, because that one is an error after all.
@@ -43,6 +43,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 REQUIRED = 0.9
 PATIENCE, SHORTEST_TIMEOUT = 10.0, 60.0
+# Seconds for one test: three times as long as the slowest takes on a busy machine.
+LONGEST_TEST = 300
 
 
 @dataclass(frozen=True)
@@ -568,6 +570,10 @@ class Watch:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items.sort(key=lambda item: self.rank.get(item.nodeid, len(self.rank)))
 
+    def pytest_runtest_logstart(self) -> None:
+        # The signal ends the process, which a compiled loop would not let Python do.
+        signal.alarm(LONGEST_TEST)
+
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         self._see(report)
 
@@ -633,7 +639,8 @@ class Sandbox:
         try:
             return receiver.recv() if receiver.poll(timeout) else TIMED_OUT
         except EOFError:
-            return CRASHED
+            process.join()
+            return TIMED_OUT if process.exitcode == -signal.SIGALRM else CRASHED
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
