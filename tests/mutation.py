@@ -1,8 +1,8 @@
 """Mutation testing: does the suite notice when a formula is wrong?
 
     python -m tests.mutation [problems] [data] [spectra] [statistics] [sampling] [stability] [settling] [gap] [moments]
-                             [flow] [simulation] [--sample N] [--seed S] [--only PATTERN] [--workers N] [--json FILE]
-                             [--list | --equivalent]
+                             [flow] [simulation] [--sample N] [--seed S] [--part K/N] [--only PATTERN] [--workers N]
+                             [--json FILE] [--list | --equivalent]
 
 Each mutant is one small error in one place: a constant doubled (0→1, 1→2, 2→3), n for n−1, + for −, × for ÷, a power for a
 product, a sign dropped, a comparison turned or moved by its boundary, min for max, `and` for `or`, a condition negated, or
@@ -703,6 +703,8 @@ def run(
     if options.sample is not None and options.sample < len(chosen):
         # In the order of the files: a compiled loop is compiled again whenever its file changes.
         chosen = [chosen[i] for i in sorted(random.Random(options.seed).sample(range(len(chosen)), options.sample))]
+    first, step = options.part
+    chosen = chosen[first - 1 :: step]
     with ThreadPoolExecutor(len(sandboxes)) as pool:
         for sandbox, killer in zip(sandboxes, pool.map(lambda box: box.killer(tests, []), sandboxes), strict=True):
             if killer is not None:
@@ -794,6 +796,14 @@ def write_json(path: Path | None, scores: list[Score]) -> None:
         path.write_text(json.dumps([each.as_dict() for each in scores], indent=1), encoding="utf-8")
 
 
+def part(words: str) -> tuple[int, int]:
+    """(K, N) of K/N."""
+    first, step = (int(number) for number in words.split("/"))
+    if not 1 <= first <= step:
+        raise ValueError(words)
+    return first, step
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__.split("\n")[0])
     parser.add_argument(
@@ -801,6 +811,13 @@ def main() -> int:
     )
     parser.add_argument("--sample", type=int, help="so many mutants per module, drawn at random; all when left out")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument(
+        "--part",
+        type=part,
+        default=(1, 1),
+        metavar="K/N",
+        help="every N-th of them from the K-th on: a sample in parts",
+    )
     parser.add_argument("--only", default="", help="a regular expression to find in 'file:line  change    in: source'")
     parser.add_argument("--workers", type=int, default=2, help="mutants tested at a time (default: 2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores, after each mutant")
