@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ INPUTS, TARGETS = rng.standard_normal((4, 3)), rng.standard_normal(4)
 SOLVED = es.LinearRegression(INPUTS, np.zeros(4))
 PAIRS = es.WithoutReplacement(2)
 RATE = 0.3
-RUN = {"step_size": 0.02, "n_steps": 40, "record": ("theta",), "n_records": 3, "seed": 4}
+RUN = {"step_size": es.Ramp(0.01, 0.03), "n_steps": 40, "record": ("theta",), "n_records": 3, "seed": 4}
 
 
 class Regression(es.LinearRegression):
@@ -31,15 +32,23 @@ class Network(es.DiagonalLinearNetwork):
     """As the other one, but not compiled."""
 
 
+# The compiled loop, the plain one, and what both are given.
+KINDS = (
+    (es.LinearRegression, Regression, {}),
+    (es.DiagonalLinearNetwork, Network, {}),
+    (es.DiagonalLinearNetwork, Network, {"form": "difference", "depth": 3}),
+)
+
+
 @pytest.mark.parametrize("label_noise", [0.0, 0.2])
 @pytest.mark.parametrize("scheme", [PAIRS, es.WithReplacement(3), es.Reshuffled(2), es.WithoutReplacement(4)], ids=repr)
-@pytest.mark.parametrize("kinds", [(es.LinearRegression, Regression), (es.DiagonalLinearNetwork, Network)])
+@pytest.mark.parametrize("kinds", KINDS, ids=["regression", "product", "depth 3"])
 def test_the_compiled_loop_is_the_plain_one(
-    kinds: tuple[type[es.Problem], type[es.Problem]], scheme: es.Sampling, label_noise: float
+    kinds: tuple[Any, Any, dict[str, Any]], scheme: es.Sampling, label_noise: float
 ) -> None:
     found = []
-    for kind in kinds:
-        problem = kind(INPUTS, TARGETS)  # type: ignore[call-arg]
+    for kind in kinds[:2]:
+        problem = kind(INPUTS, TARGETS, **kinds[2])
         start = np.linspace(0.2, 1.0, problem.n_params)
         options = {"momentum": 0.5, "label_noise": label_noise, "sampling": es.Dropout(scheme, RATE)}
         found.append(es.simulate(problem, start, **options, **RUN)["theta"].values)

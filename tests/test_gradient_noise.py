@@ -45,14 +45,14 @@ def test_steps_against_plain_python(law: es.GradientNoise, momentum: float, labe
         "product": es.DiagonalLinearNetwork(*data(3)), "regression": es.LinearRegression(*data(3)),
         "depth 3": es.DiagonalLinearNetwork(*data(3), form="difference", depth=3), "perceptron": es.Perceptron(*data(3), 2),
     }[kind]  # fmt: skip
-    p, eta, steps = problem.n_params, 0.02, 7
+    p, ramp, steps = problem.n_params, es.Ramp(0.01, 0.04), 7
     theta, velocity, everyone = np.linspace(0.4, 0.9, p), np.zeros(p), np.arange(N)
     run = es.simulate(
-        problem, theta, step_size=eta, sampling=law, n_steps=steps, momentum=momentum, label_noise=label_noise,
-        record=("theta",), record_steps=[steps], seed=11,
+        problem, theta, step_size=ramp, sampling=law, n_steps=steps, momentum=momentum, label_noise=label_noise,
+        record=("theta",), record_steps=[4, steps], seed=11,
     )  # fmt: skip
     rng = np.random.default_rng(np.random.SeedSequence(11, spawn_key=(0,)))
-    for _ in range(steps):
+    for eta in ramp.at(np.arange(steps), steps):
         normal = rng.standard_normal(p)
         gradients = problem.sample_gradients(theta, everyone)
         if label_noise:

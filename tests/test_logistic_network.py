@@ -66,18 +66,26 @@ class OwnAndWrong(LogisticNetwork):
         return 1.1 * super().sample_jacobians(theta, indices)
 
 
-def test_a_users_own_takes_the_same_steps_and_is_looked_at() -> None:
-    theta = source.standard_normal(2 * D)
+@forms
+@pytest.mark.parametrize("momentum", [{}, {"momentum": 0.5}, {"momentum": 0.5, "nesterov": True}], ids=str)
+@pytest.mark.parametrize("label_noise", [0.0, 0.1])
+def test_a_users_own_takes_the_same_steps(
+    options: dict[str, object], momentum: dict[str, object], label_noise: float
+) -> None:
+    theta = source.uniform(0.3, 1.0, 2 * D)
     runs = [
         es.simulate(
-            kind(INPUTS, LABELS), theta, step_size=0.1, sampling=es.WithoutReplacement(2), n_steps=50, label_noise=0.1,
-            record=("theta",), n_records=2, seed=1,
+            kind(INPUTS, LABELS, **options), theta, step_size=es.Ramp(0.05, 0.15), sampling=es.WithoutReplacement(2),
+            n_steps=50, label_noise=label_noise, record=("theta",), n_records=3, seed=1, **momentum,
         )["theta"].values
         for kind in (LogisticNetwork, Own)
     ]  # fmt: skip
-    np.testing.assert_allclose(*runs, rtol=1e-12)
+    np.testing.assert_allclose(*runs, rtol=1e-11)
+
+
+def test_a_users_own_is_looked_at() -> None:
     with pytest.raises(es.problems.InvalidProblem, match=r"OwnAndWrong\.sample_jacobians must be"):
-        es.sharpness(OwnAndWrong(INPUTS, LABELS), theta)
+        es.sharpness(OwnAndWrong(INPUTS, LABELS), source.standard_normal(2 * D))
 
 
 def test_gauss_newton_has_the_hessian_of_the_output() -> None:

@@ -183,15 +183,15 @@ class TestRuns:
             "regression": es.LinearRegression(*data()), "perceptron": es.Perceptron(*data(), 2),
         }[kind]  # fmt: skip
         theta = np.linspace(0.4, 0.9, problem.n_params)
-        eta, steps = 0.02, 9
+        ramp, steps = es.Ramp(0.01, 0.04), 9
         run = es.simulate(
-            problem, theta, step_size=eta, sampling=law, n_steps=steps, momentum=momentum, label_noise=label_noise,
-            record=("theta",), record_steps=[steps], seed=11,
+            problem, theta, step_size=ramp, sampling=law, n_steps=steps, momentum=momentum, label_noise=label_noise,
+            record=("theta",), record_steps=[4, steps], seed=11,
         )  # fmt: skip
         rng = np.random.default_rng(np.random.SeedSequence(11, spawn_key=(0,)))
         velocity = np.zeros_like(theta)
         everyone = np.arange(N)
-        for _ in range(steps):
+        for eta in ramp.at(np.arange(steps), steps):
             weights = law.draw_weights(N, 1, rng)[0]
             gradient = weights @ problem.sample_gradients(theta, everyone)
             if label_noise:
@@ -201,7 +201,7 @@ class TestRuns:
                 )
             velocity = momentum * velocity + gradient
             theta = theta - eta * velocity
-        assert np.allclose(run["theta"].values[0, 0], theta, rtol=1e-10, atol=1e-12)
+        assert np.allclose(run["theta"].values[0, -1], theta, rtol=1e-10, atol=1e-12)
 
     @by_law
     def test_the_first_two_moments_follow_those_of_batches(self, law: es.RandomWeights) -> None:

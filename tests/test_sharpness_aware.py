@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -15,7 +17,7 @@ INPUTS, TARGETS = rng.standard_normal((6, 3)), rng.standard_normal(6)
 SOLVED = es.LinearRegression(INPUTS, np.zeros(6))
 PAIRS = es.WithoutReplacement(2)
 RADIUS = 0.3
-RUN = {"step_size": 0.02, "n_steps": 40, "record": ("theta",), "n_records": 3, "seed": 4}
+RUN = {"step_size": es.Ramp(0.01, 0.03), "n_steps": 40, "record": ("theta",), "n_records": 3, "seed": 4}
 SCHEMES = [es.WithoutReplacement(b) for b in (1, 2, 3, 4, 6)] + [es.WithReplacement(b) for b in (1, 2, 3, 4)]
 
 
@@ -27,17 +29,25 @@ class Network(es.DiagonalLinearNetwork):
     """As the other one, but not compiled."""
 
 
+# The compiled loop, the plain one, and what both are given.
+KINDS = (
+    (es.LinearRegression, Regression, {}),
+    (es.DiagonalLinearNetwork, Network, {}),
+    (es.DiagonalLinearNetwork, Network, {"form": "difference", "depth": 3}),
+)
+
+
 @pytest.mark.parametrize("kind", [es.LinearRegression, es.DiagonalLinearNetwork, Network])
 @pytest.mark.parametrize("normalised", [False, True])
 def test_full_batch_steps_by_hand(kind: type[es.Problem], normalised: bool) -> None:
     problem = kind(INPUTS, TARGETS)  # type: ignore[call-arg]
     theta = np.linspace(0.2, 1.0, problem.n_params)
     start, velocity = theta.copy(), 0.0
-    for _ in range(40):
+    for eta in RUN["step_size"].at(np.arange(40), 40):  # type: ignore[attr-defined]
         gradient = problem.gradient(theta)
         uphill = theta + RADIUS * gradient / (np.linalg.norm(gradient) if normalised else 1.0)
         velocity = 0.5 * velocity + problem.gradient(uphill)
-        theta = theta - 0.02 * velocity
+        theta = theta - eta * velocity
     sampling = es.SharpnessAware(es.WithoutReplacement(6), RADIUS, normalised)
     found = es.simulate(problem, start, sampling=sampling, momentum=0.5, **RUN)["theta"].values[0, -1]
     assert_allclose(found, theta, rtol=1e-10)
@@ -47,13 +57,13 @@ def test_full_batch_steps_by_hand(kind: type[es.Problem], normalised: bool) -> N
 
 @pytest.mark.parametrize("normalised", [False, True])
 @pytest.mark.parametrize("scheme", [PAIRS, es.WithReplacement(3), es.Reshuffled(2)], ids=repr)
-@pytest.mark.parametrize("kinds", [(es.LinearRegression, Regression), (es.DiagonalLinearNetwork, Network)])
+@pytest.mark.parametrize("kinds", KINDS, ids=["regression", "product", "depth 3"])
 def test_the_compiled_loop_is_the_plain_one(
-    kinds: tuple[type[es.Problem], type[es.Problem]], scheme: es.Sampling, normalised: bool
+    kinds: tuple[Any, Any, dict[str, Any]], scheme: es.Sampling, normalised: bool
 ) -> None:
     found = []
-    for kind in kinds:
-        problem = kind(INPUTS, TARGETS)  # type: ignore[call-arg]
+    for kind in kinds[:2]:
+        problem = kind(INPUTS, TARGETS, **kinds[2])
         start = np.linspace(0.2, 1.0, problem.n_params)
         options = {"label_noise": 0.2, "sampling": es.SharpnessAware(scheme, RADIUS, normalised)}
         found.append(es.simulate(problem, start, **options, **RUN)["theta"].values)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ rng = np.random.default_rng(8)
 INPUTS, TARGETS = rng.standard_normal((6, 3)), rng.standard_normal(6)
 SOLVED = es.LinearRegression(INPUTS, np.zeros(6))
 PAIRS = es.WithoutReplacement(2)
-RUN = {"step_size": 0.02, "n_steps": 40, "record": ("theta",), "n_records": 3, "seed": 4}
+RUN = {"step_size": es.Ramp(0.005, 0.015), "n_steps": 40, "record": ("theta",), "n_records": 3, "seed": 4}
 
 
 class Regression(es.LinearRegression):
@@ -24,16 +26,24 @@ class Network(es.DiagonalLinearNetwork):
     """As the other one, but not compiled."""
 
 
+# The compiled loop, the plain one, and what both are given.
+KINDS = (
+    (es.LinearRegression, Regression, {}),
+    (es.DiagonalLinearNetwork, Network, {}),
+    (es.DiagonalLinearNetwork, Network, {"form": "difference", "depth": 3}),
+)
+
+
 @pytest.mark.parametrize("label_noise", [0.0, 0.2])
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
 @pytest.mark.parametrize("scheme", [PAIRS, es.WithReplacement(3), es.Reshuffled(2), es.WithoutReplacement(6)], ids=repr)
-@pytest.mark.parametrize("kinds", [(es.LinearRegression, Regression), (es.DiagonalLinearNetwork, Network)])
+@pytest.mark.parametrize("kinds", KINDS, ids=["regression", "product", "depth 3"])
 def test_the_compiled_loop_is_the_plain_one(
-    kinds: tuple[type[es.Problem], type[es.Problem]], scheme: es.Sampling, momentum: float, label_noise: float
+    kinds: tuple[Any, Any, dict[str, Any]], scheme: es.Sampling, momentum: float, label_noise: float
 ) -> None:
     found = []
-    for kind in kinds:
-        problem = kind(INPUTS, TARGETS)  # type: ignore[call-arg]
+    for kind in kinds[:2]:
+        problem = kind(INPUTS, TARGETS, **kinds[2])
         start = np.linspace(0.2, 1.0, problem.n_params)
         options = {"momentum": momentum, "label_noise": label_noise, "sampling": es.ZerothOrder(scheme)}
         found.append(es.simulate(problem, start, **options, **RUN)["theta"].values)
