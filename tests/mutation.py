@@ -66,6 +66,7 @@ MODULES = {
         (
             "tests/test_once.py",
             "tests/test_quadratic_model.py",
+            "tests/test_single_precision.py",
             "tests/test_user_problems.py",
             "tests/test_logistic_network.py",
             "tests/test_bridge_training.py",
@@ -94,6 +95,7 @@ MODULES = {
         ),
         (
             "tests/test_record_phases.py",
+            "tests/test_fast_paths.py",
             "tests/test_descent.py",
             "tests/test_adaptive.py",
             "tests/test_dropout.py",
@@ -353,6 +355,8 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
         r"→ (a\[0\] - a\[1\]|s\.eigenvalues) >= s\.rounding|→ abs\(_kurtosis_misfit\(s\)\) < ",
         BOUNDARY,
     ),
+    (".py", r"→ .* < (sgd\.)?(DIVERGENCE_LIMIT|limit)$", BOUNDARY),
+    ("problems/derivatives.py", r"MOST_NUMBERS // .* # (p \*\* 2 → |2 → 3|MOST)", "a budget of numbers, not a formula"),
     ("problems/boundary.py", r"^single = .* # 1e-12 → ", "between the precisions of float64 and float32"),
     ("data/ensembles.py", r"^sides = .* # np\.arange\(draw\.n_samples\) % 2 == 0 → ", "w and −w have the same law"),
     ("data/tables.py", r"^nearest = .* # 1 → 2", "only the first of the nearest names is used"),

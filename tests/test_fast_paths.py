@@ -107,6 +107,13 @@ class TestSteps:
         assert inside or not loop.is_surely_in_range()
         assert loop.is_surely_in_range() or scale > 1.0 or np.isnan(scale)
 
+    @pytest.mark.parametrize("feature", np.geomspace(1e49, 1e50, 25))
+    def test_nor_what_is_just_out_of_range(self, feature: float) -> None:
+        """θ = (1, −1), where β = u³ − v³ is as large as its entries let it be."""
+        problem, theta = es.DiagonalLinearNetwork([[feature]], [0.0], form="difference", depth=3), np.array([1.0, -1.0])
+        inside = np.abs(problem.sample_gradients(theta, np.arange(1))).max() <= 1e100
+        assert inside or not runner.LeastSquaresLoop(problem, theta).is_surely_in_range()
+
 
 class TestFullBatches:
     """d rows R of X = QR in place of n samples, against the loop over the samples."""
