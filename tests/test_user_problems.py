@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import pickle
+import re
 import time
 import warnings
 from collections.abc import Callable
@@ -255,6 +256,33 @@ def test_one_wrong_sample_is_named() -> None:
     problem = altered(Sine, "sample_gradients", MISMATCHES["gradient of one sample"][2])
     with pytest.raises(InvalidProblem, match="for sample 4 along a random direction"):
         es.sharpness(problem, THETA)
+
+
+class TwoQuartics(es.Problem):
+    """ℓ = a₀θ₀⁴ + a₁θ₁⁴, and half of the second of its second derivatives."""
+
+    weights = np.array([1.0, 0.1])
+
+    def __init__(self) -> None:
+        super().__init__(1, 2)
+
+    def sample_losses(self, theta: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        return np.full(np.shape(indices), self.weights @ theta**4)
+
+    def sample_gradients(self, theta: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        return np.tile(4 * self.weights * theta**3, (len(indices), 1))
+
+    def sample_hessians(self, theta: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        return np.tile(np.diag(12 * self.weights * theta**2 * [1.0, 0.5]), (len(indices), 1, 1))
+
+
+def test_the_entry_that_is_wrong_is_shown_and_not_the_largest() -> None:
+    with pytest.raises(InvalidProblem, match="it gives") as caught:
+        es.sharpness(TwoQuartics(), np.ones(2))
+    given, differences = (
+        float(each) for each in re.findall(r"(?:gives|sample_gradients) (-?[\d.e-]+)", str(caught.value))
+    )
+    assert given == pytest.approx(differences / 2, rel=0.01)
 
 
 @pytest.mark.parametrize("scale", [1e-150, 1e-100, 1e-8, 1.0, 1e8, 1e100, 1e150])
