@@ -530,6 +530,17 @@ def test_a_gauss_newton_curvature_of_other_jacobians_is_named() -> None:
         es.mean_square_sharpness(Twice(), THETA, PAIRS, hessian="gauss_newton")
 
 
+def test_a_gauss_newton_curvature_of_ones_own_gives_the_same_numbers() -> None:
+    class Own(SineSquares):
+        def gauss_newton_curvature(self, theta: np.ndarray) -> Any:
+            return LowRankCurvature(self.sample_jacobians(theta, np.arange(7)))
+
+    found, expected = (
+        es.mean_square_sharpness(each(), THETA, PAIRS, hessian="gauss_newton") for each in (Own, SineSquares)
+    )
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
 def test_integers_are_numbers() -> None:
     class Counts(es.Problem):
         """ℓᵢ = iθ, with a Hessian of integer zeros and gradients of integers."""
