@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,18 @@ RUN = {"step_size": es.Ramp(0.01, 0.03), "n_steps": 60, "record": ("theta",), "n
 
 class Network(es.DiagonalLinearNetwork):
     """As the other one, but not compiled."""
+
+
+class Regression(es.LinearRegression):
+    """As the other one, but not compiled."""
+
+
+# The compiled loop, the plain one, and what both are given.
+KINDS = (
+    (es.LinearRegression, Regression, {}),
+    (es.DiagonalLinearNetwork, Network, {}),
+    (es.DiagonalLinearNetwork, Network, {"form": "difference", "depth": 3}),
+)
 
 
 def torch_steps(method: es.RMSProp | es.Adam, n_steps: int) -> list[np.ndarray]:
@@ -58,11 +72,15 @@ def test_full_batch_steps_are_those_of_torch(
 @pytest.mark.parametrize("label_noise", [0.0, 0.2])
 @pytest.mark.parametrize("scheme", [PAIRS, es.WithReplacement(3), es.Reshuffled(2)], ids=repr)
 @pytest.mark.parametrize("method", [METHODS[1], METHODS[3]], ids=repr)
+@pytest.mark.parametrize("kinds", KINDS, ids=["regression", "product", "depth 3"])
 def test_the_compiled_loop_is_the_plain_one(
-    method: es.RMSProp | es.Adam, scheme: es.Sampling, label_noise: float
+    kinds: tuple[Any, Any, dict[str, Any]], method: es.RMSProp | es.Adam, scheme: es.Sampling, label_noise: float
 ) -> None:
     options = RUN | {"adaptive": method, "sampling": scheme, "label_noise": label_noise}
-    found = [es.simulate(kind(INPUTS, TARGETS), START, **options)["theta"].values for kind in (type(NETWORK), Network)]
+    found = []
+    for kind in kinds[:2]:
+        problem = kind(INPUTS, TARGETS, **kinds[2])
+        found.append(es.simulate(problem, START[: problem.n_params], **options)["theta"].values)
     assert_allclose(found[0], found[1], rtol=1e-9)
 
 
