@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import esssim as es
 from tests import oracles
+from tests.plain_loops import Network, both_loops
 
 rng = np.random.default_rng(3)
 INPUTS, TARGETS = rng.standard_normal((6, 3)), rng.standard_normal(6)
@@ -19,22 +20,6 @@ START = np.linspace(0.3, 1.1, 6)
 PAIRS = es.WithoutReplacement(2)
 METHODS = (es.RMSProp(), es.RMSProp(decay=0.9, epsilon=1e-2), es.Adam(), es.Adam(decay=0.8, epsilon=1e-3, momentum=0.5))
 RUN = {"step_size": es.Ramp(0.01, 0.03), "n_steps": 60, "record": ("theta",), "n_records": 4, "seed": 4}
-
-
-class Network(es.DiagonalLinearNetwork):
-    """As the other one, but not compiled."""
-
-
-class Regression(es.LinearRegression):
-    """As the other one, but not compiled."""
-
-
-# The compiled loop, the plain one, and what both are given.
-KINDS = (
-    (es.LinearRegression, Regression, {}),
-    (es.DiagonalLinearNetwork, Network, {}),
-    (es.DiagonalLinearNetwork, Network, {"form": "difference", "depth": 3}),
-)
 
 
 def torch_steps(method: es.RMSProp | es.Adam, n_steps: int) -> list[np.ndarray]:
@@ -72,14 +57,19 @@ def test_full_batch_steps_are_those_of_torch(
 @pytest.mark.parametrize("label_noise", [0.0, 0.2])
 @pytest.mark.parametrize("scheme", [PAIRS, es.WithReplacement(3), es.Reshuffled(2)], ids=repr)
 @pytest.mark.parametrize("method", [METHODS[1], METHODS[3]], ids=repr)
-@pytest.mark.parametrize("kinds", KINDS, ids=["regression", "product", "depth 3"])
+@both_loops
 def test_the_compiled_loop_is_the_plain_one(
-    kinds: tuple[Any, Any, dict[str, Any]], method: es.RMSProp | es.Adam, scheme: es.Sampling, label_noise: float
+    compiled: Any,
+    plain: Any,
+    form: dict[str, Any],
+    method: es.RMSProp | es.Adam,
+    scheme: es.Sampling,
+    label_noise: float,
 ) -> None:
     options = RUN | {"adaptive": method, "sampling": scheme, "label_noise": label_noise}
     found = []
-    for kind in kinds[:2]:
-        problem = kind(INPUTS, TARGETS, **kinds[2])
+    for kind in (compiled, plain):
+        problem = kind(INPUTS, TARGETS, **form)
         found.append(es.simulate(problem, START[: problem.n_params], **options)["theta"].values)
     assert_allclose(found[0], found[1], rtol=1e-9)
 

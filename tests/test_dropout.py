@@ -15,6 +15,7 @@ from esssim.claims.sharpness_aware import rising
 from esssim.experiments.experiment import flattest
 from esssim.stability import critical_step_size, dropout_step_size
 from tests import oracles
+from tests.plain_loops import both_loops
 
 rng = np.random.default_rng(12)
 INPUTS, TARGETS = rng.standard_normal((4, 3)), rng.standard_normal(4)
@@ -24,31 +25,15 @@ RATE = 0.3
 RUN = {"step_size": es.Ramp(0.01, 0.03), "n_steps": 40, "record": ("theta",), "n_records": 3, "seed": 4}
 
 
-class Regression(es.LinearRegression):
-    """As the other one, but not compiled."""
-
-
-class Network(es.DiagonalLinearNetwork):
-    """As the other one, but not compiled."""
-
-
-# The compiled loop, the plain one, and what both are given.
-KINDS = (
-    (es.LinearRegression, Regression, {}),
-    (es.DiagonalLinearNetwork, Network, {}),
-    (es.DiagonalLinearNetwork, Network, {"form": "difference", "depth": 3}),
-)
-
-
 @pytest.mark.parametrize("label_noise", [0.0, 0.2])
 @pytest.mark.parametrize("scheme", [PAIRS, es.WithReplacement(3), es.Reshuffled(2), es.WithoutReplacement(4)], ids=repr)
-@pytest.mark.parametrize("kinds", KINDS, ids=["regression", "product", "depth 3"])
+@both_loops
 def test_the_compiled_loop_is_the_plain_one(
-    kinds: tuple[Any, Any, dict[str, Any]], scheme: es.Sampling, label_noise: float
+    compiled: Any, plain: Any, form: dict[str, Any], scheme: es.Sampling, label_noise: float
 ) -> None:
     found = []
-    for kind in kinds[:2]:
-        problem = kind(INPUTS, TARGETS, **kinds[2])
+    for kind in (compiled, plain):
+        problem = kind(INPUTS, TARGETS, **form)
         start = np.linspace(0.2, 1.0, problem.n_params)
         options = {"momentum": 0.5, "label_noise": label_noise, "sampling": es.Dropout(scheme, RATE)}
         found.append(es.simulate(problem, start, **options, **RUN)["theta"].values)

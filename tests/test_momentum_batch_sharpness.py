@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose
 
 import esssim as es
 from tests import oracles
+from tests.plain_loops import Network
 
 rng = np.random.default_rng(11)
 INPUTS, TARGETS = rng.standard_normal((6, 3)), rng.standard_normal(6)
@@ -18,10 +19,6 @@ PROBLEMS = {
 }
 PAIRS, EVERYONE = es.WithoutReplacement(2), es.WithoutReplacement(6)
 RUN = {"step_size": 0.02, "n_steps": 30, "record_steps": (0, 7, 30), "seed": 4}
-
-
-class Network(es.DiagonalLinearNetwork):
-    """As the other one, but not compiled."""
 
 
 def by_hand(

@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import esssim as es
 from esssim.stability import sharpness_aware_edge, sharpness_aware_step_size
 from tests import oracles
+from tests.plain_loops import Network, Regression, both_loops
 
 rng = np.random.default_rng(9)
 INPUTS, TARGETS = rng.standard_normal((6, 3)), rng.standard_normal(6)
@@ -19,22 +20,6 @@ PAIRS = es.WithoutReplacement(2)
 RADIUS = 0.3
 RUN = {"step_size": es.Ramp(0.01, 0.03), "n_steps": 40, "record": ("theta",), "n_records": 3, "seed": 4}
 SCHEMES = [es.WithoutReplacement(b) for b in (1, 2, 3, 4, 6)] + [es.WithReplacement(b) for b in (1, 2, 3, 4)]
-
-
-class Regression(es.LinearRegression):
-    """As the other one, but not compiled."""
-
-
-class Network(es.DiagonalLinearNetwork):
-    """As the other one, but not compiled."""
-
-
-# The compiled loop, the plain one, and what both are given.
-KINDS = (
-    (es.LinearRegression, Regression, {}),
-    (es.DiagonalLinearNetwork, Network, {}),
-    (es.DiagonalLinearNetwork, Network, {"form": "difference", "depth": 3}),
-)
 
 
 @pytest.mark.parametrize("kind", [es.LinearRegression, es.DiagonalLinearNetwork, Network])
@@ -57,13 +42,13 @@ def test_full_batch_steps_by_hand(kind: type[es.Problem], normalised: bool) -> N
 
 @pytest.mark.parametrize("normalised", [False, True])
 @pytest.mark.parametrize("scheme", [PAIRS, es.WithReplacement(3), es.Reshuffled(2)], ids=repr)
-@pytest.mark.parametrize("kinds", KINDS, ids=["regression", "product", "depth 3"])
+@both_loops
 def test_the_compiled_loop_is_the_plain_one(
-    kinds: tuple[Any, Any, dict[str, Any]], scheme: es.Sampling, normalised: bool
+    compiled: Any, plain: Any, form: dict[str, Any], scheme: es.Sampling, normalised: bool
 ) -> None:
     found = []
-    for kind in kinds[:2]:
-        problem = kind(INPUTS, TARGETS, **kinds[2])
+    for kind in (compiled, plain):
+        problem = kind(INPUTS, TARGETS, **form)
         start = np.linspace(0.2, 1.0, problem.n_params)
         options = {"label_noise": 0.2, "sampling": es.SharpnessAware(scheme, RADIUS, normalised)}
         found.append(es.simulate(problem, start, **options, **RUN)["theta"].values)

@@ -10,6 +10,7 @@ import pytest
 import esssim as es
 from esssim.stability import zeroth_order_step_size
 from tests import oracles
+from tests.plain_loops import both_loops
 
 rng = np.random.default_rng(8)
 INPUTS, TARGETS = rng.standard_normal((6, 3)), rng.standard_normal(6)
@@ -18,32 +19,16 @@ PAIRS = es.WithoutReplacement(2)
 RUN = {"step_size": es.Ramp(0.005, 0.015), "n_steps": 40, "record": ("theta",), "n_records": 3, "seed": 4}
 
 
-class Regression(es.LinearRegression):
-    """As the other one, but not compiled."""
-
-
-class Network(es.DiagonalLinearNetwork):
-    """As the other one, but not compiled."""
-
-
-# The compiled loop, the plain one, and what both are given.
-KINDS = (
-    (es.LinearRegression, Regression, {}),
-    (es.DiagonalLinearNetwork, Network, {}),
-    (es.DiagonalLinearNetwork, Network, {"form": "difference", "depth": 3}),
-)
-
-
 @pytest.mark.parametrize("label_noise", [0.0, 0.2])
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
 @pytest.mark.parametrize("scheme", [PAIRS, es.WithReplacement(3), es.Reshuffled(2), es.WithoutReplacement(6)], ids=repr)
-@pytest.mark.parametrize("kinds", KINDS, ids=["regression", "product", "depth 3"])
+@both_loops
 def test_the_compiled_loop_is_the_plain_one(
-    kinds: tuple[Any, Any, dict[str, Any]], scheme: es.Sampling, momentum: float, label_noise: float
+    compiled: Any, plain: Any, form: dict[str, Any], scheme: es.Sampling, momentum: float, label_noise: float
 ) -> None:
     found = []
-    for kind in kinds[:2]:
-        problem = kind(INPUTS, TARGETS, **kinds[2])
+    for kind in (compiled, plain):
+        problem = kind(INPUTS, TARGETS, **form)
         start = np.linspace(0.2, 1.0, problem.n_params)
         options = {"momentum": momentum, "label_noise": label_noise, "sampling": es.ZerothOrder(scheme)}
         found.append(es.simulate(problem, start, **options, **RUN)["theta"].values)
