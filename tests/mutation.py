@@ -126,6 +126,7 @@ MODULES = {
             "tests/test_fast_paths.py",
             "tests/test_heavy_tails.py",
             "tests/test_random_weights.py",
+            "tests/test_any_size.py",
             "tests/test_statistics.py",
         ),
     ),
@@ -313,6 +314,8 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ("statistics/estimate.py", r"^ENUMERATION_LIMIT = ", "a budget of seconds, not a formula"),
     ("_kernels/gradient_forms.py", r"^(p[0-3]|projection) \+= .* → ", "its sign is lost in the square"),
     ("statistics/perron.py", r"^if n <= p: # ", ROUTES),
+    ("statistics/leading.py", r"^if rows is not None and b \* rows\.shape\[1\] < p: # (1 → 2|.* → .* (<=|/) )", ROUTES),
+    ("statistics/critical.py", r"^model = .* # 2 → 3", "where the search begins"),
     ("statistics/minibatch.py", r"^stretches = .*max\(1, .* # 1 → 2", "memory only: one stretch more"),
     (
         "statistics/mean_square.py",
