@@ -312,6 +312,7 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ("statistics/estimate.py", r"^ENUMERATION_LIMIT = ", "a budget of seconds, not a formula"),
     ("_kernels/gradient_forms.py", r"^(p[0-3]|projection) \+= .* → ", "its sign is lost in the square"),
     ("statistics/perron.py", r"^if n <= p: # ", ROUTES),
+    ("statistics/perron.py", r"^enough = max\(.* # (10\.0|2|1) → ", TOLERANCE),
     ("statistics/leading.py", r"^if rows is not None and b \* rows\.shape\[1\] < p: # (1 → 2|.* → .* (<=|/) )", ROUTES),
     ("statistics/critical.py", r"^model = .* # 2 → 3", "where the search begins"),
     (

@@ -108,6 +108,18 @@ class TestSteps:
         expected = by_autograd(problem, batches, np.full(30, 0.1))
         assert np.abs(final_theta(problem) - expected).max() < 1e-13
 
+    def test_logits_in_the_thousands_do_not_overflow(self) -> None:
+        table = data.classes("wine", 24)
+        module = mlp(table.n_inputs, (5,), table.n_outputs, seed=3)
+        with torch.no_grad():
+            module[-1].weight *= 1e4
+        problem = TorchProblem(module, table.inputs, table.loss_targets("cross_entropy"), "cross_entropy")
+        logits = module(torch.tensor(table.inputs)).detach()
+        assert (logits.max(dim=1).values - logits.min(dim=1).values).max() > 1000
+        batches = batches_of(es.WithoutReplacement(4), problem.n_samples, 30, seed=5)
+        expected = by_autograd(problem, batches, np.full(30, 0.1))
+        np.testing.assert_allclose(final_theta(problem), expected, rtol=1e-9)
+
     def test_heavy_ball_and_ramp(self) -> None:
         problem = network_problem()
         batches = batches_of(es.WithoutReplacement(4), problem.n_samples, 30, seed=5)
