@@ -541,18 +541,19 @@ def test_a_gauss_newton_curvature_of_ones_own_gives_the_same_numbers() -> None:
     assert found == pytest.approx(expected, rel=1e-12)
 
 
-def test_where_nothing_curves_zero_is_right() -> None:
+@pytest.mark.parametrize("slope", [1.0, 0.0])
+def test_where_nothing_curves_zero_is_right(slope: float) -> None:
     class Linear(es.Problem):
-        """ℓᵢ = θ₀, with a curvature of its own."""
+        """ℓᵢ = slope·θ₀, with a curvature of its own."""
 
         def __init__(self) -> None:
             super().__init__(3, 2)
 
         def sample_losses(self, theta: np.ndarray, indices: np.ndarray) -> np.ndarray:
-            return np.full(np.shape(indices), theta[..., 0])
+            return np.full(np.shape(indices), slope * theta[..., 0])
 
         def sample_gradients(self, theta: np.ndarray, indices: np.ndarray) -> np.ndarray:
-            return np.tile([1.0, 0.0], (len(indices), 1))
+            return np.tile([slope, 0.0], (len(indices), 1))
 
         def sample_hessians(self, theta: np.ndarray, indices: np.ndarray) -> np.ndarray:
             return np.zeros((len(indices), 2, 2))
