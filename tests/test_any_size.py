@@ -270,6 +270,17 @@ def test_influence_is_the_derivative_of_the_pencil_with_respect_to_a_weight(samp
     np.testing.assert_allclose(sandwich.influence(c, found), slopes - slopes.mean(), atol=1e-6 * np.abs(slopes).max())
 
 
+def test_equal_samples_are_bounded_by_their_own_top() -> None:
+    """Q_b = λ_max(H) = λ_max(Hᵢ), whatever a factor of one column leaves."""
+    n, own = 6, np.random.default_rng(7).standard_normal((2, 4))
+    left, lengths, _ = np.linalg.svd(np.tile(own, (n, 1)), full_matrices=False)
+    top = float(lengths[0] ** 2)
+    rough = Sandwich((left * lengths)[:, :1], float(lengths[1] ** 2), np.tile(own @ own.T, (n, 1, 1)), most=top)
+    found = rough.bounds(es.WithoutReplacement(2).variance_coefficient(n), 1e-9).enclosure
+    assert found.upper == pytest.approx(top / n, rel=1e-12)
+    assert found.lower <= top / n * (1 + 1e-12)
+
+
 class TestEnclosure:
     @pytest.mark.parametrize("loss", ["squared", "cross_entropy"])
     @pytest.mark.parametrize("b", [1, 4, 20])
