@@ -160,8 +160,9 @@ class TestFullBatches:
         problem, start = problem_of(kind, 5)
         expected = run(problem, 0.3 * start, es.WithoutReplacement(N), 0.2)
         limit = np.abs(problem.residuals(0.3 * start, np.arange(N))).max() / 2
-        for doubtful in (0.0, limit, 1.0):
+        for doubtful, ahead in itertools.product((0.0, limit, 1.0), (1, 33, runner.DRAWN_AHEAD)):
             monkeypatch.setattr(runner, "DOUBTFUL", doubtful)
+            monkeypatch.setattr(runner, "DRAWN_AHEAD", ahead)  # stretches that begin after it went over to the samples
             found = run(problem, 0.3 * start, es.WithoutReplacement(N), 0.2)
             np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
