@@ -161,19 +161,20 @@ def test_the_scalar_closure_is_exact_for_translation_invariant_data(b: int) -> N
     assert scalar_closure_step_size(problem, np.zeros(6), sampling, tau_2=0.0) == pytest.approx(high, rel=1e-10)
 
 
-def test_the_scalar_closure_is_exact_for_gaussian_inputs_drawn_anew() -> None:
-    """E[xxᵀMxxᵀ] = tr(HM)H + 2HMH, averaged over b independent inputs."""
+@pytest.mark.parametrize(("tau_1", "tau_2"), [(1.0, -1.0), (0.4, -1.0), (2.5, 0.5)])
+def test_the_scalar_closure_is_the_edge_of_its_own_noise(tau_1: float, tau_2: float) -> None:
+    """τ₁tr(HM)H − τ₂HMH over b: of Gaussian inputs drawn anew it is the noise, E[xxᵀMxxᵀ] = tr(HM)H + 2HMH."""
     b, hessian = 3, REGRESSION.hessian(np.zeros(3))
 
     def step_of(eta: float) -> STEP:
         def step(state: np.ndarray) -> np.ndarray:
             pulled = hessian @ state @ hessian
-            noise = (np.trace(hessian @ state) * hessian + pulled) / b
+            noise = (tau_1 * np.trace(hessian @ state) * hessian - tau_2 * pulled) / b
             return state - eta * (hessian @ state + state @ hessian) + eta**2 * (pulled + noise)
 
         return step
 
-    eta = scalar_closure_step_size(REGRESSION, np.zeros(3), es.WithReplacement(b), tau_2=-1.0)
+    eta = scalar_closure_step_size(REGRESSION, np.zeros(3), es.WithReplacement(b), tau_1=tau_1, tau_2=tau_2)
     assert crosses(step_of, eta, 3)
 
 
