@@ -436,6 +436,7 @@ BAD_CALLS = [
             ("record_steps", [1.0, 2.0], "increasing integers"),
         )
     ],
+    Bad("simulate: an empty array of records", lambda: simulate(record_steps=np.array([], dtype=int)), "record_steps must be increasing integers, got array([], dtype=int64)"),
     Bad("simulate: records past the end", lambda: simulate(record_steps=[0, 11]), "record_steps must lie between 0 and n_steps = 10, got 0 to 11"),
     Bad("simulate: steps for another name", lambda: simulate(record=["loss"], record_steps={"sharpness": [0]}), "record_steps must have steps for each of ['loss'], got ['sharpness']"),
     Bad("simulate: steps for some names", lambda: simulate(record=["loss", "theta"], record_steps={"loss": [0]}), "record_steps must have steps for each of ['loss', 'theta'], got ['loss']"),
