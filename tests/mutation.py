@@ -362,6 +362,7 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ("problems/derivatives.py", r"MOST_NUMBERS // .* # (p \*\* 2 → |2 → 3|MOST)", "a budget of numbers, not a formula"),
     ("problems/diagonal.py", r"\.reshape\(2, -1\) # 1 → 2", "numpy reads any negative length as the unknown one"),
     ("_phases.py", r"→ n_records < 2", BOUNDARY),
+    ("statistics/uncertainty.py", r"→ one\.exact and other\.exact", "the product with an error of 0 is 0"),
     ("simulation/dropout.py", r"→ normals\[m\].* <= kept", BOUNDARY),
     ("simulation/descent.py", r"→ taken >= MOST_GRADIENTS", TOLERANCE),
     ("stability/published.py", r"<= 4 \* rounding.* # 4 → 8", TOLERANCE),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 import esssim as es
 from esssim.gap import joint as joint_function
 from esssim.gap.joint import FREE, JOINED, Joint, sizes
-from esssim.gap.sample import gaps_of, mean_above, sampled_gaps
+from esssim.gap.sample import _largest, gaps_of, mean_above, sampled_gaps
 from esssim.gap.setting import Setting
 from esssim.testing import Case, strategies
 from tests import oracles
@@ -139,6 +139,14 @@ class TestConfidenceBounds:
         epochs = Setting.of(problem, theta, es.Reshuffled(3))
         alone = Setting.of(problem, theta, es.WithoutReplacement(3))
         assert (sampled_gaps(epochs, 5, 1) == sampled_gaps(alone, 5, 1)).all()
+
+    @pytest.mark.parametrize("scheme", [es.WithoutReplacement, es.WithReplacement])
+    def test_no_batch_is_above_the_largest(self, scheme: type[es.Sampling]) -> None:
+        """The two rows beside the top direction make the batch that reaches it."""
+        rows = np.array([[3.0, 0.0]] * 2 + [[0.0, 2.0]] * 8)
+        s = Setting.of(es.LinearRegression(rows, np.zeros(10)), np.zeros(2), scheme(2))
+        found = gaps_of(s, oracles.all_batches(10, s.sampling)[0]).max()
+        assert found <= _largest(s) <= found * (1 + 1e-9)
 
     def test_the_level_is_kept_by_a_law_with_a_tail(self) -> None:
         """Nine values in ten small, one in fifty large: at δ = 0.2 the bound fails in no more than 0.2 of 1000 samples,

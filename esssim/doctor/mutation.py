@@ -32,6 +32,14 @@ REASONS = {
     "off.max() < 1e-08": "no double lies on this boundary",
     "in: FEW = ": "a threshold: below it an interval rests on so few values that it is very wide anyway",
     "in: DISAGREEING = ": "a threshold in standard errors",
+    "in: ERROR_LENGTH, LEAST_ERROR, OWN_ERROR = ": "a calibrated number",
+    "in: tops, along = np.sort(s.sample_sharpness)": "seen since by a test of the largest batch",
+    "in: largest = max(largest, outputs[i, k])": "seen since by a test of logits in the thousands",
+    "in: if np.isfinite(off).all() and not (off <= TOLERANCE": "seen since by a test of a flat problem",
+    "in: done = 0": "seen since by a test of stretches after a full-batch loop went over to the samples",
+    "in: integers = steps.dtype.kind": "seen since by a test of records at no step at all",
+    "in: return (1.0 - c) * top / len(self.own)": "seen since by a test of equal samples",
+    "in: return float(eta * c * tau_1": "seen since by a test of the closure for other values of τ₁",
 }
 
 
