@@ -88,7 +88,7 @@ def test_batches_are_those_of_sgd(method: es.RMSProp | es.Adam) -> None:
 def test_records_and_replicas_do_not_change_the_run() -> None:
     options = RUN | {"adaptive": es.Adam(), "sampling": PAIRS, "label_noise": 0.1}
     one = es.simulate(NETWORK, START, **options)["theta"].values
-    more = es.simulate(NETWORK, START, **options | {"n_replicas": 3, "n_records": 21})
+    more = es.simulate(NETWORK, START, **options | {"n_replicas": 3, "n_records": 61})
     assert_array_equal(one[0, -1], more["theta"].values[0, -1])
 
 

@@ -44,7 +44,7 @@ def test_the_compiled_loop_is_the_plain_one(
 def test_records_and_replicas_do_not_change_the_run() -> None:
     options = RUN | {"sampling": es.Dropout(PAIRS, RATE), "label_noise": 0.1}
     one = es.simulate(SOLVED, np.ones(3), **options)["theta"].values
-    more = es.simulate(SOLVED, np.ones(3), **options | {"n_replicas": 3, "n_records": 21})
+    more = es.simulate(SOLVED, np.ones(3), **options | {"n_replicas": 3, "n_records": 41})
     assert_array_equal(one[0, -1], more["theta"].values[0, -1])
 
 

@@ -39,7 +39,7 @@ def test_the_compiled_loop_is_the_plain_one(
 def test_records_and_replicas_do_not_change_the_run() -> None:
     options = RUN | {"sampling": es.ZerothOrder(PAIRS), "label_noise": 0.1}
     one = es.simulate(SOLVED, np.ones(3), **options)["theta"].values
-    more = es.simulate(SOLVED, np.ones(3), **options | {"n_replicas": 3, "n_records": 21, "n_workers": 2})
+    more = es.simulate(SOLVED, np.ones(3), **options | {"n_replicas": 3, "n_records": 41, "n_workers": 2})
     np.testing.assert_array_equal(one[0, -1], more["theta"].values[0, -1])
 
 
