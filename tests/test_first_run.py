@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
 
 SCRIPT = """
 import hashlib
@@ -51,3 +56,28 @@ def test_compiling_and_loading_give_the_same_bits(tmp_path: Path) -> None:
     ]
     assert list(tmp_path.rglob("*.nbc")), "nothing was cached"
     assert runs[0].stdout == runs[1].stdout
+
+
+STEP = """
+import numpy as np
+
+import esssim as es
+
+problem, sampling = es.LinearRegression(np.eye(2), np.ones(2)), es.SharpnessAware(es.WithoutReplacement(2), 0.1)
+run = es.simulate(problem, np.zeros(2), step_size=0.1, sampling=sampling, n_steps=1, record=("theta",), n_records=1)
+print(run["theta"].values[0, -1, 0])
+"""
+
+
+def test_a_part_of_a_loop_that_changes_in_another_file_is_compiled_anew(tmp_path: Path) -> None:
+    """The step of sharpness-aware minimisation is that of `update`, which stands beside SGD."""
+    shutil.copytree(ROOT / "esssim", tmp_path / "esssim", ignore=shutil.ignore_patterns("__pycache__"))
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    part, steps = tmp_path / "esssim" / "_kernels" / "sgd.py", []
+    for factor in ("eta", "2.0 * eta"):
+        part.write_text(part.read_text(encoding="utf-8").replace("-= eta * gradient", f"-= {factor} * gradient"))
+        done = subprocess.run(
+            [sys.executable, "-c", STEP], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        steps.append(float(done.stdout))
+    assert steps[1] == pytest.approx(2 * steps[0], rel=1e-12)

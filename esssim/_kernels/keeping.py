@@ -2,14 +2,18 @@
 
 numba keeps a loop beside its source or in the user's folder of caches (or where NUMBA_CACHE_DIR says) and raises an
 error where it can write to none of them. Here a private temporary folder comes last, and without one nothing is kept.
+numba compiles a loop anew when its own file changes. Here it also does when another file of this folder changes, since
+a part of the loop may stand there.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import stat
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +45,10 @@ class _Cache(caching.FunctionCache):
 
     _impl_class = _Places
 
+    def __init__(self, py_func):
+        super().__init__(py_func)
+        self._cache_file._source_stamp = self._impl.locator.get_source_stamp(), sources()
+
     def load_overload(self, sig, target_context):
         with contextlib.suppress(Exception):
             return super().load_overload(sig, target_context)
@@ -53,6 +61,13 @@ class _Cache(caching.FunctionCache):
         with contextlib.suppress(Exception):  # a damaged index would be in the way for ever
             self.flush()
             super().save_overload(sig, data)
+
+
+@cache
+def sources() -> str:
+    """SHA-256 of every file of this folder."""
+    paths = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def temporary_folder() -> Path:
