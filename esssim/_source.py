@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,10 +17,15 @@ PACKAGES = ("arviz-stats", "numba", "numpy", "scikit-learn", "scipy", "torch")
 def digest() -> str:
     """SHA-256 of the sources of esssim that compute, and of the versions that they compute with."""
     folder = Path(__file__).parent
-    content = hashlib.sha256(" ".join(f"{name} {version_of(name)}" for name in PACKAGES).encode())
-    for path in sorted(folder.rglob("*.py")):
-        if path.relative_to(folder).parts[0] not in NOT_COMPUTING:
-            content.update(path.read_bytes())
+    computing = (path for path in folder.rglob("*.py") if path.relative_to(folder).parts[0] not in NOT_COMPUTING)
+    return digest_of(computing, " ".join(f"{name} {version_of(name)}" for name in PACKAGES))
+
+
+def digest_of(paths: Iterable[Path], words: str = "") -> str:
+    """SHA-256 of these words and of what these files hold, in the order of their paths."""
+    content = hashlib.sha256(words.encode())
+    for path in sorted(paths):
+        content.update(path.read_bytes())
     return content.hexdigest()
 
 

@@ -9,7 +9,6 @@ a part of the loop may stand there.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import stat
 import tempfile
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from numba.core import caching
+
+from esssim._source import digest_of
 
 
 class _Temporary(caching.UserProvidedCacheLocator):
@@ -66,8 +67,7 @@ class _Cache(caching.FunctionCache):
 @cache
 def sources() -> str:
     """SHA-256 of every file of this folder."""
-    paths = sorted(Path(__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+    return digest_of(Path(__file__).parent.glob("*.py"))
 
 
 def temporary_folder() -> Path:

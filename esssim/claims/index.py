@@ -7,7 +7,6 @@ once.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from functools import cache
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from esssim import claims
+from esssim._source import digest_of
 
 FILE = Path(__file__).with_name("index.json")
 # What the ids are made of: a claim that was added or renamed changes one of these.
@@ -25,8 +25,12 @@ NO_IDS = {"index.py", "model.py", "names.py", "verify.py"}
 def sources() -> str:
     """SHA-256 of the code that registers the claims."""
     folder = Path(__file__).parents[1]
-    paths = sorted(path for pattern in SOURCES for path in folder.glob(pattern) if path.name not in NO_IDS)
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+    return digest_of(path for pattern in SOURCES for path in folder.glob(pattern) if path.name not in NO_IDS)
+
+
+def is_current() -> bool:
+    """Whether the index is of this code."""
+    return bool(_content()["sources"] == sources())
 
 
 @cache
@@ -39,7 +43,7 @@ def _content() -> dict[str, Any]:
 
 def ids(stale: bool = False) -> tuple[str, ...]:
     """All ids: from the index where it is of this code (or may be `stale`), else from the registry itself."""
-    if "registry" not in vars(claims) and (stale or _content()["sources"] == sources()):
+    if "registry" not in vars(claims) and (stale or is_current()):
         return tuple(_content()["ids"])
     return tuple(claims.registry)
 
@@ -65,7 +69,7 @@ def write(timed: Path | None = None) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--check"]:
-        if _content()["sources"] != sources():
+        if not is_current():
             sys.exit(f"{FILE} is of other code: run `python -m esssim.claims.index`")
     else:
         write(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
