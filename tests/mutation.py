@@ -359,6 +359,12 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
         BOUNDARY,
     ),
     (".py", r"→ .* < (sgd\.)?(DIVERGENCE_LIMIT|limit)$", BOUNDARY),
+    (
+        "simulation/runner.py",
+        r"^slope = self\._depth \* .* # 1\.0 → 2",
+        "speed only: a larger bound is a bound too, and the gradients are looked at themselves",
+    ),
+    ("problems/derivatives.py", r"^nearby = point .* # (1\.0 → 2|0\.5 → )", "where it looks: any point nearby will do"),
     ("problems/derivatives.py", r"MOST_NUMBERS // .* # (p \*\* 2 → |2 → 3|MOST)", "a budget of numbers, not a formula"),
     ("problems/diagonal.py", r"\.reshape\(2, -1\) # 1 → 2", "numpy reads any negative length as the unknown one"),
     ("_phases.py", r"→ n_records < 2", BOUNDARY),

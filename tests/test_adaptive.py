@@ -70,7 +70,9 @@ def test_the_compiled_loop_is_the_plain_one(
     found = []
     for kind in (compiled, plain):
         problem = kind(INPUTS, TARGETS, **form)
-        found.append(es.simulate(problem, START[: problem.n_params], **options)["theta"].values)
+        trace = es.simulate(problem, START[: problem.n_params], **options)
+        assert trace["diverged_at"].values.tolist() == [-1]
+        found.append(trace["theta"].values)
     assert_allclose(found[0], found[1], rtol=1e-9)
 
 

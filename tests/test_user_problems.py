@@ -17,6 +17,7 @@ import pytest
 import esssim as es
 from esssim.curvature import LowRankCurvature
 from esssim.problems import InvalidProblem, NonFinite, boundary
+from esssim.problems.base import check_symmetric
 from tests import faulty_problems as faulty
 from tests.faulty_problems import INPUTS, TARGETS, THETA, Sine, SineSquares, TwoSines, altered, at_sample
 
@@ -528,6 +529,29 @@ def test_a_gauss_newton_curvature_of_other_jacobians_is_named() -> None:
 
     with pytest.raises(InvalidProblem, match=r"Twice\.gauss_newton_curvature must be that of sample_jacobians"):
         es.mean_square_sharpness(Twice(), THETA, PAIRS, hessian="gauss_newton")
+
+
+def test_the_sample_that_is_named_is_the_one_that_is_off() -> None:
+    class OneTwice(SineSquares):
+        def gauss_newton_curvature(self, theta: np.ndarray) -> Any:
+            rows = self.sample_jacobians(theta, np.arange(7))
+            rows[5] *= 2
+            return LowRankCurvature(rows)
+
+    with pytest.raises(InvalidProblem, match=r"must be that of sample_jacobians: for sample 5 vᵀHv is "):
+        es.mean_square_sharpness(OneTwice(), THETA, PAIRS, hessian="gauss_newton")
+
+
+@pytest.mark.parametrize(("dtype", "allowed"), [("float64", 1e-10), ("float32", 1e-4)])
+def test_hessians_may_be_asymmetric_by_the_rounding_of_their_dtype(dtype: str, allowed: float) -> None:
+    def hessians(asymmetry: float) -> np.ndarray:
+        return np.array([[[2.0, 1.0 + 2 * asymmetry], [1.0, 1.0]]]).astype(dtype)
+
+    found = check_symmetric("hessians", hessians(0.7 * allowed))
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, np.swapaxes(found, 1, 2))
+    with pytest.raises(ValueError, match="hessians must be symmetric"):
+        check_symmetric("hessians", hessians(1.5 * allowed))
 
 
 def test_a_gauss_newton_curvature_of_ones_own_gives_the_same_numbers() -> None:

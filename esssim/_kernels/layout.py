@@ -19,7 +19,7 @@ def in_cache_lines(rows: FloatArray) -> FloatArray:
     n, d = rows.shape
     width = -(-d // per_line) * per_line
     buffer = np.zeros(n * width + per_line)
-    offset = -buffer.ctypes.data // 8 % per_line
+    offset = -buffer.__array_interface__["data"][0] // 8 % per_line
     aligned = buffer[offset : offset + n * width].reshape(n, width)
     aligned[:, :d] = rows
     return aligned

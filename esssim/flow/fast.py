@@ -141,15 +141,29 @@ class FastMotion:
         silent = not self.source.any()
         right = perron.first_vector() if silent else self.source
         size = float(right.max())
-        operator = LinearOperator(
-            (len(right),) * 2, matvec=lambda x: x - perron.kappa_2 * self.feed_back(x), dtype=np.float64
-        )
-        start = None if self.guess is None or silent else self.guess / size
-        # The identity minus a positive semidefinite matrix of fast decay: a few dozen products at most.
-        solution, failed = cg(operator, right / size, x0=start, rtol=TOLERANCE, maxiter=20 * len(right) + 100)
-        if failed or not perron.is_inside(solution):
+        solution = self.fed_back(right / size, None if self.guess is None or silent else self.guess / size)
+        if solution is None or not perron.is_inside(solution):
             return None
         return self.source if silent else size * solution
+
+    def fed_back(
+        self, right: FloatArray, start: FloatArray | None = None, tolerance: float = TOLERANCE
+    ) -> FloatArray | None:
+        """(I − κ₂Ψ)⁻¹x, of the shape of x; None where the iteration does not converge."""
+        operator = LinearOperator(
+            (len(right),) * 2, matvec=lambda x: x - self.perron.kappa_2 * self.feed_back(x), dtype=np.float64
+        )
+        # The identity minus a positive semidefinite matrix of fast decay: a few dozen products at most.
+        solution, failed = cg(operator, right, x0=start, rtol=tolerance, maxiter=20 * len(right) + 100)
+        return None if failed else np.asarray(solution)
+
+    def answered(self, driving: FloatArray, tolerance: float) -> FloatArray:
+        """The R̃ (r, r) of R̃ = M∘(X + κ₂Uᵀdiag(diag R)U): what a driving X (r, r) of any kind holds up."""
+        perron, own = self.perron, driving / self.inverse_response
+        if perron.kappa_2 == 0.0:
+            return np.asarray(own)
+        variances = self.fed_back(perron.folded(perron.eigenvectors @ own), tolerance=tolerance)
+        return np.asarray(own if variances is None else own + perron.kappa_2 * self.respond(variances))
 
     @cached_property
     def rotated(self) -> FloatArray:

@@ -137,7 +137,7 @@ class Law:
         if not fast.source.any():
             return StiffJacobian.zero(len(theta))
         driven = velocity(point, fast)  # it is proportional to the power of the noise
-        return StiffJacobian(np.zeros((0, len(theta))), driven, stiffness(point, fast))
+        return StiffJacobian(np.zeros((0, len(theta))), driven[None], stiffness(point, fast)[None])
 
     def _driven_by(self, point: Point, pushed: FloatArray) -> FloatArray:
         """−n(1−β)/η times the velocity before projections: on solutions the push alone."""

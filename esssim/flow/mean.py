@@ -12,7 +12,8 @@ from esssim.flow.law import Law
 from esssim.flow.newton import StiffJacobian
 from esssim.flow.point import Point
 from esssim.flow.rows import LeastSquaresProblem
-from esssim.flow.slow import mean_velocity, push, stiffness
+from esssim.flow.slow import mean_velocity
+from esssim.flow.wall import wall
 
 
 @dataclass
@@ -60,7 +61,4 @@ class MeanLaw(Law):
         rate = fast.slow_step / self.problem.n_samples
         modes = np.sqrt(rate) * fast.mode_jacobians
         every = None if fast.perron.tail is None else np.sqrt(rate) * fast.jacobians
-        if not fast.source.any():
-            return StiffJacobian(modes, np.zeros_like(theta), np.zeros_like(theta), every)
-        driven = -rate * push(point, fast)
-        return StiffJacobian(modes, driven, stiffness(point, fast), every)
+        return StiffJacobian(modes, *wall(point, fast, self.mean_residuals(point)), every)

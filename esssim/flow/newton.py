@@ -22,15 +22,15 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class StiffJacobian:
-    """F = −AᵀA + d⊗g: what is stiff in the flow, its descent to the solutions and its distance to the wall.
+    """F = −AᵀA + Σ_q d_q⊗g_q: what is stiff in the flow, its descent to the solutions and its distance to the wall.
 
-    rows: A (m, p); driven: d (p,); gradient: g (p,); modes: the rows of UᵀA (r, p), U leading eigenvectors of AAᵀ, all
-    of its range where A is None: UᵀA then stands for A. scale: c of I − cF.
+    rows: A (m, p); driven: the d_q (q, p); gradients: the g_q (q, p); modes: the rows of UᵀA (r, p), U leading
+    eigenvectors of AAᵀ, all of its range where A is None: UᵀA then stands for A. scale: c of I − cF.
     """
 
     modes: FloatArray
     driven: FloatArray
-    gradient: FloatArray
+    gradients: FloatArray
     rows: FloatArray | None = None
     scale: float = 1.0
     # numpy's scalars leave the product with F to F.
@@ -39,15 +39,16 @@ class StiffJacobian:
     @classmethod
     def zero(cls, size: int) -> StiffJacobian:
         """F = 0."""
-        return cls(np.zeros((0, size)), np.zeros(size), np.zeros(size))
+        none = np.zeros((0, size))
+        return cls(none, none, none)
 
     def __rmul__(self, scale: float) -> StiffJacobian:
-        return StiffJacobian(self.modes, self.driven, self.gradient, self.rows, scale * self.scale)
+        return StiffJacobian(self.modes, self.driven, self.gradients, self.rows, scale * self.scale)
 
     def dense(self) -> FloatArray:
         """scale·F (p, p)."""
         rows = self.modes if self.rows is None else self.rows
-        return self.scale * (np.outer(self.driven, self.gradient) - rows.T @ rows)
+        return self.scale * (self.driven.T @ self.gradients - rows.T @ rows)
 
     @cached_property
     def _shrinkage(self) -> FloatArray:
@@ -56,15 +57,18 @@ class StiffJacobian:
 
     @cached_property
     def _descended(self) -> FloatArray:
-        return self._without_wall(self.driven)
+        return np.array([self._without_wall(driven) for driven in self.driven]).reshape(self.driven.shape)
+
+    @cached_property
+    def _gains(self) -> FloatArray:
+        """c(1 − cGD)⁻¹ (q, q), D the columns of `_descended` and G the rows g_q."""
+        count = len(self.driven)
+        return np.asarray(self.scale * np.linalg.inv(np.eye(count) - self.scale * (self.gradients @ self._descended.T)))
 
     def solve(self, right: FloatArray) -> FloatArray:
-        """(I − cF)⁻¹y (p,): the rank-one part by Sherman and Morrison."""
+        """(I − cF)⁻¹y (p,): the wall by Sherman, Morrison and Woodbury."""
         found = self._without_wall(right)
-        if not self.driven.any():
-            return found
-        gain = self.scale * (self.gradient @ found) / (1.0 - self.scale * (self.gradient @ self._descended))
-        return np.asarray(found + gain * self._descended)
+        return np.asarray(found + (self._gains @ (self.gradients @ found)) @ self._descended)
 
     def _without_wall(self, right: FloatArray) -> FloatArray:
         """(I + cAᵀA)⁻¹y: in closed form on the modes, by conjugate gradients beyond them."""

@@ -12,8 +12,8 @@ from esssim.flow.point import Point
 
 def push(point: Point, fast: FastMotion) -> FloatArray:
     """Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ], (p,): −n(1−β)/η times the mean change of θ in a step, before the gradient answers."""
-    lifted = _lifted(fast, fast.rotated / fast.perron.eigenvalues[:, None])
-    return _curvature_sum(point, lifted if fast.perron.tail is None else lifted + _lifted_tail(fast))
+    steps = lifted(fast, fast.rotated / fast.perron.eigenvalues[:, None])
+    return curvature_sum(point, steps if fast.perron.tail is None else steps + _lifted_tail(fast))
 
 
 def velocity(point: Point, fast: FastMotion) -> FloatArray:
@@ -45,7 +45,7 @@ def stiffness(point: Point, fast: FastMotion) -> FloatArray:
     inverse = 1.0 / fast.perron.eigenvalues
     square = inverse[:, None] * (fast.rotated @ fast.rotated) * inverse
     functional = fast.slow_step * float(fast.source @ fast.variances)
-    return 4.0 / fast.perron.n_samples * _curvature_sum(point, _lifted(fast, square)) / functional
+    return 4.0 / fast.perron.n_samples * curvature_sum(point, lifted(fast, square)) / functional
 
 
 def project(fast: FastMotion, vector: FloatArray) -> FloatArray:
@@ -58,7 +58,7 @@ def project(fast: FastMotion, vector: FloatArray) -> FloatArray:
     return np.asarray(vector - fast.parameter_factors @ (basis.T @ (fast.jacobians @ vector)))
 
 
-def _lifted(fast: FastMotion, rotated: FloatArray) -> FloatArray:
+def lifted(fast: FastMotion, rotated: FloatArray) -> FloatArray:
     """The vectors JᵀU X Uᵀeᵢ, (n·c, p), of a matrix X (r, r) in the eigenbasis of K."""
     return np.asarray(fast.perron.eigenvectors @ (rotated.T @ fast.mode_jacobians))
 
@@ -79,5 +79,5 @@ def _lifted_tail(fast: FastMotion) -> FloatArray:
     return np.asarray(own + (basis * gain) @ seen + across)
 
 
-def _curvature_sum(point: Point, vectors: FloatArray) -> FloatArray:
+def curvature_sum(point: Point, vectors: FloatArray) -> FloatArray:
     return np.asarray(point.hessian_products(vectors).sum(axis=0))

@@ -101,38 +101,42 @@ def batch_sharpness(
     Source: Andreyev & Beneventano, arXiv 2412.20553 v3.
     """
     _validate.choice("average", average, ("mean_of_ratios", "ratio_of_means"))
+    _validate.choice("hessian", hessian, ("full", "gauss_newton"))
+    _validate.choice("draws", draws, ("shares", "uniform"))
     check_problem(problem)
-    point = problem.check_point(theta)
-    curvature = curvature_of(problem, point, hessian)
+    point, is_ratio = problem.check_point(theta), average == "ratio_of_means"
     if isinstance(sampling, RandomWeights):
+        curvature = curvature_of(problem, point, hessian)
         return weighted_batch_sharpness(problem, point, curvature, sampling, n_batches, seed, average=average)
-    model_curvature = hessian == "full"
-    parts = _compiled_forms(problem, point, average, model_curvature) or _plain_forms(
-        problem, point, curvature, average
-    )
+    parts = _compiled_forms(problem, point, average, hessian == "full")
+    if parts is None or draws == "shares":
+        curvature = curvature_of(problem, point, hessian)
+        parts = parts or _plain_forms(problem, point, curvature, average)
 
     def forms(batches: IntArray) -> FloatArray:
         quadratic, squared_norm = parts(batches)
-        if average == "ratio_of_means":
+        if is_ratio:
             return np.stack((quadratic, squared_norm), axis=1)
         if not squared_norm.all():
             batch = batches[int(np.argmin(squared_norm))].tolist()
             raise Undefined(f"batch_sharpness is 0/0 at theta: the gradient of batch {batch} is zero")
         return quadratic / squared_norm
 
+    if draws == "uniform":
+        return expectation(forms, problem.n_samples, sampling, n_batches, seed, ratio=is_ratio, chunk_size=chunk_size)
     plan = _Plan.of(curvature, sampling, n_batches, draws)
-    if average == "mean_of_ratios":
+    if not is_ratio:
         unseen = plan.never_drawn()
         unseen = unseen[parts(unseen[:, None])[1] == 0.0] if len(unseen) else unseen
         if len(unseen) >= (1 if isinstance(sampling, WithReplacement) else sampling.batch_size):
             forms(np.resize(unseen, (1, sampling.batch_size)))  # raises for 0/0, as it does where the batch is drawn
         found = plan.average(forms, seed, chunk_size)
-    elif draws == "shares" and plan.n_batches is not None and plan.curvature.is_formed:
+    elif plan.n_batches is not None and plan.curvature.is_formed:
         check_seed(seed)
         return Estimate(ratio_of_means(problem, point, curvature, sampling), 0.0, 0, True)
     else:
         found = expectation(forms, problem.n_samples, sampling, plan.n_batches, seed, ratio=True, chunk_size=chunk_size)
-    return found if draws == "uniform" else warn_of_heavy_tail("batch_sharpness", found)
+    return warn_of_heavy_tail("batch_sharpness", found)
 
 
 @dataclass(frozen=True)
