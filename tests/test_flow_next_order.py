@@ -247,6 +247,25 @@ class TestMean:
         trace = es.simulate(problem, theta, record=("theta",), seed=0, **run)
         assert np.abs(trace["theta"].values[0, 2:, [2, 5]]).max() < 1e-4
 
+    def test_a_sample_without_noise_is_no_edge(self) -> None:
+        """A row of zeros whose target is zero has no residual: its ρ is 0, on the boundary of the cone."""
+        rng = np.random.default_rng(0)
+        inputs, targets = rng.standard_normal((6, 4)), rng.standard_normal(6)
+        inputs[5], targets[5] = 0.0, 0.0
+        problem, theta, sampling = es.DiagonalLinearNetwork(inputs, targets), np.full(8, 0.5), es.WithoutReplacement(2)
+        for gap in (0.5, 1e-6):
+            eta = (1 - gap) * edge(problem, theta, sampling)
+            law, _ = MeanLaw.of(problem, theta, sampling, es.Ramp.of(eta), 20, 0.0)
+            fast = law.fast(0.0, law.at(theta))
+            matrix = np.eye(6) - fast.perron.kappa_2 * np.array([fast.feed_back(unit) for unit in np.eye(6)]).T
+            assert fast.noise is not None
+            np.testing.assert_allclose(fast.noise, np.linalg.solve(matrix, fast.source), rtol=1e-4, atol=1e-14)
+            assert fast.noise[5] == pytest.approx(0.0, abs=1e-14)
+        found = flow.solve(problem, theta, step_size=0.05, sampling=sampling, n_steps=20, follow="mean", n_records=3)
+        assert int(found["diverged_at"]) == -1
+        law, _ = MeanLaw.of(problem, theta, sampling, es.Ramp.of(1.001 * edge(problem, theta, sampling)), 20, 0.0)
+        assert law.fast(0.0, law.at(theta)).noise is None
+
     def test_refuses_an_unknown_follow(self) -> None:
         with pytest.raises(
             ValueError, match="follow must be one of 'solutions', 'mean', got 'means'; did you mean 'mean'"

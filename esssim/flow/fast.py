@@ -142,9 +142,16 @@ class FastMotion:
         right = perron.first_vector() if silent else self.source
         size = float(right.max())
         solution = self.fed_back(right / size, None if self.guess is None or silent else self.guess / size)
-        if solution is None or not perron.is_inside(solution):
+        if solution is None or not (perron.is_inside(solution) or (not silent and self._is_below_the_edge())):
             return None
         return self.source if silent else size * solution
+
+    def _is_below_the_edge(self) -> bool:
+        """Whether noise of equal power in all residuals has a stationary covariance. It decides where the own source
+        leaves some residuals without any, and with them ρ on the boundary of the cone.
+        """
+        solution = self.fed_back(self.perron.first_vector())
+        return solution is not None and self.perron.is_inside(solution)
 
     def fed_back(
         self, right: FloatArray, start: FloatArray | None = None, tolerance: float = TOLERANCE
