@@ -53,7 +53,7 @@ the bursts too much weight, and is right only for full batches.
 | `tail_index` | exponent 2(1 + κδ) of the law of ‖r‖, 2 at the mean-square edge; infinite for b = n and without noise |
 | `almost_sure_excess` | relative change of Q_b to the almost-sure edge, where the tail index is 0 |
 | `diverged_at` | the step from which on no stable solution is in reach; −1 for none |
-| `gave_up_at` | the step at which `most_evaluations` were used up, from which on there are no numbers; −1 for none |
+| `gave_up_at` | the step from which on there are no numbers: `most_evaluations` were used up, or dθ/dt jumps away from the edge, as in a model with kinks (ReLU); −1 for none |
 | `n_evaluations` | how often dθ/dt was computed |
 
 The mean of SGD off the solutions, `follow="mean"`, solves dθ/dt = −(η/n) [Jᵀr + Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ]], r = f(θ) − y. It is

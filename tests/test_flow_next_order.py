@@ -19,6 +19,7 @@ from esssim.flow.point import Point
 from esssim.flow.slow import mean_velocity, project, push, velocity
 from esssim.flow.validity import spread_correction
 from esssim.flow.wall import wall
+from esssim.problems import NonlinearLeastSquares
 from tests import oracles
 from tests.test_flow import SCHEMES, edge, perceptron, schemes, solution, two_samples
 
@@ -265,6 +266,26 @@ class TestMean:
         assert int(found["diverged_at"]) == -1
         law, _ = MeanLaw.of(problem, theta, sampling, es.Ramp.of(1.001 * edge(problem, theta, sampling)), 20, 0.0)
         assert law.fast(0.0, law.at(theta)).noise is None
+
+    def test_a_kink_is_no_wall(self) -> None:
+        """|θ| has its minimum at a kink, where dθ/dt jumps: the solver gives up there, a tenth of the way to the edge."""
+
+        class Kinked(NonlinearLeastSquares):
+            def residuals(self, theta: np.ndarray, indices: np.ndarray) -> np.ndarray:
+                return np.abs(theta) * np.array([1.0, 2.0])[indices] + 1.0
+
+            def sample_jacobians(self, theta: np.ndarray, indices: np.ndarray) -> np.ndarray:
+                return np.sign(theta)[..., None, :] * np.array([1.0, 2.0])[indices][..., None]
+
+            def model_hessian_products(self, theta: np.ndarray, indices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+                return np.zeros_like(vectors)
+
+        problem, sampling = Kinked(2, 1), es.WithoutReplacement(1)
+        eta = 0.1 * edge(problem, np.array([1.0]), sampling)
+        found = flow.solve(problem, [1.0], step_size=eta, sampling=sampling, n_steps=1000, follow="mean", n_records=3)
+        assert int(found["diverged_at"]) == -1
+        assert 0 < int(found["gave_up_at"]) < 100
+        assert np.isnan(found["theta"].values[1:]).all()
 
     def test_refuses_an_unknown_follow(self) -> None:
         with pytest.raises(

@@ -11,6 +11,7 @@ import numpy as np
 from esssim._validate import FloatArray, IntArray
 from esssim.flow.law import Law
 from esssim.flow.newton import FactoredBDF, StiffJacobian
+from esssim.flow.observables import distance_to_edge
 
 RELATIVE_TOLERANCE = 1e-6
 # Where modes beyond the leading ones are known to first order alone.
@@ -18,12 +19,15 @@ TOLERANCE_OF_LEADING = 1e-4
 # The solver's steps shrink without end at a wall that the flow cannot leave; this fraction of the time gone by is
 # short.
 SHORTEST_STEP = 1e-7
+# Where they do so farther from the edge than this, it is no wall: dθ/dt jumps, as in a model that is not smooth.
+AT_THE_WALL = 0.05
 
 
 @dataclass(frozen=True)
 class Course:
     """θ at the steps asked for (m, p), NaN where there is none, and why: the step at which the flow meets a wall it
-    cannot leave, and the step at which the evaluations were used up, −1 for neither.
+    cannot leave, and the step at which the solver gave up, its evaluations used up or its steps too short away from the
+    edge; −1 for neither.
     """
 
     thetas: FloatArray
@@ -64,7 +68,8 @@ def integrate(
         solver.step()
         stuck = solver.status == "failed" or (solver.step_size or 0.0) < SHORTEST_STEP * solver.t
         if stuck and solver.t < steps[-1]:
-            return Course(thetas, diverged_at=math.ceil(solver.t), n_evaluations=solver.nfev)
+            end = "diverged_at" if _is_at_the_wall(law, solver.t, solver.y) else "gave_up_at"
+            return Course(thetas, n_evaluations=solver.nfev, **{end: math.ceil(solver.t)})
         interpolant = solver.dense_output()
         while done < len(steps) and steps[done] <= solver.t:
             corrected = law.corrected(np.asarray(interpolant(float(steps[done]))))
@@ -76,3 +81,9 @@ def integrate(
         if solver.nfev > most_evaluations and done < len(steps):
             return Course(thetas, gave_up_at=math.ceil(solver.t), n_evaluations=solver.nfev)
     return Course(thetas, n_evaluations=solver.nfev)
+
+
+def _is_at_the_wall(law: Law, step: float, theta: FloatArray) -> bool:
+    point = law.at(theta)
+    fast = law.fast(step, point)
+    return fast.noise is None or distance_to_edge(point, fast) < AT_THE_WALL

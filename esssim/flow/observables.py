@@ -48,12 +48,8 @@ def observe(
     if "sharpness" in names:
         row["sharpness"] = float(fast.perron.eigenvalues[-1]) / n
     if {MEAN_SQUARE, "distance_to_edge"} & set(names):
-        top, followed = point.sharpness(c, fast.rank), curvature
-        if fast.by_products:
-            root = fast.perron.eigenvectors * np.sqrt(fast.perron.eigenvalues)
-            followed = rows.curvature(root, fast.n_outputs)
-        row[MEAN_SQUARE] = top
-        row["distance_to_edge"] = 1.0 - fast.step_size / critical_step_size(followed, top, c, fast.momentum)
+        row[MEAN_SQUARE] = point.sharpness(c, fast.rank)
+        row["distance_to_edge"] = distance_to_edge(point, fast)
     estimates: dict[str, Estimate] = {}
     if "minibatch_sharpness" in names:
         count = None if sampling.has_at_most(n, n_batches) else n_batches
@@ -68,6 +64,15 @@ def observe(
     for name, estimate in estimates.items():
         row[name], row[f"{name}_standard_error"] = estimate.value, estimate.standard_error
     return {name: value for name, value in row.items() if name.removesuffix("_standard_error") in names}
+
+
+def distance_to_edge(point: Point, fast: FastMotion) -> float:
+    """1 − η/η_c, η_c the mean-square edge, with momentum its own."""
+    c, followed = fast.perron.c, point.curvature
+    if fast.by_products:
+        root = fast.perron.eigenvectors * np.sqrt(fast.perron.eigenvalues)
+        followed = rows.curvature(root, fast.n_outputs)
+    return 1.0 - fast.step_size / critical_step_size(followed, point.sharpness(c, fast.rank), c, fast.momentum)
 
 
 def critical_step_size(
