@@ -39,6 +39,8 @@ REASONS = {
     "in: done = 0": "seen since by a test of stretches after a full-batch loop went over to the samples",
     "in: integers = steps.dtype.kind": "seen since by a test of records at no step at all",
     "in: return (1.0 - c) * top / len(self.own)": "seen since by a test of equal samples",
+    "in: return -1": "seen since by a test of the step at which nothing diverged",
+    "in: few = some[: max(1, MOST_NUMBERS": "a budget: it looks at two samples where one was meant",
     "in: return float(eta * c * tau_1": "seen since by a test of the closure for other values of τ₁",
 }
 
