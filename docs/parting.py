@@ -19,11 +19,14 @@ import numpy as np
 import esssim as es
 from esssim._validate import FloatArray
 from esssim.report.pages import hit_or_miss, keep_predicted_page
+from esssim.statistics.table import MEAN_SQUARE
 
 STARTS = {"tanh 5–20–1": 0.7, "wine 13–5–3": 0.5}
 N_STEPS, N_RUNS, N_LOOKED_AT = 3000, 48, 8
 # The closure has diverged where its spread is so many times the squared length of the start.
 BEYOND = 100.0
+# Evaluations of dθ/dt that the flow of the mean may take.
+MOST_EVALUATIONS = 2500
 # A run has diverged where its loss is so many times that of the start.
 GONE = 100.0
 # tr Cov θ over ‖mean θ − θ₀‖² after all steps, from and to, and whether the closure diverges before.
@@ -72,7 +75,18 @@ def measured(row: dict[str, Any]) -> dict[str, Any]:
         "spread": spread, "distance": distance, "ratio": spread / distance,
         "level": float(np.mean(levels)), "level_deviation": float(np.std(levels, ddof=1)),
         "lowest_curvature": float(np.mean(lowest)), "closure_diverged_at": diverged_at(problem, problem.theta0, row["b"], float(eta)),
-    }  # fmt: skip
+    } | followed(problem, row["b"], float(eta))  # fmt: skip
+
+
+def followed(problem: Any, b: int, eta: float) -> dict[str, Any]:
+    """(η/2)·Q_b and the loss after all steps on the flow of the mean; None where it gives up, and at which step."""
+    course = es.flow.solve(
+        problem, problem.theta0, step_size=eta, sampling=es.WithoutReplacement(b), n_steps=N_STEPS, follow="mean",
+        record=("loss", MEAN_SQUARE), n_records=2, most_evaluations=MOST_EVALUATIONS,
+    )  # fmt: skip
+    level, loss = eta / 2 * float(course[MEAN_SQUARE][-1]), float(course["loss"][-1])
+    ends = max(int(course["gave_up_at"]), int(course["diverged_at"]))
+    return {"flow_level": level, "flow_loss": loss} if ends < 0 else {"flow_level": None, "flow_ends_at": ends}
 
 
 def diverged_at(problem: es.Problem, start: FloatArray, b: int, eta: float) -> int:
@@ -115,23 +129,25 @@ def closure(problem: es.Problem, start: FloatArray, b: int, eta: float) -> Itera
 
 HEAD = f"""# Runs from one start part
 
-Made by `python docs/parting.py`. The [flow of the mean](flow.md) gives up in networks that reach the edge while their loss is
+Made by `python docs/parting.py`. A first solver of the [flow of the mean](flow.md) gave up in networks that reach the edge while their loss is
 [still large](courses.md). This page asks, in smaller networks, whether there is a mean to follow: {N_RUNS} runs of SGD begin at the
 same weights and differ in their batches alone. The networks are those of [Gaussian noise](noise_baselines.md), at η = 0.7 (tanh) and 0.5 (wine) times
 2/Q_b of the start, after {N_STEPS:,} steps, without label noise. Runs whose loss is {GONE:g} times that of the start have diverged and are left out.
 
 *Spread* is the trace of the covariance of θ over the runs, *distance* the squared distance of their mean from the start. *Level* is (η/2)·Q_b
-of {N_LOOKED_AT} runs, ± its standard deviation from run to run; *lowest* is η times the smallest eigenvalue of their Hessians, on average.
+of {N_LOOKED_AT} runs, ± its standard deviation from run to run; *flow* is the same level on the flow of the mean, from the start alone, and its loss, or the step at which it
+gives up ({MOST_EVALUATIONS:,} right-hand sides); *lowest* is η times the smallest eigenvalue of their Hessians, on average.
 
 The *closure* advances the mean and the covariance step by step, with nothing assumed to be stationary. It takes the full Hessian of each
 sample at the mean, and the average of the gradient over a normal law by a cubature of third degree, whose points are √p standard deviations from
 the mean (p = 141 and 88 parameters). The column says at which step it diverges.
 
 The predictions were written on 2026-11-30, before the runs. For tanh with b = 4 and 16 the spread and the distance had been seen, and a closure with a Taylor
-series in place of the cubature, which diverged at step 64 (b = 16).
+series in place of the cubature, which diverged at step 64 (b = 16). The column of the flow was added once its solver passed the edge, when the
+levels of SGD were known. Nothing in it is fitted.
 
-| network | b | spread | distance | ratio | predicted | | level | lowest | loss | closure | predicted | |
-|---|---:|---:|---:|---:|---:|---|---:|---:|---:|---:|---|---|
+| network | b | spread | distance | ratio | predicted | | level | loss | flow | lowest | closure | predicted | |
+|---|---:|---:|---:|---:|---:|---|---:|---:|---:|---:|---:|---|---|
 """
 
 
@@ -140,17 +156,24 @@ def markdown(content: dict[str, Any]) -> str:
     for row in content["rows"]:
         low, high = row["ratio_predicted"]
         wanted = "diverges" if row["closure_diverges_predicted"] else "does not"
-        cells = ["–", "–", "–", f"{low:g} to {high:g}", "", "–", "–", "–", "–", wanted, ""]
+        cells = ["–", "–", "–", f"{low:g} to {high:g}", "", "–", "–", "–", "–", "–", wanted, ""]
         if "ratio" in row:
             at = row["closure_diverged_at"]
             cells = [
                 f"{row['spread']:.3g}", f"{row['distance']:.3g}", f"{row['ratio']:.2g}", f"{low:g} to {high:g}",
                 hit_or_miss(low <= row["ratio"] <= high), f"{row['level']:.2f}\u00a0±\u00a0{row['level_deviation']:.2f}",
-                f"{row['lowest_curvature']:.2f}".replace("-", "−"), f"{row['loss']:.2g}", f"{at:,}" if at >= 0 else "does not", wanted,
+                f"{row['loss']:.2g}", flow_cell(row), f"{row['lowest_curvature']:.2f}".replace("-", "−"), f"{at:,}" if at >= 0 else "does not", wanted,
                 hit_or_miss((at >= 0) == row["closure_diverges_predicted"]),
             ]  # fmt: skip
         text += f"| {row['network']} | {row['b']} | {' | '.join(cells)} |\n"
     return text + TAIL
+
+
+def flow_cell(row: dict[str, Any]) -> str:
+    """The level and the loss of the flow, or where it gives up."""
+    if row["flow_level"] is None:
+        return f"gives up at {row['flow_ends_at']:,}"
+    return f"{row['flow_level']:.2f}, {row['flow_loss']:.2g}"
 
 
 TAIL = """

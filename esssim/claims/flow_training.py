@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import joblib
 import numpy as np
@@ -132,3 +132,53 @@ def flow_from_the_state_of_each_run(*, quick: bool) -> Measurement:
     reason = f"SGD {found.mean():.3f}, flow {ends.mean():.3f}, correlation of the runs {correlation:.2f}"
     verdict = verdict_of(1 + low, 1 + high, 0.97, 1.03)
     return Measurement(verdict, reason, 1 + difference, (1 + low, 1 + high), float(n_runs), rows)
+
+
+AT_THE_EDGE = "equal within 5 %; within 3 % in two runs of another network"
+
+
+@claim(
+    id="flow-training/edge/{activation},b={b}",
+    states="From a random initialisation, at a constant step size that brings the network to the edge while its loss "
+    "is large, the mean-square sharpness of SGD takes the course of the stochastic central flow of the mean",
+    where="{activation} network, n = 60, b = {b}, targets ±1",
+    source=OURS,
+    source_predicts=AT_THE_EDGE,
+    we_predict=Predicted.holds(AT_THE_EDGE),
+    method="1,000 steps at η = 0.7·2/Q_b(θ₀), no label noise, 16 runs of SGD; ratio of the averages of (η/2)Q_b over "
+    "the last three quarters of 41 records",
+    tolerance=0.05,
+    quick=False,
+    over=[{"activation": activation, "b": b} for activation in ("tanh", "gelu") for b in (15, 30)],
+    formula=r"\frac{\overline{Q}_{b,\mathrm{SGD}}}{\overline{Q}_{b,\mathrm{flow}}}=1",
+    accepts=around(1, 0.05),
+    about=(MEAN_SQUARE,),
+    stated="2026-11-30",
+)
+def training_passes_the_edge_with_the_flow(*, activation: Literal["tanh", "gelu"], b: int, quick: bool) -> Measurement:
+    rng = np.random.default_rng(2)
+    inputs, targets = rng.standard_normal((60, 5)), np.sign(rng.standard_normal(60))
+    problem = Perceptron(inputs, targets, 20, activation=activation)
+    theta, sampling = problem.random_start(seed=2), WithoutReplacement(b)
+    step_size = 1.4 / mean_square_sharpness(problem, theta, sampling, hessian="gauss_newton")
+    run: dict[str, Any] = {
+        "step_size": step_size, "sampling": sampling, "n_steps": 1000, "n_records": 41, "record": (MEAN_SQUARE,),
+    }  # fmt: skip
+    trace = simulate(problem, theta, **run, n_replicas=16, n_workers=free_cores(), seed=20261130)
+    course = flow.solve(problem, theta, **run, follow="mean", most_evaluations=5000)
+    if int(course["gave_up_at"]) >= 0 or int(course["diverged_at"]) >= 0:
+        return Measurement("inconclusive", "the flow did not reach the end")
+    late, half = trace["step"].values >= 250, step_size / 2
+    runs = trace[MEAN_SQUARE].values[trace["diverged_at"].values < 0] * half
+    curve = course[MEAN_SQUARE].values * half
+    value, low, high = ratio_of(runs[:, late].mean(axis=1), float(curve[late].mean()))
+    rows: list[Row] = [
+        {"step": int(step), "sgd": float(sgd), "flow": float(mean)}
+        for step, sgd, mean in zip(trace["step"].values, runs.mean(axis=0), curve, strict=True)
+    ]
+    worst = float(np.abs(runs.mean(axis=0) / curve - 1).max())
+    reason = (
+        f"SGD over flow {value:.3f} on average, {100 * worst:.1f} % apart at the worst record, {len(runs)} of "
+        f"{len(trace['replica'])} runs did not diverge"
+    )
+    return Measurement(verdict_of(low, high, 0.95, 1.05), reason, value, (low, high), float(len(runs)), rows)
