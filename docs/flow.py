@@ -66,7 +66,10 @@ modes of K, and the part of all others to first order in their eigenvalues, for 
 doubles r from 64 until what the noise pushes with at the start changes by less than 0.5 % of all that drives the flow there, and takes all modes where a quarter of
 them is not enough. The leading modes are searched from those of the evaluation before, and the solver's tolerance is then 1e-4. From its
 initialisation a tanh network of 1,210 parameters with 1,280 residuals (64–16–10, 128 digits, b = 16, η = 0.4·2/Q_b(θ₀), 1,000 steps) takes
-292 right-hand sides, 148 seconds of one core; before, one of them took 6.6 seconds in 64 modes, and more than 64 were taken. The attributes have `rank` (0 for all) and `error_of_rank`, that change at the last record. Batch sharpness
+292 right-hand sides, 148 seconds of one core; before, one of them took 6.6 seconds in 64 modes, and more than 64 were taken. The attributes have `rank` (0 for all) and `error_of_rank`, that change at the last record.
+
+Where modes of K come to the edge together, every pair of them is a direction in which the velocity changes fast. The solver knows those of the eight that are
+nearest (`esssim.flow.wall`), each by a linear solve for the noise and two products with the model's Hessians. Batch sharpness
 comes from 128 independent chains, so that `n_batches` is rounded up to a multiple of 128.
 
 ## When not to believe it
@@ -81,7 +84,8 @@ comes from 128 independent chains, so that `n_batches` is rounded up to a multip
   in size do not believe the flow to a per cent ([bursts](../theory/bursts.py)). It is no lag: second moments that move along
   with θ instead of being stationary give the same level to four digits. With momentum it is not known.
 * In training from an initialisation the runs of SGD lie far apart, and the flow is that of one mean path: the average of the
-  runs is then not the run of the average. Whether the flow from the state of each run early on is right is open
+  runs is then not the run of the average. In most networks that were tried it gives their levels all the same
+  ([networks from their start](courses.md)), and with the smallest batches it gives up. Whether the flow from the state of each run early on is right is open
   (`flow-training/from-step-2000`).
 * From `diverged_at` on, where that is not −1: the flow met a wall that it cannot leave, for want of noise or of a stable
   solution in reach.

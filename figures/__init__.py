@@ -17,6 +17,7 @@ FIGURES = {
     "ramp": "every statistic while the step size rises, one panel per batch size",
     "flow": "the stochastic central flow against SGD, along the ramp, with nothing fitted",
     "wall": "the distance that is kept to the mean-square edge, against label noise and the speed of the ramp",
+    "training": "perceptrons that come to the edge while their loss is large: SGD beside the flow from its start",
     "settling_map": "where SGD settles over step size, batch size, label noise and depth, cell by cell beside the flow",
     "noise": "four laws of noise with the same second moments: the same level of Q_b, and other tails at the wall",
     "baselines": "Gaussian noise as strong as that of SGD: the level of Q_b, and of what its own operator says",

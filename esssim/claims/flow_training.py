@@ -13,6 +13,7 @@ from esssim.claims.claim import Measurement, Predicted, Row, around
 from esssim.claims.declare import claim
 from esssim.claims.ratios import ratio_of, verdict_of
 from esssim.experiments.beside import free_cores
+from esssim.experiments.training import TrainedPerceptron
 from esssim.papers import OURS
 from esssim.problems import Perceptron
 from esssim.sampling import WithoutReplacement
@@ -156,25 +157,17 @@ AT_THE_EDGE = "equal within 5 %; within 3 % in two runs of another network"
     stated="2026-11-30",
 )
 def training_passes_the_edge_with_the_flow(*, activation: Literal["tanh", "gelu"], b: int, quick: bool) -> Measurement:
-    rng = np.random.default_rng(2)
-    inputs, targets = rng.standard_normal((60, 5)), np.sign(rng.standard_normal(60))
-    problem = Perceptron(inputs, targets, 20, activation=activation)
-    theta, sampling = problem.random_start(seed=2), WithoutReplacement(b)
-    step_size = 1.4 / mean_square_sharpness(problem, theta, sampling, hessian="gauss_newton")
-    run: dict[str, Any] = {
-        "step_size": step_size, "sampling": sampling, "n_steps": 1000, "n_records": 41, "record": (MEAN_SQUARE,),
-    }  # fmt: skip
-    trace = simulate(problem, theta, **run, n_replicas=16, n_workers=free_cores(), seed=20261130)
-    course = flow.solve(problem, theta, **run, follow="mean", most_evaluations=5000)
+    trace, course = TrainedPerceptron(activation, b).run()
     if int(course["gave_up_at"]) >= 0 or int(course["diverged_at"]) >= 0:
-        return Measurement("inconclusive", "the flow did not reach the end")
-    late, half = trace["step"].values >= 250, step_size / 2
+        return Measurement("inconclusive", "the flow did not come to the end")
+    steps, half = trace["step"].values, trace["step_size"].values / 2
+    late = steps >= steps[-1] / 4
     runs = trace[MEAN_SQUARE].values[trace["diverged_at"].values < 0] * half
     curve = course[MEAN_SQUARE].values * half
     value, low, high = ratio_of(runs[:, late].mean(axis=1), float(curve[late].mean()))
     rows: list[Row] = [
         {"step": int(step), "sgd": float(sgd), "flow": float(mean)}
-        for step, sgd, mean in zip(trace["step"].values, runs.mean(axis=0), curve, strict=True)
+        for step, sgd, mean in zip(steps, runs.mean(axis=0), curve, strict=True)
     ]
     worst = float(np.abs(runs.mean(axis=0) / curve - 1).max())
     reason = (
