@@ -331,11 +331,13 @@ def test_interventions_jump_at_the_parameters_of_the_change() -> None:
         assert returned["end"] == pytest.approx(late / before, rel=0.02)
 
 
-def test_training_is_that_of_the_claim() -> None:
-    """The rows are of the runs that decide the claim."""
-    rows = quick("training").rows
-    trace, course = TrainedPerceptron("gelu", 30, n_steps=100, n_records=11, n_replicas=3).run()
-    half = trace["step_size"].values / 2
-    np.testing.assert_allclose([row["flow"] for row in rows], course[MEAN_SQUARE].values * half, rtol=1e-6)
-    np.testing.assert_allclose([row["sgd"] for row in rows], trace[MEAN_SQUARE].values.mean(axis=0) * half, rtol=1e-12)
-    assert [row["step"] for row in rows] == list(range(0, 101, 10))
+def test_training_takes_the_course_of_the_flow() -> None:
+    """A tanh network that comes to the edge while its loss is large: within 5 % over the last three quarters."""
+    trace, course = TrainedPerceptron("tanh", 15, n_replicas=8).run()
+    late, half = trace["step"].values >= 250, trace["step_size"].values / 2
+    runs = (trace[MEAN_SQUARE].values * half)[:, late]
+    whole = course[MEAN_SQUARE].values * half
+    assert whole.min() < 0.65 < 0.95 < whole[-1]
+    curve = whole[late]
+    assert runs.mean() == pytest.approx(curve.mean(), rel=0.05)
+    np.testing.assert_allclose(runs.mean(axis=0), curve, rtol=0.1)
