@@ -307,7 +307,7 @@ def modes_at_the_edge() -> tuple[es.DiagonalLinearNetwork, np.ndarray]:
 
 class TestStiffJacobian:
     @pytest.mark.parametrize("gap", [1e-3, 1e-4])
-    @pytest.mark.parametrize("batch_size", [2, 6, 11])
+    @pytest.mark.parametrize("batch_size", [10, 11])
     def test_is_what_grows_at_the_edge(self, batch_size: int, gap: float) -> None:
         """Against differences of the velocity: what is left out is small beside it near the edge."""
         problem, theta = modes_at_the_edge()

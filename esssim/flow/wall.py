@@ -13,7 +13,7 @@ from esssim._validate import FloatArray
 from esssim.flow import rows
 from esssim.flow.fast import FastMotion
 from esssim.flow.point import Point
-from esssim.flow.slow import curvature_sum, lifted, push
+from esssim.flow.slow import curvature_sum, lifted, push, stiffness
 
 # A mode is at the edge where its own distance 1 − (1−c)ηλ/2n is below NEAR; so many are followed at most.
 NEAR, MOST = 0.1, 8
@@ -29,14 +29,18 @@ def wall(point: Point, fast: FastMotion, residuals: FloatArray) -> tuple[FloatAr
         dR = 𝓛⁻¹[(RK⁺dKK⁺ + K⁺dKK⁺R)/n],   dK = Σ_q ⟨E_q, dK⟩E_q,   g_q = ∂⟨E_q, K⟩/∂θ,
 
     E_q the pairs of modes at the edge and, beyond them, K⁺R²K⁺, to which ⟨source, diag R⟩ answers (`slow.stiffness`).
-    The source moves with the mean residuals r: R changes in the ratio of ⟨ρ, source⟩, by 2κ₂Jᵀρr.
+    The source moves with the mean residuals r: R changes in the ratio of ⟨ρ, source⟩, by 2κ₂Jᵀρr. With fewer than two
+    modes at the edge the functional alone is taken: farther off the rest is no better than nothing.
     """
     if not fast.source.any():
         return (np.zeros((0, fast.jacobians.shape[1])),) * 2
     perron, rate = fast.perron, fast.slow_step / fast.perron.n_samples
+    count = _modes_at_the_edge(fast)
+    if count < 2:
+        return -rate * push(point, fast)[None], stiffness(point, fast)[None]
     inverse = 1.0 / perron.eigenvalues
     driven, gradients = [], []
-    for pair in _directions(fast):
+    for pair in _directions(fast, count):
         half = (fast.rotated * inverse) @ (pair * inverse)
         answer = fast.answered((half + half.T) * (1.0 / (perron.n_samples * fast.slow_step)), TOLERANCE)
         driven.append(-rate * curvature_sum(point, lifted(fast, answer * inverse[:, None])))
@@ -49,11 +53,15 @@ def wall(point: Point, fast: FastMotion, residuals: FloatArray) -> tuple[FloatAr
     return np.array(driven), np.array(gradients)
 
 
-def _directions(fast: FastMotion) -> list[FloatArray]:
-    """Orthonormal symmetric matrices E_q in the eigenbasis of K, (r, r) each."""
-    perron, size = fast.perron, len(fast.perron.eigenvalues)
+def _modes_at_the_edge(fast: FastMotion) -> int:
+    perron = fast.perron
     distance = np.diag(fast.inverse_response) * perron.n_samples * fast.slow_step * perron.eigenvalues / 2
-    count = min(int((distance < NEAR).sum()), MOST)
+    return min(int((distance < NEAR).sum()), MOST)
+
+
+def _directions(fast: FastMotion, count: int) -> list[FloatArray]:
+    """Orthonormal symmetric matrices E_q in the eigenbasis of K, (r, r) each, for so many modes at the edge."""
+    perron, size = fast.perron, len(fast.perron.eigenvalues)
     found = []
     for j in range(size - count, size):
         for k in range(j, size):
