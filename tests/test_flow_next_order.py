@@ -16,7 +16,7 @@ from esssim.flow.integrate import Course
 from esssim.flow.law import Law
 from esssim.flow.mean import MeanLaw
 from esssim.flow.point import Point
-from esssim.flow.slow import mean_velocity, project, push, velocity
+from esssim.flow.slow import mean_velocity, project, push, stiffness, velocity
 from esssim.flow.validity import spread_correction
 from esssim.flow.wall import wall
 from esssim.problems import NonlinearLeastSquares
@@ -319,6 +319,17 @@ class TestStiffJacobian:
         found = law.stiff_jacobian(0.0, theta)
         assert found is not None
         assert np.linalg.norm(found.dense() - expected, 2) < 0.02 * np.linalg.norm(expected, 2)
+
+    @pytest.mark.parametrize("gap", [0.5, 0.01])
+    def test_of_the_mean_is_the_descent_and_the_wall(self, gap: float) -> None:
+        """With one mode at the edge, or none."""
+        problem, theta = solution(("difference", 3), (4, 6))
+        eta = (1 - gap) * edge(problem, theta, SCHEMES[1])
+        law, _ = MeanLaw.of(problem, theta, SCHEMES[1], es.Ramp.of(eta), 10, 0.01)
+        fast = law.fast(0.0, law.at(theta))
+        descent = -eta / 4 * fast.jacobians.T @ fast.jacobians
+        wall = np.outer(-eta / 4 * push(Point(problem, theta), fast), stiffness(Point(problem, theta), fast))
+        np.testing.assert_allclose(law.stiff_jacobian(0.0, theta).dense(), descent + wall, rtol=1e-9, atol=1e-15)
 
     def test_every_pair_of_modes_at_the_edge_has_a_direction(self) -> None:
         """With batches of nearly all samples the three modes meet it together: a single direction leaves a sixth."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import xarray
@@ -32,25 +32,19 @@ class TrainedPerceptron:
     n_replicas: int = 16
     seed: int = 20261130
 
-    def setting(self) -> tuple[Perceptron, FloatArray, WithoutReplacement, float]:
-        """The network, its start θ₀, the scheme and η."""
+    def setting(self) -> tuple[Perceptron, FloatArray, dict[str, Any]]:
+        """The network, its start θ₀, and what SGD and the flow share."""
         rng = np.random.default_rng(2)
         inputs, targets = rng.standard_normal((60, 5)), np.sign(rng.standard_normal(60))
         problem = Perceptron(inputs, targets, 20, activation=self.activation)
         theta, sampling = problem.random_start(seed=2), WithoutReplacement(self.batch_size)
-        sharpness = mean_square_sharpness(problem, theta, sampling, hessian="gauss_newton")
-        return problem, theta, sampling, 1.4 / sharpness
+        return problem, theta, {
+            "step_size": 1.4 / mean_square_sharpness(problem, theta, sampling, hessian="gauss_newton"),
+            "sampling": sampling, "n_steps": self.n_steps, "n_records": self.n_records, "record": (MEAN_SQUARE,),
+        }  # fmt: skip
 
     def run(self) -> tuple[xarray.Dataset, xarray.Dataset]:
         """SGD, and the flow of the mean, with Gauss–Newton Q_b at the same records."""
-        problem, theta, sampling, step_size = self.setting()
-        record = (MEAN_SQUARE,)
-        trace = simulate(
-            problem, theta, step_size=step_size, sampling=sampling, n_steps=self.n_steps, n_records=self.n_records,
-            record=record, n_replicas=self.n_replicas, n_workers=free_cores(), seed=self.seed,
-        )  # fmt: skip
-        course = flow.solve(
-            problem, theta, step_size=step_size, sampling=sampling, n_steps=self.n_steps, n_records=self.n_records,
-            record=record, follow="mean", most_evaluations=MOST_EVALUATIONS,
-        )  # fmt: skip
-        return trace, course
+        problem, theta, shared = self.setting()
+        trace = simulate(problem, theta, **shared, n_replicas=self.n_replicas, n_workers=free_cores(), seed=self.seed)
+        return trace, flow.solve(problem, theta, **shared, follow="mean", most_evaluations=MOST_EVALUATIONS)

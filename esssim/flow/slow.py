@@ -42,10 +42,14 @@ def stiffness(point: Point, fast: FastMotion) -> FloatArray:
     functional times a fixed matrix: velocity ⊗ gradient is then the part of the flow's Jacobian that diverges. With
     momentum the same with the step η/(1−β), which is exact only for pairs of equal eigenvalues: enough for a solver.
     """
-    inverse = 1.0 / fast.perron.eigenvalues
-    square = inverse[:, None] * (fast.rotated @ fast.rotated) * inverse
     functional = fast.slow_step * float(fast.source @ fast.variances)
-    return 4.0 / fast.perron.n_samples * curvature_sum(point, lifted(fast, square)) / functional
+    return 4.0 / fast.perron.n_samples * curvature_sum(point, lifted(fast, answering(fast))) / functional
+
+
+def answering(fast: FastMotion) -> FloatArray:
+    """K⁺R²K⁺ in the eigenbasis of K, (r, r): the dK to which ⟨source, diag R⟩ answers."""
+    inverse = 1.0 / fast.perron.eigenvalues
+    return np.asarray(inverse[:, None] * (fast.rotated @ fast.rotated) * inverse)
 
 
 def project(fast: FastMotion, vector: FloatArray) -> FloatArray:

@@ -13,7 +13,7 @@ from esssim._validate import FloatArray
 from esssim.flow import rows
 from esssim.flow.fast import FastMotion
 from esssim.flow.point import Point
-from esssim.flow.slow import curvature_sum, lifted, push, stiffness
+from esssim.flow.slow import answering, curvature_sum, lifted, push, stiffness
 
 # A mode is at the edge where its own distance 1 − (1−c)ηλ/2n is below NEAR; so many are followed at most.
 NEAR, MOST = 0.1, 8
@@ -54,6 +54,7 @@ def wall(point: Point, fast: FastMotion, residuals: FloatArray) -> tuple[FloatAr
 
 
 def _modes_at_the_edge(fast: FastMotion) -> int:
+    """How many modes of K are at their edge, MOST at most."""
     perron = fast.perron
     distance = np.diag(fast.inverse_response) * perron.n_samples * fast.slow_step * perron.eigenvalues / 2
     return min(int((distance < NEAR).sum()), MOST)
@@ -61,15 +62,13 @@ def _modes_at_the_edge(fast: FastMotion) -> int:
 
 def _directions(fast: FastMotion, count: int) -> list[FloatArray]:
     """Orthonormal symmetric matrices E_q in the eigenbasis of K, (r, r) each, for so many modes at the edge."""
-    perron, size = fast.perron, len(fast.perron.eigenvalues)
-    found = []
+    size, found = len(fast.perron.eigenvalues), []
     for j in range(size - count, size):
         for k in range(j, size):
             pair = np.zeros((size, size))
             pair[j, k] = pair[k, j] = 1.0 if j == k else np.sqrt(0.5)
             found.append(pair)
-    inverse = 1.0 / perron.eigenvalues
-    other = inverse[:, None] * (fast.rotated @ fast.rotated) * inverse
+    other = answering(fast)
     other[size - count :, size - count :] = 0.0
     length = float(np.linalg.norm(other))
     return [*found, other / length] if length > 0.0 else found
