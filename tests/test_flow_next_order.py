@@ -340,6 +340,20 @@ class TestStiffJacobian:
         # Six pairs, what is beyond them, and the source.
         assert len(wall(point, law.fast(0.0, point), point.residuals)[0]) == 8
 
+    def test_the_source_moves_with_the_residuals(self) -> None:
+        """The last direction is the gradient of log⟨ρ, source⟩ at a fixed ρ: against differences of the source."""
+        problem, theta = modes_at_the_edge()
+        sampling = es.WithoutReplacement(11)
+        law, _ = MeanLaw.of(problem, theta, sampling, es.Ramp.of(0.999 * edge(problem, theta, sampling)), 10, 0.02)
+        fast = law.fast(0.0, law.at(theta))
+        assert fast.noise is not None
+        sources = [
+            [law.fast(0.0, law.at(theta + sign * step)).source for sign in (1, -1)] for step in 1e-5 * np.eye(40)
+        ]
+        expected = [fast.noise @ (above - below) / 2e-5 / (fast.noise @ fast.source) for above, below in sources]
+        found = wall(law.at(theta), fast, law.at(theta).residuals)[1][-1]
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8 * np.abs(expected).max())
+
     def test_without_noise_there_is_only_the_descent(self) -> None:
         problem, theta = solution(("difference", 3), (4, 6))
         law, _ = MeanLaw.of(problem, theta, SCHEMES[1], es.Ramp.of(0.5 * edge(problem, theta, SCHEMES[1])), 10, 0.0)
