@@ -10,6 +10,7 @@ from scipy.integrate import solve_ivp
 
 import esssim as es
 from esssim import flow
+from esssim.experiments.flow import FlowExperiment
 from esssim.flow import validity
 from esssim.flow.fast import FastMotion
 from esssim.flow.integrate import Course
@@ -266,6 +267,15 @@ class TestMean:
         assert int(found["diverged_at"]) == -1
         law, _ = MeanLaw.of(problem, theta, sampling, es.Ramp.of(1.001 * edge(problem, theta, sampling)), 20, 0.0)
         assert law.fast(0.0, law.at(theta)).noise is None
+
+    def test_single_samples_have_no_mode_at_the_edge(self) -> None:
+        """At b = 1 no mode has an edge of its own: with directions of pairs the solver uses up its evaluations here."""
+        run = FlowExperiment("diabetes", 1, 0.0, own_targets=True, n_steps=60_000)
+        found = flow.solve(
+            run.problem, run.theta0, step_size=run.step_size, sampling=run.sampling, n_steps=run.n_steps,
+            follow="mean", record=("loss",), n_records=2, most_evaluations=2000,
+        )  # fmt: skip
+        assert int(found["gave_up_at"]) == int(found["diverged_at"]) == -1
 
     def test_a_kink_is_no_wall(self) -> None:
         """|θ| has its minimum at a kink, where dθ/dt jumps: the solver gives up there, a tenth of the way to the edge."""
