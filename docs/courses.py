@@ -32,6 +32,8 @@ NETWORKS = {
 }  # fmt: skip
 N_RECORDS, N_BATCHES, MOST_EVALUATIONS, RUNS = 33, 128, 2000, 8
 CLOSE = 0.05
+# Beside the batch size of a row that was solved again.
+AGAIN = "\u00a0†"
 
 
 def predicted(row: dict[str, Any]) -> dict[str, Any]:
@@ -122,7 +124,7 @@ def markdown(content: dict[str, Any]) -> str:
         for row in content["rows"]:
             if row["network"] == network and "wall" in row:
                 cells = [
-                    f"{row['b']}{' †' if row.get('again') else ''}",
+                    str(row["b"]) + AGAIN * row.get("again", False),
                     *(cell(row, name) for name in RECORD),
                     end(row),
                     f"{row['seconds'] / 60:.1f}",

@@ -24,7 +24,7 @@ ALT = (
 )
 CAPTION = (
     "(η/2)·Q_b while networks of 20 units train on 60 random inputs with targets ±1, from an initialisation and at one "
-    "step size: single runs of SGD (grey), the mean of {replicas} with 95 % intervals (points) and the stochastic "
+    "step size: two runs of SGD (grey), the mean of {replicas} with 95 % intervals (points) and the stochastic "
     "central flow of the mean from the same start (line). Over the last three quarters SGD over flow is {low:.3f} to "
     "{high:.3f}, with nothing fitted."
 )
