@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -417,3 +422,32 @@ def _same(found: xarray.Dataset, expected: xarray.Dataset) -> bool:
     return all(left[name].values.tobytes() == right[name].values.tobytes() for name in right.variables) and set(
         left.variables
     ) == set(right.variables)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals differ elsewhere")
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    """The whole group is interrupted, as a terminal does it, while both workers are at it."""
+    config = tmp_path / "long.toml"
+    config.write_text(
+        SHORT.replace("n_steps = 60", "n_steps = 300000")
+        + '\n[grid]\n"dynamics.seed" = { from = 0, to = 59, step = 1 }\n'
+    )
+    folder = config.with_suffix(".sweep")
+    command = [sys.executable, "-m", "esssim.cli", "sweep", str(config), "--workers", "2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        for _ in range(600):
+            time.sleep(0.1)
+            if sum(path.stat().st_size for path in folder.rglob("*.parquet")) > 0:
+                break
+        os.killpg(process.pid, signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    found = re.search(r"interrupted: (\d+) of 60 cells; the same command goes on from ", told)
+    assert found is not None, told
+    done = int(found[1])
+    assert 0 < done < 60
+    assert int((open_sweep(folder)["state"] == DONE).sum()) == done
+    ended = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    assert {key: json.loads(ended.stdout)[key] for key in ("done", "failed", "run")} == {
+        "done": 60, "failed": 0, "run": 60 - done,
+    }  # fmt: skip
