@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from esssim.cli import complete, interrupts
 from esssim.cli.common import AsJson, print_json
+
+if TYPE_CHECKING:
+    from esssim.experiments.folder.writing import Writer
+    from esssim.experiments.timing import Timing
 
 HELP = """Run an experiment for each cell of a grid, and keep what comes out.
 
@@ -78,11 +82,11 @@ def sweep(
     from esssim import experiments
     from esssim.report import sweep as report
 
-    kept: list[object] = []
+    kept: list[Writer] = []
 
-    def watch(writer: object, times: object) -> None:
-        kept[:] = [writer, times]
-        show(writer, times)  # type: ignore[arg-type]
+    def watch(writer: Writer, times: Timing) -> None:
+        kept[:] = [writer]
+        show(writer, times)
 
     with interrupts.saving(lambda: _save(kept, folder)), report.sweep_progress(config.stem) as show:
         outcome = sweeps.run(plan, folder, workers, scheduler, cluster, retry_failed=retry_failed, watch=watch)
@@ -113,12 +117,13 @@ def _tell_forecast(found: object, workers: int | None, as_json: bool) -> None:
         report.show_forecast(found, n_workers)  # type: ignore[arg-type]
 
 
-def _save(kept: list[object], folder: Path) -> None:
+def _save(kept: list[Writer], folder: Path) -> None:
     """What was finished is on the disk; the same command goes on."""
-    if kept:
-        writer, timing = kept
-        writer.flush()  # type: ignore[attr-defined]
-        done, total = timing.done, len(timing.costs)  # type: ignore[attr-defined]
+    from esssim.experiments.cells import DONE
+
+    for writer in kept:
+        writer.flush()
+        done, total = writer.count(DONE), len(writer.plan.cells)
         print(
             f"interrupted: {done} of {total} cells; the same command goes on from {folder}", file=sys.stderr, flush=True
         )

@@ -16,7 +16,7 @@ import xarray
 from esssim import _source, _validate
 from esssim._progress import Progress, shown
 from esssim.experiments import toml
-from esssim.experiments.cells import DONE, FAILED
+from esssim.experiments.cells import DONE, FAILED, MISSING
 from esssim.experiments.errors import ConfigurationError, unknown
 from esssim.experiments.experiment import Experiment
 from esssim.experiments.folder.dataset import dataset
@@ -152,9 +152,8 @@ def run(
                         watch(writer, timing)
         writer.flush()
         writer.merge()
-        states = writer.states[plan.cells]
-    done, failed = (int(np.count_nonzero(states == state)) for state in (DONE, FAILED))
-    return Outcome(done, failed, len(states) - done - failed, len(todo), time.perf_counter() - started, tuple(notes))
+        done, failed, missing = map(writer.count, (DONE, FAILED, MISSING))
+    return Outcome(done, failed, missing, len(todo), time.perf_counter() - started, tuple(notes))
 
 
 def _same_code(code: str) -> None:

@@ -47,6 +47,10 @@ class Writer:
         states = self.states[self.plan.cells]
         return np.flatnonzero((states == MISSING) | ((states == FAILED) & retry_failed))
 
+    def count(self, state: int) -> int:
+        """How many cells of the plan are in a state; what is DONE is on the disk."""
+        return int(np.count_nonzero(self.states[self.plan.cells] == state))
+
     def add(self, rows: Rows, where: Mapping[str, Any]) -> None:
         """Keep some rows: on the disk at once where they took long, together with others where they did not."""
         self._pending.append(rows)
