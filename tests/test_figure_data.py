@@ -52,8 +52,6 @@ def test_data_is_that_of_the_golden_table(name: str) -> None:
             slack = np.full(len(floats), tolerance * size)
             if name == "networks":
                 slack = np.maximum(slack, _spread(golden, column)[np.array(numeric)])
-            if name == "network_gap" and column in ("predicted", "error"):
-                slack = np.maximum(slack, _noise_of_joint(golden)[np.array(numeric)])
             off = np.abs(floats - expected) > slack + tolerance * np.abs(expected)
             assert not off.any(), (column, floats[off], expected[off])
 
@@ -67,13 +65,6 @@ def _spread(golden: list[dict[str, str]], column: str) -> np.ndarray:
     low, high = (np.array([float(row.get(end) or 0.0) for row in golden]) for end in ends)
     run = np.array([(row["kind"], row["batch_size"]) for row in golden])
     return np.array([(high - low)[(run == key).all(axis=1)].max() for key in run])
-
-
-def _noise_of_joint(golden: list[dict[str, str]]) -> np.ndarray:
-    """A standard error of the draws behind a joint prediction, of which its error holds three: they are drawn along
-    eigenvectors whose signs LAPACK leaves to the last bit, so that another machine draws others.
-    """
-    return np.array([float(row["error"]) / 3 if row["formula"] == "joint" else 0.0 for row in golden])
 
 
 OWN_LEVELS = {

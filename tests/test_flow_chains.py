@@ -102,7 +102,7 @@ class TestAgainstSGD:
         fast = fast_motion(blocks, sampling, eta, 0.1, left)
         value, error = by_sgd(blocks, sampling, eta, 0.1, left, 0.0)[NAMES[0]]
         found = batch_sharpness(fast, left, 0.1, sampling, NAMES[:1], 40_000, np.random.SeedSequence(1))[NAMES[0]]
-        residuals = fast.draw(np.random.default_rng(3).standard_normal((4000, 3)))
+        residuals = fast.draw(np.random.default_rng(3).standard_normal((4000, 10)))
         batches, probabilities = oracles.all_batches(10, sampling)
         gram, seen = fast.jacobians @ fast.jacobians.T, residuals[:, batches]
         image = np.einsum("kij,mkj->mki", gram[batches[:, :, None], batches[:, None, :]], seen)

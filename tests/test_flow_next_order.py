@@ -403,7 +403,7 @@ class TestNextOrderCorrection:
         assert 0 < abs(spread) < 0.1
         # The mean over four pairs, in parameters: JᵀK⁺ of residuals ~ N(0, R).
         fast = law.fast(30_000.0, law.at(point))
-        draws = fast.draw(np.random.default_rng(0).standard_normal((4, 3)))
+        draws = fast.draw(np.random.default_rng(0).standard_normal((4, len(fast.jacobians))))
         steps = draws @ np.linalg.pinv(fast.jacobians).T
         around = [
             es.mean_square_sharpness(problem, point + step, run["sampling"], hessian="gauss_newton")
@@ -413,6 +413,26 @@ class TestNextOrderCorrection:
         assert Point(problem, point).sharpness(c) == pytest.approx(
             es.mean_square_sharpness(problem, point, run["sampling"], hessian="gauss_newton"), rel=1e-10
         )
+
+    @pytest.mark.parametrize("shape", [(6, 4), (20, 12), (4, 6)])
+    def test_does_not_depend_on_the_signs_of_eigenvectors(
+        self, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]
+    ) -> None:
+        problem, theta = solution(shape=shape)
+        point, sampling = Point(problem, theta), es.WithoutReplacement(2)
+        step_size = 0.9 * edge(problem, theta, sampling)
+        eigh, signs = np.linalg.eigh, np.random.default_rng(0)
+
+        def correction() -> float:
+            return spread_correction(point, FastMotion.at(point, sampling, np.full(shape[0], 0.01), step_size))
+
+        def flipped(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            values, vectors = eigh(matrix)
+            return values, vectors * signs.choice([-1.0, 1.0], len(values))
+
+        expected = correction()
+        monkeypatch.setattr(np.linalg, "eigh", flipped)
+        assert correction() == pytest.approx(expected, rel=1e-9)
 
     def test_is_infinite_where_the_mean_ends_before(self, monkeypatch: pytest.MonkeyPatch) -> None:
         integrate = validity.integrate

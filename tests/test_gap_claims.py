@@ -164,12 +164,8 @@ def test_the_stored_outcomes_are_those_of_predict() -> None:
     kept = stored()["coverage"]
     assert [row["seed"] for row in kept] == list(gap_cases.UNSEEN)
     for found, row in zip(gap_cases.outcomes(range(8)), kept, strict=False):
-        # The draws of a joint prediction lie along eigenvectors whose signs LAPACK leaves to the last bit: another
-        # machine draws others. Its error holds three standard errors of them.
-        noise = row["error"] / 3 if row["method"] == "joint" else 0.0
-        slack = dict.fromkeys(("predicted", "error"), noise)
         assert dataclasses.asdict(found) == {
-            key: pytest.approx(value, rel=1e-6, abs=slack.get(key, 0.0) + 1e-12) if isinstance(value, float) else value
+            key: pytest.approx(value, rel=1e-6, abs=1e-12) if isinstance(value, float) else value
             for key, value in row.items()
         }
 

@@ -60,9 +60,9 @@ def stationary(
     starts, batches, noise = (np.random.default_rng(child) for child in seed.spawn(3))
     steps = relaxation(perron.c, fast.momentum) if burn_in is None else burn_in
     if steps == 0:
-        return fast.coordinates(starts.standard_normal((*shape, len(values))))
+        return fast.coordinates(starts.standard_normal((*shape, len(basis))))
     found = np.empty((*shape, len(values)))
-    z = fast.coordinates(starts.standard_normal((n_chains, len(values))))
+    z = fast.coordinates(starts.standard_normal((n_chains, len(basis))))
     setting = (np.ascontiguousarray(basis), values, mean @ basis / perron.n_samples)
     state = (sampling.batch_size, fast.step_size, fast.momentum, z, np.zeros_like(z))
     ahead = max(1, DRAWN_AHEAD // (n_chains * sampling.batch_size * c))

@@ -213,14 +213,14 @@ class FastMotion:
 
     @cached_property
     def root(self) -> FloatArray:
-        """A root of R̃ (r, r): R̃ = AAᵀ."""
+        """R̃^½ (r, r), symmetric: no eigenvector's sign, which is left to a last bit, is in UR̃^½Uᵀ."""
         values, vectors = np.linalg.eigh(self.rotated)
-        return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
+        return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)
 
     def coordinates(self, normal: FloatArray) -> FloatArray:
-        """Uᵀr of residuals r ~ N(0, R), (..., r), from standard normals (..., r)."""
-        return np.asarray(normal @ self.root.T)
+        """Uᵀr of residuals r ~ N(0, R), (..., r), from standard normals (..., n·c)."""
+        return np.asarray(normal @ self.perron.eigenvectors @ self.root)
 
     def draw(self, normal: FloatArray) -> FloatArray:
-        """Residuals ~ N(0, R), (m, n·c), from standard normals (m, r)."""
-        return np.asarray(normal @ (self.perron.eigenvectors @ self.root).T)
+        """Residuals ~ N(0, R), (m, n·c), from standard normals (m, n·c)."""
+        return self.coordinates(normal) @ self.perron.eigenvectors.T

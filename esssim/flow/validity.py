@@ -54,9 +54,9 @@ def spread_correction(point: Point, fast: FastMotion) -> float:
     """
     if not fast.source.any():
         return 0.0
-    basis, c, rank = fast.perron.eigenvectors, fast.perron.c, fast.rank
-    normal = np.random.default_rng(0).standard_normal((N_PAIRS, len(fast.perron.eigenvalues)))
-    steps = fast.draw(normal) @ basis @ fast.parameter_factors.T
+    c, rank = fast.perron.c, fast.rank
+    normal = np.random.default_rng(0).standard_normal((N_PAIRS, len(fast.perron.eigenvectors)))
+    steps = fast.coordinates(normal) @ fast.parameter_factors.T
     if fast.by_products:
         steps = steps + _spread_of_tail(fast)
     displaced = [Point(point.problem, point.theta + sign * step) for step in steps for sign in (1.0, -1.0)]

@@ -99,7 +99,7 @@ class _Cluster:
         variances, axes = np.linalg.eigh(entries.T @ entries / s.n)
         keep = variances > 1e-10 * variances[-1]
         self.whitened = entries @ (axes[:, keep] / np.sqrt(variances[keep]))
-        draws = np.random.default_rng(0).standard_normal((N_DRAWS // 2, int(keep.sum())))
+        draws = _normals(self.whitened)
         self.normals = np.concatenate((draws, -draws))
         self.entries = math.sqrt(s.c) * (self.normals * np.sqrt(variances[keep])) @ axes[:, keep].T
 
@@ -135,6 +135,17 @@ class _Cluster:
             return 0.0
         kurtosis = float(((self.whitened**2).sum(axis=1) ** 2).mean()) / (k * (k + 2)) - 1
         return abs(kurtosis) * self.s.c / 8
+
+
+def _normals(whitened: FloatArray) -> FloatArray:
+    """Standard normals (N_DRAWS/2, k) in the coordinates of the whitened samples (n, k), for any basis of their span.
+
+    An eigensolver leaves the signs of its vectors, and the basis among equal eigenvalues, to the last bit. Coordinates
+    of a frame that the samples alone determine, the polar factor of fixed random mixtures of them, do not depend on it.
+    """
+    rng, (n, k) = np.random.default_rng(0), whitened.shape
+    left, _, right = np.linalg.svd(rng.standard_normal((2 * k, n)) @ whitened, full_matrices=False)
+    return np.asarray(rng.standard_normal((N_DRAWS // 2, 2 * k)) @ left @ right)
 
 
 def _smallest_cluster(s: Setting) -> tuple[int, float] | None:
