@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import joblib
 import numpy as np
@@ -13,6 +13,7 @@ from esssim.claims.claim import Measurement, Predicted, Row, around
 from esssim.claims.declare import claim
 from esssim.claims.ratios import ratio_of, verdict_of
 from esssim.experiments.beside import free_cores
+from esssim.experiments.training import TrainedPerceptron
 from esssim.papers import OURS
 from esssim.problems import Perceptron
 from esssim.sampling import WithoutReplacement
@@ -132,3 +133,45 @@ def flow_from_the_state_of_each_run(*, quick: bool) -> Measurement:
     reason = f"SGD {found.mean():.3f}, flow {ends.mean():.3f}, correlation of the runs {correlation:.2f}"
     verdict = verdict_of(1 + low, 1 + high, 0.97, 1.03)
     return Measurement(verdict, reason, 1 + difference, (1 + low, 1 + high), float(n_runs), rows)
+
+
+AT_THE_EDGE = "equal within 5 %; within 3 % in two runs of another network"
+
+
+@claim(
+    id="flow-training/edge/{activation},b={b}",
+    states="From a random initialisation, at a constant step size that brings the network to the edge while its loss "
+    "is large, the mean-square sharpness of SGD takes the course of the stochastic central flow of the mean",
+    where="{activation} network, n = 60, b = {b}, targets ±1",
+    source=OURS,
+    source_predicts=AT_THE_EDGE,
+    we_predict=Predicted.holds(AT_THE_EDGE),
+    method="1,000 steps at η = 0.7·2/Q_b(θ₀), no label noise, 16 runs of SGD; ratio of the averages of (η/2)Q_b over "
+    "the last three quarters of 41 records",
+    tolerance=0.05,
+    quick=False,
+    over=[{"activation": activation, "b": b} for activation in ("tanh", "gelu") for b in (15, 30)],
+    formula=r"\frac{\overline{Q}_{b,\mathrm{SGD}}}{\overline{Q}_{b,\mathrm{flow}}}=1",
+    accepts=around(1, 0.05),
+    about=(MEAN_SQUARE,),
+    stated="2026-11-30",
+)
+def training_passes_the_edge_with_the_flow(*, activation: Literal["tanh", "gelu"], b: int, quick: bool) -> Measurement:
+    trace, course = TrainedPerceptron(activation, b).run()
+    if int(course["gave_up_at"]) >= 0 or int(course["diverged_at"]) >= 0:
+        return Measurement("inconclusive", "the flow did not come to the end")
+    steps, half = trace["step"].values, trace["step_size"].values / 2
+    late = steps >= steps[-1] / 4
+    runs = trace[MEAN_SQUARE].values[trace["diverged_at"].values < 0] * half
+    curve = course[MEAN_SQUARE].values * half
+    value, low, high = ratio_of(runs[:, late].mean(axis=1), float(curve[late].mean()))
+    rows: list[Row] = [
+        {"step": int(step), "sgd": float(sgd), "flow": float(mean)}
+        for step, sgd, mean in zip(steps, runs.mean(axis=0), curve, strict=True)
+    ]
+    worst = float(np.abs(runs.mean(axis=0) / curve - 1).max())
+    reason = (
+        f"SGD over flow {value:.3f} on average, {100 * worst:.1f} % apart at the worst record, {len(runs)} of "
+        f"{len(trace['replica'])} runs did not diverge"
+    )
+    return Measurement(verdict_of(low, high, 0.95, 1.05), reason, value, (low, high), float(len(runs)), rows)

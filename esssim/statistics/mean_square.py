@@ -220,10 +220,11 @@ class Pencil:
         above, below = np.triu_indices(len(self.eigenvalues))
         # An entry off the diagonal stands for two.
         scale = self.weight[above, below] * np.where(above < below, np.sqrt(2.0), 1.0)
-        samples = rows[:, above] * rows[:, below] * scale
-        matrix = c / len(rows) * (samples.T @ samples)
+        columns = np.ascontiguousarray(rows.T)
+        samples = columns[above] * columns[below] * scale[:, None]
+        matrix = c / len(rows) * (samples @ samples.T)
         products = self.eigenvalues[above] * self.eigenvalues[below] * self.weight[above, below] ** 2
-        matrix[np.diag_indices_from(matrix)] += (1 - c) * products
+        matrix.flat[:: len(matrix) + 1] += (1 - c) * products
         return float(np.linalg.eigvalsh(matrix)[-1])
 
     def enclosure(self, top_matrix: FloatArray, c: float, n_params: int) -> tuple[float, float]:

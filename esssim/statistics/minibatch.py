@@ -20,6 +20,7 @@ from esssim._validate import FloatArray, IntArray
 from esssim.curvature import Curvature
 from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem, check_problem
 from esssim.problems.base import HessianKind, curvature_of
+from esssim.problems.once import once_a_point
 from esssim.random_weights import RandomWeights
 from esssim.sampling import Sampling, WithReplacement
 from esssim.spectra import largest_eigenvalues, mean_costs_little, mean_largest_eigenvalue, prepare
@@ -212,10 +213,9 @@ def _compiled_forms(problem: Problem, theta: FloatArray, average: str, model_cur
     # A subclass may have changed what the compiled loop assumes.
     if not isinstance(problem, (LinearRegression, DiagonalLinearNetwork)) or type(problem) not in SEPARABLE:
         return None
-    inputs = in_cache_lines(problem.inputs)
-    norms, bends = in_cache_lines(np.stack(problem.separable_link(theta)) * [[1.0], [float(model_curvature)]])
-    residuals = problem.residuals(theta, np.arange(problem.n_samples))
-    largest = _checked_scale(float((np.abs(residuals) * np.abs(inputs * norms).max(axis=1)).max()))
+    inputs, residuals, norms, bends, largest = _separable_at(problem, theta)
+    if not model_curvature:
+        bends = np.zeros_like(bends)
     scale = largest if average == "ratio_of_means" else 0.0
 
     def forms(batches: IntArray) -> tuple[FloatArray, FloatArray]:
@@ -224,6 +224,18 @@ def _compiled_forms(problem: Problem, theta: FloatArray, average: str, model_cur
         return quadratic, squared_norm
 
     return forms
+
+
+@once_a_point
+def _separable_at(
+    problem: LinearRegression | DiagonalLinearNetwork, theta: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, float]:
+    """Inputs, residuals, M and c of the compiled loop, and the largest entry of any per-sample gradient."""
+    inputs = in_cache_lines(problem.inputs)
+    norms, bends = in_cache_lines(np.stack(problem.separable_link(theta)))
+    residuals = problem.residuals(theta, np.arange(problem.n_samples))
+    largest = float((np.abs(residuals) * np.abs(inputs * norms).max(axis=1)).max())
+    return inputs, residuals, norms, bends, _checked_scale(largest)
 
 
 def _plain_forms(problem: Problem, theta: FloatArray, curvature: Curvature, average: str) -> Forms:
