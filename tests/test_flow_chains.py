@@ -13,13 +13,13 @@ from esssim._kernels.fast_motion import run_chains
 from esssim.flow import chains, rows
 from esssim.flow.chains import relaxation, stationary
 from esssim.flow.fast import FastMotion
-from esssim.flow.observables import N_CHAINS, batch_sharpness
+from esssim.flow.observables import N_CHAINS, QUOTIENTS, quotients_of_gradients
 from esssim.statistics.block_perron import BlockPerron
 from esssim.statistics.perron import PerronMatrix
 from tests import oracles
 from tests.test_flow import edge
 
-NAMES = ("batch_sharpness", "batch_sharpness_parts")
+NAMES = QUOTIENTS
 
 
 def fast_motion(
@@ -37,7 +37,7 @@ def fast_motion(
 def by_sgd(
     blocks: np.ndarray, sampling: es.Sampling, eta: float, noise: float, left: np.ndarray, momentum: float
 ) -> dict[str, tuple[float, float]]:
-    """Both quotients and their standard errors by SGD on δ itself, f = Jδ, from δ = 0, with explicit batch Hessians."""
+    """The quotients and their standard errors by SGD on δ itself, f = Jδ, from δ = 0, with explicit batch Hessians."""
     n, c, p = blocks.shape
     n_chains, rng, left = 2000, np.random.default_rng(11), left.reshape(n, c)
     delta, velocity = np.zeros((n_chains, p)), np.zeros((n_chains, p))
@@ -54,7 +54,13 @@ def by_sgd(
     hessians = np.einsum("kbcp,kbcq->kpq", blocks[every], blocks[every]) / sampling.batch_size
     forms = np.einsum("mkp,kpq,mkq->mk", gradients, hessians, gradients)
     squares = (gradients**2).sum(axis=2)
-    found = {NAMES[0]: (forms / squares) @ probabilities, NAMES[1]: (forms @ probabilities) / (squares @ probabilities)}
+    full = np.einsum("ncp,ncq->pq", blocks, blocks) / n
+    spread = np.einsum("mkp,pq,mkq->mk", gradients, full, gradients)
+    found = {
+        "batch_sharpness": (forms / squares) @ probabilities,
+        "batch_sharpness_parts": (forms @ probabilities) / (squares @ probabilities),
+        "interaction_aware_sharpness": (spread @ probabilities) / (squares @ probabilities),
+    }
     return {name: (float(x.mean()), float(x.std() / np.sqrt(n_chains))) for name, x in found.items()}
 
 
@@ -86,7 +92,7 @@ class TestAgainstSGD:
             assert low == pytest.approx(edge(linear, np.zeros(flat.shape[1]), sampling), rel=1e-6)
         eta = 0.95 * low
         fast = fast_motion(blocks, sampling, eta, noise, left, momentum)
-        found = batch_sharpness(fast, left, noise, sampling, NAMES, 40_000, np.random.SeedSequence(1))
+        found = quotients_of_gradients(fast, left, noise, sampling, NAMES, 40_000, np.random.SeedSequence(1))
         expected = by_sgd(blocks, sampling, eta, noise, left, momentum)
         for name, (value, error) in expected.items():
             assert abs(found[name].value - value) <= 4 * np.hypot(error, found[name].standard_error)
@@ -101,7 +107,9 @@ class TestAgainstSGD:
         eta = 0.995 * edge(es.LinearRegression(blocks[:, 0], left), np.zeros(3), sampling)
         fast = fast_motion(blocks, sampling, eta, 0.1, left)
         value, error = by_sgd(blocks, sampling, eta, 0.1, left, 0.0)[NAMES[0]]
-        found = batch_sharpness(fast, left, 0.1, sampling, NAMES[:1], 40_000, np.random.SeedSequence(1))[NAMES[0]]
+        found = quotients_of_gradients(fast, left, 0.1, sampling, NAMES[:1], 40_000, np.random.SeedSequence(1))[
+            NAMES[0]
+        ]
         residuals = fast.draw(np.random.default_rng(3).standard_normal((4000, 10)))
         batches, probabilities = oracles.all_batches(10, sampling)
         gram, seen = fast.jacobians @ fast.jacobians.T, residuals[:, batches]
@@ -249,7 +257,9 @@ class TestSamples:
 
         fast, sampling = self.problem()
         first, second = (
-            batch_sharpness(fast, np.zeros(10), 0.1, scheme, NAMES[:1], 20_000, np.random.SeedSequence(1))[NAMES[0]]
+            quotients_of_gradients(fast, np.zeros(10), 0.1, scheme, NAMES[:1], 20_000, np.random.SeedSequence(1))[
+                NAMES[0]
+            ]
             for scheme in (sampling, Pairs(3))
         )
         assert first.value != second.value
@@ -259,7 +269,9 @@ class TestSamples:
         fast, sampling = self.problem()
         for n_batches in (64, 4 * N_CHAINS):
             found = [
-                batch_sharpness(fast, np.zeros(10), 0.1, sampling, NAMES[:1], n_batches, np.random.SeedSequence(k))
+                quotients_of_gradients(
+                    fast, np.zeros(10), 0.1, sampling, NAMES[:1], n_batches, np.random.SeedSequence(k)
+                )
                 for k in range(300)
             ]
             values = [estimate[NAMES[0]].value for estimate in found]
@@ -269,5 +281,5 @@ class TestSamples:
     def test_number_of_batches_is_rounded_up(self) -> None:
         fast, sampling = self.problem()
         for asked, taken in ((2, 2), (N_CHAINS, N_CHAINS), (N_CHAINS + 1, 2 * N_CHAINS)):
-            found = batch_sharpness(fast, np.zeros(10), 0.1, sampling, NAMES, asked, np.random.SeedSequence(1))
-            assert [estimate.n_batches for estimate in found.values()] == [taken, taken]
+            found = quotients_of_gradients(fast, np.zeros(10), 0.1, sampling, NAMES, asked, np.random.SeedSequence(1))
+            assert [estimate.n_batches for estimate in found.values()] == [taken] * len(NAMES)

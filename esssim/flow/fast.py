@@ -202,6 +202,21 @@ class FastMotion:
         return float(self.variances @ rows.identities(self.perron.n_samples, self.n_outputs))
 
     @cached_property
+    def kernel_blocks(self) -> FloatArray:
+        """Kᵢᵢ of every sample, (n·c²,)."""
+        followed = self.perron.folded(self.perron.eigenvectors * self.perron.eigenvalues)
+        return followed if self.perron.tail is None else followed + self.perron.tail
+
+    @cached_property
+    def squared_kernel_blocks(self) -> FloatArray:
+        """(K²)ᵢᵢ of every sample, (n·c²,)."""
+        if not self.by_products:
+            return self.perron.folded(self.perron.eigenvectors * self.perron.eigenvalues**2)
+        blocks = self.jacobians.reshape(self.perron.n_samples, self.n_outputs, -1)
+        images = (self.jacobians @ (self.jacobians.T @ self.jacobians)).reshape(blocks.shape)
+        return np.asarray((images @ blocks.transpose(0, 2, 1)).ravel())
+
+    @cached_property
     def mode_jacobians(self) -> FloatArray:
         """UᵀJ (r, p)."""
         return np.asarray(self.perron.eigenvectors.T @ self.jacobians)

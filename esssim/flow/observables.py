@@ -5,6 +5,7 @@ part.
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 
@@ -23,9 +24,9 @@ from esssim.statistics.estimate import expectation
 from esssim.statistics.mean_square import Pencil
 from esssim.statistics.table import MEAN_SQUARE
 
-QUOTIENTS = ("batch_sharpness", "batch_sharpness_parts")
+QUOTIENTS = ("batch_sharpness", "batch_sharpness_parts", "interaction_aware_sharpness")
 MEASURED = ("loss", "sharpness", MEAN_SQUARE, "distance_to_edge", "minibatch_sharpness", *QUOTIENTS)
-# Chains of the fast motion, whose samples the quotients of batch sharpness are averaged over.
+# Chains of the fast motion, whose samples the quotients are averaged over.
 N_CHAINS = 128
 
 
@@ -60,7 +61,7 @@ def observe(
     if not fast.source.any():  # 0/0: every gradient vanishes
         estimates |= dict.fromkeys(quotients, Estimate(np.nan, np.nan, 0, False))
     elif quotients:
-        estimates |= batch_sharpness(fast, frozen, label_noise, sampling, quotients, n_batches, seed)
+        estimates |= quotients_of_gradients(fast, frozen, label_noise, sampling, quotients, n_batches, seed)
     for name, estimate in estimates.items():
         row[name], row[f"{name}_standard_error"] = estimate.value, estimate.standard_error
     return {name: value for name, value in row.items() if name.removesuffix("_standard_error") in names}
@@ -88,7 +89,7 @@ def critical_step_size(
     return mean_square_threshold(Linearised(scaled, pencil, scale, c), momentum, False) / scale
 
 
-def batch_sharpness(
+def quotients_of_gradients(
     fast: FastMotion,
     frozen: FloatArray,
     label_noise: float,
@@ -97,8 +98,8 @@ def batch_sharpness(
     n_batches: int,
     seed: np.random.SeedSequence,
 ) -> dict[str, Estimate]:
-    """Mean of g_BᵀH_Bg_B over ‖g_B‖² or over E_B‖g_B‖² (the ratio of means), for batches that meet residuals r* + r of
-    the fast motion.
+    """Mean of g_BᵀH_Bg_B over ‖g_B‖² or over E_B‖g_B‖² (the ratio of means), and of tr(HG_b)/tr G_b, for batches that
+    meet residuals r* + r of the fast motion.
 
     Each batch meets a residual of its own, several of them from each of `N_CHAINS` chains, so that n_batches is rounded
     up to a multiple of that. The standard error is that of the means of the chains, which are independent.
@@ -119,22 +120,24 @@ def batch_sharpness(
 
 
 def _quotients(fast: FastMotion, frozen: FloatArray, z: FloatArray, batches: IntArray, name: str) -> FloatArray:
-    """One of both (m,) for residuals r* + Uz, z (m, r), and a batch each, (m, b).
+    """One of the quotients (m,) for residuals r* + Uz, z (m, r), and a batch each, (m, b).
 
     With U_B the rows of the batch and y = U_Bᵀr_B, ‖g_B‖² = yᵀΛy/b² and g_BᵀH_Bg_B = ‖U_BΛy‖²/b³.
     """
     perron, b = fast.perron, batches.shape[1]
     basis, eigenvalues = perron.eigenvectors, perron.eigenvalues
+    residuals = frozen + z @ basis.T
+    if name == "interaction_aware_sharpness":
+        return _expected_form(fast, residuals, 2) / perron.n_samples / _expected_form(fast, residuals, 1)
     members = rows.of_batches(batches, fast.n_outputs)
     if fast.by_products:
-        return _quotients_by_products(fast, frozen + z @ basis.T, members, b, name)
+        return _quotients_by_products(fast, residuals, members, b, name)
     met = basis[members]
     y = np.einsum("mar,ma->mr", met, np.einsum("mar,mr->ma", met, z) + frozen[members])
     forms = (np.einsum("mar,mr->ma", met, eigenvalues * y) ** 2).sum(axis=1) / b**3
     if name == "batch_sharpness":
         return np.asarray(forms / (y**2 @ eigenvalues / b**2))
-    residuals = frozen + z @ basis.T
-    return np.asarray(forms / _mean_squared_norms(fast, residuals, (residuals @ basis) ** 2 @ eigenvalues))
+    return np.asarray(forms / _expected_form(fast, residuals, 1))
 
 
 def _quotients_by_products(fast: FastMotion, residuals: FloatArray, members: IntArray, b: int, name: str) -> FloatArray:
@@ -149,13 +152,16 @@ def _quotients_by_products(fast: FastMotion, residuals: FloatArray, members: Int
         forms[k], norms[k] = ((met @ gradient) ** 2).sum() / b**3, gradient @ gradient / b**2
     if name == "batch_sharpness":
         return forms / norms
-    return np.asarray(forms / _mean_squared_norms(fast, residuals, ((residuals @ jacobians) ** 2).sum(axis=1)))
+    return np.asarray(forms / _expected_form(fast, residuals, 1))
 
 
-def _mean_squared_norms(fast: FastMotion, residuals: FloatArray, along: FloatArray) -> FloatArray:
-    """E_B‖g_B‖² = κ₁rᵀKr + κ₂ΣrᵢᵀK_iirᵢ at given residuals (m, n·c), with rᵀKr (m,)."""
+def _expected_form(fast: FastMotion, residuals: FloatArray, power: Literal[1, 2]) -> FloatArray:
+    """κ₁rᵀK^q r + κ₂Σrᵢᵀ(K^q)ᵢᵢrᵢ (m,) at given residuals (m, n·c), q the power: E_B‖g_B‖², and n·E_B[g_BᵀHg_B]."""
     perron = fast.perron
-    diagonal = perron.folded(perron.eigenvectors * perron.eigenvalues)
-    if perron.tail is not None:
-        diagonal = diagonal + perron.tail
-    return perron.kappa_1 * along + perron.kappa_2 * (rows.squares(residuals, fast.n_outputs) @ diagonal)
+    if fast.by_products:
+        images = residuals @ fast.jacobians
+        along = ((images if power == 1 else images @ fast.jacobians.T) ** 2).sum(axis=1)
+    else:
+        along = (residuals @ perron.eigenvectors) ** 2 @ perron.eigenvalues**power
+    diagonal = fast.kernel_blocks if power == 1 else fast.squared_kernel_blocks
+    return np.asarray(perron.kappa_1 * along + perron.kappa_2 * (rows.squares(residuals, fast.n_outputs) @ diagonal))
