@@ -69,8 +69,10 @@ initialisation a tanh network of 1,210 parameters with 1,280 residuals (64â€“16â
 292 right-hand sides, 148 seconds of one core; before, one of them took 6.6 seconds in 64 modes, and more than 64 were taken. The attributes have `rank` (0 for all) and `error_of_rank`, that change at the last record.
 
 Where modes of K come to the edge together, every pair of them is a direction in which the velocity changes fast. The solver knows those of the eight that are
-nearest (`esssim.flow.wall`), each by a linear solve for the noise and two products with the model's Hessians. Batch sharpness
-comes from 128 independent chains, so that `n_batches` is rounded up to a multiple of 128.
+nearest (`esssim.flow.wall`), each by a linear solve for the noise and two products with the model's Hessians.
+
+Batch sharpness and the interaction-aware sharpness are averages over samples of the residuals. These
+come from 128 independent chains, so that `n_batches` is rounded up to a multiple of 128.
 
 ## When not to believe it
 

@@ -86,9 +86,7 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
             markerfacecolor="white", capsize=0, elinewidth=0.7,
         )  # fmt: skip
         draw_edge(axes)
-        axes.set_title(
-            f"{ {'tanh': 'tanh', 'gelu': 'GELU'}[str(panel[0]['activation'])] }, $b={panel[0]['batch_size']}$"
-        )
+        axes.set_title(f"{TITLES[str(panel[0]['activation'])]}, $b={panel[0]['batch_size']}$")
         axes.set_xlabel("step")
     for axes in every[len(panels) :]:
         axes.remove()

@@ -110,7 +110,7 @@ class TestAgainstSGD:
         found = quotients_of_gradients(fast, left, 0.1, sampling, NAMES[:1], 40_000, np.random.SeedSequence(1))[
             NAMES[0]
         ]
-        residuals = fast.draw(np.random.default_rng(3).standard_normal((4000, 10)))
+        residuals = fast.coordinates(np.random.default_rng(3).standard_normal((4000, 10))) @ fast.perron.eigenvectors.T
         batches, probabilities = oracles.all_batches(10, sampling)
         gram, seen = fast.jacobians @ fast.jacobians.T, residuals[:, batches]
         image = np.einsum("kij,mkj->mki", gram[batches[:, :, None], batches[:, None, :]], seen)

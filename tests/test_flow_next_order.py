@@ -317,9 +317,11 @@ def modes_at_the_edge() -> tuple[es.DiagonalLinearNetwork, np.ndarray]:
 
 class TestStiffJacobian:
     @pytest.mark.parametrize("gap", [1e-3, 1e-4])
-    @pytest.mark.parametrize("batch_size", [10, 11])
+    @pytest.mark.parametrize("batch_size", [2, 6, 10, 11])
     def test_is_what_grows_at_the_edge(self, batch_size: int, gap: float) -> None:
-        """Against differences of the velocity: what is left out is small beside it near the edge."""
+        """Against differences of the velocity: what is left out is small beside it near the edge, in proportion to the
+        distance, and a tenth of that where the three modes have directions of their own.
+        """
         problem, theta = modes_at_the_edge()
         sampling = es.WithoutReplacement(batch_size)
         law, _ = MeanLaw.of(problem, theta, sampling, es.Ramp.of((1 - gap) * edge(problem, theta, sampling)), 10, 0.02)
@@ -328,7 +330,8 @@ class TestStiffJacobian:
         expected = np.array(differences).T / (2e-6 * gap)
         found = law.stiff_jacobian(0.0, theta)
         assert found is not None
-        assert np.linalg.norm(found.dense() - expected, 2) < 0.02 * np.linalg.norm(expected, 2)
+        most = 5 * gap if batch_size >= 10 else 50 * gap
+        assert np.linalg.norm(found.dense() - expected, 2) < most * np.linalg.norm(expected, 2)
 
     @pytest.mark.parametrize("gap", [0.5, 0.01])
     def test_of_the_mean_is_the_descent_and_the_wall(self, gap: float) -> None:
@@ -403,7 +406,8 @@ class TestNextOrderCorrection:
         assert 0 < abs(spread) < 0.1
         # The mean over four pairs, in parameters: JᵀK⁺ of residuals ~ N(0, R).
         fast = law.fast(30_000.0, law.at(point))
-        draws = fast.draw(np.random.default_rng(0).standard_normal((4, len(fast.jacobians))))
+        normal = np.random.default_rng(0).standard_normal((4, len(fast.jacobians)))
+        draws = fast.coordinates(normal) @ fast.perron.eigenvectors.T
         steps = draws @ np.linalg.pinv(fast.jacobians).T
         around = [
             es.mean_square_sharpness(problem, point + step, run["sampling"], hessian="gauss_newton")

@@ -235,7 +235,3 @@ class FastMotion:
     def coordinates(self, normal: FloatArray) -> FloatArray:
         """Uᵀr of residuals r ~ N(0, R), (..., r), from standard normals (..., n·c)."""
         return np.asarray(normal @ self.perron.eigenvectors @ self.root)
-
-    def draw(self, normal: FloatArray) -> FloatArray:
-        """Residuals ~ N(0, R), (m, n·c), from standard normals (m, n·c)."""
-        return self.coordinates(normal) @ self.perron.eigenvectors.T

@@ -110,38 +110,47 @@ def quotients_of_gradients(
     coordinates = stationary(fast, frozen, label_noise, sampling, shape, of_chains)
     rng = np.random.default_rng(of_batches)
     batches = [sampling.draw(fast.perron.n_samples, n_chains, rng) for _ in range(shape[1])]
+    columns = [_quotients(fast, frozen, coordinates[:, k], drawn, names) for k, drawn in enumerate(batches)]
     estimates = {}
     for name in names:
-        columns = [_quotients(fast, frozen, coordinates[:, k], drawn, name) for k, drawn in enumerate(batches)]
-        means = np.mean(columns, axis=0)
+        means = np.mean([column[name] for column in columns], axis=0)
         error = float(means.std(ddof=1)) / math.sqrt(n_chains)
         estimates[name] = Estimate(float(means.mean()), error, n_chains * shape[1], False)
     return estimates
 
 
-def _quotients(fast: FastMotion, frozen: FloatArray, z: FloatArray, batches: IntArray, name: str) -> FloatArray:
-    """One of the quotients (m,) for residuals r* + Uz, z (m, r), and a batch each, (m, b).
+def _quotients(
+    fast: FastMotion, frozen: FloatArray, z: FloatArray, batches: IntArray, names: tuple[str, ...]
+) -> dict[str, FloatArray]:
+    """The named quotients (m,) for residuals r* + Uz, z (m, r), and a batch each, (m, b)."""
+    residuals = frozen + z @ fast.perron.eigenvectors.T
+    expected, found = _expected_form(fast, residuals, 1), dict[str, FloatArray]()
+    if "interaction_aware_sharpness" in names:
+        found["interaction_aware_sharpness"] = _expected_form(fast, residuals, 2) / fast.perron.n_samples / expected
+    if {"batch_sharpness", "batch_sharpness_parts"} & set(names):
+        forms, norms = _forms_of_batches(fast, residuals, batches)
+        found |= {"batch_sharpness": forms / norms, "batch_sharpness_parts": forms / expected}
+    return found
+
+
+def _forms_of_batches(fast: FastMotion, residuals: FloatArray, batches: IntArray) -> tuple[FloatArray, FloatArray]:
+    """g_BᵀH_Bg_B and ‖g_B‖² (m,) of residuals (m, n·c) and a batch each, (m, b).
 
     With U_B the rows of the batch and y = U_Bᵀr_B, ‖g_B‖² = yᵀΛy/b² and g_BᵀH_Bg_B = ‖U_BΛy‖²/b³.
     """
-    perron, b = fast.perron, batches.shape[1]
-    basis, eigenvalues = perron.eigenvectors, perron.eigenvalues
-    residuals = frozen + z @ basis.T
-    if name == "interaction_aware_sharpness":
-        return _expected_form(fast, residuals, 2) / perron.n_samples / _expected_form(fast, residuals, 1)
-    members = rows.of_batches(batches, fast.n_outputs)
+    members, b, eigenvalues = rows.of_batches(batches, fast.n_outputs), batches.shape[1], fast.perron.eigenvalues
     if fast.by_products:
-        return _quotients_by_products(fast, residuals, members, b, name)
-    met = basis[members]
-    y = np.einsum("mar,ma->mr", met, np.einsum("mar,mr->ma", met, z) + frozen[members])
+        return _forms_by_products(fast, residuals, members, b)
+    met = fast.perron.eigenvectors[members]
+    y = np.einsum("mar,ma->mr", met, np.take_along_axis(residuals, members, axis=1))
     forms = (np.einsum("mar,mr->ma", met, eigenvalues * y) ** 2).sum(axis=1) / b**3
-    if name == "batch_sharpness":
-        return np.asarray(forms / (y**2 @ eigenvalues / b**2))
-    return np.asarray(forms / _expected_form(fast, residuals, 1))
+    return forms, y**2 @ eigenvalues / b**2
 
 
-def _quotients_by_products(fast: FastMotion, residuals: FloatArray, members: IntArray, b: int, name: str) -> FloatArray:
-    """The same of residuals r* + r (m, n·c) with all of K, the rows of each batch (m, b·c), one batch after the other.
+def _forms_by_products(
+    fast: FastMotion, residuals: FloatArray, members: IntArray, b: int
+) -> tuple[FloatArray, FloatArray]:
+    """The same with all of K, the rows of each batch (m, b·c), one batch after the other.
 
     Batches see the modes that are not followed too: at b = 1 the ratio is K_aa, whatever the residuals.
     """
@@ -150,9 +159,7 @@ def _quotients_by_products(fast: FastMotion, residuals: FloatArray, members: Int
         met, seen = jacobians[rows_of_batch], residuals[k, rows_of_batch]
         gradient = seen @ met
         forms[k], norms[k] = ((met @ gradient) ** 2).sum() / b**3, gradient @ gradient / b**2
-    if name == "batch_sharpness":
-        return forms / norms
-    return np.asarray(forms / _expected_form(fast, residuals, 1))
+    return forms, norms
 
 
 def _expected_form(fast: FastMotion, residuals: FloatArray, power: Literal[1, 2]) -> FloatArray:

@@ -224,7 +224,7 @@ class Pencil:
         samples = columns[above] * columns[below] * scale[:, None]
         matrix = c / len(rows) * (samples @ samples.T)
         products = self.eigenvalues[above] * self.eigenvalues[below] * self.weight[above, below] ** 2
-        matrix.flat[:: len(matrix) + 1] += (1 - c) * products
+        matrix[np.diag_indices_from(matrix)] += (1 - c) * products
         return float(np.linalg.eigvalsh(matrix)[-1])
 
     def enclosure(self, top_matrix: FloatArray, c: float, n_params: int) -> tuple[float, float]:
