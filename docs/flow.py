@@ -68,10 +68,10 @@ them is not enough. The leading modes are searched from those of the evaluation 
 initialisation a tanh network of 1,210 parameters with 1,280 residuals (64–16–10, 128 digits, b = 16, η = 0.4·2/Q_b(θ₀), 1,000 steps) takes
 292 right-hand sides, 148 seconds of one core; before, one of them took 6.6 seconds in 64 modes, and more than 64 were taken. The attributes have `rank` (0 for all) and `error_of_rank`, that change at the last record.
 
-Where modes of K come to the edge together, every pair of them is a direction in which the velocity changes fast. The solver knows those of the eight that are
-nearest (`esssim.flow.wall`), each by a linear solve for the noise and two products with the model's Hessians.
+Where several modes of K come to the edge together, the velocity changes fast along every pair of them. The solver knows the pairs of up to eight such modes
+(`esssim.flow.wall`). Each pair costs a linear solve for the noise and two products with the model's Hessians.
 
-Batch sharpness and the interaction-aware sharpness are averages over samples of the residuals. These
+Batch sharpness and the interaction-aware sharpness are averages over samples of the residuals. The samples
 come from 128 independent chains, so that `n_batches` is rounded up to a multiple of 128.
 
 ## When not to believe it
