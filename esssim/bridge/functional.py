@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jacrev, vmap
+from torch.func import functional_call, grad, jacrev, jvp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from esssim.bridge.exact import Exact
@@ -198,6 +198,27 @@ class Functional:
             return products
 
         found: Tensor = vmap(one)(x, v)
+        return found
+
+    def summed_model_products(self, theta: Tensor, x: Tensor, v: Tensor) -> Tensor:
+        """Σᵢₐ ∇²fᵢₐ vᵢₐ over samples and outputs, v (n, c, p): (p,), the gradient of Σᵢₐ ∇fᵢₐ·vᵢₐ.
+
+        Each term is a derivative in forward mode, so that nothing else of the size of v is made. Not every operation
+        has one.
+        """
+
+        def along(t: Tensor) -> Tensor:
+            def one(x: Tensor, v: Tensor) -> Tensor:
+                def of(unit: Tensor, v: Tensor) -> Tensor:
+                    return torch.dot(jvp(lambda s: self.output(s, x), (t,), (v,))[1], unit)
+
+                derivatives: Tensor = vmap(of)(torch.eye(len(v), dtype=v.dtype), v)
+                return derivatives.sum()
+
+            terms: Tensor = vmap(one)(x, v)
+            return terms.sum()
+
+        found: Tensor = grad(along)(theta)
         return found
 
     def linearised(self, theta: Tensor, x: Tensor) -> tuple[Tensor, Map, Map]:

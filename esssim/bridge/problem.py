@@ -340,6 +340,23 @@ class TorchProblem(Problem):
         parts = (some.shape[-1] / b * self._over(function, theta, some, vectors=vectors) for some in stretches)
         return functools.reduce(np.add, parts) if len(stretches) > 1 else next(parts)
 
+    def _summed_model_products(self, theta: FloatArray, vectors: FloatArray) -> FloatArray | None:
+        """Σᵢₐ ∇²fᵢₐ vᵢₐ, vectors (n, c, p): (p,), in forward mode; None where some operation has none."""
+        if not self._has_forward_mode:
+            return None
+        total, count = np.zeros(self.n_params), max(1, CHUNK_NUMBERS // (vectors.shape[1] * self.n_params))
+        for first in range(0, self.n_samples, count):
+            some = np.arange(first, min(first + count, self.n_samples))
+            total += self._over(
+                lambda t, i, v: self.functional.summed_model_products(t, self._x[i], v),
+                theta, some, vectors=vectors[some], per_sample=(vectors.shape[1],),
+            )  # fmt: skip
+        return total
+
+    @functools.cached_property
+    def _has_forward_mode(self) -> bool:
+        return routes.has_forward_mode(self.functional, self._start(), self._x)
+
     @functools.cached_property
     def _together(self) -> int:
         """How many samples are taken together."""
@@ -430,6 +447,10 @@ class _ScalarTorchProblem(TorchProblem, NonlinearLeastSquares):
             per_sample=(),
         )
 
+    def summed_model_products(self, theta: FloatArray, vectors: FloatArray) -> FloatArray:
+        found = self._summed_model_products(theta, vectors[:, None])
+        return super().summed_model_products(theta, vectors) if found is None else found
+
     def gauss_newton_curvature(self, theta: FloatArray) -> LowRankCurvature:
         found = super().gauss_newton_curvature(theta)
         assert isinstance(found, LowRankCurvature)
@@ -451,6 +472,10 @@ class _MultiOutputTorchProblem(TorchProblem, MultiOutputLeastSquares):
             per_sample=(self.n_outputs,),
             copies=self.n_outputs,
         )
+
+    def summed_model_products(self, theta: FloatArray, vectors: FloatArray) -> FloatArray:
+        found = self._summed_model_products(theta, vectors)
+        return super().summed_model_products(theta, vectors) if found is None else found
 
 
 def _writable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -6,7 +6,9 @@ The choice is made once, when a problem is built, by trying everything that a st
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,8 @@ from esssim.bridge.functional import Care, Functional
 from esssim.bridge.losses import SampleLoss
 from esssim.bridge.samplewise import Samplewise
 from esssim.bridge.targets import OneNumber
+
+T = TypeVar("T")
 
 # What is tried: few samples, and all entries of a Hessian only where they are few.
 SAMPLES, ALL_ENTRIES = 2, 300
@@ -44,17 +48,34 @@ def route(module: nn.Module, loss: SampleLoss, care: Care, theta: Tensor, x: Ten
         ) from error
     for attention in (False, True):
         fast = Functional(module, loss, care._replace(attention=attention))
-        try:
-            with warnings.catch_warnings(record=True) as heard:
-                warnings.simplefilter("always")
-                found = list(_everything(fast, near, rows, targets))
-        except Exception:  # whatever torch.func says, the other way is there
-            continue
-        # An operation that torch.func takes one by one is quicker, and silent, without it.
-        slower = any("performance drop" in str(warning.message) for warning in heard)
-        if not slower and all(map(_agree, found, expected)):
+        found = _tried(lambda *given: list(_everything(*given)), fast, near, rows, targets)
+        if found is not None and all(map(_agree, found, expected)):
             return fast
     return slow
+
+
+def has_forward_mode(functional: Functional, theta: Tensor, x: Tensor) -> bool:
+    """Whether `summed_model_products` gives what reverse mode gives, tried on few samples."""
+    near = behaviour.generic_point(theta, [parameter.numel() for parameter in functional.module.parameters()])
+    rows = x[:SAMPLES]
+    v = _vector(near).expand(len(rows), functional.outputs(near, rows).shape[1], -1)
+    products = (functional.model_products_of_outputs, functional.summed_model_products)
+    mapped = [functional.mapped(partial(ask, near), (0, 0), 1) for ask in products]
+    every, total = (_tried(ask, rows[None], v[None]) for ask in mapped)
+    return every is not None and total is not None and _agree(total[0].detach(), every[0].sum(dim=(0, 1)).detach())
+
+
+def _tried(ask: Callable[..., T], *given: object) -> T | None:
+    """What torch answers; None where it refuses, or takes the samples of an operation one by one: the other way is then
+    there, and quicker.
+    """
+    try:
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            found = ask(*given)
+    except Exception:  # whatever torch says
+        return None
+    return None if any("performance drop" in str(warning.message) for warning in heard) else found
 
 
 def _reference(functional: Functional, theta: Tensor, x: Tensor, y: Tensor) -> Iterator[Tensor]:

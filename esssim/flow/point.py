@@ -55,6 +55,10 @@ class Point:
         found = np.asarray(problem.model_hessian_products(self.theta, self.everyone, shaped))
         return found.reshape(-1, problem.n_params)
 
+    def summed_hessian_products(self, vectors: FloatArray) -> FloatArray:
+        """Σ ∇²fᵢ(θ)vᵢ over the rows, each with its own vector: (n·c, p) -> (p,)."""
+        return self.problem.summed_model_products(self.theta, rows.per_sample(self.problem, vectors))
+
     def perron(self, c: float, rank: int | None = None) -> PerronMatrix:
         """η ↦ Ψ(η) for a scheme of variance coefficient c: of all modes of K = JJᵀ, or of so many leading ones."""
         return rows.perron(self.jacobians, self.n_outputs, c, rank)

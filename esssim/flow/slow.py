@@ -12,8 +12,7 @@ from esssim.flow.point import Point
 
 def push(point: Point, fast: FastMotion) -> FloatArray:
     """Σᵢ ∇²fᵢ(θ)[JᵀK⁺R eᵢ], (p,): −n(1−β)/η times the mean change of θ in a step, before the gradient answers."""
-    steps = lifted(fast, fast.rotated / fast.perron.eigenvalues[:, None])
-    return curvature_sum(point, steps if fast.perron.tail is None else steps + _lifted_tail(fast))
+    return point.summed_hessian_products(smallest_changes(fast))
 
 
 def velocity(point: Point, fast: FastMotion) -> FloatArray:
@@ -43,7 +42,7 @@ def stiffness(point: Point, fast: FastMotion) -> FloatArray:
     momentum the same with the step η/(1−β), which is exact only for pairs of equal eigenvalues: enough for a solver.
     """
     functional = fast.slow_step * float(fast.source @ fast.variances)
-    return 4.0 / fast.perron.n_samples * curvature_sum(point, lifted(fast, answering(fast))) / functional
+    return 4.0 / fast.perron.n_samples * point.summed_hessian_products(lifted(fast, answering(fast))) / functional
 
 
 def answering(fast: FastMotion) -> FloatArray:
@@ -67,21 +66,24 @@ def lifted(fast: FastMotion, rotated: FloatArray) -> FloatArray:
     return np.asarray(fast.perron.eigenvectors @ (rotated.T @ fast.mode_jacobians))
 
 
-def _lifted_tail(fast: FastMotion) -> FloatArray:
-    """The vectors JᵀK⁺R′eᵢ (n·c, p) of the modes that are not leading, to first order in their eigenvalues, J′ = QJ:
+def smallest_changes(fast: FastMotion) -> FloatArray:
+    """The vectors JᵀK⁺Reᵢ (n·c, p) of all rows i.
 
-    ½nη′QDJ′ + GDJ′ + J′J′ᵀDGΛ⁻¹UᵀJ,  with the G of `FastMotion` and Λ⁻¹ in its eigenbasis.
+    With leading modes only, those of the others are added to first order in their eigenvalues: with J′ = QJ,
+    D = diag ρ, α = ½nη′ and the G of `FastMotion`, Λ⁻¹ in its eigenbasis,
+
+        αQDJ′ + GDJ′ + J′J′ᵀDGΛ⁻¹UᵀJ = αDJ + [J′J′ᵀDUg/λ − αDU]UᵀJ + U(g − α)UᵀDJ′.
     """
-    perron, c = fast.perron, fast.n_outputs
+    perron, modes = fast.perron, fast.mode_jacobians
+    if perron.tail is None:
+        return lifted(fast, fast.rotated / perron.eigenvalues[:, None])
     assert fast.noise is not None
-    basis = perron.eigenvectors
-    beyond = fast.jacobians - basis @ fast.mode_jacobians
-    noisy = rows.weighted(fast.noise, beyond, c)
-    seen, gain = basis.T @ noisy, fast.gain_of_tail
-    own = perron.n_samples * fast.slow_step / 2 * (noisy - basis @ seen)
-    across = (beyond @ seen.T * (gain / perron.eigenvalues)) @ fast.mode_jacobians
-    return np.asarray(own + (basis * gain) @ seen + across)
-
-
-def curvature_sum(point: Point, vectors: FloatArray) -> FloatArray:
-    return np.asarray(point.hessian_products(vectors).sum(axis=0))
+    basis, gain, own = perron.eigenvectors, fast.gain_of_tail, perron.n_samples * fast.slow_step / 2
+    noisy = rows.weighted(fast.noise, basis, fast.n_outputs)  # DU
+    seen = noisy.T @ fast.jacobians - (noisy.T @ basis) @ modes  # UᵀDJ′
+    across = (fast.jacobians @ seen.T - basis @ (modes @ seen.T)) * (gain / perron.eigenvalues)
+    on_modes = basis @ (fast.rotated / perron.eigenvalues) + across - own * noisy
+    # One product with two blocks: an array of the size of J costs as much as many operations on it.
+    changes = np.concatenate((on_modes, basis * (gain - own)), axis=1) @ np.concatenate((modes, seen))
+    changes += rows.weighted(own * fast.noise, fast.jacobians, fast.n_outputs)
+    return np.asarray(changes)

@@ -13,7 +13,7 @@ from esssim._validate import FloatArray
 from esssim.flow import rows
 from esssim.flow.fast import FastMotion
 from esssim.flow.point import Point
-from esssim.flow.slow import answering, curvature_sum, lifted, push, stiffness
+from esssim.flow.slow import answering, lifted, push, stiffness
 
 # A mode is at the edge where its own distance 1 − (1−c)ηλ/2n is below NEAR; so many are followed at most.
 NEAR, MOST = 0.1, 8
@@ -43,8 +43,8 @@ def wall(point: Point, fast: FastMotion, residuals: FloatArray) -> tuple[FloatAr
     for pair in _directions(fast, count):
         half = (fast.rotated * inverse) @ (pair * inverse)
         answer = fast.answered((half + half.T) * (1.0 / (perron.n_samples * fast.slow_step)), TOLERANCE)
-        driven.append(-rate * curvature_sum(point, lifted(fast, answer * inverse[:, None])))
-        gradients.append(2.0 * curvature_sum(point, lifted(fast, pair)))
+        driven.append(-rate * point.summed_hessian_products(lifted(fast, answer * inverse[:, None])))
+        gradients.append(2.0 * point.summed_hessian_products(lifted(fast, pair)))
     if perron.kappa_2 > 0.0 and residuals.any():
         assert fast.noise is not None
         seen = rows.weighted(fast.noise, residuals[:, None], fast.n_outputs)[:, 0] @ fast.jacobians

@@ -39,6 +39,10 @@ class NonlinearLeastSquares(Problem):
     def model_hessian_products(self, theta: FloatArray, indices: IntArray, vectors: FloatArray) -> FloatArray:
         """∇²fᵢ(θ)vᵢ for each index i and its own vector vᵢ: vectors (..., b, p) -> (..., b, p)."""
 
+    def summed_model_products(self, theta: FloatArray, vectors: FloatArray) -> FloatArray:
+        """Σᵢ ∇²fᵢ(θ)vᵢ over all samples, theta (p,), vectors (n, p): (p,). Override it where the sum costs less."""
+        return np.asarray(self.model_hessian_products(theta, np.arange(self.n_samples), vectors).sum(axis=0))
+
     def sample_losses(self, theta: FloatArray, indices: IntArray) -> FloatArray:
         return self.residuals(theta, indices) ** 2 / 2
 
@@ -89,6 +93,12 @@ class MultiOutputLeastSquares(Problem):
         """∇²fᵢₐ(θ)vᵢₐ for each output a of each index i and its own vector: vectors (..., b, c, p) -> (..., b, c,
         p).
         """
+
+    def summed_model_products(self, theta: FloatArray, vectors: FloatArray) -> FloatArray:
+        """Σᵢₐ ∇²fᵢₐ(θ)vᵢₐ over all samples, theta (p,), vectors (n, c, p): (p,). Override it where the sum costs
+        less.
+        """
+        return np.asarray(self.model_hessian_products(theta, np.arange(self.n_samples), vectors).sum(axis=(0, 1)))
 
     def sample_losses(self, theta: FloatArray, indices: IntArray) -> FloatArray:
         return np.asarray((self.residuals(theta, indices) ** 2).sum(axis=-1) / 2)

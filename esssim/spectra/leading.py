@@ -46,28 +46,37 @@ def continued_pairs(
     """As `leading_pairs`, with GUARDS more, from the vectors found for factors nearby: start (n, count + GUARDS),
     or more of them.
 
-    Rayleigh–Ritz on these vectors and their residuals, again until the residuals of the `count` largest are at most
-    tolerance·λ_max: a few products with a block where a search from random vectors needs dozens. Without a start, and
-    where that does not converge in MAX_CONTINUED rounds, all of AAᵀ is diagonalised.
+    Rayleigh–Ritz on these vectors and on the residuals of those that have not converged, again until the residuals of
+    the `count` largest are at most tolerance·λ_max: a few products with a block where a search from random vectors
+    needs dozens. Without a start, and where that does not converge in MAX_CONTINUED rounds, all of AAᵀ is diagonalised.
     """
     n = len(factors)
     held = min(count + GUARDS, n)
     if start is not None and start.shape[1] >= held and 2 * held <= n:
-        vectors = start[:, -held:]
+        vectors = np.ascontiguousarray(start[:, -held:].T)
+        images = (vectors @ factors) @ factors.T
         for _ in range(MAX_CONTINUED):
-            images = factors @ (factors.T @ vectors)
-            small = vectors.T @ images
-            values, coordinates = np.linalg.eigh((small + small.T) / 2)
-            vectors, images = vectors @ coordinates, images @ coordinates
-            residuals = images - vectors * values
-            if np.linalg.norm(residuals[:, -count:], axis=0).max() <= tolerance * values[-1]:
-                return np.maximum(values, 0.0), np.ascontiguousarray(vectors)
-            both = np.linalg.qr(np.concatenate((vectors, residuals), axis=1))[0]
-            reduced = both.T @ factors
-            _, coordinates = np.linalg.eigh(reduced @ reduced.T)
-            vectors = both @ coordinates[:, -held:]
+            values, vectors, images = _ritz(vectors, images, held)
+            residuals = images - values[:, None] * vectors
+            norms = np.linalg.norm(residuals, axis=1)
+            unfinished = norms > tolerance * values[-1]
+            if not unfinished[-count:].any():
+                return np.maximum(values, 0.0), np.ascontiguousarray(vectors.T)
+            added = residuals[unfinished] / norms[unfinished, None]
+            added -= (added @ vectors.T) @ vectors
+            added = np.ascontiguousarray(np.linalg.qr(added.T)[0].T)
+            vectors = np.concatenate((vectors, added))
+            images = np.concatenate((images, (added @ factors) @ factors.T))
     values, vectors = scipy.linalg.eigh(factors @ factors.T, subset_by_index=(n - held, n - 1))
     return np.maximum(values, 0.0), np.ascontiguousarray(vectors)
+
+
+def _ritz(vectors: FloatArray, images: FloatArray, count: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The `count` largest Ritz values of A on orthonormal rows V (m, n), ascending, their vectors and images AV."""
+    small = vectors @ images.T
+    values, coordinates = np.linalg.eigh((small + small.T) / 2)
+    best = np.ascontiguousarray(coordinates[:, -count:].T)
+    return values[-count:], best @ vectors, best @ images
 
 
 def block_lanczos(
