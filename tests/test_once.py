@@ -44,3 +44,21 @@ def test_a_record_is_what_each_statistic_gives_alone(network: es.problems.Diagon
         key: value for name in NAMES for key, value in measure(network, theta, sampling, (name,), 20, seed).items()
     }
     assert together == alone
+
+
+@pytest.mark.parametrize("sampling", [es.WithoutReplacement(4), es.WithReplacement(4), es.Reshuffled(4)])
+def test_a_record_draws_its_batches_once(
+    network: es.problems.DiagonalLinearNetwork, sampling: es.Sampling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds, drawn = (es.WithoutReplacement, es.WithReplacement), list[tuple[int, int]]()
+    for kind in kinds:
+        draw = kind.draw
+        monkeypatch.setattr(
+            kind, "draw", lambda self, n, m, rng, draw=draw: drawn.append((n, m)) or draw(self, n, m, rng)
+        )
+    names = ("minibatch_sharpness", "batch_sharpness", "batch_sharpness_parts")
+    theta = np.full(6, 0.3)
+    for seed in (3, 4):
+        measure(network, theta, sampling, names, 20, np.random.SeedSequence(seed))
+    # Mini-batch sharpness and batch sharpness draw by shares outside a record only.
+    assert drawn == [(12, 20)] * 2

@@ -9,15 +9,17 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.optimize import brentq
 
 import esssim as es
 from esssim.stability import almost_sure_threshold, critical_step_size, edge, lyapunov_exponent, small_batch_edge
+from esssim.stability.heavy_ball import heavy_ball_threshold
 from esssim.stability.linearised import linearise
 from esssim.stability.lyapunov import growth_rates
+from esssim.stability.mean_square import noise_radius
 from tests import oracles
 
 OPTIMISERS = {
@@ -626,3 +628,43 @@ def test_both_ends_of_a_threshold_without_noise_are_in_the_units_of_the_problem(
     problem = quadratic_of(np.array([10.0, 30.0]))
     threshold = almost_sure_threshold(problem, np.zeros(1), es.WithoutReplacement(2))
     assert_allclose(threshold, 0.1, rtol=1e-12)
+
+
+@st.composite
+def momentum_cases(draw: st.DrawFn) -> tuple[es.LinearRegression, es.Sampling, float]:
+    """Regressions with blocks, duplicates and scales of their own, any batch size, β up to 0.99."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n, d = draw(st.integers(2, 12)), draw(st.integers(1, 6))
+    inputs = rng.standard_normal((n, d)) * 10.0 ** rng.uniform(-draw(st.sampled_from([0, 2])), 0, (n, 1))
+    kind = draw(st.sampled_from(["plain", "blocks", "duplicates", "zero row"]))
+    if kind == "blocks":
+        inputs = np.kron(np.diag([1.0, draw(st.sampled_from([1.0, 1.001, 3.0]))]), inputs)
+    elif kind == "duplicates":
+        inputs = np.repeat(inputs, 2, axis=0)
+    elif kind == "zero row":
+        inputs[0] = 0.0
+    scale = draw(st.sampled_from([1.0, 1e-60, 1e60]))
+    scheme = draw(st.sampled_from([es.WithoutReplacement, es.WithReplacement]))
+    sampling = scheme(draw(st.integers(1, len(inputs) - 1)))
+    beta = draw(st.sampled_from([0.01, 0.5, 0.9, 0.99]))
+    return es.LinearRegression(inputs * scale, np.zeros(len(inputs))), sampling, beta
+
+
+@given(momentum_cases())
+def test_heavy_ball_threshold_is_the_root_of_the_radius(case: tuple[es.LinearRegression, es.Sampling, float]) -> None:
+    """The pencil against the spectral radius of K∘V, by Arnoldi, and a root search over the step size."""
+    problem, sampling, beta = case
+    linearised = linearise(problem, np.zeros(problem.n_params), sampling, "full")
+    assume(linearised is not None and not linearised.is_deterministic)
+    pencil, c = linearised.pencil, linearised.c
+    limit = 2 * (1 + beta) / pencil.eigenvalues[-1]
+
+    def log_radius(eta: float) -> float:
+        return float(np.log(noise_radius(pencil, c, eta, beta, False)))
+
+    lower = limit / 2
+    while log_radius(lower) > 0:
+        lower /= 4
+    beyond = log_radius(limit * (1 - 1e-12)) < 0
+    expected = limit if beyond else brentq(log_radius, lower, limit * (1 - 1e-12), xtol=1e-300, rtol=4e-15)
+    assert_allclose(heavy_ball_threshold(pencil, c, beta), expected, rtol=1e-10)

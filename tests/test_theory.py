@@ -40,6 +40,7 @@ from esssim.stability import (
     zeroth_order_step_size,
 )
 from esssim.stability.gradient_noise import noise_gain
+from esssim.stability.heavy_ball import inverse_response
 from esssim.stability.linearised import linearise
 from esssim.stability.mean_square import response_kernel
 from esssim.statistics.block_perron import BlockPerron
@@ -226,6 +227,8 @@ def match_momentum_kernel(rng: np.random.Generator) -> None:
         close(kernel[0, 1], number(found[name], **values))
         close(kernel[0, 0], number(found[f"{name}, one mode"], **values))
         close(response_kernel(eigenvalues, eta, 0.0, nesterov)[0, 1], number(found["plain SGD"], **values))
+    sums, rest = inverse_response(eigenvalues, beta)
+    close((sums / eta + rest)[0, 1], number(found["heavy ball, 1/K"], **values))
 
 
 def match_heavy_ball_one_dimension(rng: np.random.Generator) -> None:

@@ -9,6 +9,11 @@ solution of X = T_jXT_kᵀ + ggᵀ. On the diagonal
         Nesterov    K = η(1 + β + ηλβ(1+2β))/(λ(1−β + ηλβ)(2(1+β) − ηλ(1+2β))).
 Gradient noise of covariance N per step holds e at the covariance K∘N, and the noise of H_B itself is N = V(Σ):
 mean-square stable exactly while ρ(K∘V) < 1.
+
+Heavy ball: 1/K_jk = A_jk/η + B_jk, with
+        A = (1−β)(λⱼ + λ_k),  B = β(λⱼ−λ_k)²/(1−β²) − λⱼλ_k(1−β)/(1+β).
+Below the pole K > 0, and ρ(K∘V) < 1 exactly where A/η + B − V is positive definite: 1/η_c is the largest value of
+⟨P, V(P) − B∘P⟩/⟨P, A∘P⟩. Nesterov has no such form.
 """
 
 from __future__ import annotations
@@ -17,7 +22,11 @@ import sympy
 
 from theory._exact import same
 
-COMPUTED_BY = ("esssim.stability.critical_step_size", "esssim.stability.mean_square.response_kernel")
+COMPUTED_BY = (
+    "esssim.stability.critical_step_size",
+    "esssim.stability.mean_square.response_kernel",
+    "esssim.stability.heavy_ball.inverse_response",
+)
 
 eta, first, second = sympy.symbols("eta lambda1 lambda2", positive=True)
 beta = sympy.Symbol("beta", nonnegative=True)
@@ -54,7 +63,14 @@ def derive() -> dict[str, sympy.Expr]:
         "Nesterov": nesterov,
         "heavy ball, one mode": sympy.factor(heavy.subs(second, first)),
         "Nesterov, one mode": sympy.factor(nesterov.subs(second, first)),
+        "heavy ball, 1/K": inverse(),
     }
+
+
+def inverse() -> sympy.Expr:
+    """A/η + B of heavy ball."""
+    rest = beta * (first - second) ** 2 / (1 - beta**2) - first * second * (1 - beta) / (1 + beta)
+    return (1 - beta) * (first + second) / eta + rest
 
 
 def check() -> None:
@@ -84,3 +100,5 @@ def check() -> None:
         edge = 2 * (1 + beta) / (first * ((1 + 2 * beta) if nesterov else 1))
         denominator = sympy.fraction(found[f"{name}, one mode"])[1]
         same(denominator.subs(eta, edge), 0, f"{name}: pole at the edge")
+    # Step 5. The reciprocal of heavy ball's is linear in 1/η, and increases with it.
+    same(found["heavy ball, 1/K"] * found["heavy ball"], 1, "heavy ball: A/η + B")

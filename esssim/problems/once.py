@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from esssim._validate import FloatArray
 
 T = TypeVar("T")
-_known: ContextVar[dict[tuple[str, int, bytes], Any] | None] = ContextVar("known", default=None)
+_known: ContextVar[dict[Hashable, Any] | None] = ContextVar("known", default=None)
 
 
 @contextmanager
@@ -24,18 +24,23 @@ def one_record() -> Iterator[None]:
         _known.reset(token)
 
 
+def once_a_record(key: Hashable, make: Callable[[], T]) -> T:
+    """What `make` gives, computed once for a key within `one_record`; nobody changes it."""
+    known = _known.get()
+    if known is None:
+        return make()
+    if key not in known:
+        known[key] = make()
+    found: T = known[key]
+    return found
+
+
 def once_a_point(method: Callable[[Any, FloatArray], T]) -> Callable[[Any, FloatArray], T]:
     """A method of a problem and θ (p,), whose result is shared within `one_record`."""
 
     @wraps(method)
     def called(problem: Any, theta: FloatArray) -> T:
-        known = _known.get()
-        if known is None:
-            return method(problem, theta)
         key = (method.__qualname__, id(problem), theta.tobytes())
-        if key not in known:
-            known[key] = method(problem, theta)
-        found: T = known[key]
-        return found
+        return once_a_record(key, lambda: method(problem, theta))
 
     return called

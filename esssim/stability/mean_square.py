@@ -15,6 +15,7 @@ from scipy.sparse.linalg import ArpackError
 from esssim._validate import FloatArray
 from esssim.spectra.positive import spectral_radius
 from esssim.stability.edges import edge
+from esssim.stability.heavy_ball import heavy_ball_threshold
 from esssim.stability.linearised import Linearised, transition_matrices
 from esssim.statistics.mean_square import Pencil, top_of_pencil
 
@@ -27,6 +28,8 @@ def mean_square_threshold(linearised: Linearised, beta: float, nesterov: bool) -
         return limit
     if beta == 0.0:
         return 2.0 / top_of_pencil(linearised.curvature, c).value
+    if not nesterov:
+        return heavy_ball_threshold(pencil, c, beta)
 
     def log_radius(eta: float) -> float:
         return float(np.log(max(noise_radius(pencil, c, eta, beta, nesterov), np.finfo(np.float64).tiny)))

@@ -12,6 +12,7 @@ import numpy as np
 from esssim import _validate
 from esssim._errors import Undefined
 from esssim._validate import FloatArray, IntArray
+from esssim.problems.once import once_a_record
 from esssim.sampling import CHUNK, Reshuffled, Sampling, WithoutReplacement, check_sampling
 from esssim.statistics.pointwise import ZERO_GRADIENTS
 from esssim.statistics.shares import Shares, Weights, effective_number
@@ -72,14 +73,21 @@ def expectation(
         if ratio and means[1] == 0.0:
             raise Undefined(ZERO_GRADIENTS)
         return Estimate(means[0] / means[1] if ratio else means[0], 0.0, count, True)
-    rng = np.random.default_rng(seed)
+    stream = _stream(seed)
     if weights is not None and weights.values.any():
-        return Shares.of(weights, sampling, count).estimate(per_batch, rng, chunk).drawn_from(_stream(seed))
+        rng = np.random.default_rng(seed)
+        return Shares.of(weights, sampling, count).estimate(per_batch, rng, chunk).drawn_from(stream)
     # Batches of one epoch depend on each other; the standard error is that of independent ones, of the same law.
     independent = WithoutReplacement(sampling.batch_size) if isinstance(sampling, Reshuffled) else sampling
-    values = np.empty((count, 2) if ratio else count)
-    for start in range(0, count, chunk):
-        values[start : start + chunk] = per_batch(independent.draw(n_samples, min(chunk, count - start), rng))
+    if count <= chunk:
+        # The statistics of a record draw the same batches, which they only read.
+        key = ("batches", id(sampling), n_samples, count, stream)
+        drawn = once_a_record(key, lambda: independent.draw(n_samples, count, np.random.default_rng(seed)))
+        values = np.array(per_batch(drawn), dtype=np.float64)
+    else:
+        rng, values = np.random.default_rng(seed), np.empty((count, 2) if ratio else count)
+        for start in range(0, count, chunk):
+            values[start : start + chunk] = per_batch(independent.draw(n_samples, min(chunk, count - start), rng))
     return sampled_ratio(values, seed) if ratio else sampled(values, seed)
 
 

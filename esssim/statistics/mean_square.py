@@ -25,8 +25,8 @@ from esssim.statistics.uncertainty import EPS
 
 # Relative error of the Perron vector: the value has its square, the bounds have it itself.
 FOR_VALUE, FOR_BOUNDS = 1e-8, 1e-14
-# The same of the top eigenmatrix of the pencil of rank-one samples.
-FOR_RANK_ONE = 1e-11
+# The same of the top eigenmatrix of the pencil: the value has the square, and this where another one is next to it.
+FOR_PENCIL = 1e-11
 # Up to this rank of H the r(r+1)/2 numbers of a symmetric matrix are so few that the pencil is formed.
 SMALL_RANK = 12
 
@@ -142,12 +142,10 @@ def _top_near_one(curvature: Curvature, c: float, certify: bool) -> Enclosure:
     roots = curvature.square_roots() if curvature.is_rank_one else None
     if roots is not None and len(pencil.eigenvalues) <= SMALL_RANK:
         value = pencil.formed_top(c, roots[:, 0] @ pencil.eigenvectors)
-    elif roots is not None:
-        value = pencil.rough_top(c, FOR_RANK_ONE)
     else:
-        value, top_matrix = pencil.top(c)
+        value = pencil.rough_top(c, FOR_PENCIL)
         if certify and perron is None:
-            bounds = pencil.enclosure(top_matrix, c, curvature.n_params)
+            bounds = pencil.enclosure(pencil.top(c)[1], c, curvature.n_params)
     return Enclosure(value, min(bounds[0], value), max(bounds[1], value))
 
 
