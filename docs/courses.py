@@ -20,8 +20,10 @@ from esssim.claims.networks import experiment
 from esssim.report.pages import keep_predicted_page
 from esssim.statistics.table import MEAN_SQUARE
 
-RECORD = (MEAN_SQUARE, "sharpness", "minibatch_sharpness", "batch_sharpness", "batch_sharpness_parts")
-TITLES = ("Q_b", "λ_max(H)", "MiniBS", "batch sharpness", "its parts")
+RECORD = (
+    MEAN_SQUARE, "sharpness", "minibatch_sharpness", "batch_sharpness", "batch_sharpness_parts", "interaction_aware_sharpness",
+)  # fmt: skip
+TITLES = ("Q_b", "λ_max(H)", "MiniBS", "batch sharpness", "its parts", "IAS")
 # What each network is, and the batch sizes.
 NETWORKS = {
     "digits-gelu-16": (
@@ -29,6 +31,12 @@ NETWORKS = {
     ),
     "digits-tanh-16-16": ("Two hidden layers of 16 tanh units, 1,482 parameters, η = 0.4.", (128, 64, 32, 16, 8, 4)),
     "digits-deep-16-16-16-16": ("Four hidden layers of 16 tanh units, at the step size of the tables.", (32,)),
+    "digits-label-noise-16": ("One hidden layer of 16 tanh units, 1,210 parameters, with label noise ε = 0.3.", (32,)),
+    "digits-ramp-16": (
+        "The same without label noise, on a step size that rises 1.2-fold for b = 8 and 1.5-fold for b = 32.", (8, 32),
+    ),
+    "digits-wide-96": ("One hidden layer of 96 tanh units, 7,210 parameters.", (32,)),
+    "digits-tanh-32": ("One hidden layer of 32 tanh units on 512 samples, 5,120 residuals, 2,410 parameters.", (64, 32)),
 }  # fmt: skip
 N_RECORDS, N_BATCHES, MOST_EVALUATIONS, RUNS = 33, 128, 2000, 8
 CLOSE = 0.05
@@ -41,7 +49,7 @@ def predicted(row: dict[str, Any]) -> dict[str, Any]:
     run, started = experiment(row["network"], row["b"]), time.perf_counter()
     course = es.flow.solve(
         run.problem, run.problem.theta0, step_size=run.schedule, sampling=run.sampling, n_steps=run.n_steps,
-        follow="mean", record=RECORD, n_records=N_RECORDS, n_batches=N_BATCHES, most_evaluations=MOST_EVALUATIONS, seed=0,
+        label_noise=run.label_noise, follow="mean", record=RECORD, n_records=N_RECORDS, n_batches=N_BATCHES, most_evaluations=MOST_EVALUATIONS, seed=0,
     )  # fmt: skip
     return {
         **{f"{name}_predicted": level for name, level in zip(RECORD, predicted_levels(course, run.after), strict=True)},
@@ -74,7 +82,7 @@ def measured(row: dict[str, Any]) -> dict[str, Any]:
     replicas = 1 if row["b"] == run.n_samples else RUNS
     trace = es.bridge.train(
         run.problem, run.problem.theta0, step_size=run.schedule, sampling=run.sampling, n_steps=run.n_steps,
-        n_replicas=replicas, record=RECORD, record_steps=np.linspace(0, run.n_steps, N_RECORDS).round().astype(int).tolist(),
+        n_replicas=replicas, label_noise=run.label_noise, record=RECORD, record_steps=np.linspace(0, run.n_steps, N_RECORDS).round().astype(int).tolist(),
         n_batches=8, rank=run.rank, seed=1,
     )  # fmt: skip
     alive = trace["diverged_at"].values < 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -165,6 +166,10 @@ class LowRankCurvature(Curvature):
         return np.asarray(squares.T @ squares / self.n_samples)
 
     def scale(self) -> float:
+        return self._scale
+
+    @cached_property
+    def _scale(self) -> float:
         root = power_of_two_near(self.factors)
         if self.diagonals is None:
             return root**2
@@ -173,6 +178,8 @@ class LowRankCurvature(Curvature):
         return max(of_factors, of_diagonals) or 1.0
 
     def scaled(self, power_of_two: float) -> LowRankCurvature:
+        if power_of_two == 1.0:
+            return self
         diagonals = None if self.diagonals is None else self.diagonals / power_of_two
         return LowRankCurvature(self.factors / np.sqrt(power_of_two), diagonals, self.to_basis)
 

@@ -19,9 +19,13 @@ def largest_eigenvalue(matrix: npt.ArrayLike) -> float:
     array = _validate.real_array("matrix", matrix, ("p", "p"))
     if array.shape[0] != array.shape[1]:
         raise ValueError(f"matrix must have shape (p, p), got {array.shape}")
-    last = array.shape[0] - 1
-    scale = power_of_two(array)
-    top = scipy.linalg.eigh(check_symmetric("matrix", array) / scale, eigvals_only=True, subset_by_index=(last, last))
+    return top_of_symmetric(check_symmetric("matrix", array))
+
+
+def top_of_symmetric(matrix: FloatArray) -> float:
+    """The same of a matrix that is known to be finite and symmetric."""
+    last, scale = len(matrix) - 1, power_of_two(matrix)
+    top = scipy.linalg.eigh(matrix / scale, eigvals_only=True, subset_by_index=(last, last), check_finite=False)
     return float(top[0]) * scale
 
 

@@ -7,7 +7,7 @@ from functools import singledispatch
 import numpy as np
 
 from esssim.curvature import BlockCurvature, Curvature, LowRankCurvature, OperatorCurvature
-from esssim.spectra.dense import largest_eigenvalue
+from esssim.spectra.dense import largest_eigenvalue, top_of_symmetric
 from esssim.spectra.lanczos import lanczos_largest_eigenvalue
 from esssim.spectra.largest import largest_eigenvalues
 
@@ -29,10 +29,12 @@ def _(curvature: LowRankCurvature) -> float:
     n, p = curvature.n_samples, curvature.n_params
     if curvature.is_rank_one and n < p:
         return _as_one_batch(curvature)
-    if p <= DENSE_LIMIT:
-        return mean_largest_eigenvalue.dispatch(Curvature)(curvature)
     scale = curvature.scale()
     scaled = curvature.scaled(scale)
+    if p <= DENSE_LIMIT:
+        matrix = scaled.mean()
+        # Symmetric by structure: only what is not finite is left for the checks to refuse.
+        return (top_of_symmetric if np.isfinite(matrix.sum()) else largest_eigenvalue)(matrix) * scale
     diagonal = 0.0 if scaled.diagonals is None else scaled.diagonals.mean(axis=0)
     value, _ = lanczos_largest_eigenvalue(lambda v: diagonal * v + scaled.factors.T @ (scaled.factors @ v) / n, p)
     return value * scale
