@@ -40,7 +40,7 @@ NETWORKS = {
     "digits-wide-96": ("One hidden layer of 96 tanh units, 7,210 parameters.", (32,)),
     "digits-tanh-32": ("One hidden layer of 32 tanh units on 512 samples, 5,120 residuals, 2,410 parameters.", (64, 32)),
 }  # fmt: skip
-N_RECORDS, N_BATCHES, MOST_EVALUATIONS, RUNS = 33, 128, 2000, 8
+N_RECORDS, N_BATCHES, MOST_EVALUATIONS, RUNS = 33, 128, 4000, 8
 CLOSE = 0.05
 # Rows that are off, solved again from the weights of so many runs of SGD at the end of the first quarter.
 RESTARTED = (

@@ -123,18 +123,18 @@ class Shares:
         if self.sandwiched:
             # Rounding of f may leave the interval where the shared part is tiny beside the maximum.
             np.clip(quotients, 0.0, 1.0, out=quotients)
-        value, errors = self.known, []
-        for total, values in zip(self.totals.tolist(), np.split(quotients, ends[:-1]), strict=True):
-            mean = float(values.mean())
-            value += total * mean
-            errors.append((total * float(values.std(ddof=1)) / math.sqrt(len(values)), len(values) - 1.0))
-            # From here on what each batch adds to the error of the sum.
-            values -= mean
-            values *= total / len(values)
-        standard_error = math.hypot(*(error for error, _ in errors))
+        starts, totals = ends - self.counts, self.totals
+        means = np.add.reduceat(quotients, starts) / self.counts
+        value = self.known + float(totals @ means)
+        quotients -= np.repeat(means, self.counts)
+        variances = np.add.reduceat(quotients**2, starts) / (self.counts - 1)
+        errors = totals * np.sqrt(variances / self.counts)
+        # From here on what each batch adds to the error of the sum.
+        quotients *= np.repeat(totals / self.counts, self.counts)
+        standard_error = math.hypot(*errors.tolist())
         count = len(quotients)
         effective = effective_number(quotients) if standard_error > ROUNDING * abs(value) else float(count)
-        return Estimate(value, standard_error, count, False, satterthwaite(errors), effective)
+        return Estimate(value, standard_error, count, False, satterthwaite(zip(errors.tolist(), (self.counts - 1.0).tolist(), strict=True)), effective)
 
 
 def chances_of_ranks(sampling: Sampling, n: int) -> tuple[FloatArray, FloatArray]:
