@@ -78,3 +78,17 @@ def test_modes_off_the_solutions_are_enough_for_the_whole_velocity() -> None:
     whole = point.residuals @ point.jacobians + pushes[0]
     expected = np.linalg.norm(pushes[0] - pushes[1]) / np.linalg.norm(whole)
     assert law.error_of_rank(0.0, point) == pytest.approx(expected, rel=1e-3)
+
+
+def test_continued_pairs_where_all_that_is_missing_lies_along_one_direction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The residuals of all vectors are then parallel: no rounding of theirs may be taken for a direction of its own."""
+    rng = np.random.default_rng(3)
+    held = RANK + module.GUARDS
+    basis = np.linalg.qr(rng.standard_normal((120, 90)))[0]
+    rows = basis * np.sqrt(np.linspace(1.0, 2.0, 90)) @ np.linalg.qr(rng.standard_normal((90, 90)))[0]
+    # A space of `held` dimensions in that of one more eigenvector.
+    start = basis[:, -held - 1 :] @ np.linalg.qr(rng.standard_normal((held + 1, held)))[0]
+    monkeypatch.delattr("scipy.linalg.eigh")  # where it gives up, all is diagonalised
+    values, vectors = continued_pairs(rows, RANK, start, tolerance=1e-12)
+    np.testing.assert_allclose(values[-RANK:], np.linspace(1.0, 2.0, 90)[-RANK:], rtol=1e-12)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(held), atol=1e-12)

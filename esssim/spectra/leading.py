@@ -17,8 +17,10 @@ BLOCK, SPARE = 8, 64
 MAX_CYCLES = 200
 # Vectors beyond the wanted ones that a continued search carries along, and its rounds.
 GUARDS, MAX_CONTINUED = 32, 8
-# A row that loses all but this fraction to the others is replaced by a random one.
+# A row that loses all but this fraction to the others is replaced by a random one, or left out.
 DEPENDENT = 1e-10
+# Of what is left then, this much is orthogonal to a basis after one pass.
+NEARLY_DEPENDENT = 1e-3
 
 
 def leading_pairs(
@@ -62,13 +64,23 @@ def continued_pairs(
             unfinished = norms > tolerance * values[-1]
             if not unfinished[-count:].any():
                 return np.maximum(values, 0.0), np.ascontiguousarray(vectors.T)
-            added = residuals[unfinished] / norms[unfinished, None]
-            added -= (added @ vectors.T) @ vectors
-            added = np.ascontiguousarray(np.linalg.qr(added.T)[0].T)
+            added = _orthonormal(residuals[unfinished] / norms[unfinished, None], vectors)
             vectors = np.concatenate((vectors, added))
             images = np.concatenate((images, (added @ factors) @ factors.T))
     values, vectors = scipy.linalg.eigh(factors @ factors.T, subset_by_index=(n - held, n - 1))
     return np.maximum(values, 0.0), np.ascontiguousarray(vectors)
+
+
+def _orthonormal(block: FloatArray, basis: FloatArray) -> FloatArray:
+    """Orthonormal rows that span what a block (s, n) of unit rows has beside the orthonormal rows of a basis (k, n)."""
+    for _ in range(2):  # twice is enough (Parlett)
+        orthonormal, triangle = np.linalg.qr((block - (block @ basis.T) @ basis).T)
+        own = np.abs(np.diag(triangle))
+        # What depends on the others is rounding, and has parts along the basis.
+        block = np.ascontiguousarray(orthonormal[:, own > DEPENDENT].T)
+        if own.min() > NEARLY_DEPENDENT:
+            break
+    return block
 
 
 def _ritz(vectors: FloatArray, images: FloatArray, count: int) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -132,9 +132,10 @@ class Shares:
         # From here on what each batch adds to the error of the sum.
         quotients *= np.repeat(totals / self.counts, self.counts)
         standard_error = math.hypot(*errors.tolist())
+        degrees = satterthwaite(zip(errors.tolist(), (self.counts - 1.0).tolist(), strict=True))
         count = len(quotients)
         effective = effective_number(quotients) if standard_error > ROUNDING * abs(value) else float(count)
-        return Estimate(value, standard_error, count, False, satterthwaite(zip(errors.tolist(), (self.counts - 1.0).tolist(), strict=True)), effective)
+        return Estimate(value, standard_error, count, False, degrees, effective)
 
 
 def chances_of_ranks(sampling: Sampling, n: int) -> tuple[FloatArray, FloatArray]:
