@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import scipy.linalg
@@ -37,7 +39,8 @@ def stacked_largest_eigenvalues(matrices: FloatArray) -> FloatArray:
 
 def power_of_two(matrix: FloatArray) -> float:
     """One near the largest entry, 1 without any: what is divided by it is far from under- and overflow."""
-    return float(_powers_of_two(np.abs(matrix).max()))
+    largest = float(np.abs(matrix).max())
+    return math.ldexp(1.0, math.frexp(largest)[1] - 1) if largest > 0 else 1.0
 
 
 def _powers_of_two(largest: npt.ArrayLike) -> FloatArray:

@@ -205,13 +205,14 @@ class PerronMatrix:
                 break
         return value
 
-    def _terms(self, vector: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """xᵀΨ(2/Q)x as a sum of weight/(slope·Q − pole): weights, slopes, poles of one shape."""
-        weights, slopes, poles = self.in_eigenbasis(vector) ** 2, self.slopes, np.full(self.slopes.shape, self.kappa_1)
+    def _terms(self, vector: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray | float]:
+        """xᵀΨ(2/Q)x as a sum of weight/(slope·Q − pole): weights, slopes, poles of one shape, or one pole of all."""
+        weights, slopes = self.in_eigenbasis(vector) ** 2, self.slopes
         if self.tail is None:
-            return weights, slopes, poles
+            return weights, slopes, self.kappa_1
         of_tail = float(vector @ self.of_tail(vector))  # ηxᵀof_tail(x) = 2/Q of it
-        return np.append(weights, of_tail), np.append(slopes, 0.5), np.append(poles, 0.0)
+        poles = np.append(np.full(slopes.size, self.kappa_1), 0.0)
+        return np.append(weights, of_tail), np.append(slopes, 0.5), poles
 
 
 def leading_eigenvectors(factors: FloatArray, rank: int) -> tuple[FloatArray, FloatArray]:
