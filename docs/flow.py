@@ -66,7 +66,7 @@ modes of K, and the part of all others to first order in their eigenvalues, for 
 doubles r from 64 until what the noise pushes with at the start changes by less than 0.5 % of all that drives the flow there, and takes all modes where a quarter of
 them is not enough. The leading modes are searched from those of the evaluation before, and the solver's tolerance is then 1e-4. From its
 initialisation a tanh network of 1,210 parameters with 1,280 residuals (64–16–10, 128 digits, b = 16, η = 0.4·2/Q_b(θ₀), 1,000 steps) takes
-292 right-hand sides, 148 seconds of one core; before, one of them took 6.6 seconds in 64 modes, and more than 64 were taken. The attributes have `rank` (0 for all) and `error_of_rank`, that change at the last record.
+338 right-hand sides, 37 seconds of one core; with the first solver one of them took 6.6 seconds. The attributes have `rank` (0 for all) and `error_of_rank`, that change at the last record.
 
 Where several modes of K come to the edge together, the velocity changes fast along every pair of them. The solver knows the pairs of up to eight such modes
 (`esssim.flow.wall`). Each pair costs a linear solve for the noise and two products with the model's Hessians.
