@@ -35,7 +35,7 @@ NETWORKS = {
     "digits-deep-16-16-16-16": ("Four hidden layers of 16 tanh units, at the step size of the tables.", (32,)),
     "digits-label-noise-16": ("One hidden layer of 16 tanh units, 1,210 parameters, with label noise ε = 0.3.", (32,)),
     "digits-ramp-16": (
-        "The same without label noise, on a step size that rises 1.2-fold for b = 8 and 1.5-fold for b = 32.", (8, 32),
+        "The same without label noise, on a step size that rises 1.2-fold.", (8,),
     ),
 }  # fmt: skip
 N_RECORDS, N_BATCHES, MOST_EVALUATIONS, RUNS = 33, 128, 4000, 8
@@ -143,7 +143,7 @@ edge, and the other statistics in the ratio to it that they have at the last rec
 do not suffice it gives up, and there is no prediction. *Min*: the minutes that the flow took.
 
 This rule was written on 2026-11-30, before any of these runs of SGD. The levels in the tables, means over other starts too, were known. On 2026-12-01
-every row was solved anew with the solver as it is now. **Rows with † had been solved with earlier ones, and their runs of SGD were known.** Nothing in the flow can be fitted
+every row but those with b = 4 was solved anew with the solver as it is now. **Rows with † had been solved with earlier ones, and their runs of SGD were known.** Nothing in the flow can be fitted
 to them. Two of them were predictions of an earlier solver that were committed before their runs: GELU with b = 16 and the four hidden layers. None of their levels
 has moved by more than 0.0001 since. Rows without † are predictions: their flow was solved before SGD was run.
 
@@ -236,9 +236,11 @@ TAIL = """
   farthest off, they are beyond it at step 100, at 1.06 and 1.11, where the flow cannot even begin. At step 1,000 they are back at 0.95. From there the flow
   gives their further fall, to 0.87 and 0.83, within 1 %. So the 10 % between the flow from the start and SGD are made before. From step 7,500 on the
   networks hardly move, and the flow has little to predict.
-* With b = 4 the flow gives up; that GELU leaves the edge there for a flat region is **unexplained**. So is the sharpness of GELU with b = 8.
+* The rising step size with b = 8 is a prediction of runs that had not been made, too: Q_b, λ_max(H) and MiniBS are 1.0 to 1.4 % off, batch sharpness 4.5 %.
+* With b = 4, with GELU and b = 8, and with label noise of 0.3 the flow gives up. An earlier solver came to the end of GELU with b = 8, at 0.998, 0.712 and 1.383: that its sharpness and
+  MiniBS are 18 and 22 % above SGD is **unexplained**, and so is that GELU leaves the edge for a flat region with b = 4.
 * A ReLU network has no table: at its kinks dθ/dt jumps, and the solver gives up at the second step (b = 32). Of 96 tanh units (7,210 parameters) the flow had no level after
-  35 minutes. The main table of [networks](networks.md), of 512 samples with 5,120 residuals, was not tried.
+  35 minutes, of a step size that rises 1.5-fold with b = 32 none after 14. The main table of [networks](networks.md), of 512 samples with 5,120 residuals, was not tried.
 * Times were taken beside other work, up to twice as long as alone.
 """
 
