@@ -168,13 +168,7 @@ def markdown(content: dict[str, Any]) -> str:
 """
         for row in content["rows"]:
             if row["network"] == network and "wall" in row and "run" not in row:
-                cells = [
-                    str(row["b"]) + AGAIN * row.get("again", False),
-                    *(cell(row, name) for name in RECORD),
-                    end(row),
-                    f"{row['seconds'] / 60:.1f}",
-                ]
-                text += f"| {' | '.join(cells)} |\n"
+                text += line(row, str(row["b"]) + AGAIN * row.get("again", False))
     close, both = close_cells(content["rows"])
     return text + restarted_table(content["rows"]) + TAIL.format(close=close, both=both)
 
@@ -198,12 +192,16 @@ Then, once four of these were known: for the two hidden layers with b = 32, it i
 """
     for row in rows:
         if "run" in row and "wall" in row:
-            cells = [row["network"].removeprefix("digits-"), str(row["b"]), str(row["run"] + 1)]
             onset, there = (f"{row[name]:.3f}" if name in row else "–" for name in ("onset", "there"))
-            cells += [onset, f"{row['from']:,}", there]
-            cells += [*(cell(row, name) for name in RECORD), end(row), f"{row['seconds'] / 60:.1f}"]
-            text += f"| {' | '.join(cells)} |\n"
+            which = (row["network"].removeprefix("digits-"), str(row["b"]), str(row["run"] + 1))
+            text += line(row, *which, onset, f"{row['from']:,}", there)
     return text
+
+
+def line(row: dict[str, Any], *first: str) -> str:
+    """A line of a table: what the row is, its levels, where the flow ends, and the minutes it took."""
+    cells = (*first, *(cell(row, name) for name in RECORD), end(row), f"{row['seconds'] / 60:.1f}")
+    return f"| {' | '.join(cells)} |\n"
 
 
 def end(row: dict[str, Any]) -> str:

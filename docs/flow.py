@@ -66,7 +66,7 @@ modes of K, and the part of all others to first order in their eigenvalues, for 
 doubles r from 64 until what the noise pushes with at the start changes by less than 0.5 % of all that drives the flow there, and takes all modes where a quarter of
 them is not enough. The leading modes are searched from those of the evaluation before, and the solver's tolerance is then 1e-4. From its
 initialisation a tanh network of 1,210 parameters with 1,280 residuals (64–16–10, 128 digits, b = 16, η = 0.4·2/Q_b(θ₀), 1,000 steps) takes
-338 right-hand sides, 37 seconds of one core; with the first solver one of them took 6.6 seconds. The attributes have `rank` (0 for all) and `error_of_rank`, that change at the last record.
+338 right-hand sides and 37 seconds of one core. With the first solver one right-hand side took 6.6 seconds. The attributes have `rank` (0 for all) and `error_of_rank`, that change at the last record.
 
 Where several modes of K come to the edge together, the velocity changes fast along every pair of them. The solver knows the pairs of up to eight such modes
 (`esssim.flow.wall`). Each pair costs a linear solve for the noise and two products with the model's Hessians.
@@ -87,8 +87,8 @@ come from 128 independent chains, so that `n_batches` is rounded up to a multipl
   with θ instead of being stationary give the same level to four digits. With momentum it is not known.
 * In training from an initialisation the runs of SGD lie far apart, and the flow is that of one mean path: the average of the
   runs is then not the run of the average. In most networks that were tried it gives their levels all the same
-  ([networks from their start](courses.md)), and with the smallest batches it gives up. Runs pass the edge at the onset, which the flow cannot. From the
-  weights of a run that is back below it, its Q_b is within 3 % of that of the run in all eight that were tried; see `flow-training/from-step-2000` for a network on 60 samples.
+  ([networks from their start](courses.md)), and with the smallest batches it gives up. Runs pass the edge at the onset, which the flow cannot. Eight times it was solved
+  from the weights of a run that is back below the edge, and its Q_b was always within 3 % of that of the run. The claim `flow-training/from-step-2000` asks this of a network on 60 samples.
 * From `diverged_at` on, where that is not −1: the flow met a wall that it cannot leave, for want of noise or of a stable
   solution in reach.
 * The batches must be independent (no reshuffling), the loss squared, θ₀ a minimum (`follow="mean"`: any point).

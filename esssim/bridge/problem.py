@@ -26,6 +26,7 @@ from esssim.bridge.samplewise import Samplewise
 from esssim.bridge.targets import OneNumber, data, for_loss, labels, whole
 from esssim.curvature import BlockCurvature, Curvature, DenseCurvature, LowRankCurvature
 from esssim.problems import MultiOutputLeastSquares, NonlinearLeastSquares, Problem
+from esssim.statistics.estimate import in_parts
 
 LARGEST_NETWORK = 10_000_000
 # Below both, all per-sample Hessians are formed: 512 MB at most.
@@ -340,18 +341,19 @@ class TorchProblem(Problem):
         parts = (some.shape[-1] / b * self._over(function, theta, some, vectors=vectors) for some in stretches)
         return functools.reduce(np.add, parts) if len(stretches) > 1 else next(parts)
 
-    def _summed_model_products(self, theta: FloatArray, vectors: FloatArray) -> FloatArray | None:
-        """Σᵢₐ ∇²fᵢₐ vᵢₐ, vectors (n, c, p): (p,), in forward mode; None where some operation has none."""
-        if not self._has_forward_mode:
-            return None
-        total, count = np.zeros(self.n_params), max(1, CHUNK_NUMBERS // (vectors.shape[1] * self.n_params))
-        for first in range(0, self.n_samples, count):
-            some = np.arange(first, min(first + count, self.n_samples))
-            total += self._over(
-                lambda t, i, v: self.functional.summed_model_products(t, self._x[i], v),
-                theta, some, vectors=vectors[some], per_sample=(vectors.shape[1],),
-            )  # fmt: skip
-        return total
+    def _summed_model_products(self, theta: FloatArray, vectors: FloatArray) -> FloatArray:
+        """Σᵢₐ ∇²fᵢₐ vᵢₐ, vectors (n, c, p): (p,); in forward mode where every operation has one."""
+        forward = self._has_forward_mode
+
+        def products(t: Tensor, i: Tensor, v: Tensor) -> Tensor:
+            if forward:
+                return self.functional.summed_model_products(t, self._x[i], v)
+            return self.functional.model_products_of_outputs(t, self._x[i], v).sum(dim=(0, 1))
+
+        own = vectors.shape[1:-1]
+        stretches = in_parts(np.arange(self.n_samples), vectors[0].size, CHUNK_NUMBERS)
+        sums = [self._over(products, theta, some, vectors=vectors[some], per_sample=own) for some in stretches]
+        return np.asarray(np.sum(sums, axis=0))
 
     @functools.cached_property
     def _has_forward_mode(self) -> bool:
@@ -448,8 +450,7 @@ class _ScalarTorchProblem(TorchProblem, NonlinearLeastSquares):
         )
 
     def summed_model_products(self, theta: FloatArray, vectors: FloatArray) -> FloatArray:
-        found = self._summed_model_products(theta, vectors[:, None])
-        return super().summed_model_products(theta, vectors) if found is None else found
+        return self._summed_model_products(theta, vectors[:, None])
 
     def gauss_newton_curvature(self, theta: FloatArray) -> LowRankCurvature:
         found = super().gauss_newton_curvature(theta)
@@ -474,8 +475,7 @@ class _MultiOutputTorchProblem(TorchProblem, MultiOutputLeastSquares):
         )
 
     def summed_model_products(self, theta: FloatArray, vectors: FloatArray) -> FloatArray:
-        found = self._summed_model_products(theta, vectors)
-        return super().summed_model_products(theta, vectors) if found is None else found
+        return self._summed_model_products(theta, vectors)
 
 
 def _writable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -50,7 +50,7 @@ class LowRankCurvature(Curvature):
     def mean(self) -> FloatArray:
         hessian = self.factors.T @ (self.factors / self.n_samples)
         if self.diagonals is not None:
-            hessian[np.diag_indices_from(hessian)] += self.diagonals.mean(axis=0)
+            hessian.flat[:: self.n_params + 1] += self.diagonals.mean(axis=0)
         return hessian
 
     def batch_matrices(self, batches: IntArray) -> FloatArray:
@@ -64,7 +64,7 @@ class LowRankCurvature(Curvature):
     def weighted(self, weights: FloatArray) -> FloatArray:
         hessian = self.factors.T @ (weights[:, None] * self.factors)
         if self.diagonals is not None:
-            hessian[np.diag_indices_from(hessian)] += weights @ self.diagonals
+            hessian.flat[:: self.n_params + 1] += weights @ self.diagonals
         return np.asarray(hessian)
 
     def compressed(self, basis: FloatArray) -> FloatArray:

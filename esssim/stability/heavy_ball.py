@@ -19,7 +19,7 @@ import numpy as np
 
 from esssim._validate import FloatArray
 from esssim.spectra import lanczos_from
-from esssim.statistics.mean_square import Pencil
+from esssim.statistics.mean_square import Pencil, symmetric
 
 MAX_ITERATIONS = 60
 # Of 1/η, and the residual of P, of whose error 1/η has the square.
@@ -32,33 +32,38 @@ NEXT_TO_FULL_BATCH = 1e-12
 
 def heavy_ball_threshold(pencil: Pencil, c: float, beta: float) -> float:
     """η_c for a scheme of variance coefficient c; 2(1+β)/λ_max where the noise is too weak to matter before that."""
-    sums, rest = inverse_response(pencil.eigenvalues, beta)
-    identity = np.eye(len(sums)).ravel() / np.sqrt(len(sums))
     full_batch = float(pencil.eigenvalues[-1]) / (2 * (1 + beta))
-    rate, start, residual, is_last = 2 * full_batch, identity, 1e-3, False
+    nearest = full_batch * (1 + NEXT_TO_FULL_BATCH)
+    identity = np.eye(len(pencil.eigenvalues)) / np.sqrt(len(pencil.eigenvalues))
+    rate, start, residual, settled = 2 * full_batch, identity, 1e-3, False
     for _ in range(MAX_ITERATIONS):
-        root = 1.0 / np.sqrt(rate * sums + rest)
-
-        def noise_put_back(vector: FloatArray, root: FloatArray = root) -> FloatArray:
-            matrix = root * vector.reshape(root.shape)
-            return np.asarray(root * pencil.covariance((matrix + matrix.T) / 2, c)).ravel()
-
-        top = lanczos_from(start, noise_put_back, residual, inside=True)
-        matrix = root * top.reshape(root.shape)
-        noise = float((matrix * pencil.covariance((matrix + matrix.T) / 2, c)).sum())
-        found = (noise - float((rest * matrix**2).sum())) / float((sums * matrix**2).sum())
-        if found <= full_batch and rate <= full_batch * (1 + 2 * NEXT_TO_FULL_BATCH):
+        top, found = _stationary_rate(pencil, c, beta, rate, start, residual)
+        if found <= full_batch and rate <= nearest:
             return 1.0 / full_batch
-        previous, rate = rate, max(found, full_batch * (1 + NEXT_TO_FULL_BATCH))
-        if residual == RESIDUAL and abs(rate - previous) <= TOLERANCE * rate:
-            if is_last:
-                return 1.0 / rate
-            # From the identity alone: a block that the guess had too little of would show.
-            start, is_last = identity, True
-            continue
-        residual, is_last = max(residual**2, RESIDUAL), False
-        start = np.sign(np.trace(matrix)) * top + IDENTITY * identity
+        looked_from_identity, previous, rate = settled, rate, max(found, nearest)
+        settled = residual == RESIDUAL and abs(rate - previous) <= TOLERANCE * rate
+        if settled and looked_from_identity:
+            return 1.0 / rate
+        # Once from the identity alone: a block that the guess had too little of would show.
+        start = identity if settled else np.sign(np.trace(top)) * top + IDENTITY * identity
+        residual = max(residual**2, RESIDUAL)
     raise RuntimeError(f"critical_step_size: no convergence, it is near {1.0 / rate:.6g} in units of the curvature")
+
+
+def _stationary_rate(
+    pencil: Pencil, c: float, beta: float, rate: float, start: FloatArray, residual: float
+) -> tuple[FloatArray, float]:
+    """The top K^½∘P (r, r) of K∘V at 1/η = rate, from a start (r, r), and the 1/η at which P is stationary."""
+    sums, rest = inverse_response(pencil.eigenvalues, beta)
+    root = 1.0 / np.sqrt(rate * sums + rest)
+
+    def noise_put_back(vector: FloatArray) -> FloatArray:
+        return np.asarray(root * pencil.covariance(symmetric(root * vector.reshape(root.shape)), c)).ravel()
+
+    top = lanczos_from(start.ravel(), noise_put_back, residual, inside=True).reshape(root.shape)
+    matrix = root * top
+    noise = (matrix * pencil.covariance(symmetric(matrix), c)).sum()
+    return top, float((noise - (rest * matrix**2).sum()) / (sums * matrix**2).sum())
 
 
 def inverse_response(eigenvalues: FloatArray, beta: float) -> tuple[FloatArray, FloatArray]:

@@ -17,7 +17,7 @@ from esssim.spectra.positive import spectral_radius
 from esssim.stability.edges import edge
 from esssim.stability.heavy_ball import heavy_ball_threshold
 from esssim.stability.linearised import Linearised, transition_matrices
-from esssim.statistics.mean_square import Pencil, top_of_pencil
+from esssim.statistics.mean_square import Pencil, symmetric, top_of_pencil
 
 
 def mean_square_threshold(linearised: Linearised, beta: float, nesterov: bool) -> float:
@@ -48,8 +48,7 @@ def noise_radius(pencil: Pencil, c: float, eta: float, beta: float, nesterov: bo
     rank = len(pencil.eigenvalues)
 
     def apply(vector: FloatArray) -> FloatArray:
-        matrix = vector.reshape(rank, rank)
-        return np.asarray(response * pencil.covariance((matrix + matrix.T) / 2, c)).ravel()
+        return np.asarray(response * pencil.covariance(symmetric(vector.reshape(rank, rank)), c)).ravel()
 
     try:
         return spectral_radius(apply, np.eye(rank).ravel())

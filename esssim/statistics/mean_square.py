@@ -197,7 +197,7 @@ class Pencil:
         rank, weight = len(self.eigenvalues), self.weight
 
         def apply(vector: FloatArray) -> FloatArray:
-            return np.asarray(weight * self.second_moment(weight * _symmetric(vector.reshape(rank, rank)), c)).ravel()
+            return np.asarray(weight * self.second_moment(weight * symmetric(vector.reshape(rank, rank)), c)).ravel()
 
         return apply
 
@@ -205,7 +205,7 @@ class Pencil:
         """λ_max(C⁻¹D) and its eigenmatrix (r, r), by Lanczos."""
         first = self.first_vector
         value, vector = lanczos_largest_eigenvalue(self.symmetrised(c), len(first), start=first, inside=True)
-        return value, _symmetric((self.weight.ravel() * vector).reshape(self.weight.shape))
+        return value, symmetric((self.weight.ravel() * vector).reshape(self.weight.shape))
 
     def rough_top(self, c: float, tolerance: float) -> float:
         """λ_max(C⁻¹D) from below: a Rayleigh quotient, whose error is the square of the vector's, `tolerance`."""
@@ -222,7 +222,7 @@ class Pencil:
         samples = columns[above] * columns[below] * scale[:, None]
         matrix = c / len(rows) * (samples @ samples.T)
         products = self.eigenvalues[above] * self.eigenvalues[below] * self.weight[above, below] ** 2
-        matrix[np.diag_indices_from(matrix)] += (1 - c) * products
+        matrix.flat[:: len(matrix) + 1] += (1 - c) * products
         return float(np.linalg.eigvalsh(matrix)[-1])
 
     def enclosure(self, top_matrix: FloatArray, c: float, n_params: int) -> tuple[float, float]:
@@ -250,7 +250,8 @@ class Pencil:
         return np.asarray(c * (self.mean_conjugation(matrix) - self.eigenvalues[:, None] * matrix * self.eigenvalues))
 
 
-def _symmetric(matrix: FloatArray) -> FloatArray:
+def symmetric(matrix: FloatArray) -> FloatArray:
+    """½(M + Mᵀ)."""
     return (matrix + matrix.T) / 2
 
 
@@ -263,7 +264,7 @@ def _collatz_wielandt(positive_map: Callable[[FloatArray], FloatArray], matrix: 
     for floor in (1e-4, 1e-6, 1e-8, 1e-10, 1e-12):
         inside = (vectors * np.maximum(values, floor * values[-1])) @ vectors.T
         try:
-            ratios = scipy.linalg.eigh(_symmetric(positive_map(inside)), inside, eigvals_only=True)
+            ratios = scipy.linalg.eigh(symmetric(positive_map(inside)), inside, eigvals_only=True)
         except np.linalg.LinAlgError:
             break
         # Both ends hold for every M; rounding in the ratios is amplified by at most M's condition number.
