@@ -13,7 +13,7 @@ mean-square stable exactly while ρ(K∘V) < 1.
 Heavy ball: 1/K_jk = A_jk/η + B_jk, with
         A = (1−β)(λⱼ + λ_k),  B = β(λⱼ−λ_k)²/(1−β²) − λⱼλ_k(1−β)/(1+β).
 Below the pole K > 0, and ρ(K∘V) < 1 exactly where A/η + B − V is positive definite: 1/η_c is the largest value of
-⟨P, V(P) − B∘P⟩/⟨P, A∘P⟩. Nesterov has no such form.
+⟨P, V(P) − B∘P⟩/⟨P, A∘P⟩ over symmetric P. Nesterov has no such form.
 """
 
 from __future__ import annotations

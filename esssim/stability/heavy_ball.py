@@ -1,6 +1,7 @@
 """The mean-square edge of heavy ball: the top of a symmetric pencil, as without momentum.
 
-The response K of the modes to gradient noise (`esssim.stability.mean_square`) has a reciprocal that is linear in 1/η:
+The response K of the modes to gradient noise (`esssim.stability.mean_square`, with V) has a reciprocal that is linear
+in 1/η, λⱼ the eigenvalues of H and β the momentum:
 
     1/K_jk = A_jk/η + B_jk,   A = (1−β)(λⱼ+λ_k),   B = β(λⱼ−λ_k)²/(1−β²) − (1−β)/(1+β)·λⱼλ_k.
 
@@ -8,9 +9,9 @@ P ↦ K∘V(P) has a spectral radius below 1 exactly where A/η + B − V is pos
 
     1/η_c = max_P ⟨P, V(P) − B∘P⟩/⟨P, A∘P⟩,
 
-which without momentum is Q_b/2. B is of the order of λ²/(1−β)², and Lanczos on this pencil slow; K∘V is well
-conditioned. So the two alternate: the top P of K∘V at one η, and the η at which P is stationary. That is Newton's
-method on 1/ρ, a concave function of 1/η, which climbs to the root from any point on the far side of it.
+which without momentum is Q_b/2. Lanczos is slow on this pencil, since B is of the order of λ²/(1−β)². It is fast on
+K∘V. So the two alternate: the top P of K∘V at one η, and the η at which that P is stationary. This is Newton's method
+on 1/ρ, a concave function of 1/η. It climbs to the root from any point on the far side of it.
 """
 
 from __future__ import annotations
