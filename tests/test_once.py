@@ -46,6 +46,22 @@ def test_a_record_is_what_each_statistic_gives_alone(network: es.problems.Diagon
     assert together == alone
 
 
+def test_batches_of_another_seed_scheme_or_number_are_others(network: es.problems.DiagonalLinearNetwork) -> None:
+    theta, plain, replacement = np.full(6, 0.3), es.WithoutReplacement(4), es.WithReplacement(4)
+    cases = [(plain, 20, 3), (plain, 20, 4), (replacement, 20, 3), (plain, 21, 3)]
+
+    def estimates() -> list[float]:
+        return [
+            es.minibatch_sharpness(network, theta, sampling, n_batches=m, seed=seed, draws="uniform").value
+            for sampling, m, seed in cases
+        ]
+
+    with one_record():
+        together = estimates()
+    assert together == estimates()
+    assert len(set(together)) == len(cases)
+
+
 @pytest.mark.parametrize("sampling", [es.WithoutReplacement(4), es.WithReplacement(4), es.Reshuffled(4)])
 def test_a_record_draws_its_batches_once(
     network: es.problems.DiagonalLinearNetwork, sampling: es.Sampling, monkeypatch: pytest.MonkeyPatch

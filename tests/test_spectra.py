@@ -654,3 +654,11 @@ def test_structured_spectra_of_random_problems_against_fifty_digits(data: st.Dat
     n = case.problem.n_samples
     batch = data.draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=4))
     assert_accurate_batches(case.problem.curvature(case.theta), np.array([batch]))
+
+
+@pytest.mark.parametrize("largest", [5e-324, 1e-300, 0.3, 1.0, 3.0, 1.7e308])
+def test_a_power_of_two_is_one_and_next_to_the_largest_entry(largest: float) -> None:
+    unit = spectra.dense.power_of_two(np.array([[0.0, -largest], [largest / 2, 0.0]]))
+    assert np.frexp(unit)[0] == 0.5
+    assert unit <= largest < 2 * unit
+    assert spectra.dense.power_of_two(np.zeros((2, 2))) == 1.0

@@ -15,7 +15,14 @@ from numpy.testing import assert_allclose
 from scipy.optimize import brentq
 
 import esssim as es
-from esssim.stability import almost_sure_threshold, critical_step_size, edge, lyapunov_exponent, small_batch_edge
+from esssim.stability import (
+    almost_sure_threshold,
+    critical_step_size,
+    edge,
+    heavy_ball,
+    lyapunov_exponent,
+    small_batch_edge,
+)
 from esssim.stability.heavy_ball import heavy_ball_threshold
 from esssim.stability.linearised import linearise
 from esssim.stability.lyapunov import growth_rates
@@ -668,3 +675,31 @@ def test_heavy_ball_threshold_is_the_root_of_the_radius(case: tuple[es.LinearReg
     beyond = log_radius(limit * (1 - 1e-12)) < 0
     expected = limit if beyond else brentq(log_radius, lower, limit * (1 - 1e-12), xtol=1e-300, rtol=4e-15)
     assert_allclose(heavy_ball_threshold(pencil, c, beta), expected, rtol=1e-10)
+
+
+def test_heavy_ball_threshold_where_the_tops_of_two_blocks_cross(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Far from the edge the top is in one block, and at the edge in the other. A guess has nothing of that one here."""
+    draws = np.random.default_rng(0)
+    calm, noisy = draws.standard_normal((12, 2)), draws.standard_normal((12, 2))
+    noisy *= 0.4 * np.exp(draws.standard_normal((12, 1)))
+    blocks = np.pad(calm, ((0, 12), (0, 0))), np.pad(noisy, ((12, 0), (0, 0)))
+    both = linearise(es.LinearRegression(np.hstack(blocks), np.zeros(24)), np.zeros(4), es.WithReplacement(2), "full")
+    assert both is not None
+    pencil, search = both.pencil, heavy_ball.lanczos_from
+    of_calm = (pencil.eigenvectors[:2] ** 2).sum(axis=0) > 0.5
+
+    def confined(start: np.ndarray, *arguments: object, **options: object) -> np.ndarray:
+        # Half the identity is no guess; what is mainly in the calm block loses all of the other.
+        if np.abs(start.reshape(4, 4)[of_calm]).max() > 0.51:
+            start = start * np.outer(of_calm, of_calm).ravel()
+        return search(start, *arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(heavy_ball, "lanczos_from", confined)
+        found = heavy_ball_threshold(pencil, both.c, 0.9) / both.scale
+    edges = [
+        critical_step_size(es.LinearRegression(block, np.zeros(24)), np.zeros(2), es.WithReplacement(2), momentum=0.9)
+        for block in blocks
+    ]
+    assert edges[1] < edges[0]
+    assert_allclose(found, edges[1], rtol=1e-11)

@@ -17,10 +17,10 @@ BLOCK, SPARE = 8, 64
 MAX_CYCLES = 200
 # Vectors beyond the wanted ones that a continued search carries along, and its rounds.
 GUARDS, MAX_CONTINUED = 32, 8
-# A row that loses all but this fraction to the others is replaced by a random one, or left out.
+# A row that loses all but this fraction to the others is replaced by a random one.
 DEPENDENT = 1e-10
-# Of what is left then, this much is orthogonal to a basis after one pass.
-NEARLY_DEPENDENT = 1e-3
+# Rows that keep this fraction beside the others are orthogonal to a basis after one pass.
+INDEPENDENT = 1e-3
 
 
 def leading_pairs(
@@ -75,10 +75,9 @@ def _orthonormal(block: FloatArray, basis: FloatArray) -> FloatArray:
     """Orthonormal rows that span what a block (s, n) of unit rows has beside the orthonormal rows of a basis (k, n)."""
     for _ in range(2):  # twice is enough (Parlett)
         orthonormal, triangle = np.linalg.qr((block - (block @ basis.T) @ basis).T)
-        own = np.abs(np.diag(triangle))
-        # What depends on the others is rounding, and has parts along the basis.
-        block = np.ascontiguousarray(orthonormal[:, own > DEPENDENT].T)
-        if own.min() > NEARLY_DEPENDENT:
+        block = np.ascontiguousarray(orthonormal.T)
+        # A row that depends on the others leaves rounding, which has parts along the basis.
+        if np.abs(np.diag(triangle)).min() > INDEPENDENT:
             break
     return block
 

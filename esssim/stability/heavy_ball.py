@@ -25,8 +25,6 @@ from esssim.statistics.mean_square import Pencil, symmetric
 MAX_ITERATIONS = 60
 # Of 1/η, and the residual of P, of whose error 1/η has the square.
 TOLERANCE, RESIDUAL = 1e-13, 1e-9
-# The top at one η is a guess at the next, with so much of the identity, which has a part along every top.
-IDENTITY = 1e-3
 # Next to the edge of full batches, in units of it, K overflows.
 NEXT_TO_FULL_BATCH = 1e-12
 
@@ -45,8 +43,9 @@ def heavy_ball_threshold(pencil: Pencil, c: float, beta: float) -> float:
         settled = residual == RESIDUAL and abs(rate - previous) <= TOLERANCE * rate
         if settled and looked_from_identity:
             return 1.0 / rate
-        # Once from the identity alone: a block that the guess had too little of would show.
-        start = identity if settled else np.sign(np.trace(top)) * top + IDENTITY * identity
+        # The top at one η is a guess at the next. In the end once from the identity, which has a part along every top:
+        # where the tops of two blocks cross, a guess has none along the other.
+        start = identity if settled else top
         residual = max(residual**2, RESIDUAL)
     raise RuntimeError(f"critical_step_size: no convergence, it is near {1.0 / rate:.6g} in units of the curvature")
 
