@@ -18,18 +18,18 @@ import esssim as es
 from esssim._intervals import half_width
 from esssim._validate import FloatArray
 from esssim.adaptive import PreconditionedMethod
-from esssim.claims import adaptive
-from esssim.claims.adaptive import AFTER, N_RECORDS, N_REPLICAS, N_STEPS, STEP_SIZE, TOLERANCE, run_adaptive
-from esssim.experiments import RampExperiment
+from esssim.claims.adaptive import TOLERANCE
+from esssim.experiments import Experiment, other_methods
+from esssim.experiments.other_methods import AFTER, STEP_SIZE
 from esssim.report.pages import complete_rows, hit_or_miss, keep_stored_page
 from esssim.settling import MINIMUM_ESS
 
 NUMBERS = Path(__file__).with_suffix(".json")
 METHODS = {
-    "RMSProp": adaptive.METHODS["rmsprop"],
-    "Adam": adaptive.METHODS["adam"],
-    "RMSProp, β = 0.99": es.RMSProp(decay=0.99),
-    "RMSProp, β = 0.9999": es.RMSProp(decay=0.9999),
+    "RMSProp": other_methods.ADAPTIVE["rmsprop"],
+    "Adam": other_methods.ADAPTIVE["adam"],
+    "RMSProp, β = 0.99": {"kind": "rmsprop", "decay": 0.99},
+    "RMSProp, β = 0.9999": {"kind": "rmsprop", "decay": 0.9999},
 }
 # The recursion of second moments: how fast its v forgets (where it rests does not depend on it, whether it does may),
 # what change of v in so many memories of it is none, and how many memories to wait.
@@ -135,9 +135,23 @@ def _at_rest(
     return None
 
 
+def experiment(row: dict[str, Any]) -> Experiment:
+    """The run of a row."""
+    return other_methods.adaptive(
+        METHODS[row["method"]], row["batch_size"], seed=7, statistics=("own_sharpness", "preconditioned_sharpness"),
+        setting=row["setting"], label_noise=row["label_noise"],
+    )  # fmt: skip
+
+
+def method_of(run: Experiment) -> PreconditionedMethod:
+    assert run.method is not None
+    assert run.method.adaptive is not None
+    return run.method.adaptive
+
+
 def predicted(row: dict[str, Any]) -> dict[str, Any]:
-    run, method = RampExperiment(row["setting"], row["batch_size"]), METHODS[row["method"]]
-    problem, theta, sampling = run.problem, run.theta0, run.sampling
+    run = experiment(row)
+    method, problem, theta, sampling = method_of(run), run.model, run.theta0, run.batches
     jacobian = problem.sample_jacobians(theta, np.arange(problem.n_samples))
     p = consistent_preconditioner(jacobian, sampling, method, STEP_SIZE, row["label_noise"])
     beta = method.first_decay
@@ -153,16 +167,15 @@ def full_batch_edge(beta: float) -> float:
 
 
 def measured(row: dict[str, Any]) -> dict[str, Any]:
-    run, method = RampExperiment(row["setting"], row["batch_size"]), METHODS[row["method"]]
-    n_records = N_RECORDS["adam" if row["method"] == "Adam" else "rmsprop"]
-    trace = run_adaptive(run, method, row["label_noise"], n_records, seed=7)
+    run = experiment(row)
+    trace = run.run()
     found: dict[str, Any] = {"n_diverged": int((trace["diverged_at"].values >= 0).sum())}
     own = es.settling.level(trace, "own_sharpness", after=AFTER)
     found |= {
         "own": own.value, "own_half_width": (own.interval[1] - own.interval[0]) / 2, "own_ess": own.ess,
         "own_verdict": own.verdict, "own_drift": own.drift, "own_reason": own.reason,
     }  # fmt: skip
-    levels = np.nanmean(trace["preconditioned_sharpness"].values, axis=1) / full_batch_edge(method.first_decay)
+    levels = np.nanmean(trace["preconditioned_sharpness"].values, axis=1) / full_batch_edge(method_of(run).first_decay)
     return found | {"sharpness": float(np.mean(levels)), "sharpness_half_width": float(half_width(levels))}
 
 
@@ -191,7 +204,8 @@ def markdown(content: dict[str, Any]) -> str:
         own.append("| " + " | ".join([*cells, *_beside(row, "own"), *verdict]) + " |")
         sharpness.append("| " + " | ".join([*cells, *_beside(row, "sharpness")]) + " |")
     days = " and ".join(sorted({row["predicted_on"] for row in rows}))
-    head = HEAD.format(after=AFTER, eta=STEP_SIZE, steps=N_STEPS, replicas=N_REPLICAS, day=days)
+    dynamics = experiment(rows[0]).dynamics
+    head = HEAD.format(after=AFTER, eta=STEP_SIZE, steps=dynamics.n_steps, replicas=dynamics.n_replicas, day=days)
     return "\n".join([head, *own, "", *sharpness, TAIL.format(**_counts(rows))])
 
 

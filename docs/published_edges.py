@@ -11,6 +11,7 @@ from typing import Any
 
 from esssim.claims import edge_tables, published, self_stabilisation
 from esssim.claims.claim import Row
+from esssim.experiments import published_edges
 from esssim.report.pages import keep_measured_page
 
 HEAD = """# Published edges against the exact mean-square edge
@@ -149,7 +150,7 @@ def boldest(rows: list[Row]) -> dict[str, float]:
 def measure(quick: bool = False) -> dict[str, list[Row]]:
     """The numbers of every table."""
     return {
-        "regression": published.closest_table(quick),
+        "regression": published_edges.closest_table(quick),
         "heavy ball": published.heavy_ball_table(quick),
         "network": self_stabilisation.closest_rows(quick),
         "bounds": edge_tables.bounds_rows(quick),
@@ -165,7 +166,7 @@ def measure(quick: bool = False) -> dict[str, list[Row]]:
 def markdown(content: dict[str, list[Row]]) -> str:
     """The whole page."""
     heavy_ball = ("small-batch end", "large-batch end", "formula of one dimension")
-    parts = [HEAD, REGRESSION, table(content["regression"], ("ensemble", "b"), tuple(published.EDGES))]
+    parts = [HEAD, REGRESSION, table(content["regression"], ("ensemble", "b"), tuple(published_edges.EDGES))]
     parts += [HEAVY_BALL, table(content["heavy ball"], ("ensemble", "b", "momentum"), heavy_ball)]
     parts += [NETWORK, table(content["network"], ("seed", "b"), ("self-stabilisation", "gradient descent", "gap/ηα"))]
     for head, name, keys in MORE:

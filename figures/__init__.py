@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from esssim import _validate, claims
+from esssim import _extras, _validate
 
 # Pictures and numbers are imported where they are made: a name that is wrong is said at once.
 
@@ -41,7 +41,7 @@ FIGURES = {
 def missing(name: str) -> str | None:
     """What a figure needs and is not installed, in words; None where everything is there."""
     extra = getattr(import_module(f".{name}", __package__), "EXTRA", None)
-    return claims.missing(extra) if extra else None
+    return _extras.missing(extra) if extra else None
 
 
 def check(

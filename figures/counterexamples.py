@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 
 import esssim as es
 from esssim._rows import Row
-from esssim.experiments import FOLLOWED, RampExperiment
+from esssim.experiments import FOLLOWED, RampExperiment, StartAboveTheEdge
+from esssim.experiments.above_the_edge import starts_above_the_edge
 from esssim.plots import (
     BLACK,
     GREY,
@@ -31,7 +32,6 @@ from esssim.plots import (
 STRONG = RampExperiment("gaussian-100x50", 4, label_noise=0.1)
 NOISY = RampExperiment("diabetes", 4, own_targets=True, label_noise=0.0, n_replicas=32)
 QUICK = {"n_steps": 6000, "n_replicas": 3, "n_records": 25, "n_batches": 8}
-STARTS = "start-above-the-edge/gaussian-100x50"
 HESSIANS = ("sharpness", "minibatch_sharpness", "mean_square_sharpness")
 ALT = (
     "Four panels of (η/2)·statistic. Strong label noise: mean-square sharpness stays below 1. Noisy targets: all far "
@@ -52,7 +52,8 @@ CAPTION = (
 
 def configure(quick: bool) -> dict[str, Any]:
     runs = [asdict(run) | (QUICK if quick else {}) for run in (STRONG, NOISY)]
-    return {"runs": runs, "starts": STARTS, "starts_quick": quick, "quadratic": {"n": 40, "d": 10, "seed": 2, "b": 4}}
+    starts = [asdict(start) for start in starts_above_the_edge(quick)]
+    return {"runs": runs, "starts": starts, "quadratic": {"n": 40, "d": 10, "seed": 2, "b": 4}}
 
 
 def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[Row]:
@@ -61,8 +62,10 @@ def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[
         tell(f"counterexamples: {panel}")
         rows += [{"panel": panel, **row} for row in ramp_rows([RampExperiment(**options)])]
     tell("counterexamples: quadratic, starts above the edge")
-    measured = es.claims.registry[configuration["starts"]].measure(configuration["starts_quick"])
-    return rows + _quadratic(**configuration["quadratic"]) + [{"panel": "starts", **row} for row in measured.rows]
+    rows += _quadratic(**configuration["quadratic"])
+    for options in configuration["starts"]:
+        rows += [{"panel": "starts", **row} for row in StartAboveTheEdge(**options).ends()]
+    return rows
 
 
 def _quadratic(n: int, d: int, seed: int, b: int) -> list[Row]:

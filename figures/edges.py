@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from esssim._rows import Row
-from esssim.claims.published import EDGES, closest_table
+from esssim.experiments.published_edges import EDGES, SEVERAL, closest_table
 from esssim.plots import BATCH_MARKERS, GREY, Page, batch_color, legend_above, small_letters
 
 NAMES = {
@@ -29,7 +29,6 @@ NAMES = {
 COLORS = dict(
     zip(NAMES, ("#FFFFFF", "#F3B58A", "#8FD3BD", "#E5BFD5", "#F2D28C", "#86BEE6", "#BFE2F8", "#CFCFCF"), strict=True)
 )
-ALL = "several (b = n)"
 ALT = (
     "Left: published over exact critical step size for eight edges, a point per ensemble and batch size on a "
     "logarithmic axis around 1. Right: a table of ensembles and batch sizes with the closest edge in each cell."
@@ -44,7 +43,7 @@ CAPTION = (
 
 def configure(quick: bool) -> dict[str, Any]:
     # The seeds of the ensembles are those of the claims that share this table.
-    return {"quick": quick, "edges": list(EDGES), "seed": "esssim.claims.published"}
+    return {"quick": quick, "edges": list(EDGES), "seed": "esssim.experiments.published_edges"}
 
 
 def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[Row]:
@@ -58,11 +57,11 @@ def _ensembles(rows: Sequence[Row]) -> list[str]:
 
 def _columns(rows: Sequence[Row]) -> list[str]:
     """Batch sizes below n: with the full batch all edges but one are the exact one."""
-    return [str(b) for b in sorted({int(row["b"]) for row in rows if row["closest"] != ALL})]
+    return [str(b) for b in sorted({int(row["b"]) for row in rows if row["closest"] != SEVERAL})]
 
 
 def numbers(rows: Sequence[Row], configuration: dict[str, Any]) -> dict[str, object]:
-    stochastic = [row for row in rows if row["closest"] != ALL]
+    stochastic = [row for row in rows if row["closest"] != SEVERAL]
     wins = {edge: sum(row["closest"] == edge for row in stochastic) for edge in EDGES}
     listed = ", ".join(f"{edge} {wins[edge]}" for edge in sorted(EDGES, key=lambda edge: -wins[edge]) if wins[edge])
     farthest, worst = max(
@@ -89,7 +88,7 @@ def draw(rows: Sequence[Row], page: Page) -> Figure:
     sizes = [int(b) for b in _columns(rows)]
     for rank, edge in enumerate(NAMES):
         for row in rows:
-            if row["closest"] == ALL:
+            if row["closest"] == SEVERAL:
                 continue
             k = sizes.index(int(row["b"]))
             left.plot(
@@ -121,7 +120,7 @@ def _draw_table(axes: Axes, rows: Sequence[Row], with_numbers: bool) -> None:
     ensembles, columns = _ensembles(rows), _columns(rows)
     for row in rows:
         closest = str(row["closest"])
-        if closest == ALL:
+        if closest == SEVERAL:
             continue
         x, y = columns.index(str(row["b"])), len(ensembles) - 1 - ensembles.index(str(row["ensemble"]))
         axes.add_patch(Rectangle((x, y), 1, 1, facecolor=COLORS[closest], edgecolor="white", linewidth=1.5))
@@ -142,6 +141,6 @@ def _short(name: str) -> str:
 
 def _key(rows: Sequence[Row], width: int) -> str:
     """What the letters in the cells stand for, in lines of so many characters."""
-    used = dict.fromkeys(str(row["closest"]) for row in rows if row["closest"] != ALL)
+    used = dict.fromkeys(str(row["closest"]) for row in rows if row["closest"] != SEVERAL)
     items = [f"{NAMES[name][1]} = {NAMES[name][0]}".replace(" ", "\N{NO-BREAK SPACE}") for name in used]
     return "\n".join(textwrap.wrap("closest: " + "; ".join(items), width, break_on_hyphens=False))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from esssim._rows import Row
-from esssim.claims.escapes import HORIZON, escapes, power_law
+from esssim.experiments.escapes import EscapeExperiment, escapes, power_law
 from esssim.plots import BLACK, BLUE, ORANGE, Page, legend_above
 
 # Splitting down to 1e-10 takes a quarter of an hour: the published numbers of the first network are drawn.
@@ -35,10 +36,10 @@ CAPTION = (
 
 
 def configure(quick: bool) -> dict[str, Any]:
-    """The starts of the second network are those of the claims `escape-probability`."""
-    if quick:
-        return {"published": None, "starts": [0.85], "n_particles": 100, "seed": "esssim.claims.escapes"}
-    return {"published": PUBLISHED.name, "starts": [0.85, 0.7], "n_particles": None, "seed": "esssim.claims.escapes"}
+    """The runs on the second network are those of the claims `escape-probability`."""
+    particles = {0.85: 100} if quick else {0.85: 200, 0.7: 500}
+    runs = [asdict(EscapeExperiment(start, n_particles)) for start, n_particles in particles.items()]
+    return {"published": None if quick else PUBLISHED.name, "runs": runs}
 
 
 def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[Row]:
@@ -52,12 +53,13 @@ def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[
                     "rate": row["network_per_step"], "lower": row["network_lower"], "upper": row["network_upper"],
                     "linearised": row["linear_per_step"],
                 })  # fmt: skip
-    for start in configuration["starts"]:
-        tell(f"escapes: splitting at {start:g}")
-        found = escapes(start, configuration["n_particles"])
+    for options in configuration["runs"]:
+        run = EscapeExperiment(**options)
+        tell(f"escapes: splitting at {run.start:g}")
+        found = escapes(run)
         rows.append({
-            "network": SECOND, "distance": 1 - start, "predicted": power_law(start)[0], "rate": found.per_step,
-            "lower": found.interval[0] / HORIZON, "upper": found.interval[1] / HORIZON, "linearised": np.nan,
+            "network": SECOND, "distance": 1 - run.start, "predicted": power_law(run)[0], "rate": found.per_step,
+            "lower": found.interval[0] / run.n_steps, "upper": found.interval[1] / run.n_steps, "linearised": np.nan,
         })  # fmt: skip
     return rows
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,17 +13,12 @@ from matplotlib.transforms import blended_transform_factory
 
 from esssim._intervals import half_width
 from esssim._rows import Row
-from esssim.claims import adaptive
-from esssim.claims.dropout import run_dropout
-from esssim.claims.heavy_ball import run_heavy_ball
-from esssim.claims.sharpness_aware import run_sharpness_aware
-from esssim.claims.zeroth_order import run_zeroth_order
-from esssim.experiments import RampExperiment
-from esssim.experiments.ramp import run_ramp
+from esssim.experiments import Configuration, DropoutRamp, RampExperiment, other_methods
+from esssim.experiments.base import run_once
+from esssim.experiments.other_methods import BOTH
 from esssim.plots import BLACK, BLUE, GREY, MEAN_SQUARE, RED, Page, legend_above, small_letters
 from esssim.settling import level
 
-OWN = "own_sharpness"
 OF_METHOD, OF_SGD = "mean-square sharpness of the method", "$Q_b$, that of SGD"
 TITLES = {
     "SGD": "SGD",
@@ -62,20 +56,20 @@ CAPTION = (
 
 def configure(quick: bool) -> dict[str, Any]:
     """The runs of the claims, with their seeds; only three of them are short enough for a quick figure."""
-    if not quick:
-        return {"quick": False, "batch_sizes": BATCH_SIZES, "seed": "esssim.claims"}
-    sizes = {method: BATCH_SIZES[method] for method in ("RMSProp", "dropout", "zeroth-order")}
-    return {"quick": True, "batch_sizes": sizes, "seed": "esssim.claims"}
+    methods = ("RMSProp", "dropout", "zeroth-order") if quick else tuple(TITLES)
+    return {"quick": quick, "batch_sizes": {method: BATCH_SIZES[method] for method in methods}, "seed": "esssim.claims"}
 
 
 def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[Row]:
     rows: list[Row] = []
     for method, b in configuration["batch_sizes"].items():
         tell(f"methods: {method}, b = {b}")
-        trace, names, after = _run(method, b, configuration["quick"])
+        experiment = _experiment(method, b, configuration["quick"])
+        trace = run_once(experiment)
         diverged = int((trace["diverged_at"] >= 0).sum())
-        for statistic, name in names.items():
-            value, half = _last(trace, name) if method == "zeroth-order" else _level(trace, name, after)
+        for statistic, name in zip(("own", "mean-square"), BOTH, strict=True):
+            name = MEAN_SQUARE if method == "SGD" else name
+            value, half = _last(trace, name) if method == "zeroth-order" else _level(trace, name, experiment.after)
             rows.append({
                 "method": method, "batch_size": b, "statistic": statistic, "level": value, "half_width": half,
                 "n_diverged": diverged, "n_replicas": trace.sizes["replica"],
@@ -83,34 +77,25 @@ def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[
     return rows
 
 
-def _run(method: str, b: int, quick: bool) -> tuple[xarray.Dataset, dict[str, str], float]:
-    """The records, what they are called, and the step from which they count."""
-    both = {"own": OWN, "mean-square": MEAN_SQUARE}
+def _experiment(method: str, b: int, quick: bool) -> Configuration:
     short: dict[str, Any] = {"n_steps": 4000, "n_replicas": 3} if quick else {}
-    run = RampExperiment("gaussian-100x50", b) if method in ("SGD", "RMSProp", "Adam") else None
     if method == "SGD":
-        assert run is not None
-        run = replace(run, n_records=13, n_batches=4, **short) if quick else run
-        return run_ramp(run), {"own": MEAN_SQUARE, "mean-square": MEAN_SQUARE}, run.after
+        return RampExperiment("gaussian-100x50", b, **short)
     if method in ("RMSProp", "Adam"):
-        assert run is not None
-        key = method.lower()
-        short = {"n_steps": 12_000, "n_replicas": 3} if quick else {}
-        n_records = 36 if quick else adaptive.N_RECORDS[key]
-        trace = adaptive.run_adaptive(run, adaptive.METHODS[key], 1e-3, n_records, seed=8, seldom=MEAN_SQUARE, **short)
-        return trace, both, adaptive.AFTER
+        short = {"n_steps": 12_000, "n_replicas": 3, "n_records": 36} if quick else {}
+        return other_methods.adaptive(other_methods.ADAPTIVE[method.lower()], b, seed=8, statistics=BOTH, **short)
     if method == "heavy ball":
-        return run_heavy_ball(**short), both, 0
+        return other_methods.heavy_ball(b, **short)
     if method == "sharpness-aware":
-        return run_sharpness_aware(b, **short), both, 0
+        return other_methods.sharpness_aware(b, **short)
     if method == "zeroth-order":
-        return run_zeroth_order(b, **short), both, 0
-    return run_dropout("small", b, **short), both, 0
+        return other_methods.zeroth_order(b, **short)
+    length = {"n_steps": 20_000} if method.endswith("full batch") else {}
+    return DropoutRamp(0.002, b, **length | short)
 
 
 def _level(trace: xarray.Dataset, name: str, after: float) -> tuple[float, float]:
-    # Q_b of adaptive methods is in every sixth record.
-    found = level(trace.isel(record=np.flatnonzero(trace[name].notnull().any("replica"))), name, after=after)
+    found = level(trace, name, after=after)
     return found.value, (found.interval[1] - found.interval[0]) / 2
 
 

@@ -14,8 +14,7 @@ from matplotlib.ticker import FuncFormatter
 
 import esssim as es
 from esssim._rows import Row
-from esssim.claims.networks import TOLERANCE
-from esssim.experiments.networks import NetworkExperiment, described, run_network
+from esssim.experiments.networks import TOLERANCE, NetworkExperiment, described, run_network
 from esssim.plots import (
     LOOKS,
     MEAN_SQUARE,

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from esssim._intervals import half_width
 from esssim._rows import Row
-from esssim.experiments.training import TrainedPerceptron
+from esssim.experiments.training import TrainedPerceptron, run_course, run_trained
 from esssim.plots import BLACK, GREY, Page, draw_edge, legend_above
 from esssim.statistics.table import MEAN_SQUARE
 
@@ -42,7 +42,7 @@ def collect(configuration: dict[str, Any], tell: Callable[[str], None]) -> list[
     for options in configuration["networks"]:
         network = TrainedPerceptron(**options)
         tell(f"training: {network.activation}, b = {network.batch_size}")
-        trace, course = network.run()
+        trace, course = run_trained(network), run_course(network)
         half_step = trace["step_size"].values / 2
         runs = trace[MEAN_SQUARE].values[trace["diverged_at"].values < 0] * half_step
         half, curve = half_width(runs), course[MEAN_SQUARE].values * half_step

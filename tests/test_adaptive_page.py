@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose
 
 import esssim as es
 from esssim.claims import adaptive
+from esssim.experiments import other_methods
 from tests import oracles
 from tests.pages import DOCS, check_is_kept, copied
 
@@ -51,14 +52,10 @@ def test_the_consistent_preconditioner_lets_through_the_gradients_that_it_is_mad
 
 @pytest.mark.parametrize(("size", "verdict"), [(1.0, "holds"), (1.2, "refuted"), (0.8, "refuted")])
 def test_the_claim_is_decided_by_the_level(size: float, verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = es.simulate(
-        es.LinearRegression(np.eye(4), np.zeros(4)), np.zeros(4), adaptive=es.RMSProp(), step_size=adaptive.STEP_SIZE,
-        sampling=es.WithoutReplacement(2), label_noise=0.1, n_steps=adaptive.AFTER + 60, n_replicas=6,
-        record=("own_sharpness",), record_steps=range(adaptive.AFTER, adaptive.AFTER + 60),
-    )  # fmt: skip
+    run = other_methods.adaptive({"kind": "rmsprop"}, 2, seed=0, n_steps=other_methods.AFTER + 60).run()
     noise = np.random.default_rng(0).normal(size, 0.05, run["own_sharpness"].shape)
-    run["own_sharpness"].values[:] = 2 / adaptive.STEP_SIZE * noise
-    monkeypatch.setattr(adaptive, "run_adaptive", lambda *_, **__: run)
+    run["own_sharpness"].values[:] = 2 / other_methods.STEP_SIZE * noise
+    monkeypatch.setattr(adaptive, "run_once", lambda experiment: run)
     found = adaptive.adaptive_edge(method="rmsprop", b=2, quick=False)
     assert found.verdict == verdict
     assert found.value == pytest.approx(size, abs=0.01)

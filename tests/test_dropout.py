@@ -11,8 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import esssim as es
 from esssim.claims import dropout as claims
-from esssim.claims.sharpness_aware import rising
 from esssim.experiments.experiment import flattest
+from esssim.experiments.rising import rising
 from esssim.stability import critical_step_size, dropout_step_size
 from tests import oracles
 from tests.plain_loops import both_loops
@@ -142,17 +142,18 @@ def test_a_run_that_diverges_is_marked() -> None:
 
 def test_the_ramp_of_the_claims_starts_at_rest_and_its_predictions_are_those_of_the_edges() -> None:
     for targets, size in claims.SIZES.items():
-        network, theta = claims.trained(targets)
+        run = claims.ramp(targets, 4)
+        network, theta = run.problem, run.theta0
         product, inputs = network.effective_weights(theta), network.inputs
-        penalty = claims.RATE / (1 - claims.RATE) * (inputs**2).mean(axis=0) * product
+        penalty = run.rate / (1 - run.rate) * (inputs**2).mean(axis=0) * product
         slope = inputs.T @ (inputs @ product - network.targets) / len(inputs) + penalty
         assert np.abs(slope).max() < 1e-13 * size
         assert np.sqrt((network.targets**2).mean()) == pytest.approx(size)
         left, right = np.split(theta, 2)
-        assert_allclose(left**2 - right**2, claims.SCALE**2, rtol=1e-12)
+        assert_allclose(left**2 - right**2, 1, rtol=1e-12)
 
     def critical(theta: np.ndarray, b: int) -> float:
-        return dropout_step_size(network, theta, es.WithoutReplacement(b), claims.RATE)
+        return dropout_step_size(network, theta, es.WithoutReplacement(b), run.rate)
 
     for b, share in ((4, "0.52"), (claims.N_ROWS, "0.69")):
         ratio = critical(theta, b) / critical_step_size(

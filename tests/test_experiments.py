@@ -20,16 +20,22 @@ from esssim.claims.claim import Claim, Measurement, Predicted, Verdict
 from esssim.experiments import (
     Configuration,
     ConfigurationError,
+    CrossEntropyRamp,
+    DropoutRamp,
+    EscapeExperiment,
     Experiment,
     FlowExperiment,
     NetworkExperiment,
     NetworkFlow,
     RampExperiment,
+    StartAboveTheEdge,
+    TrainedPerceptron,
     build,
     from_toml,
 )
 from esssim.experiments import sections as sections_module
-from esssim.experiments.flow import run_batch_sharpness, run_flow, run_sgd
+from esssim.experiments.escapes import minimum
+from esssim.experiments.flow import RECORDED, run_batch_sharpness, run_flow, run_sgd
 from esssim.experiments.toml import line_of, written
 from esssim.papers import OURS
 from esssim.report.html import render_report
@@ -140,6 +146,11 @@ def test_toml_gives_the_same_experiment(experiment: Experiment) -> None:
         FlowExperiment("spiked-20x40", 4, 0.03, depth=3, momentum=0.5, follow="mean"),
         NetworkExperiment(8, rise=1.2, hidden=(4, 3), loss="cross_entropy"),
         NetworkFlow((10, 10), "gelu", n_replicas=12),
+        TrainedPerceptron("gelu", 15, share=0.3),
+        DropoutRamp(0.002, 4, rate=0.25),
+        CrossEntropyRamp(8, 1e-3, smoothing=0.2, slower=2),
+        StartAboveTheEdge(1.3, nudge=0.01),
+        EscapeExperiment(0.8, n_particles=50),
     ],
 )
 def test_toml_gives_the_same_preset(experiment: Configuration) -> None:
@@ -163,7 +174,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "dynamics": {
         "step_size": 0.1, "n_steps": 700, "n_replicas": 3, "momentum": 0.5, "label_noise": 2e-3, "seed": 8,
     },
-    "records": {"statistics": ["loss"], "n_records": 14, "n_batches": 9, "after": 10.0},
+    "records": {"statistics": ["loss"], "n_records": 14, "n_batches": 9, "after": 10.0, "steps": "after"},
 }  # fmt: skip
 
 
@@ -179,8 +190,9 @@ def test_every_key_changes_the_fingerprint() -> None:
         seen.add(Experiment(**plain(dynamics={"step_size": schedule | change})).fingerprint)
         count += 1
     seen.add(Experiment(**plain(problem={"form": "difference", "depth": 3})).fingerprint)
+    seen.add(Experiment(**plain(start={"kind": "constant"})).fingerprint)
     seen.add(Experiment(**plain(dynamics={"momentum": 0.5, "nesterov": True})).fingerprint)
-    assert len(seen) == count + 2
+    assert len(seen) == count + 3
 
 
 def test_what_is_the_same_has_the_same_fingerprint() -> None:
@@ -217,6 +229,13 @@ class TestRefusals:
             ('"minibatch_sharpness"]', '"minibatch_sharpnes"]', 22, "'minibatch_sharpnes' is unknown; did you mean"),
             ('"minibatch_sharpness"]', '"loss"]', 22, "must differ from the others, got 'loss' twice"),
             ('"minibatch_sharpness"]', "3]", 22, "must be text, got 3"),
+            ("n_records = 13", "steps = [1, 601]", 23, "records.steps must be at most n_steps = 600, got 601"),
+            ("n_records = 13", "steps = [2, 2]", 23, "records.steps must increase from one to the next"),
+            ("n_records = 13", "steps = []", 23, "records.steps must have at least 1 entries, got []"),
+            ("n_records = 13", "steps = [-1]", 23, "records.steps.0 must be at least 0, got -1"),
+            ("n_records = 13", 'steps = "late"', 23, "records.steps must be 'after', got 'late'"),
+            ("n_records = 13", "steps = 3", 23, "records.steps must be a list, got 3"),
+            ("n_records = 13", "n_records = 13\nsteps = [1, 2]", 23, "records.n_records must be the number of steps, 2, got 13"),
             ("n_records = 13", "n_records = 13\nafter = 601", 24, "records.after must be at most n_steps = 600, got 601"),
             ("[sampling]", "[start]\nkind = 'zeros'\n[sampling]", 12, "start.kind must not be 'zeros'"),
             ('"diagonal_linear_network"', '"diagonal_linear_network"\ndepth = 3', 3, "problem.depth must be 2 in the prod"),
@@ -397,6 +416,22 @@ class TestRuns:
         for name in direct.data_vars:
             np.testing.assert_array_equal(experiment.run()[name].values, direct[name].values)
 
+    def test_records_at_the_steps_that_are_given(self) -> None:
+        whole = Experiment.from_toml(SHORT)
+        chosen = Experiment(**plain(records={"statistics": ["loss"], "n_records": 3, "steps": [0, 50, 600]}))
+        late = Experiment(**plain(records={"statistics": ["loss"], "n_records": 3, "steps": "after"}))
+        assert chosen.records.n_records == 3 == Experiment.from_toml(chosen.to_toml()).records.n_records
+        np.testing.assert_array_equal(chosen.run()["loss"].values, whole.run()["loss"].values[:, [0, 1, 12]])
+        steps = late.run()["step"].values
+        assert steps.tolist() == [round(late.after), round((late.after + 600) / 2), 600]
+        # With fewer steps than records there are as many as there are steps.
+        few = Experiment(**plain(records={"n_records": 13, "steps": "after", "after": 598}))
+        assert few.run()["step"].values.tolist() == [598, 599, 600]
+
+    def test_a_start_with_equal_parameters(self) -> None:
+        sections = plain(problem={"kind": "linear_regression"}, start={"kind": "constant", "scale": 0.25})
+        np.testing.assert_array_equal(Experiment(**sections).theta0, np.full(5, 0.25))
+
     def test_other_records_of_the_same_run(self) -> None:
         experiment = Experiment.from_toml(SHORT)
         other = experiment.recording("loss", "gradient_norm").run()
@@ -433,6 +468,81 @@ class TestRuns:
             often = run_batch_sharpness(experiment)
             assert often.sizes["record"] == 10 * (levels.sizes["record"] - 1) + 1
             np.testing.assert_array_equal(often["batch_sharpness"][:, ::10], levels["batch_sharpness"])
+
+
+class TestPresets:
+    """The runs that no table of keys describes."""
+
+    def test_the_flow_alone(self) -> None:
+        alone = FlowExperiment("gaussian-20x40", 4, 0.03, n_steps=600, n_replicas=0, n_records=5)
+        beside = run_flow(replace(alone, n_replicas=2))
+        trace = alone.run()
+        assert trace.sizes["replica"] == 1
+        q = trace["mean_square_sharpness_gauss_newton"].values[0]
+        np.testing.assert_array_equal(q, beside["mean_square_sharpness_gauss_newton"].values)
+        np.testing.assert_allclose(
+            trace["distance_to_edge"].values[0], 1 - q * trace["step_size"].values / 2, atol=1e-12
+        )
+        assert set(alone.levels(trace)) == {*RECORDED}
+
+    def test_a_perceptron_is_trained_beside_the_flow(self) -> None:
+        network = TrainedPerceptron("tanh", 15, n_steps=60, n_records=4, n_replicas=2)
+        trace = network.run()
+        q = es.mean_square_sharpness(network.problem, network.theta0, es.WithoutReplacement(15), hessian="gauss_newton")
+        np.testing.assert_allclose(trace["step_size"].values * q / 2, 0.7, rtol=1e-12)
+        for name in ("mean_square_sharpness_gauss_newton", "flow_mean_square_sharpness_gauss_newton"):
+            assert trace[name].values.ravel()[0] == pytest.approx(q, rel=1e-9)
+        assert set(np.sign(network.problem.targets)) == {-1.0, 1.0}
+
+    def test_dropout_starts_where_the_penalised_gradient_is_zero(self) -> None:
+        run = DropoutRamp(0.5, 4, rate=0.25, n_steps=400, n_replicas=2)
+        u, v = np.split(run.theta0, 2)
+        inputs, w = run.problem.inputs, u * v
+        penalty = 0.25 / 0.75 * (inputs**2).mean(axis=0) * w
+        np.testing.assert_allclose(inputs.T @ (inputs @ w - run.problem.targets) / 60 + penalty, 0, atol=1e-13)
+        np.testing.assert_allclose(u**2 - v**2, 1, rtol=1e-12)
+        trace = run.run()
+        first = es.stability.dropout_step_size(run.problem, run.theta0, es.WithoutReplacement(4), 0.25)
+        steps, etas = trace["step"].values, trace["step_size"].values
+        assert (steps[0], steps[-1], len(steps)) == (run.after, 400, 10)
+        np.testing.assert_allclose(etas[0] / first, 1.15, rtol=0.02)
+
+    def test_cross_entropy_starts_where_every_label_is_fitted(self) -> None:
+        run = CrossEntropyRamp(8, smoothing=0.2, n_steps=300, slower=2, n_replicas=2)
+        np.testing.assert_allclose(run.problem.gradient(run.theta0), 0, atol=1e-9)
+        assert set(np.round(run.problem.labels, 12)) == {0.1, 0.9}
+        sampling = es.WithoutReplacement(8)
+        own, squared = (
+            es.mean_square_sharpness(problem, run.theta0, sampling, hessian="gauss_newton")
+            for problem in (run.problem, run.squared)
+        )
+        assert own == pytest.approx(squared, rel=1e-6)
+        trace = run.run()
+        steps = trace["step"].values
+        assert (steps[0], steps[-1]) == (run.after, 600)
+        np.testing.assert_allclose(trace["step_size"].values[0] * own / 2, 1.15, rtol=0.02)
+
+    def test_a_start_above_the_edge(self) -> None:
+        run = StartAboveTheEdge(1.3, nudge=1e-6, n_steps=50, n_replicas=3)
+        trace, ramp = run.run(), RampExperiment("gaussian-100x50", 4)
+        np.testing.assert_allclose(np.abs(run.starts - ramp.theta0).max(axis=1), 1e-6 * 3, rtol=0.5)
+        q = trace["mean_square_sharpness_gauss_newton"].values[:, 0]
+        np.testing.assert_allclose(trace["step_size"].values[0] * q / 2, 1.3, rtol=1e-4)
+        assert [row["eta_over_first_edge"] for row in run.ends()] == [1.3] * 3
+
+    def test_escapes_have_a_rate_beside_their_levels(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        run = EscapeExperiment(0.9, n_particles=20, n_repetitions=3, n_steps=20, n_replicas=2, n_records=3)
+        (tmp_path / "run.toml").write_text(run.to_toml(), encoding="utf-8")
+        assert cli.run(["run", str(tmp_path / "run.toml"), "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)["results"]["escapes per step"]
+        direct = es.stability.escape_probability(
+            run.problem, minimum().theta, es.WithoutReplacement(3), run.step_size, level=minimum().level, n_steps=20,
+            label_noise=run.label_noise, n_particles=20, n_repetitions=3, seed=run.seed,
+        )  # fmt: skip
+        assert found["value"] == direct.per_step
+        assert found["interval"] == [end / 20 for end in direct.interval]
+        assert cli.run(["run", str(tmp_path / "run.toml")]) == 0
+        assert "escapes per step: " in capsys.readouterr().out
 
 
 class TestFiles:
@@ -570,6 +680,35 @@ class TestClaims:
         settled = [claim for claim in registry.values() if "settles" in claim.family]
         assert settled
         assert all(claim.experiments(False) for claim in settled)
+
+    def test_every_claim_about_a_run_names_it(self) -> None:
+        """All families but those that compare formulas, or random products and matrices, at one point."""
+        from esssim.claims import registry
+
+        families = {claim.family for claim in registry.values() if not claim.experiments(False)}
+        assert families == {
+            "minibs-at-least-sharpness", "minibs-falls-with-b", "batch-sharpness-at-most-minibs", "minibs-and-stability",
+            "gap-bounds", "gap-second-order", "gap-crossover", "gap-additive-noise", "gap-exponent", "gap-prediction",
+            "gap-scaling", "who-is-closest", "minibs-edge", "batch-sharpness-edge", "interaction-aware-edge", "noise-kernel",
+            "heavy-ball-ends", "self-stabilisation", "dropout-edge", "escape-probability", "momentum-edge", "moments",
+            "quadratic-cannot-settle", "mean-square-edge", "almost-sure-edge",
+        }  # fmt: skip
+        run = {claim.family for claim in registry.values() if claim.experiments(False)}
+        # Of these families the runs of SGD have one.
+        assert families & run == {
+            "dropout-edge", "escape-probability", "momentum-edge", "moments", "quadratic-cannot-settle",
+        }  # fmt: skip
+
+    @pytest.mark.parametrize("quick", [False, True])
+    def test_the_toml_of_every_run_gives_it_again(self, quick: bool) -> None:
+        from esssim.claims import registry
+
+        runs = dict.fromkeys(run for claim in registry.values() for run in claim.experiments(quick))
+        assert len(runs) > 150
+        for run in runs:
+            again = from_toml(run.to_toml())
+            assert again == (run.experiment if isinstance(run, RampExperiment) else run)
+            assert again.to_toml() == run.to_toml()
 
     def test_the_report_shows_their_toml(self) -> None:
         run = RampExperiment("diabetes", 4)

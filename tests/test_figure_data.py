@@ -11,13 +11,13 @@ import pytest
 import esssim as es
 import figures
 from esssim import plots
-from esssim.claims.published import closest_table
 from esssim.claims.ramp import trajectory
 from esssim.claims.thresholds import second_moment_radius
 from esssim.experiments import RampExperiment, ramp_level
 from esssim.experiments.flow import FlowExperiment, run_flow
 from esssim.experiments.networks import NetworkExperiment
-from esssim.experiments.training import TrainedPerceptron
+from esssim.experiments.published_edges import closest_table
+from esssim.experiments.training import TrainedPerceptron, run_course, run_trained
 from esssim.statistics.table import MEAN_SQUARE
 from tests.figure_builds import GOLDEN, NAMES, quick, read
 from tests.test_figures import shared_cache
@@ -324,7 +324,8 @@ def test_interventions_jump_at_the_parameters_of_the_change() -> None:
 
 def test_training_takes_the_course_of_the_flow() -> None:
     """A tanh network that comes to the edge while its loss is large: within 5 % over the last three quarters."""
-    trace, course = TrainedPerceptron("tanh", 15, n_replicas=8).run()
+    network = TrainedPerceptron("tanh", 15, n_replicas=8)
+    trace, course = run_trained(network), run_course(network)
     late, half = trace["step"].values >= 250, trace["step_size"].values / 2
     runs = (trace[MEAN_SQUARE].values * half)[:, late]
     whole = course[MEAN_SQUARE].values * half

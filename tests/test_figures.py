@@ -304,7 +304,7 @@ def test_programs_that_are_not_there_are_asked_for(monkeypatch: pytest.MonkeyPat
 class TestWithoutTorch:
     @pytest.fixture(autouse=True)
     def without_torch(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(importlib.import_module("esssim.claims.verify"), "find_spec", lambda name: None)
+        monkeypatch.setattr(importlib.import_module("esssim._extras"), "find_spec", lambda name: None)
         monkeypatch.setattr("figures.cache.rows", pytest.fail)
 
     @pytest.mark.parametrize("name", NETWORKS)

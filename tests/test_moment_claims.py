@@ -15,6 +15,7 @@ import esssim as es
 from esssim import claims
 from esssim.claims import edge_tables, moments, published, self_stabilisation
 from esssim.claims.claim import Measurement
+from esssim.experiments import published_edges
 from esssim.stability import dropout_step_size
 from tests.pages import DOCS, check_is_kept, copied
 
@@ -37,7 +38,7 @@ CHOSEN = [claim.id for claim in claims.registry.values() if claim.family in FAMI
 def fresh_tables() -> Iterator[None]:
     """No table computed by one test, perhaps with a wrong number, is seen by another."""
     yield
-    published.closest_table.cache_clear()
+    published_edges.closest_table.cache_clear()
     published.heavy_ball_table.cache_clear()
 
 
@@ -74,7 +75,7 @@ WRONG: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {
     "interaction-aware-edge/descent": (published, "interaction_aware_step_size", lambda f: scaled(f, 1 + 1e-9)),
     "interaction-aware-edge/at-the-mean-square-edge": (published, "interaction_aware_step_size", lambda f: scaled(f, 1 + 1e-6)),
     "interaction-aware-edge/stationary": (published, "stationary_covariance", lambda f: with_longer_steps(f, 1 + 1e-7)),
-    "noise-kernel/never-below": (published, "noise_kernel_step_size", lambda f: scaled(f, 0.98)),
+    "noise-kernel/never-below": (published_edges, "noise_kernel_step_size", lambda f: scaled(f, 0.98)),
     "heavy-ball-ends/between": (published, "mean_square_sharpness", lambda f: scaled(f, 1.01)),
     "self-stabilisation/large-gap": (self_stabilisation, "self_stabilising_gap", lambda f: off_by(f, 0.1, 0, 0)),
     "self-stabilisation/lower-bound": (self_stabilisation, "self_stabilising_gap", lambda f: off_by(f, 0, 0, 0.05)),
@@ -89,10 +90,10 @@ def test_a_wrong_number_refutes_the_claim(name: str, monkeypatch: pytest.MonkeyP
 
 
 def test_the_table_of_published_edges_names_the_closest() -> None:
-    rows = published.closest_table(True)
+    rows = published_edges.closest_table(True)
     assert {row["b"] for row in rows} == {1, 8, 20, 40}
     for row in rows:
-        ratios = {edge: float(row[edge]) for edge in published.EDGES}
+        ratios = {edge: float(row[edge]) for edge in published_edges.EDGES}
         if row["closest"] == "several (b = n)":
             # With one batch for all, four of the edges are the full-batch edge.
             exact = ("gradient descent", "MiniBS", "noise kernel, diagonal", "noise kernel, high-dimensional")
@@ -119,7 +120,7 @@ def test_the_page_of_published_edges_holds_the_tables() -> None:
     rows = [row for table in content.values() for row in table]
     assert len(lines) == len(rows) + len(content)
     assert len({line.count("|") for line in lines[: 1 + len(content["regression"])]}) == 1
-    first, exact = rows[0], published.EDGES
+    first, exact = rows[0], published_edges.EDGES
     shown = [f"**{first[e]:.2f}**" if first["closest"] == e else f"{first[e]:.2f}" for e in exact]
     assert lines[1] == "| " + " | ".join([str(first["ensemble"]), str(first["b"]), *shown]) + " |"
     assert sum("**" in line for line in lines) == sum(row.get("closest", "") in row for row in rows)
@@ -128,12 +129,14 @@ def test_the_page_of_published_edges_holds_the_tables() -> None:
 def test_the_stored_edges_are_those_of_the_package() -> None:
     content = stored()
     near = {
-        key: pytest.approx(value, rel=1e-6) for key, value in content["regression"][5].items() if key in published.EDGES
+        key: pytest.approx(value, rel=1e-6)
+        for key, value in content["regression"][5].items()
+        if key in published_edges.EDGES
     }
     row = content["regression"][5]
-    problem = published.interpolating(published.ensembles(False)[row["ensemble"]])
+    problem = published_edges.interpolating(published_edges.ensembles(False)[row["ensemble"]])
     sampling = es.WithoutReplacement(row["b"])
-    steps = published.published_step_sizes(problem, sampling, seed=row["b"])
+    steps = published_edges.published_step_sizes(problem, sampling, seed=row["b"])
     exact = 2 / es.mean_square_sharpness(problem, np.zeros(problem.n_params), sampling)
     assert {edge: step / exact for edge, step in steps.items()} == near
     for found, kept in zip(self_stabilisation.closest_rows(True), content["network"], strict=False):
@@ -153,7 +156,7 @@ def test_tables_of_bounds_and_of_other_optimisers() -> None:
     assert len(quick_rows) == 3 * 6
     # Along the full gradient critical sharpness is gᵀHg/‖g‖², here at the same points.
     row = quick_rows[0]
-    problem = published.interpolating(published.ensembles(True)[row["ensemble"]])
+    problem = published_edges.interpolating(published_edges.ensembles(True)[row["ensemble"]])
     points = np.random.default_rng(row["b"]).normal(size=(8, problem.n_params))
     hessian = problem.hessian(np.zeros(problem.n_params))
     curvatures = [g @ hessian @ g / (g @ g) for g in points @ hessian]

@@ -24,7 +24,7 @@ import sympy
 
 from theory._exact import same
 
-COMPUTED_BY = ("esssim.stability.escape_probability", "esssim.claims.escapes.power_law")
+COMPUTED_BY = ("esssim.stability.escape_probability", "esssim.experiments.escapes.power_law")
 
 p, g, q, eta, h1, h2 = sympy.symbols("p g q eta h_1 h_2", positive=True)
 k = sympy.Symbol("k", integer=True, positive=True)

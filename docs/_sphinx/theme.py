@@ -21,8 +21,10 @@ def mend(app: Sphinx, error: Exception | None) -> None:
     if error is None and app.builder.format == "html":
         for name in SPEAKING:
             _rewrite(folder / name, lambda text: MESSAGE.sub("0", text))
-        for page in (folder / "_modules").rglob("*.html"):
-            _rewrite(page, lambda text: BACK.sub(_back, text))
+        sources = folder / "_modules"
+        for page in sources.rglob("*.html"):
+            home = ".".join(page.relative_to(sources).with_suffix("").parts)
+            _rewrite(page, lambda text, home=home: BACK.sub(lambda match: _back(match, home), text))
 
 
 def _rewrite(path: Path, change: Callable[[str], str]) -> None:
@@ -32,12 +34,17 @@ def _rewrite(path: Path, change: Callable[[str], str]) -> None:
         path.write_text(changed, encoding="utf-8")
 
 
-def _back(match: re.Match[str]) -> str:
-    """Sources lead back to a name in the module of the page that it is on; Sphinx knows one module for each file."""
+def _back(match: re.Match[str], home: str) -> str:
+    """Sources lead back to a name in the module of the page that it is on; Sphinx knows one module for each file.
+
+    home: the module of the source, where names that are not public are documented.
+    """
     before, page, anchor = match.groups()
+    module = max((each for each in (*MODULES, home) if anchor.startswith(f"{each}.")), key=len)
     if page in MODULES:
-        module = max((each for each in MODULES if anchor.startswith(f"{each}.")), key=len)
         anchor = f"{page}.{anchor.removeprefix(f'{module}.')}"
+    elif module != "esssim":
+        anchor = f"{home}.{anchor.removeprefix(f'{module}.')}"
     return f'{before}{page}.html#{anchor}"'
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from esssim._extras import EXTRAS, missing
 from esssim._progress import Progress
 from esssim.claims.claim import (
     REGISTRY,
@@ -19,7 +20,7 @@ from esssim.claims.claim import (
     at_most,
 )
 from esssim.claims.declare import claim
-from esssim.claims.verify import EXTRAS, Each, exit_code, missing, verify_claims
+from esssim.claims.verify import Each, exit_code, verify_claims
 
 # In the order in which their claims are measured and shown.
 MODULES = (

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
-from typing import NamedTuple
 
 import numpy as np
-import xarray
-from scipy.special import logit
 
-from esssim import flow
-from esssim._validate import FloatArray
 from esssim.claims.claim import Measurement, Predicted, around
 from esssim.claims.declare import claim
-from esssim.claims.levels import decide_level
-from esssim.claims.sharpness_aware import decided, rising
-from esssim.data import gaussian
+from esssim.claims.levels import decide_level, decide_records
+from esssim.experiments.base import run_once
+from esssim.experiments.cross_entropy import N_FEATURES, N_SAMPLES, CrossEntropyRamp
 from esssim.papers import OURS
-from esssim.problems import DiagonalLinearNetwork, LogisticNetwork
-from esssim.sampling import WithoutReplacement
 from esssim.settling import level
-from esssim.simulation import Ramp, gradient_flow, simulate
 from esssim.statistics import mean_square_sharpness
 from esssim.statistics.table import MEAN_SQUARE
 
-N_SAMPLES, N_INPUTS, SMOOTHING, INITIAL_SCALE = 50, 100, 0.1, 2.0
-N_STEPS, SLOWER, N_REPLICAS = 100_000, 10, 14
-WEAK, STRONG = 2e-4, 5e-3
+WEAK = CrossEntropyRamp(N_SAMPLES)
+SLOWER, STRONG = 10, 5e-3
 TOLERANCE = 0.05
 NAMES = {"mean-square": MEAN_SQUARE, "minibs": "minibatch_sharpness", "sharpness": "sharpness"}
 SYMBOLS = {"mean-square": "Q_b", "minibs": r"M_b", "sharpness": r"\lambda_{\max}(H)"}
@@ -41,81 +31,29 @@ PREDICTED = {
     ("sharpness", 8): Predicted.refuted("0.37: its value on the flow of squared loss on scaled rows"),
 }
 WHERE = (
-    f"cross-entropy, labels smoothed by {SMOOTHING:g}, diagonal network, n = {N_SAMPLES}, d = {N_INPUTS}, b = {{b}}, "
+    f"cross-entropy, labels smoothed by {WEAK.smoothing:g}, diagonal network, n = {N_SAMPLES}, d = {N_FEATURES}, "
+    "b = {b}, "
 )
 # A method, but for how many steps and what is averaged.
 RAMP = (
     "η from 0.8 to at most 2.5 critical step sizes of the start in {n_steps:,} steps, "
-    f"{N_REPLICAS} replicas; the mean past 1.15"
+    f"{WEAK.n_replicas} replicas; the mean past 1.15"
 )
 # (Smoothing, b), stated once the predictions above had come out wrong, of runs that had not been made.
 AFTERWARDS = ((0.1, 2), (0.4, 4), (0.4, 16))
 
 
-class Smoothed(NamedTuple):
-    """Random classes with smoothed labels, a solution of them, and squared loss with the same Hessians there."""
-
-    problem: LogisticNetwork
-    theta0: FloatArray
-    squared: DiagonalLinearNetwork
-    scale: float
-
-
-@cache
-def smoothed(smoothing: float = SMOOTHING) -> Smoothed:
-    """Classes at random: with n < d every label can be fitted."""
-    inputs = gaussian(N_SAMPLES, N_INPUTS, seed=1).inputs
-    classes = np.random.default_rng(101).random(N_SAMPLES) < 0.5
-    labels = np.where(classes, 1 - smoothing / 2, smoothing / 2)
-    start = np.concatenate([np.full(N_INPUTS, INITIAL_SCALE), np.zeros(N_INPUTS)])
-    theta0 = gradient_flow(DiagonalLinearNetwork(inputs, logit(labels)), start)
-    scale = float(np.sqrt(smoothing / 2 * (1 - smoothing / 2)))
-    squared = DiagonalLinearNetwork(scale * inputs, scale * logit(labels))
-    return Smoothed(LogisticNetwork(inputs, labels), theta0, squared, scale)
-
-
-@cache
-def rise(b: int, smoothing: float = SMOOTHING) -> tuple[Ramp, FloatArray]:
-    """The step size in critical ones of the start, and the steps of the records."""
-    case = smoothed(smoothing)
-
-    def critical(theta: FloatArray) -> float:
-        return 2 / mean_square_sharpness(case.problem, theta, WithoutReplacement(b), hessian="gauss_newton")
-
-    return rising(case.squared, case.theta0, critical, N_STEPS)
-
-
-@cache
-def run_cross_entropy(b: int, label_noise: float, smoothing: float = SMOOTHING, slower: int = 1) -> xarray.Dataset:
-    """SGD on the ramp, so many times as slow."""
-    case, (step_size, steps) = smoothed(smoothing), rise(b, smoothing)
-    return simulate(
-        case.problem, case.theta0, step_size=step_size, n_steps=slower * N_STEPS, n_replicas=N_REPLICAS,
-        sampling=WithoutReplacement(b), label_noise=label_noise, record=(*NAMES.values(), "theta"),
-        record_steps=(slower * steps).tolist(), seed=15,
-    )  # fmt: skip
-
-
-@cache
-def flow_of_squared_loss(b: int, label_noise: float, *record: str) -> xarray.Dataset:
-    """The stochastic central flow of squared loss on the scaled rows, on the same ramp: the prediction."""
-    case, (step_size, _) = smoothed(), rise(b)
-    return flow.solve(
-        case.squared, case.theta0, step_size=step_size, sampling=WithoutReplacement(b), n_steps=N_STEPS,
-        label_noise=label_noise / case.scale, record=record, n_records=41,
-    )  # fmt: skip
-
-
 @claim(
     id="cross-entropy-edge/{statistic}/b={b}",
     states=lambda statistic, b: f"{TITLES[statistic]} settles at 2/η",
-    where=WHERE + f"label noise {WEAK:g}",
+    where=WHERE + f"label noise {WEAK.label_noise:g}",
     source=OURS,
     source_predicts="(η/2)·statistic = 1, if this is its edge",
     we_predict=lambda statistic, b: PREDICTED[statistic, b],
-    method=RAMP.format(n_steps=N_STEPS),
+    method=RAMP.format(n_steps=WEAK.n_steps),
     tolerance=TOLERANCE,
     quick=False,
+    experiment=lambda statistic, b, quick: CrossEntropyRamp(b),
     over=[{"statistic": statistic, "b": b} for statistic, b in PREDICTED],
     formula=lambda statistic, b: rf"\frac{{\eta}}{{2}}\,{SYMBOLS[statistic]}\ =\ 1",
     accepts=around(1, TOLERANCE),
@@ -123,21 +61,22 @@ def flow_of_squared_loss(b: int, label_noise: float, *record: str) -> xarray.Dat
     stated="2026-11-30",
 )
 def settles(*, statistic: str, b: int, quick: bool) -> Measurement:
-    return decided(run_cross_entropy(b, WEAK), NAMES[statistic], TOLERANCE)
+    return decide_records(run_once(CrossEntropyRamp(b)), NAMES[statistic], TOLERANCE)
 
 
 @claim(
     id="cross-entropy-slow-ramp/b={b}",
     states="Q_b, of Gauss–Newton matrices, settles at 2/η",
-    where=WHERE + f"label noise {WEAK:g}, a ramp ten times as slow",
+    where=WHERE + f"label noise {WEAK.label_noise:g}, a ramp ten times as slow",
     source=OURS,
     source_predicts="(η/2)·statistic = 1, if this is its edge",
     we_predict=Predicted.holds(
         "1 to 1.05: a slower ramp is followed with less noise, and the logits stay at their labels"
     ),
-    method=RAMP.format(n_steps=SLOWER * N_STEPS),
+    method=RAMP.format(n_steps=SLOWER * WEAK.n_steps),
     tolerance=TOLERANCE,
     quick=False,
+    experiment=lambda b, quick: CrossEntropyRamp(b, slower=SLOWER),
     over=[{"b": 2}],
     formula=r"\frac{\eta}{2}\,Q_b\ =\ 1",
     accepts=around(1, TOLERANCE),
@@ -145,24 +84,26 @@ def settles(*, statistic: str, b: int, quick: bool) -> Measurement:
     stated="2026-11-30",
 )
 def settles_on_a_slow_ramp(*, b: int, quick: bool) -> Measurement:
-    return decided(run_cross_entropy(b, WEAK, slower=SLOWER), MEAN_SQUARE, TOLERANCE)
+    return decide_records(run_once(CrossEntropyRamp(b, slower=SLOWER)), MEAN_SQUARE, TOLERANCE)
 
 
 @claim(
     id="cross-entropy-at-the-labels/smoothing={smoothing},b={b}",
     states="Q_b with σ(1−σ) at the labels, in place of the logits of the moment, settles at 2/η",
     where=(
-        f"cross-entropy, labels smoothed by {{smoothing}}, diagonal network, n = {N_SAMPLES}, d = {N_INPUTS}, "
-        f"b = {{b}}, label noise {WEAK:g}"
+        f"cross-entropy, labels smoothed by {{smoothing}}, diagonal network, n = {N_SAMPLES}, d = {N_FEATURES}, "
+        f"b = {{b}}, label noise {WEAK.label_noise:g}"
     ),
     source=OURS,
     source_predicts="(η/2)·statistic = 1",
     we_predict=Predicted.holds(
         "1 to 1.04: what was above in the first runs is the output Hessian at logits that noise keeps off their labels"
     ),
-    method=RAMP.format(n_steps=N_STEPS) + ", of Q_b of squared loss on rows times √(y(1−y)) at the parameters of SGD",
+    method=RAMP.format(n_steps=WEAK.n_steps)
+    + ", of Q_b of squared loss on rows times √(y(1−y)) at the parameters of SGD",
     tolerance=TOLERANCE,
     quick=False,
+    experiment=lambda smoothing, b, quick: CrossEntropyRamp(b, smoothing=smoothing),
     over=[{"smoothing": smoothing, "b": b} for smoothing, b in AFTERWARDS],
     formula=r"\frac{\eta}{2}\,Q_b\ =\ 1",
     accepts=around(1, TOLERANCE),
@@ -170,14 +111,14 @@ def settles_on_a_slow_ramp(*, b: int, quick: bool) -> Measurement:
     stated="2026-11-30",
 )
 def settles_at_the_labels(*, smoothing: float, b: int, quick: bool) -> Measurement:
-    trace, squared = run_cross_entropy(b, WEAK, smoothing), smoothed(smoothing).squared
-    sampling = WithoutReplacement(b)
+    experiment = CrossEntropyRamp(b, smoothing=smoothing)
+    trace = run_once(experiment)
     found = [
-        [mean_square_sharpness(squared, theta, sampling, hessian="gauss_newton") for theta in run]
+        [mean_square_sharpness(experiment.squared, theta, experiment.sampling, hessian="gauss_newton") for theta in run]
         for run in trace["theta"].values
     ]
     at_the_labels = trace.assign({MEAN_SQUARE: (trace[MEAN_SQUARE].dims, np.array(found))})
-    measured = decided(at_the_labels, MEAN_SQUARE, TOLERANCE)
+    measured = decide_records(at_the_labels, MEAN_SQUARE, TOLERANCE)
     return replace(measured, values={**measured.values, "at_the_logits": level(trace, MEAN_SQUARE).value})
 
 
@@ -188,10 +129,11 @@ def settles_at_the_labels(*, smoothing: float, b: int, quick: bool) -> Measureme
     source=OURS,
     source_predicts="level of SGD = level of the flow",
     we_predict=Predicted.holds("about 0.71 in units of 2/η: the noise is small beside the distance of the labels"),
-    method=RAMP.format(n_steps=N_STEPS)
+    method=RAMP.format(n_steps=WEAK.n_steps)
     + ", over that of the flow on rows times √(y(1−y)) with label noise over √(y(1−y))",
     tolerance=TOLERANCE,
     quick=False,
+    experiment=lambda b, quick: CrossEntropyRamp(b, STRONG),
     over=[{"b": 8}],
     formula=r"\frac{\eta}{2}\,Q_b\ \text{of SGD over that of the flow}\ =\ 1",
     accepts=around(1, TOLERANCE),
@@ -199,7 +141,8 @@ def settles_at_the_labels(*, smoothing: float, b: int, quick: bool) -> Measureme
     stated="2026-11-30",
 )
 def follows_the_flow(*, b: int, quick: bool) -> Measurement:
-    trace, solved = run_cross_entropy(b, STRONG), flow_of_squared_loss(b, STRONG, MEAN_SQUARE)
+    experiment = CrossEntropyRamp(b, STRONG)
+    trace, solved = run_once(experiment), experiment.flow_of_squared_loss(MEAN_SQUARE)
     steps, half = trace["step"].values, trace["step_size"].values / 2
     course = half * np.interp(steps, solved["step"].values, solved[MEAN_SQUARE].values)
     found = level(trace.assign({MEAN_SQUARE: trace[MEAN_SQUARE] / course}), MEAN_SQUARE, tolerance=TOLERANCE)

@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import itertools
-from functools import cache
-from typing import NamedTuple
 
 import numpy as np
-import xarray
 
 from esssim._validate import FloatArray
 from esssim.claims.claim import Measurement, Predicted, Row, around, at_most
 from esssim.claims.declare import claim
-from esssim.claims.sharpness_aware import decided, rising
-from esssim.data import gaussian
-from esssim.dropout import Dropout
+from esssim.claims.levels import decide_records
+from esssim.experiments.base import run_once
+from esssim.experiments.dropout import N_FEATURES, DropoutRamp
+from esssim.experiments.dropout import N_SAMPLES as N_ROWS
 from esssim.papers import OURS
-from esssim.problems import DiagonalLinearNetwork, LinearRegression
+from esssim.problems import LinearRegression
 from esssim.sampling import Sampling, WithoutReplacement, WithReplacement
-from esssim.simulation import simulate
 from esssim.stability import critical_step_size, dropout_step_size
-from esssim.statistics.table import MEAN_SQUARE
+from esssim.statistics.table import MEAN_SQUARE, OWN
 
 N_SAMPLES, N_INPUTS = 3, 2
 SCHEMES = (WithoutReplacement(1), WithoutReplacement(2), WithoutReplacement(3), WithReplacement(2))
 RATES = (0.1, 0.5)
 
-# The ramp: targets of this size, the rate, the square root of the imbalance at the start; steps by batch size.
+# The ramp: targets of this size, and steps by batch size.
 SIZES = {"small": 0.002, "full": 1.0}
-N_ROWS, N_FEATURES, RATE, SCALE = 60, 30, 0.5, 1.0
-RAMP_STEPS, N_REPLICAS = {4: 100_000, N_ROWS: 20_000}, 16
+RAMP_STEPS = {4: 100_000, N_ROWS: 20_000}
 TOLERANCE = 0.05
-NAMES = {"own": "own_sharpness", "mean-square": MEAN_SQUARE}
+NAMES = {"own": OWN, "mean-square": MEAN_SQUARE}
 
 
 def second_moment_radius(inputs: FloatArray, sampling: Sampling, rate: float, eta: float) -> float:
@@ -82,39 +78,8 @@ def masks_are_a_second_noise(*, quick: bool) -> Measurement:
     return Measurement("holds" if good else "refuted", reason, worst, (worst, worst), None, rows)
 
 
-class Trained(NamedTuple):
-    """A diagonal network at the minimum of its loss with dropout, u² − v² = SCALE²."""
-
-    problem: DiagonalLinearNetwork
-    theta0: FloatArray
-
-
-def trained(targets: str) -> Trained:
-    inputs = gaussian(N_ROWS, N_FEATURES, seed=3).inputs
-    fitted = inputs @ np.random.default_rng(103).standard_normal(N_FEATURES)
-    fitted *= SIZES[targets] / np.sqrt((fitted**2).mean())
-    hessian = inputs.T @ inputs / N_ROWS
-    penalty = RATE / (1 - RATE) * np.diag(np.diagonal(hessian))
-    product = np.linalg.solve(hessian + penalty, inputs.T @ fitted / N_ROWS)
-    u = np.sqrt((SCALE**2 + np.sqrt(SCALE**4 + 4 * product**2)) / 2)
-    return Trained(DiagonalLinearNetwork(inputs, fitted, form="product"), np.concatenate([u, product / u]))
-
-
-@cache
-def run_dropout(targets: str, b: int, n_steps: int | None = None, n_replicas: int = N_REPLICAS) -> xarray.Dataset:
-    """The ramp in critical step sizes of its own start; the masks are the only noise of full batches."""
-    problem, theta0 = trained(targets)
-    sampling = WithoutReplacement(b)
-
-    def critical(theta: FloatArray) -> float:
-        return dropout_step_size(problem, theta, sampling, RATE)
-
-    n_steps = n_steps or RAMP_STEPS[b]
-    step_size, steps = rising(problem, theta0, critical, n_steps)
-    return simulate(
-        problem, theta0, step_size=step_size, n_steps=n_steps, n_replicas=n_replicas,
-        sampling=Dropout(sampling, RATE), record=tuple(NAMES.values()), record_steps=steps.tolist(), seed=14,
-    )  # fmt: skip
+def ramp(targets: str, b: int) -> DropoutRamp:
+    return DropoutRamp(SIZES[targets], b, n_steps=RAMP_STEPS[b])
 
 
 PREDICTED = {
@@ -142,17 +107,19 @@ STATES = {
     id="dropout-edge/{targets}-targets/{statistic}/b={b}",
     states=lambda targets, statistic, b: STATES[statistic],
     where=lambda targets, statistic, b: (
-        f"diagonal network, n = {N_ROWS}, d = {N_FEATURES}, b = {b}, rate {RATE:g}, targets of size {SIZES[targets]:g}"
+        f"diagonal network, n = {N_ROWS}, d = {N_FEATURES}, b = {b}, rate {ramp(targets, b).rate:g}, "
+        f"targets of size {SIZES[targets]:g}"
     ),
     source=OURS,
     source_predicts="(η/2)·statistic = 1, if this is its edge",
     we_predict=lambda targets, statistic, b: PREDICTED[targets, statistic, b],
     method=lambda targets, statistic, b: (
         "η from 0.8 to at most 2.5 critical step sizes of the start (90 % of that of the flattest solution) in "
-        f"{RAMP_STEPS[b]:,} steps, {N_REPLICAS} replicas; the mean past 1.15, of Gauss–Newton matrices"
+        f"{RAMP_STEPS[b]:,} steps, {ramp(targets, b).n_replicas} replicas; the mean past 1.15, of Gauss–Newton matrices"
     ),
     tolerance=TOLERANCE,
     quick=False,
+    experiment=lambda targets, statistic, b, quick: ramp(targets, b),
     over=SETTLES,
     formula=lambda targets, statistic, b: (
         r"\frac{\eta}{2}\,\lambda_{\max}(C^{-1}D)\ =\ 1" if statistic == "own" else r"\frac{\eta}{2}\,Q_b\ =\ 1"
@@ -162,4 +129,4 @@ STATES = {
     stated="2026-11-30",
 )
 def settles(*, targets: str, statistic: str, b: int, quick: bool) -> Measurement:
-    return decided(run_dropout(targets, b), NAMES[statistic], TOLERANCE)
+    return decide_records(run_once(ramp(targets, b)), NAMES[statistic], TOLERANCE)

@@ -6,8 +6,8 @@ import numpy as np
 
 from esssim._validate import FloatArray
 from esssim.claims.claim import Row
-from esssim.claims.published import BATCH_SIZES, N_BATCHES, N_POINTS, ensembles, interpolating
 from esssim.claims.self_stabilisation import self_stabilising_gap
+from esssim.experiments.published_edges import BATCH_SIZES, N_BATCHES, N_POINTS, ensembles, interpolating
 from esssim.problems import LinearRegression, Quadratic
 from esssim.sampling import WithoutReplacement
 from esssim.stability import (

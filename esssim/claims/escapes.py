@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-from functools import cache
 from math import comb
-from typing import NamedTuple
 
 import numpy as np
 
-from esssim._particles import moment_exponent, root_of_exponent
 from esssim._validate import FloatArray
 from esssim.claims.claim import Measurement, Predicted, Row, around, at_least
 from esssim.claims.declare import claim
 from esssim.claims.ratios import all_of, verdict_of
+from esssim.experiments.escapes import BATCHES, HORIZON, EscapeExperiment, escapes, minimum, own_edge, power_law
 from esssim.papers import MULAYOFF_STICH, OURS, ours
 from esssim.problems import DiagonalLinearNetwork, LinearRegression
 from esssim.sampling import Sampling, WithoutReplacement
-from esssim.stability import EscapeProbability, escape_probability
-from esssim.statistics import mean_square_sharpness
+from esssim.stability import escape_probability
 from esssim.statistics.table import MEAN_SQUARE
 
 # One parameter: four of eight samples are steep, so that a step of two with η = 1 multiplies by −1.6, −0.5 or 0.6.
@@ -26,25 +22,13 @@ STEEP, N_STEEP, FLAT, N_LINE, N_STEPS = 2.6, 4, 0.4, 8, 24
 DISTANCES = (3.0, 30.0, 1000.0)
 PARTICLES, REPETITIONS, EXACT = 1500, 40, 0.15
 
-# A diagonal network of which three samples are nearly the same and twice as long as the others; batches of three.
-N_SAMPLES, N_INPUTS, BATCH_SIZE, N_COPIES, LENGTH, JITTER = 12, 16, 3, 3, 2.0, 0.3
-BATCHES = WithoutReplacement(BATCH_SIZE)
-LABEL_NOISE, HORIZON = 0.02, 100
-# The escape: the loss at which a step of the three takes a quarter of the imbalance of one coordinate, (η·s)² = 1/4 at
-# the edge.
-TAKEN = 0.25
-STARTS = (0.85, 0.7)
+# Farther from the wall splitting has more levels, and needs more particles.
+RUNS = {0.85: EscapeExperiment(0.85, n_particles=200), 0.7: EscapeExperiment(0.7, n_particles=500)}
 FACTOR = 2.0
-# Farther from the wall splitting has more levels, and needs more of them.
-N_PARTICLES = {0.85: 200, 0.7: 500}
 LAW = {
     0.85: Predicted.holds("0.5 to 1: the power law gives 7.6e-5 per step, and the network flattens on the way"),
     0.7: Predicted.holds("0.7 to 2: the power law gives 1.8e-7 per step"),
 }
-# The tail index: particles and their steps. The prefactor: plain runs, and the share of them that passes its loss.
-ORDERS = (2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
-N_TAIL, TAIL_STEPS, BURN_IN = 2000, 300, 60
-N_PLAIN, SHARE = 10_000, 0.01
 # Escapes that are followed without label noise until the loss is below LANDED.
 N_LANDINGS, LANDED, DIVERGED, LONGEST = 200, 1e-7, 1e6, 20_000
 SHARE_FLATTER = 0.95
@@ -114,84 +98,6 @@ def splitting_is_exact(*, quick: bool) -> Measurement:
     return Measurement(verdict, words, value, (lower, upper), rows=rows, values={"rarest": rarest})
 
 
-class Minimum(NamedTuple):
-    """The network at its minimum: Q_b, the largest λ_max(H_B), and how many batches have more than Q_b."""
-
-    problem: DiagonalLinearNetwork
-    theta: FloatArray
-    rows: FloatArray
-    edge: float
-    largest: float
-    n_steeper: int
-
-    @property
-    def level(self) -> float:
-        """The loss with a residual r of the three at which η²r²·max x² = TAKEN for η = 2/Q_b."""
-        largest_input = float(np.abs(self.problem.inputs[:N_COPIES]).max())
-        return N_COPIES * TAKEN * (self.edge / 2 / largest_input) ** 2 / (2 * N_SAMPLES)
-
-
-@cache
-def minimum() -> Minimum:
-    rng = np.random.default_rng(4)
-    inputs = rng.standard_normal((N_SAMPLES, N_INPUTS))
-    inputs /= np.linalg.norm(inputs, axis=1)[:, None]
-    for k in range(1, N_COPIES):
-        row = inputs[0] + JITTER * rng.standard_normal(N_INPUTS) / np.sqrt(N_INPUTS)
-        inputs[k] = row / np.linalg.norm(row)
-    inputs[:N_COPIES] *= LENGTH
-    u = rng.uniform(0.8, 1.2, N_INPUTS) * rng.choice([-1.0, 1.0], N_INPUTS)
-    v = 0.4 * rng.standard_normal(N_INPUTS)
-    problem, theta = DiagonalLinearNetwork(inputs, inputs @ (u * v)), np.concatenate([u, v])
-    rows = problem.sample_jacobians(theta, np.arange(N_SAMPLES))
-    edge = own_edge(problem, theta)
-    batches = itertools.combinations(range(N_SAMPLES), BATCH_SIZE)
-    largest = np.array([np.linalg.norm(rows[list(batch)], 2) ** 2 / BATCH_SIZE for batch in batches])
-    return Minimum(problem, theta, rows, edge, float(largest.max()), int((largest > edge).sum()))
-
-
-def own_edge(problem: DiagonalLinearNetwork, theta: FloatArray) -> float:
-    """Q_b of Gauss–Newton matrices."""
-    return float(mean_square_sharpness(problem, theta, BATCHES, hessian="gauss_newton"))
-
-
-@cache
-def power_law(start: float) -> tuple[float, float]:
-    """The predicted rate per step, of SGD linearised at the minimum, and its tail index α: ℓ^(−α/2) from the loss that
-    a share of plain runs of it passes."""
-    here = minimum()
-    eta, gram = 2 * start / here.edge, here.rows @ here.rows.T
-
-    def steps(residuals: FloatArray, noise: float, rng: np.random.Generator) -> FloatArray:
-        batches = BATCHES.draw(N_SAMPLES, len(residuals), rng)
-        weights = np.zeros(residuals.shape)
-        np.put_along_axis(weights, batches, 1 / BATCH_SIZE, axis=1)
-        noisy = residuals - noise * rng.standard_normal(residuals.shape) if noise else residuals
-        return np.asarray(residuals - eta * (weights * noisy) @ gram)
-
-    def exponent(order: float) -> float:
-        rng = np.random.default_rng(0)
-        first = np.tile(gram[0] / np.linalg.norm(gram[0]), (N_TAIL, 1))
-        return moment_exponent(lambda states: steps(states, 0.0, rng), first, order, rng, TAIL_STEPS, BURN_IN)
-
-    index = root_of_exponent(exponent, ORDERS)
-    rng, residuals, largest = np.random.default_rng(1), np.zeros((N_PLAIN, N_SAMPLES)), np.zeros(N_PLAIN)
-    for _ in range(HORIZON):
-        residuals = steps(residuals, LABEL_NOISE, rng)
-        largest = np.maximum(largest, (residuals**2).mean(axis=1) / 2)
-    known = float(np.quantile(largest, 1 - SHARE))
-    return SHARE * (here.level / known) ** (-index / 2) / HORIZON, index
-
-
-@cache
-def escapes(start: float, n_particles: int | None = None) -> EscapeProbability:
-    here = minimum()
-    return escape_probability(
-        here.problem, here.theta, BATCHES, 2 * start / here.edge, level=here.level,
-        n_steps=HORIZON, label_noise=LABEL_NOISE, n_particles=n_particles or N_PARTICLES[start], seed=6,
-    )  # fmt: skip
-
-
 WHERE = (
     "diagonal network, n = 12, d = 16, b = 3, three samples nearly the same, ε = 0.02, ηQ_b/2 = {start}: 28 of 220 "
     "batches have more than Q_b"
@@ -199,7 +105,11 @@ WHERE = (
 
 
 def method(start: float, then: str) -> str:
-    return f"importance splitting, 20 repetitions of {N_PARTICLES[start]} particles, 100 steps from the minimum; {then}"
+    run = RUNS[start]
+    return (
+        f"importance splitting, {run.n_repetitions} repetitions of {run.n_particles} particles, {run.n_steps} steps "
+        f"from the minimum; {then}"
+    )
 
 
 @claim(
@@ -214,15 +124,16 @@ def method(start: float, then: str) -> str:
         start, "the power law: α by particles, the prefactor from 10,000 plain runs of the linearised process"
     ),
     tolerance=None,
-    quick=lambda start: N_PARTICLES[start] < 500,
-    over=[{"start": start} for start in STARTS],
+    quick=lambda start: RUNS[start].n_particles < 500,
+    experiment=lambda start, quick: RUNS[start],
+    over=[{"start": start} for start in RUNS],
     formula=lambda start: r"\frac{P(\text{escape})}{a\,\ell^{-\alpha/2}}\ \in\ [1/2,\ 2]",
     accepts=(1 / FACTOR, FACTOR),
     about=(MEAN_SQUARE,),
     stated="2026-11-30",
 )
 def escapes_at_the_rate_of_the_power_law(*, start: float, quick: bool) -> Measurement:
-    here, found, (expected, index) = minimum(), escapes(start), power_law(start)
+    here, found, (expected, index) = minimum(), escapes(RUNS[start]), power_law(RUNS[start])
     value, lower, upper = (each / HORIZON / expected for each in (found.value, *found.interval))
     verdict = verdict_of(lower, upper, 1 / FACTOR, FACTOR)
     words = f"seen over predicted: {found.per_step:.2e} of {expected:.2e} per step, α = {index:.2f}"
@@ -244,8 +155,9 @@ def escapes_at_the_rate_of_the_power_law(*, start: float, quick: bool) -> Measur
         start, "200 escapes go on without noise until the loss is below 1e-7; the share that ends with a lower Q_b"
     ),
     tolerance=None,
-    quick=lambda start: N_PARTICLES[start] < 500,
-    over=[{"start": start} for start in STARTS],
+    quick=lambda start: RUNS[start].n_particles < 500,
+    experiment=lambda start, quick: RUNS[start],
+    over=[{"start": start} for start in RUNS],
     formula=lambda start: r"P(Q_b\text{ falls}\mid\text{escape})\ \geq\ 0.95",
     accepts=at_least(SHARE_FLATTER),
     about=(MEAN_SQUARE,),
@@ -254,7 +166,7 @@ def escapes_at_the_rate_of_the_power_law(*, start: float, quick: bool) -> Measur
 def lands_on_a_flatter_minimum(*, start: float, quick: bool) -> Measurement:
     from scipy.stats import binomtest  # half a second to import
 
-    here, found, rng = minimum(), escapes(start), np.random.default_rng(7)
+    here, found, rng = minimum(), escapes(RUNS[start]), np.random.default_rng(7)
     if not len(found.theta):
         return Measurement("inconclusive", "no escape was seen")
     drawn = rng.choice(len(found.theta), N_LANDINGS, p=found.weights / found.weights.sum())

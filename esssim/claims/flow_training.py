@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Literal
 
 import joblib
 import numpy as np
 
 from esssim import flow
-from esssim._validate import FloatArray
 from esssim.claims.claim import Measurement, Predicted, Row, around
 from esssim.claims.declare import claim
 from esssim.claims.ratios import ratio_of, verdict_of
 from esssim.experiments.beside import free_cores
-from esssim.experiments.training import TrainedPerceptron
+from esssim.experiments.training import TrainedPerceptron, run_course, run_trained
 from esssim.papers import OURS
-from esssim.problems import Perceptron
-from esssim.sampling import WithoutReplacement
 from esssim.simulation import simulate
-from esssim.statistics import mean_square_sharpness
 from esssim.statistics.table import MEAN_SQUARE
 
-
-def _training_setting() -> tuple[Perceptron, FloatArray, dict[str, Any]]:
-    """The network of a training run, its start, and what SGD and the flow share."""
-    rng = np.random.default_rng(0)
-    problem = Perceptron(rng.standard_normal((60, 5)), np.sign(rng.standard_normal(60)), 20)
-    theta, sampling = problem.random_start(seed=1), WithoutReplacement(4)
-    step_size = 0.6 / mean_square_sharpness(problem, theta, sampling, hessian="gauss_newton")
-    return problem, theta, {"step_size": step_size, "sampling": sampling}
+LONG = TrainedPerceptron("tanh", 4, share=0.3, n_steps=20_000, data_seed=0, start_seed=1, seed=20261124)
+# Other runs of the same network; the flow starts where they are at step 2,000.
+OTHERS = replace(LONG, seed=20261129)
+LATER = 2000
 
 
 @claim(
@@ -44,37 +37,17 @@ def _training_setting() -> tuple[Perceptron, FloatArray, dict[str, Any]]:
     "41 records",
     tolerance=0.1,
     quick=False,
+    experiment=lambda quick: LONG,
     formula=r"\frac{\overline{Q}_{b,\mathrm{SGD}}}{\overline{Q}_{b,\mathrm{flow}}}=1",
     accepts=around(1, 0.1),
     about=(MEAN_SQUARE,),
     stated="2026-11-24",
 )
 def training_takes_the_course_of_the_flow(*, quick: bool) -> Measurement:
-    problem, theta, setting = _training_setting()
-    step_size = setting["step_size"]
-    name = MEAN_SQUARE
-    trace = simulate(
-        problem,
-        theta,
-        **setting,
-        n_steps=20_000,
-        n_records=41,
-        n_replicas=16,
-        record=(name,),
-        n_workers=free_cores(),
-        seed=20261124,
-    )
-    predicted = flow.solve(
-        problem,
-        theta,
-        **setting,
-        n_steps=20_000,
-        n_records=41,
-        follow="mean",
-        record=(MEAN_SQUARE, "next_order_correction"),
-    )
-    curve = (predicted[MEAN_SQUARE] * (1 + predicted["next_order_correction"])).values * step_size / 2
-    runs = trace[name].values * step_size / 2
+    trace, predicted = run_trained(LONG), run_course(LONG)
+    half = trace["step_size"].values / 2
+    curve = (predicted[MEAN_SQUARE] * (1 + predicted["next_order_correction"])).values * half
+    runs = trace[MEAN_SQUARE].values * half
     value, low, high = ratio_of(runs.mean(axis=1), float(curve.mean()))
     rows: list[Row] = [
         {"step": int(step), "sgd": float(sgd), "flow": float(mean)}
@@ -104,24 +77,23 @@ LATER_STATES = (
     "of the mean difference",
     tolerance=0.03,
     quick=False,
+    experiment=lambda quick: OTHERS,
     formula=r"\frac{\overline{Q}_{b,\mathrm{SGD}}}{\overline{Q}_{b,\mathrm{flow}}}=1",
     accepts=around(1, 0.03),
     about=(MEAN_SQUARE,),
     stated="2026-11-28",
 )
 def flow_from_the_state_of_each_run(*, quick: bool) -> Measurement:
-    problem, theta, setting = _training_setting()
-    name, n_runs = MEAN_SQUARE, 16
-    workers = free_cores()
+    problem, dynamics, workers = OTHERS.problem, OTHERS.dynamics, free_cores()
     trace = simulate(
-        problem, theta, **setting, n_steps=20_000, record_steps=(2000, 20_000), n_replicas=n_runs,
-        record=(name, "theta"), n_workers=workers, seed=20261129,
+        problem, OTHERS.theta0, **dynamics, n_steps=OTHERS.n_steps, record_steps=(LATER, OTHERS.n_steps),
+        n_replicas=OTHERS.n_replicas, record=(MEAN_SQUARE, "theta"), n_workers=workers, seed=OTHERS.seed,
     )  # fmt: skip
     follow = joblib.delayed(flow.solve)
-    options = setting | {"n_steps": 18_000, "n_records": 2, "follow": "mean", "record": (MEAN_SQUARE,)}
+    options = dynamics | {"n_steps": OTHERS.n_steps - LATER, "n_records": 2, "follow": "mean", "record": (MEAN_SQUARE,)}
     flows = joblib.Parallel(n_jobs=workers)(follow(problem, state, **options) for state in trace["theta"].values[:, 0])
-    half = setting["step_size"] / 2
-    found = trace[name].values[:, 1] * half
+    half = dynamics["step_size"] / 2
+    found = trace[MEAN_SQUARE].values[:, 1] * half
     ends = np.array([float(run[MEAN_SQUARE][-1]) for run in flows]) * half
     if not np.isfinite(found + ends).all():
         return Measurement("inconclusive", "a run of SGD or of the flow did not reach the end")
@@ -132,7 +104,7 @@ def flow_from_the_state_of_each_run(*, quick: bool) -> Measurement:
     correlation = float(np.corrcoef(found, ends)[0, 1])
     reason = f"SGD {found.mean():.3f}, flow {ends.mean():.3f}, correlation of the runs {correlation:.2f}"
     verdict = verdict_of(1 + low, 1 + high, 0.97, 1.03)
-    return Measurement(verdict, reason, 1 + difference, (1 + low, 1 + high), float(n_runs), rows)
+    return Measurement(verdict, reason, 1 + difference, (1 + low, 1 + high), float(len(found)), rows)
 
 
 AT_THE_EDGE = "equal within 5 %; within 3 % in two runs of another network"
@@ -150,6 +122,7 @@ AT_THE_EDGE = "equal within 5 %; within 3 % in two runs of another network"
     "the last three quarters of 41 records",
     tolerance=0.05,
     quick=False,
+    experiment=lambda activation, b, quick: TrainedPerceptron(activation, b),
     over=[{"activation": activation, "b": b} for activation in ("tanh", "gelu") for b in (15, 30)],
     formula=r"\frac{\overline{Q}_{b,\mathrm{SGD}}}{\overline{Q}_{b,\mathrm{flow}}}=1",
     accepts=around(1, 0.05),
@@ -157,11 +130,12 @@ AT_THE_EDGE = "equal within 5 %; within 3 % in two runs of another network"
     stated="2026-11-30",
 )
 def training_passes_the_edge_with_the_flow(*, activation: Literal["tanh", "gelu"], b: int, quick: bool) -> Measurement:
-    trace, course = TrainedPerceptron(activation, b).run()
+    experiment = TrainedPerceptron(activation, b)
+    trace, course = run_trained(experiment), run_course(experiment)
     if int(course["gave_up_at"]) >= 0 or int(course["diverged_at"]) >= 0:
         return Measurement("inconclusive", "the flow did not come to the end")
     steps, half = trace["step"].values, trace["step_size"].values / 2
-    late = steps >= steps[-1] / 4
+    late = steps >= experiment.after
     runs = trace[MEAN_SQUARE].values[trace["diverged_at"].values < 0] * half
     curve = course[MEAN_SQUARE].values * half
     value, low, high = ratio_of(runs[:, late].mean(axis=1), float(curve[late].mean()))

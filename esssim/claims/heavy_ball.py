@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from functools import cache
-
-import xarray
-
-from esssim._validate import FloatArray
 from esssim.claims.claim import Measurement, Predicted, around
 from esssim.claims.declare import claim
-from esssim.claims.sharpness_aware import decided, rising
-from esssim.experiments import RampExperiment
+from esssim.claims.levels import decide_records
+from esssim.experiments.base import run_once
+from esssim.experiments.other_methods import BETA, HEAVY_BALL_REPLICAS, HEAVY_BALL_STEPS, heavy_ball
 from esssim.papers import MOMENTUM, OURS, Paper, Source, ours
-from esssim.simulation import simulate
-from esssim.stability import critical_step_size
-from esssim.statistics.table import MEAN_SQUARE
+from esssim.statistics.table import MEAN_SQUARE, MOMENTUM_BATCH, OWN
 
-BETA, B, N_STEPS, N_REPLICAS = 0.9, 2, 60_000, 12
-NAMES = {"own": "own_sharpness", "momentum-batch": "momentum_batch_sharpness", "batch": "batch_sharpness"}
+B = 2
+NAMES = {"own": OWN, "momentum-batch": MOMENTUM_BATCH, "batch": "batch_sharpness"}
 # (η/2)·statistic where it settles.
 TARGETS = {"own": 1.0, "momentum-batch": 1.0, "batch": 1 - BETA}
 TOLERANCES = {"own": 0.05, "momentum-batch": 0.1, "batch": 0.1 * (1 - BETA)}
@@ -47,22 +41,6 @@ FORMULAS = {
 }
 
 
-@cache
-def run_heavy_ball(n_steps: int = N_STEPS, n_replicas: int = N_REPLICAS) -> xarray.Dataset:
-    """The ramp in critical step sizes of heavy ball at its start; with Q_b, that of SGD."""
-    run = RampExperiment("gaussian-100x50", B)
-
-    def critical(theta: FloatArray) -> float:
-        return critical_step_size(run.problem, theta, run.sampling, momentum=BETA, hessian="gauss_newton")
-
-    step_size, steps = rising(run.problem, run.theta0, critical, n_steps)
-    return simulate(
-        run.problem, run.theta0, step_size=step_size, n_steps=n_steps, n_replicas=n_replicas, sampling=run.sampling,
-        momentum=BETA, label_noise=1e-3, record=(*NAMES.values(), MEAN_SQUARE), record_steps=steps.tolist(),
-        n_batches=256, seed=13,
-    )  # fmt: skip
-
-
 @claim(
     id="heavy-ball-edge/{statistic}",
     states=lambda statistic: TITLES[statistic],
@@ -71,9 +49,10 @@ def run_heavy_ball(n_steps: int = N_STEPS, n_replicas: int = N_REPLICAS) -> xarr
     source_predicts=lambda statistic: f"(η/2)·statistic = {TARGETS[statistic]:.1f}",
     we_predict=lambda statistic: PREDICTED[statistic],
     method=f"η from 0.8 to at most 2.5 critical step sizes of the start (90 % of that of the flattest solution) in "
-    f"{N_STEPS:,} steps, {N_REPLICAS} replicas; the mean past 1.15; 256 batches a record",
+    f"{HEAVY_BALL_STEPS:,} steps, {HEAVY_BALL_REPLICAS} replicas; the mean past 1.15; 256 batches a record",
     tolerance=lambda statistic: TOLERANCES[statistic],
     quick=False,
+    experiment=lambda statistic, quick: heavy_ball(B),
     over=[{"statistic": statistic} for statistic in NAMES],
     formula=lambda statistic: FORMULAS[statistic],
     accepts=lambda statistic: around(TARGETS[statistic], TOLERANCES[statistic]),
@@ -81,4 +60,4 @@ def run_heavy_ball(n_steps: int = N_STEPS, n_replicas: int = N_REPLICAS) -> xarr
     stated="2026-11-29",
 )
 def settles(*, statistic: str, quick: bool) -> Measurement:
-    return decided(run_heavy_ball(), NAMES[statistic], TOLERANCES[statistic], TARGETS[statistic])
+    return decide_records(run_once(heavy_ball(B)), NAMES[statistic], TOLERANCES[statistic], TARGETS[statistic])

@@ -10,10 +10,11 @@ from esssim import data
 from esssim._validate import FloatArray
 from esssim.claims.claim import Measurement, Outcome, Predicted, Row, at_least, at_most
 from esssim.claims.declare import claim
+from esssim.experiments import Experiment
 from esssim.papers import ANDREYEV_V1, ANDREYEV_V3, OURS
 from esssim.problems import DiagonalLinearNetwork, LinearRegression, Problem, Quadratic
 from esssim.sampling import WithoutReplacement, WithReplacement
-from esssim.simulation import Ramp, simulate
+from esssim.simulation import Ramp
 from esssim.statistics import batch_sharpness, minibatch_sharpness, sharpness
 
 ROUNDING = 1e-12
@@ -232,6 +233,22 @@ def ratio_of_means_can_exceed_minibs(*, quick: bool) -> Measurement:
     return Measurement("holds" if excess > 1 else "refuted", reason, excess, (excess, excess), None, [row])
 
 
+def seeds(quick: bool) -> range:
+    return range(3 if quick else 10)
+
+
+def on_a_ramp(seed: int) -> Experiment:
+    """200 steps of a diagonal network, every one recorded."""
+    return Experiment(
+        problem={"kind": "diagonal_linear_network"},
+        data={"kind": "gaussian", "n_samples": 20, "n_features": 6, "seed": seed},
+        start={"kind": "random", "seed": seed},
+        sampling={"batch_size": 3},
+        dynamics={"step_size": {"from": 0.005, "to": 0.02}, "n_steps": 200, "seed": seed},
+        records={"statistics": ["theta"], "steps": list(range(201))},
+    )
+
+
 @claim(
     id="imbalance/product-form",
     states="In the product form the imbalance m = u² − v² shrinks by exactly 1 − η²s_k² each step, s = X_Bᵀr_B/b.",
@@ -241,27 +258,24 @@ def ratio_of_means_can_exceed_minibs(*, quick: bool) -> Measurement:
     method="each of 200 steps of SGD on a ramp, ten seeds; s = X_Bᵀr_B/b of the one batch among all that gives the "
     "step",
     tolerance=ROUNDING,
+    experiment=lambda quick: [on_a_ramp(seed) for seed in seeds(quick)],
     formula=r"m_k\ \mapsto\ (1-\eta^2s_k^2)\,m_k,\quad m=u^2-v^2,\quad s=\frac{1}{b}X_B^{\top}r_B",
     accepts=at_most(ROUNDING),
     stated="2026-11-24",
 )
 def imbalance_shrinks(*, quick: bool) -> Measurement:
     rows: list[Row] = []
-    for seed in range(3 if quick else 10):
-        table = data.gaussian(20, 6, seed=seed)
-        problem, sampling, n_steps = DiagonalLinearNetwork(table.inputs, table.targets), WithoutReplacement(3), 200
-        theta0 = np.random.default_rng(seed).normal(size=12)
-        ramp = Ramp(0.005, 0.02)
-        trace = simulate(
-            problem, theta0, step_size=ramp, sampling=sampling, n_steps=n_steps, record=("theta",),
-            record_steps=range(n_steps + 1), seed=seed,
-        )  # fmt: skip
+    for seed in seeds(quick):
+        run = on_a_ramp(seed)
+        problem, sampling, n_steps = run.model, run.batches, run.dynamics.n_steps
+        assert isinstance(problem, DiagonalLinearNetwork)
+        trace = run.run()
         u, v = np.split(trace["theta"].values[0], 2, axis=1)
         # Which batch a step took is found from the step itself: s is then that of the batch, not of the step.
         ((batches, _),) = sampling.enumerate(problem.n_samples)
         pulls = ((u * v)[:-1] @ problem.inputs.T - problem.targets)[:, :, None] * problem.inputs
-        step_size = ramp.at(np.arange(n_steps), n_steps)
-        s = np.empty((n_steps, table.n_features))
+        step_size = Ramp.of(run.step_size).at(np.arange(n_steps), n_steps)
+        s = np.empty((n_steps, problem.inputs.shape[1]))
         for t, eta in enumerate(step_size):
             of_batches = pulls[t][batches].mean(axis=1)
             s[t] = of_batches[np.abs(u[t] - eta * of_batches * v[t] - u[t + 1]).max(axis=1).argmin()]

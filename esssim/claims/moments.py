@@ -13,11 +13,11 @@ from esssim._validate import FloatArray
 from esssim.claims.claim import Measurement, Predicted, Row, at_most
 from esssim.claims.declare import claim
 from esssim.claims.thresholds import second_moment_radius
+from esssim.experiments import Experiment
 from esssim.moments import evolve, stationary_covariance
 from esssim.papers import MOMENTUM, OURS
 from esssim.problems import LinearRegression, Problem, Quadratic
 from esssim.sampling import Sampling, WithoutReplacement, WithReplacement
-from esssim.simulation import simulate
 from esssim.stability import critical_step_size
 
 EXACT = 1e-12
@@ -107,6 +107,24 @@ def _worst_error(rows: list[Row], keys: tuple[str, ...], tolerance: float, again
     return Measurement("holds" if worst <= tolerance else "refuted", reason, worst, (worst, worst), None, rows)
 
 
+def ensembles(quick: bool) -> dict[str, Experiment]:
+    """SGD on a regression with noisy targets, with and without momentum."""
+    cases = {"plain": (0.0, False, 0.15), "heavy ball": (0.7, False, 0.05), "Nesterov": (0.7, True, 0.05)}
+    chosen = ["plain"] if quick else list(cases)
+    return {
+        name: Experiment(
+            problem={"kind": "linear_regression"},
+            data={"kind": "gaussian", "n_samples": 20, "n_features": 3, "seed": 7, "noise": 0.5},
+            start={"kind": "constant"},
+            sampling={"batch_size": 2},
+            dynamics={"step_size": cases[name][2], "n_steps": 20, "n_replicas": 2000 if quick else 10_000,
+                      "momentum": cases[name][0], "nesterov": cases[name][1], "label_noise": 0.2, "seed": 11},
+            records={"statistics": ["theta", "loss"], "steps": [20]},
+        )
+        for name in chosen
+    }  # fmt: skip
+
+
 @claim(
     id="moments/ensemble",
     states="An ensemble of 10,000 SGD runs has the exact mean, covariance and expected loss within its interval.",
@@ -114,21 +132,21 @@ def _worst_error(rows: list[Row], keys: tuple[str, ...], tolerance: float, again
     source_predicts="exact",
     we_predict=Predicted.holds("exact"),
     method="10,000 replicas of 20 steps with label noise; differences in standard errors, Bonferroni over all moments",
+    experiment=lambda quick: list(ensembles(quick).values()),
     formula=r"\mu_t=\mathbb{E}\,\theta_t,\quad\Sigma_t=\mathrm{Cov}\,\theta_t",
     stated="2026-11-24",
 )
 def moments_are_those_of_an_ensemble(*, quick: bool) -> Measurement:
     """Means, products and losses of an ensemble in units of their standard errors."""
     rows: list[Row] = []
-    size = 2000 if quick else 10_000
-    cases = [("plain", 0.0, False, 0.15), ("heavy ball", 0.7, False, 0.05), ("Nesterov", 0.7, True, 0.05)]
-    for name, beta, nesterov, eta in cases[:1] if quick else cases:
-        table = data.gaussian(20, 3, seed=7, noise=0.5)
-        problem = LinearRegression(table.inputs, table.targets)
-        settings = {"step_size": eta, "sampling": WithoutReplacement(2), "n_steps": 20, "momentum": beta}
-        settings |= {"nesterov": nesterov, "label_noise": 0.2, "record_steps": [20]}
-        exact = evolve(problem, np.ones(3), **settings).isel(record=0)  # type: ignore[arg-type]
-        runs = simulate(problem, np.ones(3), n_replicas=size, record=("theta", "loss"), seed=11, **settings)  # type: ignore[arg-type]
+    for name, run in ensembles(quick).items():
+        dynamics, size = run.dynamics, run.dynamics.n_replicas
+        exact = evolve(
+            run.model, run.theta0, step_size=run.step_size, sampling=run.batches, n_steps=dynamics.n_steps,
+            momentum=dynamics.momentum, nesterov=dynamics.nesterov, label_noise=dynamics.label_noise,
+            record_steps=[dynamics.n_steps],
+        ).isel(record=0)  # fmt: skip
+        runs = run.run()
         thetas = runs["theta"].values[:, 0]
         centred = thetas - exact["mean"].values
         pairs = [(j, k) for j in range(3) for k in range(j, 3)]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from esssim import data
 from esssim.claims.claim import Measurement, Predicted, Row, around, at_most
 from esssim.claims.declare import claim
-from esssim.claims.thresholds import regression, second_moment_radius
+from esssim.claims.thresholds import on_the_regression, regression, second_moment_radius
+from esssim.experiments import Experiment
 from esssim.papers import COHEN, MOMENTUM, OURS
 from esssim.problems import LinearRegression, Quadratic
 from esssim.sampling import WithoutReplacement
-from esssim.simulation import simulate
 from esssim.stability import critical_step_size, edge, small_batch_edge
 from esssim.statistics import mean_square_sharpness, sharpness
 
@@ -21,6 +23,23 @@ FULL_BATCH_FORMULAS = {
     "heavy-ball": r"\lambda_{\max}(H)<\frac{2(1+\beta)}{\eta}",
     "nesterov": r"\lambda_{\max}(H)<\frac{2(1+\beta)}{\eta(1+2\beta)}",
 }
+
+
+def beside_the_edge(optimiser: str) -> dict[tuple[float, float], Experiment]:
+    """Gradient descent at a sharpness of (1 ∓ 0.5 %) of the edge, by β and that factor; the loss of the top mode
+    decides.
+    """
+    nesterov, problem = optimiser == "nesterov", regression(3)
+    top = sharpness(problem, np.zeros(problem.n_params))
+    found = {}
+    for momentum, factor in itertools.product((0.0, 0.5, 0.9), (0.995, 1.005)):
+        eta = factor * edge(1.0, momentum=momentum, nesterov=nesterov) / top
+        dynamics = {"step_size": eta, "n_steps": 20_000, "momentum": momentum, "nesterov": nesterov and momentum > 0}
+        found[momentum, factor] = on_the_regression(
+            3, start=1.0, batch_size=problem.n_samples, dynamics=dynamics,
+            records={"statistics": ["loss"], "steps": [10_000, 20_000]},
+        )  # fmt: skip
+    return found
 
 
 @claim(
@@ -33,36 +52,22 @@ FULL_BATCH_FORMULAS = {
     source_predicts=lambda optimiser: FULL_BATCH_EDGES[optimiser],
     we_predict=lambda optimiser: Predicted.holds(FULL_BATCH_EDGES[optimiser]),
     method="20,000 steps at 0.995 and 1.005 of the edge",
+    experiment=lambda optimiser, quick: list(beside_the_edge(optimiser).values()),
     over=[{"optimiser": optimiser} for optimiser in FULL_BATCH_EDGES],
     formula=lambda optimiser: FULL_BATCH_FORMULAS[optimiser],
     about=("sharpness",),
     stated="2026-11-24",
 )
 def full_batch_edge(*, optimiser: str, quick: bool) -> Measurement:
-    nesterov = optimiser == "nesterov"
     rows: list[Row] = []
-    for momentum in (0.0, 0.5, 0.9):
-        problem = regression(3)
-        n = problem.n_samples
-        # Gradient descent at a sharpness of (1 ∓ 0.5 %) of the edge; the loss of the top mode decides.
-        for factor in (0.995, 1.005):
-            top = sharpness(problem, np.zeros(problem.n_params))
-            eta = factor * edge(1.0, momentum=momentum, nesterov=nesterov) / top
-            trace = simulate(
-                problem, np.ones(problem.n_params), step_size=eta, sampling=WithoutReplacement(n), n_steps=20_000,
-                momentum=momentum, nesterov=nesterov, record=("loss",), record_steps=[10_000, 20_000], seed=0,
-            )  # fmt: skip
-            diverged = int(trace["diverged_at"][0]) >= 0
-            loss = trace["loss"].values[0]
-            grows = diverged or loss[1] > loss[0]
-            rows.append(
-                {
-                    "momentum": momentum,
-                    "sharpness_over_edge": factor,
-                    "grows": grows,
-                    "right": grows == (factor > 1),
-                }
-            )
+    for (momentum, factor), run in beside_the_edge(optimiser).items():
+        trace = run.run()
+        diverged = int(trace["diverged_at"][0]) >= 0
+        loss = trace["loss"].values[0]
+        grows = diverged or loss[1] > loss[0]
+        rows.append(
+            {"momentum": momentum, "sharpness_over_edge": factor, "grows": grows, "right": grows == (factor > 1)}
+        )
     good = all(row["right"] for row in rows)
     return Measurement(
         "holds" if good else "refuted",

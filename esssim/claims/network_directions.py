@@ -63,6 +63,7 @@ def _end(run: NetworkExperiment) -> tuple[TorchProblem, FloatArray]:
     tolerance=TOLERANCE,
     quick=False,
     extra=EXTRA,
+    experiment=lambda quick: [experiment(setting, b) for setting, b, _ in CASES],
     formula=r"\frac{Q_b^{(r)}}{Q_b}\ \ge\ 0.97",
     accepts=at_least(1 - TOLERANCE),
     about=(MEAN_SQUARE,),

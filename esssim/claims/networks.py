@@ -8,13 +8,12 @@ from esssim.claims.claim import Cell, Expectation, Measurement, Outcome, Predict
 from esssim.claims.declare import claim
 from esssim.claims.levels import decide_level, settles
 from esssim.claims.ramp import FAR, from_prototype
-from esssim.experiments.networks import RECORDED, NetworkExperiment, described, run_network
+from esssim.experiments.networks import RECORDED, TOLERANCE, NetworkExperiment, described, run_network
 from esssim.experiments.trajectories import mean_trajectory
 from esssim.papers import COHEN, MOMENTUM, OURS
 from esssim.settling import MINIMUM_ESS, Level, level
 from esssim.statistics.table import MEAN_SQUARE, STATISTICS
 
-TOLERANCE = 0.05
 EXTRA = "bridge"
 
 # Batch size -> η and steps of the prototypes.

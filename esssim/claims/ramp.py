@@ -13,12 +13,12 @@ from esssim.claims.claim import Cell, Measurement, Outcome, Predicted, Row, arou
 from esssim.claims.declare import claim
 from esssim.claims.levels import decide_level, settles
 from esssim.experiments import FOLLOWED, LEVELS, RISE, Experiment, RampExperiment, ramp_level, run_ramp
-from esssim.experiments.beside import free_cores
+from esssim.experiments.above_the_edge import starts_above_the_edge
+from esssim.experiments.base import run_once
 from esssim.experiments.ramp import BATCH_SIZES, QUICK, SAMPLES, TOLERANCE, ramp_experiments
 from esssim.experiments.ramp import ramp_experiment as experiment
 from esssim.experiments.trajectories import mean_trajectory
 from esssim.papers import ANDREYEV_V1, COHEN, OURS, Paper
-from esssim.simulation import simulate
 from esssim.statistics.table import MEAN_SQUARE, STATISTICS
 
 # A prototype within NEAR of the edge predicts "holds", one FAR from it or farther "refuted"; between, or where there
@@ -307,39 +307,15 @@ def everything_below(full: RampExperiment, quick: bool) -> Measurement:
     method="step sizes 1.2, 1.4, 1.6 times the first edge, no label noise; share of the runs, diverged ones included, "
     "that end at a lower sharpness with (η/2)·Q_b (Gauss–Newton) outside 1 ± 0.05",
     tolerance=TOLERANCE,
+    experiment=lambda quick: starts_above_the_edge(quick),
     formula=r"\lambda_{\max}(H_{\mathrm{end}})<\lambda_{\max}(H_0),\quad\left|\frac{\eta}{2}Q_b-1\right|>0.05",
     accepts=at_least(0.5),
     about=(MEAN_SQUARE, "sharpness"),
     stated="2026-11-24",
 )
 def start_above_the_edge(*, quick: bool) -> Measurement:
-    """Constant step sizes above the first edge, no label noise: where do the runs end?
-
-    A run counts when it moved to a flatter solution and ended off the edge; one that diverged does not.
-    """
-    base = RampExperiment("gaussian-100x50", 4)
-    theta0 = base.theta0
-    rows: list[Row] = []
-    rng = np.random.default_rng(7)
-    n_replicas = 8 if quick else 24
-    # A start exactly at a solution stays there for ever: it is nudged off it by a thousandth.
-    starts = theta0 + 1e-3 * rng.normal(size=(n_replicas, len(theta0)))
-    n_steps = 20_000 if quick else 100_000
-    for factor in (1.2, 1.4, 1.6):
-        trace = simulate(
-            base.problem, starts, step_size=factor * base.first_edge, sampling=base.sampling, n_steps=n_steps,
-            n_replicas=n_replicas, record=("sharpness", MEAN_SQUARE), n_records=2, n_workers=free_cores(),
-            seed=11,
-        )  # fmt: skip
-        level = (trace[MEAN_SQUARE] * trace["step_size"] / 2).values[:, -1]
-        flattening = (trace["sharpness"][:, -1] / trace["sharpness"][:, 0]).values
-        for replica in range(n_replicas):
-            alive = int(trace["diverged_at"][replica]) < 0
-            rows.append(
-                {"eta_over_first_edge": factor, "diverged": not alive, "final_level": float(level[replica]),
-                 "sharpness_final_over_first": float(flattening[replica]),
-                 "counts": alive and flattening[replica] < 1 and abs(level[replica] - 1) > TOLERANCE}
-            )  # fmt: skip
+    """Constant step sizes above the first edge, no label noise: where do the runs end?"""
+    rows = [row for start in starts_above_the_edge(quick) for row in start.ends()]
     finals = np.array([row["final_level"] for row in rows if not row["diverged"]], dtype=float)
     n_counting = sum(bool(row["counts"]) for row in rows)
     from scipy.stats import binomtest  # half a second to import
@@ -380,7 +356,7 @@ def full_and_gauss_newton(quick: bool) -> Experiment:
 def full_hessians_stay_at_the_edge(*, quick: bool) -> Measurement:
     """The pencil of the full Hessians on the runs whose Gauss–Newton one settles."""
     run, full = full_and_gauss_newton(quick), "mean_square_sharpness"
-    trace = run.run()
+    trace = run_once(run)
     window = trace.isel(record=np.flatnonzero(trace["step"].values >= run.after))
     levels = {name: (window[name] * window["step_size"] / 2).values.ravel() for name in (full, MEAN_SQUARE)}
     known = levels[full][np.isfinite(levels[full])]

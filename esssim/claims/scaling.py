@@ -12,8 +12,8 @@ import numpy as np
 from esssim import data
 from esssim.claims.claim import Measurement, Predicted, Row, around, at_least, at_most
 from esssim.claims.declare import claim
-from esssim.claims.published import ensembles, interpolating
 from esssim.claims.self_stabilisation import rising_point
+from esssim.experiments.published_edges import ensembles, interpolating
 from esssim.papers import GRANZIOL, LEE_JANG, LIAO, ours
 from esssim.problems import LinearRegression, Quadratic
 from esssim.sampling import WithoutReplacement, WithReplacement

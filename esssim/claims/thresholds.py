@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from esssim import data
 from esssim._validate import FloatArray
 from esssim.claims.claim import Measurement, Outcome, Predicted, Row, around, at_most
 from esssim.claims.declare import claim
+from esssim.experiments import Experiment
 from esssim.papers import ANDREYEV_V1, ANDREYEV_V3, MULAYOFF, OURS
 from esssim.problems import LinearRegression, Problem
 from esssim.sampling import Sampling, WithoutReplacement
-from esssim.simulation import Ramp, simulate
+from esssim.simulation import simulate
 from esssim.stability import almost_sure_threshold, critical_step_size, lyapunov_exponent
 from esssim.statistics import mean_square_sharpness, minibatch_sharpness, sharpness
 
@@ -70,6 +73,20 @@ def growth_rate(
 def regression(seed: int, n: int = 12, d: int = 3) -> LinearRegression:
     table = data.gaussian(n, d, seed=seed)
     return LinearRegression(table.inputs, np.zeros(n))
+
+
+def on_the_regression(
+    seed: int, *, start: float, batch_size: int, dynamics: dict[str, Any], records: dict[str, Any]
+) -> Experiment:
+    """SGD on it, from every parameter at `start`."""
+    return Experiment(
+        problem={"kind": "linear_regression"},
+        data={"kind": "gaussian", "n_samples": 12, "n_features": 3, "seed": seed, "targets": "zero"},
+        start={"kind": "constant", "scale": start},
+        sampling={"batch_size": batch_size},
+        dynamics=dynamics,
+        records=records,
+    )
 
 
 @claim(
@@ -209,6 +226,20 @@ def almost_sure_edge_is_larger(*, quick: bool) -> Measurement:
     return Measurement(verdict, reason, float(worst["exponent_2_percent_above"]), interval, None, rows)
 
 
+NEVER_CHANGED = ("sharpness", "minibatch_sharpness", "mean_square_sharpness")
+
+
+def past_every_edge() -> Experiment:
+    """Every level passes 1 within the ramp, the sharpness's last; runs that diverge are followed as far as they go."""
+    problem = regression(4)
+    flattest = sharpness(problem, np.zeros(problem.n_params))
+    return on_the_regression(
+        4, start=1e-12, batch_size=2,
+        dynamics={"step_size": {"from": 0.2 / flattest, "to": 2.2 / flattest}, "n_steps": 300, "seed": 3},
+        records={"statistics": ["loss", *NEVER_CHANGED], "n_records": 101, "n_batches": 100},
+    )  # fmt: skip
+
+
 @claim(
     id="quadratic-cannot-settle/regression",
     states="On a quadratic no statistic of the Hessians alone can settle: λ_max, MiniBS and Q_b are constant in θ.",
@@ -216,6 +247,7 @@ def almost_sure_edge_is_larger(*, quick: bool) -> Measurement:
     source_predicts=f"silent ({ANDREYEV_V3})",
     we_predict=Predicted.holds("none of the three moves while η crosses the edge"),
     method="a ramp along which (η/2)·λ_max, (η/2)·MiniBS and (η/2)·Q_b pass 1, all three recorded",
+    experiment=lambda quick: past_every_edge(),
     formula=r"\nabla_\theta\,\lambda_{\max}(H)=\nabla_\theta\,M_b=\nabla_\theta\,Q_b=0",
     accepts=at_most(1e-12),
     about=("sharpness", "minibatch_sharpness", "mean_square_sharpness"),
@@ -223,15 +255,7 @@ def almost_sure_edge_is_larger(*, quick: bool) -> Measurement:
 )
 def nothing_settles_on_a_quadratic(*, quick: bool) -> Measurement:
     rows: list[Row] = []
-    problem, sampling = regression(4), WithoutReplacement(2)
-    names = ("sharpness", "minibatch_sharpness", "mean_square_sharpness")
-    theta = np.zeros(problem.n_params)
-    flattest = sharpness(problem, theta)
-    # Every level passes 1 within the ramp, the sharpness's last; runs that diverge are followed as far as they go.
-    trace = simulate(
-        problem, np.full(problem.n_params, 1e-12), step_size=Ramp(0.2 / flattest, 2.2 / flattest), sampling=sampling,
-        n_steps=300, record=("loss", *names), n_records=101, seed=3,
-    )  # fmt: skip
+    trace, names = past_every_edge().run(), NEVER_CHANGED
     for name in names:
         values = trace[name].values[0]
         values = values[np.isfinite(values)]

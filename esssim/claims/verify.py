@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
 from esssim._errors import in_one_line, tracebacks_are_wanted
+from esssim._extras import missing
 from esssim._progress import Progress, shown
 from esssim.claims.claim import Claim, Measurement, Registry, Verdict
 
@@ -20,16 +20,6 @@ class Each(Protocol):
     """What `verify` calls before and after each claim."""
 
     def __call__(self, claim: Claim, verdict: Verdict | None) -> None: ...
-
-
-# What each extra brings, by the name that is imported and the name that people know.
-EXTRAS = {"bridge": ("torch", "PyTorch")}
-
-
-def missing(extra: str) -> str | None:
-    """What to install for the claims of an extra; None where it is there."""
-    module, name = EXTRAS[extra]
-    return None if find_spec(module) else f"{name} is not installed: pip install 'esssim[{extra}]'"
 
 
 # Decided first: what takes no time, and then the answer to the question of the project at one batch size.

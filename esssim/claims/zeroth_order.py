@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import xarray
 
@@ -13,20 +11,15 @@ from esssim.claims.claim import Measurement, Predicted, around
 from esssim.claims.declare import claim
 from esssim.claims.levels import decide_level
 from esssim.claims.ratios import verdict_of
-from esssim.experiments import RampExperiment
+from esssim.experiments.base import run_once
+from esssim.experiments.other_methods import FROM, TO, zeroth_order
 from esssim.papers import OURS, SONG, ours
 from esssim.settling import level
-from esssim.simulation import Ramp, simulate
-from esssim.stability import zeroth_order_step_size
-from esssim.statistics.table import MEAN_SQUARE
-from esssim.zeroth_order import ZerothOrder
+from esssim.statistics.table import MEAN_SQUARE, OWN
 
-# Records are this many in a whole run.
-N_STEPS, N_REPLICAS, N_EVERY = 200_000, {8: 12, 100: 6}, 40
-FROM, TO = 0.9, 1.3
 TOLERANCE, NEAR = 0.05, 0.1
 BATCH_SIZES = (8, 100)
-NAMES = {"own": "own_sharpness", "mean-square": MEAN_SQUARE}
+NAMES = {"own": OWN, "mean-square": MEAN_SQUARE}
 TITLES = {"own": "the mean-square sharpness of zeroth-order descent", "mean-square": "Q_b, that of SGD,"}
 METHOD = "η from 0.9 to 1.3 critical step sizes of the start in 200,000 steps, Gauss–Newton matrices; "
 EXPECTED = {
@@ -35,23 +28,6 @@ EXPECTED = {
     ("mean-square", 8): Predicted.refuted("0.022: Q_b is 0.021 of the other one at the start"),
     ("mean-square", 100): Predicted.refuted("0.055: Q_b is 0.053 of the other one at the start"),
 }
-
-
-def after(n_steps: int) -> int:
-    """The step at which η passes the critical step size of the start: records begin there."""
-    return round(n_steps * (1 - FROM) / (TO - FROM))
-
-
-@cache
-def run_zeroth_order(b: int, n_steps: int = N_STEPS, n_replicas: int | None = None) -> xarray.Dataset:
-    """From the sharp solution of the ramps, with both statistics."""
-    run = RampExperiment("gaussian-100x50", b)
-    edge = zeroth_order_step_size(run.problem, run.theta0, run.sampling, hessian="gauss_newton")
-    return simulate(
-        run.problem, run.theta0, step_size=Ramp(FROM * edge, TO * edge), sampling=ZerothOrder(run.sampling),
-        label_noise=1e-3, n_steps=n_steps, n_replicas=n_replicas or N_REPLICAS[b], record=tuple(NAMES.values()),
-        record_steps=range(after(n_steps), n_steps + 1, n_steps // N_EVERY), seed=11,
-    )  # fmt: skip
 
 
 def last_levels(trace: xarray.Dataset, statistic: str) -> FloatArray:
@@ -72,6 +48,7 @@ def last_levels(trace: xarray.Dataset, statistic: str) -> FloatArray:
     method=METHOD + "the mean past η = η_c; refuted where most replicas diverge",
     tolerance=TOLERANCE,
     quick=False,
+    experiment=lambda b, quick: zeroth_order(b),
     over=[{"b": b} for b in BATCH_SIZES],
     formula=r"\frac{\eta}{2}\,\lambda_{\max}\left(C^{-1}(2D+I\,\mathrm{tr}\,D)\right)\ =\ 1",
     accepts=around(1, TOLERANCE),
@@ -79,13 +56,12 @@ def last_levels(trace: xarray.Dataset, statistic: str) -> FloatArray:
     stated="2026-11-29",
 )
 def settles(*, b: int, quick: bool) -> Measurement:
-    trace = run_zeroth_order(b)
-    diverged = int((trace["diverged_at"] >= 0).sum())
-    if 2 * diverged > N_REPLICAS[b]:
-        return Measurement(
-            "refuted", f"{diverged} of {N_REPLICAS[b]} replicas diverged", values={"n_diverged": diverged}
-        )
-    return decide_level(level(trace, NAMES["own"], after=after(N_STEPS), tolerance=TOLERANCE), [])
+    experiment = zeroth_order(b)
+    trace = run_once(experiment)
+    diverged, n_replicas = int((trace["diverged_at"] >= 0).sum()), trace.sizes["replica"]
+    if 2 * diverged > n_replicas:
+        return Measurement("refuted", f"{diverged} of {n_replicas} replicas diverged", values={"n_diverged": diverged})
+    return decide_level(level(trace, OWN, after=experiment.after, tolerance=TOLERANCE), [])
 
 
 @claim(
@@ -98,6 +74,7 @@ def settles(*, b: int, quick: bool) -> Measurement:
     method=METHOD + "the last record of each replica before it diverges, every 5,000 steps",
     tolerance=NEAR,
     quick=False,
+    experiment=lambda statistic, b, quick: zeroth_order(b),
     over=[{"statistic": statistic, "b": b} for statistic in NAMES for b in BATCH_SIZES],
     formula=lambda statistic, b: r"\frac{\eta}{2}\,Q\ =\ 1" if statistic == "own" else r"\frac{\eta}{2}\,Q_b\ =\ 1",
     accepts=around(1, NEAR),
@@ -105,14 +82,15 @@ def settles(*, b: int, quick: bool) -> Measurement:
     stated="2026-11-29",
 )
 def diverges(*, statistic: str, b: int, quick: bool) -> Measurement:
-    trace = run_zeroth_order(b)
+    trace = run_once(zeroth_order(b))
+    n_replicas = trace.sizes["replica"]
     found = last_levels(trace, NAMES[statistic])
     if len(found) < 2:
-        return Measurement("inconclusive", f"{len(found)} of {N_REPLICAS[b]} replicas diverged")
+        return Measurement("inconclusive", f"{len(found)} of {n_replicas} replicas diverged")
     value, half = float(found.mean()), half_width(found)
     verdict = verdict_of(value - half, value + half, 1 - NEAR, 1 + NEAR)
     steps = trace["diverged_at"].values[trace["diverged_at"].values >= 0]
-    at = FROM + (TO - FROM) * float(steps.mean()) / N_STEPS
-    words = f"mean of {len(found)} diverged replicas of {N_REPLICAS[b]}, at {at:.3f} critical step sizes of the start"
+    at = FROM + (TO - FROM) * float(steps.mean()) / int(trace["step"][-1])
+    words = f"mean of {len(found)} diverged replicas of {n_replicas}, at {at:.3f} critical step sizes of the start"
     values = {"n_diverged": len(found), "step_size_over_first_edge": at}
     return Measurement(verdict, words, value, (value - half, value + half), values=values)

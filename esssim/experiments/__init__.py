@@ -1,7 +1,11 @@
 """Experiments: what is run. A frozen configuration, TOML in and out, one fingerprint, one Dataset of records."""
 
+from esssim.experiments.above_the_edge import StartAboveTheEdge
 from esssim.experiments.base import Configuration, from_toml
+from esssim.experiments.cross_entropy import CrossEntropyRamp
+from esssim.experiments.dropout import DropoutRamp
 from esssim.experiments.errors import ConfigurationError
+from esssim.experiments.escapes import EscapeExperiment
 from esssim.experiments.experiment import FOLLOWED, Experiment
 from esssim.experiments.flow import FlowExperiment
 from esssim.experiments.grid import Grid
@@ -10,6 +14,7 @@ from esssim.experiments.network_flow import NetworkFlow
 from esssim.experiments.networks import NetworkExperiment
 from esssim.experiments.ramp import LEVELS, RISE, RampExperiment, ramp_experiment, ramp_level, run_ramp
 from esssim.experiments.sweeps import open, sweep
+from esssim.experiments.training import TrainedPerceptron
 
 __all__ = [
     "FOLLOWED",
@@ -18,12 +23,17 @@ __all__ = [
     "RISE",
     "Configuration",
     "ConfigurationError",
+    "CrossEntropyRamp",
+    "DropoutRamp",
+    "EscapeExperiment",
     "Experiment",
     "FlowExperiment",
     "Grid",
     "NetworkExperiment",
     "NetworkFlow",
     "RampExperiment",
+    "StartAboveTheEdge",
+    "TrainedPerceptron",
     "from_toml",
     "open",
     "ramp_experiment",

@@ -15,7 +15,7 @@ import xarray
 from esssim import _validate
 from esssim._progress import Progress
 from esssim.experiments import toml
-from esssim.experiments.beside import Task
+from esssim.experiments.beside import Once, Task
 from esssim.experiments.errors import ConfigurationError
 from esssim.settling import Level, level
 from esssim.statistics.table import MOMENTUM_BATCH, OWN, PRECONDITIONED, STATISTICS
@@ -72,6 +72,10 @@ class Configuration:
     def after(self) -> float:
         """The step from which on levels are averaged."""
 
+    def results(self) -> Mapping[str, tuple[float, float, float]]:
+        """What the run gives beside levels, by name: a value and the ends of its 95 % interval."""
+        return {}
+
     def levels(self, trace: xarray.Dataset, *, tolerance: float = 0.05) -> dict[str, Level | str]:
         """Where (η/2)·statistic settles, of each statistic recorded in a run, or why that cannot be said."""
         return levels_of(trace, self.after, tolerance=tolerance, replicas_agree=self.replicas_agree)
@@ -124,3 +128,9 @@ def from_toml(path_or_text: str | os.PathLike[str], changes: Sequence[str] = ())
         return kind.from_source(source)
     except ConfigurationError as error:
         raise source.error(error) from None
+
+
+@Once[Configuration]
+def run_once(experiment: Configuration) -> xarray.Dataset:
+    """The run of an experiment; computed once a process, and kept on disk where ESSSIM_CACHE names a folder."""
+    return experiment.run()

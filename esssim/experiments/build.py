@@ -92,9 +92,7 @@ def problem_of(section: ProblemSection, table: data.Data, start: StartSection) -
         return Perceptron(table.inputs, table.targets, section.width, activation=section.activation)
     from esssim.bridge import TorchProblem, mlp
 
-    network = mlp(
-        table.n_features, section.hidden, 1, activation=section.activation, gain=start.deviation, seed=start.seed
-    )
+    network = mlp(table.n_features, section.hidden, 1, activation=section.activation, gain=start.size, seed=start.seed)
     return TorchProblem(network, table.inputs, table.targets[:, None])
 
 
@@ -116,6 +114,8 @@ def start_of(section: StartSection, problem: Problem) -> FloatArray:
     """θ at step 0. Raises RuntimeError where gradient flow does not come to a solution."""
     if section.kind == "zeros":
         return np.zeros(problem.n_params)
+    if section.kind == "constant":
+        return np.full(problem.n_params, section.size)
     if isinstance(problem, DiagonalLinearNetwork | LogisticNetwork) and section.kind in ("scale", "solution"):
         d = problem.n_params // 2
         halves = np.concatenate([np.full(d, section.first_scale), np.full(d, section.second_scale)])
@@ -137,7 +137,7 @@ def solution_from(problem: Problem, begin: FloatArray) -> FloatArray:
 
 
 def _random(section: StartSection, problem: Problem) -> FloatArray:
-    scale = section.deviation
+    scale = section.size
     if isinstance(problem, Perceptron):
         return problem.random_start(section.seed, scale)
     own: Any = getattr(problem, "theta0", None)  # of a torch network, drawn by PyTorch

@@ -18,8 +18,8 @@ from esssim._validate import FloatArray
 from esssim.batch_method import BatchMethod
 from esssim.data import Data
 from esssim.experiments import build, methods, toml
-from esssim.experiments.base import Configuration
-from esssim.experiments.beside import free_cores
+from esssim.experiments.base import Configuration, run_once
+from esssim.experiments.beside import Task, free_cores
 from esssim.experiments.errors import ConfigurationError, explained, refused
 from esssim.experiments.methods import DropoutSection, MethodSection, NoiseSection
 from esssim.experiments.sections import (
@@ -48,6 +48,7 @@ from esssim.statistics import mean_square_sharpness
 
 FOLLOWED = 1.15  # the window of averages opens once the step size is 15 % past the first edge
 BELOW_THE_LAST_EDGE = 0.9
+LONG = 300_000  # steps of all replicas
 
 
 class Experiment(Section, Configuration):
@@ -123,9 +124,12 @@ class Experiment(Section, Configuration):
                 raise refused(("records", "statistics", place), words)
         if self.dynamics.nesterov and isinstance(self.problem, MlpSection):
             raise refused(("dynamics", "nesterov"), "must be false for 'mlp', got true")
-        if self.records.after is not None and self.records.after > self.dynamics.n_steps:
-            words = f"must be at most n_steps = {self.dynamics.n_steps}, got {self.records.after:g}"
+        n_steps, steps = self.dynamics.n_steps, self.records.steps
+        if self.records.after is not None and self.records.after > n_steps:
+            words = f"must be at most n_steps = {n_steps}, got {self.records.after:g}"
             raise refused(("records", "after"), words)
+        if isinstance(steps, tuple) and steps[-1] > n_steps:
+            raise refused(("records", "steps"), f"must be at most n_steps = {n_steps}, got {steps[-1]}")
         return self
 
     def plain(self) -> dict[str, Any]:
@@ -216,6 +220,20 @@ class Experiment(Section, Configuration):
         return n_steps / 2
 
     @property
+    def record_steps(self) -> list[int] | None:
+        """The steps that are recorded; None where the run has n_records of them from its first to its last."""
+        steps, n_steps = self.records.steps, self.dynamics.n_steps
+        if steps == "after":
+            return np.unique(np.linspace(self.after, n_steps, self.records.n_records).round()).astype(int).tolist()
+        return None if steps is None else list(steps)
+
+    @property
+    def tasks(self) -> list[Task]:
+        # A shorter one is done before a process has begun with it.
+        long = self.dynamics.n_steps * self.dynamics.n_replicas >= LONG
+        return [(run_once, self)] if long else []
+
+    @property
     def decides(self) -> list[object]:
         """Everything that decides the run, the start and the step sizes that were computed for it included."""
         ramp = Ramp.of(self.step_size)
@@ -255,6 +273,7 @@ class Experiment(Section, Configuration):
             "label_noise": dynamics.label_noise,
             "record": records.statistics,
             "n_records": records.n_records,
+            "record_steps": self.record_steps,
             "n_batches": records.n_batches,
             "n_workers": n_workers or free_cores(),
             "progress": progress,

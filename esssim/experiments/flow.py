@@ -19,7 +19,7 @@ from esssim.experiments.beside import Once, Task, free_cores
 from esssim.experiments.build import solution_from
 from esssim.experiments.errors import in_plain_words
 from esssim.experiments.experiment import BELOW_THE_LAST_EDGE, flattest
-from esssim.experiments.sections import STRICT, Count, Momentum, NotNegative, Seed
+from esssim.experiments.sections import STRICT, Count, Momentum, Natural, NotNegative, Seed
 from esssim.problems import DiagonalLinearNetwork, Perceptron
 from esssim.sampling import WithoutReplacement
 from esssim.simulation import Ramp, simulate
@@ -62,7 +62,7 @@ class FlowExperiment(Configuration):
     The solution is that of gradient flow from u = 2, v = 0 (depth 2), w₊ = 1.3, w₋ = 0.6 (deeper), or random weights
     (perceptrons). With n ≥ d the ramp of a diagonal network ends at 90 % of the edge of the flattest solution, past
     which none is stable. own_targets keeps the targets' noise instead of what the model can fit. follow: which flow is
-    compared.
+    compared. n_replicas: of SGD; 0 for the flow alone.
     """
 
     kind: ClassVar[str] = "flow"
@@ -75,7 +75,7 @@ class FlowExperiment(Configuration):
     momentum: Momentum = 0.0
     follow: Literal["solutions", "mean"] = "solutions"
     n_steps: Count = 300_000
-    n_replicas: Count = 8
+    n_replicas: Natural = 8
     n_records: Count = 31
     n_batches: Count = 128
     seed: Seed = 20261124
@@ -134,10 +134,14 @@ class FlowExperiment(Configuration):
 
     def run(self, progress: Progress = False) -> xarray.Dataset:
         """The records of SGD, with those of the flow at the same steps as `flow_` and their name."""
+        if self.n_replicas == 0:
+            return run_flow(self).expand_dims("replica").assign_attrs(seed=self.seed)
         return with_flow(run_sgd(self, progress), run_flow(self))
 
     @property
     def tasks(self) -> list[Task]:
+        if self.n_replicas == 0:
+            return [(run_flow, self)]
         return [(_run_sgd, replace(self, follow="solutions")), (run_flow, self)]
 
     def _edge(self, theta: FloatArray) -> float:
@@ -248,7 +252,8 @@ def _quotient(grams: FloatArray, residuals: FloatArray) -> FloatArray:
 
 @Once[FlowExperiment]
 def run_flow(experiment: FlowExperiment) -> xarray.Dataset:
-    """The flow of the same run; once a process."""
+    """The flow of the same run, alone with its distance to the edge; once a process."""
+    more = () if experiment.n_replicas else ("distance_to_edge",)
     return flow.solve(
         experiment.problem,
         experiment.theta0,
@@ -258,6 +263,6 @@ def run_flow(experiment: FlowExperiment) -> xarray.Dataset:
         label_noise=experiment.label_noise,
         momentum=experiment.momentum,
         follow=experiment.follow,
-        record=(*RECORDED, "burst_correction", *(NEXT_ORDER if experiment.needs_next_order else ())),
+        record=(*RECORDED, "burst_correction", *more, *(NEXT_ORDER if experiment.needs_next_order else ())),
         n_records=experiment.n_records,
     )

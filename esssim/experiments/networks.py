@@ -34,6 +34,7 @@ RECORDED = {
     "interaction_aware_sharpness": "ias",
     MEAN_SQUARE: "mean-square",
 }
+TOLERANCE = 0.05  # of levels
 # Of the eigenvalues: their own error is its square.
 TOLERANCE_OF_VECTORS = 1e-3
 # Rule of the start: (η/2)Q_b at the first initialisation, so that no step size is chosen by what it leads to; Q_b in so

@@ -216,12 +216,12 @@ DataSection = Annotated[
 class StartSection(Section):
     """θ at step 0.
 
-    "zeros"; "random": weights of the scale's standard deviation (over √fan-in in a network); "scale": (α, 0) or (α, β)
-    in the two halves of a diagonal network; "solution": where gradient flow leads from "scale" (diagonal networks),
-    "random" (perceptrons) or "zeros" (regression, quadratic).
+    "zeros"; "constant": every parameter is `scale`; "random": weights of the scale's standard deviation (over √fan-in
+    in a network); "scale": (α, 0) or (α, β) in the two halves of a diagonal network; "solution": where gradient flow
+    leads from "scale" (diagonal networks), "random" (perceptrons) or "zeros" (regression, quadratic).
     """
 
-    kind: Literal["zeros", "random", "scale", "solution"] = "solution"
+    kind: Literal["zeros", "constant", "random", "scale", "solution"] = "solution"
     scale: Positive | None = None
     second_scale: NotNegative = 0.0
     seed: Seed = 1
@@ -232,8 +232,8 @@ class StartSection(Section):
         return 2.0 if self.scale is None else self.scale
 
     @property
-    def deviation(self) -> float:
-        """The scale of random weights."""
+    def size(self) -> float:
+        """The scale of random weights, or of equal ones."""
         return 1.0 if self.scale is None else self.scale
 
 
@@ -305,16 +305,40 @@ class DynamicsSection(Section):
         return self
 
 
+def _steps_tag(value: Any) -> str:
+    return "word" if isinstance(value, str) else "list"
+
+
+Steps = Annotated[
+    Annotated[Literal["after"], Tag("word")]
+    | Annotated[tuple[Natural, ...], Field(strict=False, min_length=1), Tag("list")],
+    Discriminator(_steps_tag),
+]
+
+
 class RecordsSection(Section):
     """What is recorded, how often, and from which step on levels are averaged.
 
+    steps: by default n_records of them over the whole run; "after": over the steps that are averaged; or the steps.
     after: by default the step at which η passes 1.15 first edges, or half of the run where the step size is absolute.
     """
 
     statistics: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ("loss", "sharpness")
     n_records: Count = 61
+    steps: Steps | None = None
     n_batches: Annotated[int, BeforeValidator(_plain), Field(ge=2)] = 64
     after: NotNegative | None = None
+
+    @model_validator(mode="after")
+    def _steps_are_records(self) -> Self:
+        if isinstance(self.steps, tuple):
+            if list(self.steps) != sorted(set(self.steps)):
+                raise refused(("steps",), "must increase from one to the next")
+            if "n_records" in self.model_fields_set and self.n_records != len(self.steps):
+                words = f"must be the number of steps, {len(self.steps)}, got {self.n_records}; leave it out"
+                raise refused(("n_records",), words)
+            object.__setattr__(self, "n_records", len(self.steps))
+        return self
 
     @model_validator(mode="after")
     def _statistics_are_known(self) -> RecordsSection:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from esssim._extras import missing
 from esssim.claims.claim import Claim
-from esssim.claims.verify import missing
 from esssim.report.progress import spoken
 
 # Of a claim that was never timed.

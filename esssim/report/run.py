@@ -51,6 +51,9 @@ def show_run(experiment: Configuration, trace: xarray.Dataset, levels: dict[str,
     steps, replicas = int(trace["step"].values[-1]), trace.sizes["replica"]
     runs = "1 replica" if replicas == 1 else f"{replicas} replicas"
     console.print(Text(f"{steps:,} steps, {runs}{lost}; {eta}"), soft_wrap=True)
+    for name, (value, lower, upper) in experiment.results().items():
+        interval = f" (95 %: {number(lower)}–{number(upper)})" if lower < upper else ""
+        console.print(Text(f"{name}: {number(value)}{interval}"), soft_wrap=True)
     if levels:
         console.print(level_table(levels))
         for name, level in levels.items():
@@ -76,6 +79,7 @@ def as_dict(
         "fingerprint": experiment.fingerprint,
         "after": experiment.after,
         "levels": {name: _level_dict(level) for name, level in levels.items()},
+        "results": {name: {"value": value, "interval": ends} for name, (value, *ends) in experiment.results().items()},
         "files": [str(path) for path in files],
         "environment": environment(seed),
     }

@@ -15,8 +15,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from esssim._extras import missing
 from esssim.claims.claim import Claim, Verdict
-from esssim.claims.verify import Each, missing
+from esssim.claims.verify import Each
 from esssim.measure import TableMeasurement
 from esssim.report.forecast import Forecast
 from esssim.report.progress import spoken

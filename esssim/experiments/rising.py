@@ -1,0 +1,26 @@
+"""A step size that rises past the first edge of a method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from esssim._validate import FloatArray, IntArray
+from esssim.experiments.experiment import BELOW_THE_LAST_EDGE, FOLLOWED, flattest
+from esssim.problems import DiagonalLinearNetwork
+from esssim.simulation import Ramp
+
+FROM, TO, N_RECORDS = 0.8, 2.5, 10
+
+
+def rising(
+    network: DiagonalLinearNetwork, theta0: FloatArray, critical: Callable[[FloatArray], float], n_steps: int
+) -> tuple[Ramp, IntArray]:
+    """η from 0.8 critical step sizes of the start to 2.5, at most 90 % of that of the flattest solution; and ten steps
+    where it is past 1.15.
+    """
+    first, last = critical(theta0), critical(flattest(network, theta0))
+    to = min(TO, BELOW_THE_LAST_EDGE * last / first)
+    after = n_steps * (FOLLOWED - FROM) / (to - FROM)
+    return Ramp(FROM * first, to * first), np.linspace(after, n_steps, N_RECORDS).round().astype(int)
