@@ -6,9 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from esssim._kernels import keeping
 
 ROOT = Path(__file__).parents[1]
 
@@ -81,3 +84,74 @@ def test_a_part_of_a_loop_that_changes_in_another_file_is_compiled_anew(tmp_path
         )
         steps.append(float(done.stdout))
     assert steps[1] == pytest.approx(2 * steps[0], rel=1e-12)
+
+
+COUNTED = """
+import numpy as np
+from numba.core import event
+
+compiled = []
+
+
+class Compiled(event.Listener):
+    def on_start(self, event):
+        if event.data["dispatcher"].py_func.__name__ == "partial_shuffle":
+            compiled.append(event)
+
+    def on_end(self, event):
+        pass
+
+
+event.register("numba:compile", Compiled())
+from esssim._kernels.sampling import partial_shuffle
+
+partial_shuffle(np.random.default_rng(0), np.arange(4), 2)
+print(len(compiled))
+"""
+
+
+def test_of_several_processes_one_compiles_a_loop(tmp_path: Path) -> None:
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    started = [
+        subprocess.Popen([sys.executable, "-c", COUNTED], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    counts = [int(process.communicate(timeout=240)[0]) for process in started]
+    assert [process.returncode for process in started] == [0] * 4
+    assert sorted(counts) == [0, 0, 0, 1]
+
+
+class TestTurn:
+    fcntl = pytest.importorskip("fcntl")
+
+    def test_the_second_waits_until_the_first_passes_on(self, tmp_path: Path) -> None:
+        first, second = keeping._Turn(tmp_path / "a.lock"), keeping._Turn(tmp_path / "a.lock")
+        first.take()
+        with ThreadPoolExecutor(1) as thread:
+            waiting = thread.submit(second.take)
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.2)
+            first.pass_on()
+            waiting.result(timeout=5)
+        second.pass_on()
+
+    def test_nobody_waits_longer_than_the_longest_wait(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(keeping, "LONGEST_WAIT", 0.1)
+        first, second = keeping._Turn(tmp_path / "a.lock"), keeping._Turn(tmp_path / "a.lock")
+        first.take()
+        second.take()
+        first.pass_on()
+        second.pass_on()
+
+    def test_a_compilation_that_fails_keeps_nobody_waiting(self, tmp_path: Path) -> None:
+        first = keeping._Turn(tmp_path / "a.lock")
+        first.take()
+        first.take()
+        first.pass_on()
+        second = keeping._Turn(tmp_path / "a.lock")
+        second.take()
+        second.pass_on()
+
+    def test_without_a_place_nobody_waits(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        keeping._Turn(tmp_path / "file" / "a.lock").take()
