@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from esssim._kernels.compiling import compiled, inlined
+from esssim._kernels.compiling import compiled, inlined, spliced
 
 LANES = 32
 MAX_ITERATIONS = 60
@@ -66,7 +66,7 @@ def largest_of_products(rows, exponents, batches, values):
     return converged
 
 
-@inlined
+@spliced
 def relative_weights(exponents, batch, weights):
     """2^(e_i − max_B e) in `weights`."""
     largest = exponents[batch[0]]
@@ -77,7 +77,7 @@ def relative_weights(exponents, batch, weights):
     return weights
 
 
-@inlined
+@spliced
 def workspace(size):
     """Diagonals, squared off-diagonals, vectors, and what a step needs, for LANES matrices."""
     return (
@@ -89,7 +89,7 @@ def workspace(size):
     )
 
 
-@inlined
+@spliced
 def solve(matrices, work, first, values, converged):
     """λ_max of the lower triangles in matrices (k, k, LANES), which are overwritten, to values[first : first +
     LANES].
