@@ -62,11 +62,15 @@ def verify_claims(
     known: verdicts by id that are taken as they are. Raises ValueError for an unknown name.
     """
     from esssim.experiments import beside
+    from esssim.experiments.base import run_once
+    from esssim.experiments.ramp import one_step
 
     claims = registry.select(names, quick, extra)
     verdicts = dict(known or {})
     left = in_order_of_measuring([claim for claim in claims if claim.id not in verdicts])
     tasks = [task for claim in left for experiment in _experiments(claim, quick) for task in experiment.tasks]
+    # One process compiles the steps of SGD while the other one compiles what is recorded.
+    tasks = [(run_once, one_step()), *tasks] if tasks else []
     with shown(progress, len(claims), "claims") as advance, beside.ahead(tasks):
         advance(len(claims) - len(left))
         for claim in left:

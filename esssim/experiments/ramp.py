@@ -173,6 +173,11 @@ def ramp_experiment(setting: str, b: int, quick: bool) -> RampExperiment:
     return full.quick() if quick else full
 
 
+def one_step() -> Experiment:
+    """The shortest run of a ramp: a process that makes it has compiled the steps."""
+    return RampExperiment("gaussian-100x50", 8, n_steps=1, n_replicas=1, n_records=1).experiment.recording("loss")
+
+
 def ramp_experiments(quick: bool, setting: str = "gaussian-100x50") -> list[RampExperiment]:
     """The runs of one setting that `verify` measures, by batch size."""
     sizes = [b for s, b in sorted(QUICK) if s == setting] if quick else [*BATCH_SIZES, SAMPLES[setting]]
