@@ -543,6 +543,12 @@ class TestPresets:
         assert found["interval"] == [end / 20 for end in direct.interval]
         assert cli.run(["run", str(tmp_path / "run.toml")]) == 0
         assert "escapes per step: " in capsys.readouterr().out
+        page = (tmp_path / "run.html").read_text(encoding="utf-8")
+        assert f"<dt>escapes per step</dt><dd>{found['value']:.4g} (" in page
+        before = page.count("<article")
+        assert cli.run(["report", str(tmp_path / "run.nc"), "--out", str(tmp_path / "again")]) == 0
+        (again,) = (tmp_path / "again").glob("*.html")
+        assert again.read_text(encoding="utf-8").count("<article") == before
 
 
 class TestFiles:

@@ -15,7 +15,6 @@ from esssim.claims.ratios import ratio_of, verdict_of
 from esssim.experiments.beside import free_cores
 from esssim.experiments.training import TrainedPerceptron, run_course, run_trained
 from esssim.papers import OURS
-from esssim.simulation import simulate
 from esssim.statistics.table import MEAN_SQUARE
 
 LONG = TrainedPerceptron("tanh", 4, share=0.3, n_steps=20_000, data_seed=0, start_seed=1, seed=20261124)
@@ -84,16 +83,15 @@ LATER_STATES = (
     stated="2026-11-28",
 )
 def flow_from_the_state_of_each_run(*, quick: bool) -> Measurement:
-    problem, dynamics, workers = OTHERS.problem, OTHERS.dynamics, free_cores()
-    trace = simulate(
-        problem, OTHERS.theta0, **dynamics, n_steps=OTHERS.n_steps, record_steps=(LATER, OTHERS.n_steps),
-        n_replicas=OTHERS.n_replicas, record=(MEAN_SQUARE, "theta"), n_workers=workers, seed=OTHERS.seed,
-    )  # fmt: skip
-    follow = joblib.delayed(flow.solve)
-    options = dynamics | {"n_steps": OTHERS.n_steps - LATER, "n_records": 2, "follow": "mean", "record": (MEAN_SQUARE,)}
-    flows = joblib.Parallel(n_jobs=workers)(follow(problem, state, **options) for state in trace["theta"].values[:, 0])
-    half = dynamics["step_size"] / 2
-    found = trace[MEAN_SQUARE].values[:, 1] * half
+    trace = run_trained(OTHERS)
+    (later,) = np.flatnonzero(trace["step"].values == LATER)
+    follow, states = joblib.delayed(flow.solve), trace["theta"].values[:, later]
+    options = OTHERS.dynamics | {
+        "n_steps": OTHERS.n_steps - LATER, "n_records": 2, "follow": "mean", "record": (MEAN_SQUARE,)
+    }  # fmt: skip
+    flows = joblib.Parallel(n_jobs=free_cores())(follow(OTHERS.problem, state, **options) for state in states)
+    half = OTHERS.dynamics["step_size"] / 2
+    found = trace[MEAN_SQUARE].values[:, -1] * half
     ends = np.array([float(run[MEAN_SQUARE][-1]) for run in flows]) * half
     if not np.isfinite(found + ends).all():
         return Measurement("inconclusive", "a run of SGD or of the flow did not reach the end")

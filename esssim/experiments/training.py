@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -75,7 +75,12 @@ class TrainedPerceptron(Configuration):
 
     @property
     def tasks(self) -> list[Task]:
-        return [(run_trained, self), (run_course, self)]
+        return [(run_trained, self), (_run_course, self._without_runs)]
+
+    @property
+    def _without_runs(self) -> TrainedPerceptron:
+        """What the flow depends on."""
+        return replace(self, n_replicas=1, seed=0)
 
     def run(self, progress: Progress = False) -> xarray.Dataset:
         """The records of SGD, with Q_b of the flow at the same steps as `flow_` and its name."""
@@ -85,18 +90,22 @@ class TrainedPerceptron(Configuration):
 
 @Once[TrainedPerceptron]
 def run_trained(experiment: TrainedPerceptron, progress: Progress = False) -> xarray.Dataset:
-    """SGD, with Q_b of Gauss–Newton matrices; once a process."""
+    """SGD, with θ and Q_b of Gauss–Newton matrices; once a process."""
     decides = [asdict(experiment), experiment.problem.fingerprint, experiment.theta0.tolist()]
     return store.kept(experiment.kind, decides, lambda: simulate(
         experiment.problem, experiment.theta0, **experiment.dynamics, n_steps=experiment.n_steps,
-        n_records=experiment.n_records, n_replicas=experiment.n_replicas, record=(MEAN_SQUARE,),
+        n_records=experiment.n_records, n_replicas=experiment.n_replicas, record=(MEAN_SQUARE, "theta"),
         n_workers=free_cores(), progress=progress, seed=experiment.seed,
     ))  # fmt: skip
 
 
-@Once[TrainedPerceptron]
 def run_course(experiment: TrainedPerceptron) -> xarray.Dataset:
     """The flow of the mean from the same start, with its next order; once a process."""
+    return _run_course(experiment._without_runs)
+
+
+@Once[TrainedPerceptron]
+def _run_course(experiment: TrainedPerceptron) -> xarray.Dataset:
     return flow.solve(
         experiment.problem, experiment.theta0, **experiment.dynamics, n_steps=experiment.n_steps,
         n_records=experiment.n_records, follow="mean", record=(MEAN_SQUARE, "next_order_correction"),

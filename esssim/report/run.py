@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -108,9 +109,10 @@ def write_run(
     after, toml = experiment.after, experiment.to_toml()
     paths = [folder / f"{name}.nc", folder / f"{name}.html"]
     # What `esssim report` needs to make the page again.
-    store.save(
-        trace.assign_attrs(experiment=toml, after=after, replicas_agree=int(experiment.replicas_agree)), paths[0]
-    )
+    trace = trace.assign_attrs(experiment=toml, after=after, replicas_agree=int(experiment.replicas_agree))
+    if found := experiment.results():
+        trace.attrs["results"] = json.dumps(found)
+    store.save(trace, paths[0])
     where = environment(int(trace.attrs["seed"]))
     store.write_text(paths[1], render_run(name, trace, levels, after, where, command, toml))
     with plots.style():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -55,11 +56,13 @@ def render_run(
         if levels
         else "The loss at each record, mean and range of the replicas."
     )
+    results = json.loads(trace.attrs.get("results", "{}"))
     texts = [] if toml is None else [toml]
     answer = " ".join(run_answer(trace, levels))
     body = (
         f'<header><h1>{escape(name)}</h1><p class="answer">{indices.html(answer)}</p></header>'
-        f"<main>{figure(picture, caption, paper=True)}{''.join(_level(*each) for each in levels.items())}"
+        f"<main>{figure(picture, caption, paper=True)}{_results(results)}"
+        f"{''.join(_level(*each) for each in levels.items())}"
         f"{reproduce(command, texts, _note(toml))}</main>{made_with(environment)}"
     )
     return document(f"esssim: {name}", body)
@@ -105,6 +108,17 @@ def _run(trace: xarray.Dataset) -> str:
         return f"{words}, none of which diverged." if replicas > 1 else f"{words}, which did not diverge."
     first_lost = f"the first at step {int(lost.min()):,}"
     return f"{words}; {len(lost)} of them diverged, {first_lost}, and {'is' if len(lost) == 1 else 'are'} left out."
+
+
+def _results(found: Mapping[str, Sequence[float]]) -> str:
+    """What the run gives beside levels: each value with its 95 % interval."""
+    if not found:
+        return ""
+    pairs = [
+        (name, f"{number(value)} ({number(lower)} … {number(upper)})" if lower < upper else number(value))
+        for name, (value, lower, upper) in found.items()
+    ]
+    return f"<article><header><h3>Found</h3></header>{facts(pairs)}</article>"
 
 
 def _level(name: str, level: Level | str) -> str:
