@@ -34,11 +34,13 @@ from esssim.experiments import (
     from_toml,
 )
 from esssim.experiments import sections as sections_module
+from esssim.experiments.above_the_edge import share_of
 from esssim.experiments.escapes import minimum
 from esssim.experiments.flow import RECORDED, run_batch_sharpness, run_flow, run_sgd
 from esssim.experiments.toml import line_of, written
 from esssim.papers import OURS
 from esssim.report.html import render_report
+from esssim.report.run_page import extent
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -424,6 +426,10 @@ class TestRuns:
         np.testing.assert_array_equal(chosen.run()["loss"].values, whole.run()["loss"].values[:, [0, 1, 12]])
         steps = late.run()["step"].values
         assert steps.tolist() == [round(late.after), round((late.after + 600) / 2), 600]
+        # What is said of the run is of all its steps.
+        first, last = late.step_size.start, late.step_size.stop  # type: ignore[union-attr]
+        assert extent(late.run()) == (600, f"η from {first:.4g} to {last:.4g}")
+        assert extent(late.run().assign_attrs(step_size_stop=first)) == (600, f"η = {first:.4g}")
         # With fewer steps than records there are as many as there are steps.
         few = Experiment(**plain(records={"n_records": 13, "steps": "after", "after": 598}))
         assert few.run()["step"].values.tolist() == [598, 599, 600]
@@ -528,7 +534,14 @@ class TestPresets:
         np.testing.assert_allclose(np.abs(run.starts - ramp.theta0).max(axis=1), 1e-6 * 3, rtol=0.5)
         q = trace["mean_square_sharpness_gauss_newton"].values[:, 0]
         np.testing.assert_allclose(trace["step_size"].values[0] * q / 2, 1.3, rtol=1e-4)
-        assert [row["eta_over_first_edge"] for row in run.ends()] == [1.3] * 3
+        rows = run.ends()
+        assert [row["eta_over_first_edge"] for row in rows] == [1.3] * 3
+        share, low, high = run.results()["share that ends flatter, and off the edge"]
+        assert share == sum(bool(row["counts"]) for row in rows) / 3
+        assert low <= share <= high
+        assert run.levels(trace) == {}
+        # Of k = n the interval of Clopper and Pearson begins at 0.025^(1/n).
+        assert share_of([True] * 3) == pytest.approx((1.0, 0.025 ** (1 / 3), 1.0))
 
     def test_escapes_have_a_rate_beside_their_levels(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         run = EscapeExperiment(0.9, n_particles=20, n_repetitions=3, n_steps=20, n_replicas=2, n_records=3)

@@ -13,7 +13,7 @@ from esssim.claims.claim import Cell, Measurement, Outcome, Predicted, Row, arou
 from esssim.claims.declare import claim
 from esssim.claims.levels import decide_level, settles
 from esssim.experiments import FOLLOWED, LEVELS, RISE, Experiment, RampExperiment, ramp_level, run_ramp
-from esssim.experiments.above_the_edge import starts_above_the_edge
+from esssim.experiments.above_the_edge import share_of, starts_above_the_edge
 from esssim.experiments.base import run_once
 from esssim.experiments.ramp import BATCH_SIZES, QUICK, SAMPLES, TOLERANCE, ramp_experiments
 from esssim.experiments.ramp import ramp_experiment as experiment
@@ -317,18 +317,15 @@ def start_above_the_edge(*, quick: bool) -> Measurement:
     """Constant step sizes above the first edge, no label noise: where do the runs end?"""
     rows = [row for start in starts_above_the_edge(quick) for row in start.ends()]
     finals = np.array([row["final_level"] for row in rows if not row["diverged"]], dtype=float)
-    n_counting = sum(bool(row["counts"]) for row in rows)
-    from scipy.stats import binomtest  # half a second to import
-
-    # Clopper–Pearson: it keeps its width where every run, or none, counts.
-    share = binomtest(n_counting, len(rows)).proportion_ci(0.95, method="exact")
+    counts = [bool(row["counts"]) for row in rows]
+    share, low, high = share_of(counts)
     n_diverged = len(rows) - len(finals)
     reason = (
-        f"{n_counting} of {len(rows)} runs end flatter and outside 1 ± {TOLERANCE}; {n_diverged} diverged; "
+        f"{sum(counts)} of {len(rows)} runs end flatter and outside 1 ± {TOLERANCE}; {n_diverged} diverged; "
         f"the others end between {finals.min():.2f} and {finals.max():.2f} (sd {finals.std(ddof=1):.2f})"
     )
-    verdict: Outcome = "holds" if share.low > 0.5 else "refuted" if share.high < 0.5 else "inconclusive"
-    return Measurement(verdict, reason, n_counting / len(rows), (float(share.low), float(share.high)), len(rows), rows)
+    verdict: Outcome = "holds" if low > 0.5 else "refuted" if high < 0.5 else "inconclusive"
+    return Measurement(verdict, reason, share, (low, high), len(rows), rows)
 
 
 def full_and_gauss_newton(quick: bool) -> Experiment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from typing import ClassVar
@@ -20,6 +21,7 @@ from esssim.experiments.errors import in_plain_words
 from esssim.experiments.ramp import TOLERANCE, RampExperiment
 from esssim.experiments.sections import STRICT, Count, Positive, Seed
 from esssim.problems import DiagonalLinearNetwork
+from esssim.settling import Level
 from esssim.simulation import simulate
 from esssim.statistics.table import MEAN_SQUARE
 
@@ -74,6 +76,14 @@ class StartAboveTheEdge(Configuration):
             progress=progress, seed=self.seed,
         ))  # fmt: skip
 
+    def levels(self, trace: xarray.Dataset, *, tolerance: float = TOLERANCE) -> dict[str, Level | str]:
+        """None: two records have none."""
+        return {}
+
+    def results(self) -> Mapping[str, tuple[float, float, float]]:
+        """The share of the replicas that count, with its exact interval."""
+        return {"share that ends flatter, and off the edge": share_of([bool(row["counts"]) for row in self.ends()])}
+
     def ends(self) -> list[Row]:
         """Where each replica ends. It counts where it moved to a flatter solution and ended off the edge; one that
         diverged does not.
@@ -90,6 +100,14 @@ class StartAboveTheEdge(Configuration):
             }
             for k in range(len(level))
         ]  # fmt: skip
+
+
+def share_of(counts: Sequence[bool]) -> tuple[float, float, float]:
+    """The share of what counts, with its 95 % interval of Clopper and Pearson, which keeps its width where all do."""
+    from scipy.stats import binomtest  # half a second to import
+
+    found = binomtest(sum(counts), len(counts)).proportion_ci(0.95, method="exact")
+    return sum(counts) / len(counts), float(found.low), float(found.high)
 
 
 def starts_above_the_edge(quick: bool) -> list[StartAboveTheEdge]:

@@ -16,7 +16,7 @@ from esssim import plots, store
 from esssim._environment import environment
 from esssim.experiments import Configuration
 from esssim.plots.files import rendered
-from esssim.report.run_page import render_run
+from esssim.report.run_page import extent, render_run
 from esssim.report.terminal import output
 from esssim.report.words import number
 from esssim.settling import Level
@@ -46,10 +46,9 @@ def show_run(experiment: Configuration, trace: xarray.Dataset, levels: dict[str,
     """The table of levels, and what of the run is left out."""
     console = output()
     diverged = int((trace["diverged_at"].values >= 0).sum())
-    first, last = trace["step_size"].values[[0, -1]]
-    eta = f"η = {first:.4g}" if first == last else f"η from {first:.4g} to {last:.4g}"
+    steps, eta = extent(trace)
     lost = f", {diverged} of them diverged" if diverged else ""
-    steps, replicas = int(trace["step"].values[-1]), trace.sizes["replica"]
+    replicas = trace.sizes["replica"]
     runs = "1 replica" if replicas == 1 else f"{replicas} replicas"
     console.print(Text(f"{steps:,} steps, {runs}{lost}; {eta}"), soft_wrap=True)
     for name, (value, lower, upper) in experiment.results().items():

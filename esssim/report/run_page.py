@@ -97,10 +97,18 @@ def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _run(trace: xarray.Dataset) -> str:
-    steps, replicas = int(trace["step"].values[-1]), trace.sizes.get("replica", 1)
-    first, last = (float(eta) for eta in trace["step_size"].values.ravel()[[0, -1]])
+def extent(trace: xarray.Dataset) -> tuple[int, str]:
+    """How many steps a run took, and its step size in words; its records may begin late and end early."""
+    recorded = trace["step_size"].values.ravel()
+    first = float(trace.attrs.get("step_size_start", recorded[0]))
+    last = float(trace.attrs.get("step_size_stop", recorded[-1]))
     eta = f"η = {first:.4g}" if first == last else f"η from {first:.4g} to {last:.4g}"
+    return int(trace.attrs.get("n_steps", trace["step"].values[-1])), eta
+
+
+def _run(trace: xarray.Dataset) -> str:
+    replicas = trace.sizes.get("replica", 1)
+    steps, eta = extent(trace)
     words = f"The run took {steps:,} steps with {eta} in {replicas} {'replica' if replicas == 1 else 'replicas'}"
     lost = trace["diverged_at"].values if "diverged_at" in trace else np.array([-1])
     lost = lost[lost >= 0]
