@@ -16,10 +16,9 @@ from esssim import flow, store
 from esssim._progress import Progress
 from esssim._validate import FloatArray, IntArray
 from esssim.data import gaussian
-from esssim.experiments.base import Configuration, run_once
-from esssim.experiments.beside import Task, free_cores
+from esssim.experiments.beside import free_cores
 from esssim.experiments.errors import check_batch, in_plain_words
-from esssim.experiments.rising import rising
+from esssim.experiments.rising import Rising, rising
 from esssim.experiments.sections import STRICT, Count, NotNegative, Positive, Seed
 from esssim.problems import DiagonalLinearNetwork, LogisticNetwork
 from esssim.sampling import WithoutReplacement
@@ -33,7 +32,7 @@ RECORDED = (MEAN_SQUARE, "minibatch_sharpness", "sharpness")
 
 @in_plain_words
 @dataclass(frozen=True, config=STRICT)
-class CrossEntropyRamp(Configuration):
+class CrossEntropyRamp(Rising):
     """A diagonal network (n = 50, d = 100) with random classes, from a solution in which every label is fitted.
 
     smoothing: labels are 1 − smoothing/2 or smoothing/2. η rises from 0.8 to at most 2.5 critical step sizes of the
@@ -84,20 +83,12 @@ class CrossEntropyRamp(Configuration):
         return 2 / mean_square_sharpness(self.problem, theta, self.sampling, hessian="gauss_newton")
 
     @cached_property
-    def _schedule(self) -> tuple[Ramp, IntArray]:
+    def schedule(self) -> tuple[Ramp, IntArray]:
         step_size, steps = rising(self.squared, self.theta0, self.critical, self.n_steps)
         return step_size, self.slower * steps
 
-    @property
-    def after(self) -> float:
-        return float(self._schedule[1][0])
-
-    @property
-    def tasks(self) -> list[Task]:
-        return [(run_once, self)]
-
     def run(self, progress: Progress = False) -> xarray.Dataset:
-        step_size, steps = self._schedule
+        step_size, steps = self.schedule
         decides = [asdict(self), self.problem.fingerprint, self.theta0.tolist(), asdict(step_size)]
         return store.kept(self.kind, decides, lambda: simulate(
             self.problem, self.theta0, step_size=step_size, n_steps=self.slower * self.n_steps,
@@ -109,6 +100,6 @@ class CrossEntropyRamp(Configuration):
     def flow_of_squared_loss(self, *record: str) -> xarray.Dataset:
         """The stochastic central flow of squared loss on the scaled rows, on the same ramp: the prediction."""
         return flow.solve(
-            self.squared, self.theta0, step_size=self._schedule[0], sampling=self.sampling,
+            self.squared, self.theta0, step_size=self.schedule[0], sampling=self.sampling,
             n_steps=self.slower * self.n_steps, label_noise=self.label_noise / self.scale, record=record, n_records=41,
         )  # fmt: skip

@@ -16,10 +16,9 @@ from esssim._progress import Progress
 from esssim._validate import FloatArray, IntArray
 from esssim.data import gaussian
 from esssim.dropout import Dropout
-from esssim.experiments.base import Configuration, run_once
-from esssim.experiments.beside import Task, free_cores
+from esssim.experiments.beside import free_cores
 from esssim.experiments.errors import check_batch, in_plain_words
-from esssim.experiments.rising import rising
+from esssim.experiments.rising import Rising, rising
 from esssim.experiments.sections import STRICT, Count, Positive, Seed
 from esssim.problems import DiagonalLinearNetwork
 from esssim.sampling import WithoutReplacement
@@ -33,7 +32,7 @@ IMBALANCE = 1.0  # u² − v² at the start
 
 @in_plain_words
 @dataclass(frozen=True, config=STRICT)
-class DropoutRamp(Configuration):
+class DropoutRamp(Rising):
     """A diagonal network (n = 60, d = 30) from the minimum of its loss with dropout, where u² − v² = 1.
 
     target_size: root mean square of the targets, to which the noise of the masks is proportional. rate: of dropout. η
@@ -79,19 +78,11 @@ class DropoutRamp(Configuration):
         return dropout_step_size(self.problem, theta, self.steps.sampling, self.rate)
 
     @cached_property
-    def _schedule(self) -> tuple[Ramp, IntArray]:
+    def schedule(self) -> tuple[Ramp, IntArray]:
         return rising(self.problem, self.theta0, self.critical, self.n_steps)
 
-    @property
-    def after(self) -> float:
-        return float(self._schedule[1][0])
-
-    @property
-    def tasks(self) -> list[Task]:
-        return [(run_once, self)]
-
     def run(self, progress: Progress = False) -> xarray.Dataset:
-        step_size, steps = self._schedule
+        step_size, steps = self.schedule
         decides = [asdict(self), self.problem.fingerprint, self.theta0.tolist(), asdict(step_size)]
         return store.kept(self.kind, decides, lambda: simulate(
             self.problem, self.theta0, step_size=step_size, n_steps=self.n_steps, n_replicas=self.n_replicas,

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 
 import numpy as np
 
 from esssim._validate import FloatArray, IntArray
+from esssim.experiments.base import Configuration, run_once
+from esssim.experiments.beside import Task
 from esssim.experiments.experiment import BELOW_THE_LAST_EDGE, FOLLOWED, flattest
 from esssim.problems import DiagonalLinearNetwork
 from esssim.simulation import Ramp
 
 FROM, TO, N_RECORDS = 0.8, 2.5, 10
+
+
+class Rising(Configuration):
+    """A run on such a step size, recorded where it is past 1.15."""
+
+    @property
+    @abstractmethod
+    def schedule(self) -> tuple[Ramp, IntArray]:
+        """The step size, and the steps of the records."""
+
+    @property
+    def after(self) -> float:
+        return float(self.schedule[1][0])
+
+    @property
+    def tasks(self) -> list[Task]:
+        return [(run_once, self)]
 
 
 def rising(
