@@ -557,7 +557,7 @@ class TestPresets:
         assert cli.run(["run", str(tmp_path / "run.toml")]) == 0
         assert "escapes per step: " in capsys.readouterr().out
         page = (tmp_path / "run.html").read_text(encoding="utf-8")
-        assert f"<dt>escapes per step</dt><dd>{found['value']:.4g} (" in page
+        assert f"<dt>escapes per step</dt><dd>{found['value']:.4g} (95 %: " in page
         before = page.count("<article")
         assert cli.run(["report", str(tmp_path / "run.nc"), "--out", str(tmp_path / "again")]) == 0
         (again,) = (tmp_path / "again").glob("*.html")

@@ -123,7 +123,7 @@ def _results(found: Mapping[str, Sequence[float]]) -> str:
     if not found:
         return ""
     pairs = [
-        (name, f"{number(value)} ({number(lower)} … {number(upper)})" if lower < upper else number(value))
+        (name, f"{number(value)} (95 %: {number(lower)} … {number(upper)})" if lower < upper else number(value))
         for name, (value, lower, upper) in found.items()
     ]
     return f"<article><header><h3>Found</h3></header>{facts(pairs)}</article>"
