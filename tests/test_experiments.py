@@ -162,6 +162,13 @@ def test_toml_gives_the_same_preset(experiment: Configuration) -> None:
         Experiment.from_toml(experiment.to_toml())
 
 
+@given(st.lists(st.one_of(st.integers(-(2**60), 2**60), st.floats(allow_nan=False)), max_size=80))
+def test_any_list_of_numbers_can_be_written(numbers: list[float]) -> None:
+    text = written({"a": numbers, "table": {"b": numbers}})
+    assert tomllib.loads(text) == {"a": numbers, "table": {"b": numbers}}
+    assert max(map(len, text.splitlines())) <= 110
+
+
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_can_be_written(text: str) -> None:
     assert tomllib.loads(written({"a": text, "table": {"b": text}})) == {"a": text, "table": {"b": text}}

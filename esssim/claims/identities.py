@@ -245,7 +245,7 @@ def on_a_ramp(seed: int) -> Experiment:
         start={"kind": "random", "seed": seed},
         sampling={"batch_size": 3},
         dynamics={"step_size": {"from": 0.005, "to": 0.02}, "n_steps": 200, "seed": seed},
-        records={"statistics": ["theta"], "steps": list(range(201))},
+        records={"statistics": ["theta"], "n_records": 201},
     )
 
 

@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from esssim.experiments.errors import ConfigurationError, dotted
@@ -126,6 +127,10 @@ def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
         parts = [_value(part) for part in value]
         short = "[" + ", ".join(parts) + "]"
-        return short if len(short) <= WIDTH else "[\n" + "".join(f"    {part},\n" for part in parts) + "]"
+        if len(short) <= WIDTH:
+            return short
+        numbers = all(isinstance(part, int | float) for part in value)
+        lines = wrap(", ".join(parts), WIDTH) if numbers else parts
+        return "[\n" + "".join(f"    {line.removesuffix(',')},\n" for line in lines) + "]"
     # Strings of JSON are strings of TOML, but for one control character.
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
