@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import esssim as es
 from esssim import cli, plots
 from esssim.claims.claim import Claim, Measurement, Predicted, Verdict
+from esssim.claims.thresholds import second_moment_radius
 from esssim.experiments import (
     Configuration,
     ConfigurationError,
@@ -25,6 +26,7 @@ from esssim.experiments import (
     EscapeExperiment,
     Experiment,
     FlowExperiment,
+    GrowingEnsemble,
     NetworkExperiment,
     NetworkFlow,
     RampExperiment,
@@ -153,6 +155,7 @@ def test_toml_gives_the_same_experiment(experiment: Experiment) -> None:
         CrossEntropyRamp(8, 1e-3, smoothing=0.2, slower=2),
         StartAboveTheEdge(1.3, nudge=0.01),
         EscapeExperiment(0.8, n_particles=50),
+        GrowingEnsemble(3, 2, 1.1, seed=4),
     ],
 )
 def test_toml_gives_the_same_preset(experiment: Configuration) -> None:
@@ -550,6 +553,18 @@ class TestPresets:
         # Of k = n the interval of Clopper and Pearson begins at 0.025^(1/n).
         assert share_of([True] * 3) == pytest.approx((1.0, 0.025 ** (1 / 3), 1.0))
 
+    @pytest.mark.parametrize("factor", [0.8, 1.2])
+    def test_an_ensemble_grows_at_the_rate_of_the_operator(self, factor: float) -> None:
+        run = GrowingEnsemble(3, 2, factor, n_replicas=20_000, seed=5)
+        rates = run.results()
+        (rate, low, high), (exact, *_) = rates["growth of the mean loss per step"], rates["log of the spectral radius"]
+        assert low < rate < high
+        assert abs(rate - exact) < 2 * (high - low)
+        assert np.sign(exact) == np.sign(factor - 1)
+        radius = second_moment_radius(run.problem, np.zeros(3), run.sampling, run.step_size)
+        assert exact == pytest.approx(np.log(radius), rel=1e-9)
+        assert run.levels(run.run()) == {}
+
     def test_escapes_have_a_rate_beside_their_levels(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         run = EscapeExperiment(0.9, n_particles=20, n_repetitions=3, n_steps=20, n_replicas=2, n_records=3)
         (tmp_path / "run.toml").write_text(run.to_toml(), encoding="utf-8")
@@ -717,7 +732,7 @@ class TestClaims:
             "gap-bounds", "gap-second-order", "gap-crossover", "gap-additive-noise", "gap-exponent", "gap-prediction",
             "gap-scaling", "who-is-closest", "minibs-edge", "batch-sharpness-edge", "interaction-aware-edge", "noise-kernel",
             "heavy-ball-ends", "self-stabilisation", "dropout-edge", "escape-probability", "momentum-edge", "moments",
-            "quadratic-cannot-settle", "mean-square-edge", "almost-sure-edge",
+            "quadratic-cannot-settle", "almost-sure-edge",
         }  # fmt: skip
         run = {claim.family for claim in registry.values() if claim.experiments(False)}
         # Of these families the runs of SGD have one.

@@ -10,11 +10,11 @@ from esssim import data
 from esssim._validate import FloatArray
 from esssim.claims.claim import Measurement, Outcome, Predicted, Row, around, at_most
 from esssim.claims.declare import claim
-from esssim.experiments import Experiment
+from esssim.experiments import Experiment, GrowingEnsemble
+from esssim.experiments.growth import N_FEATURES, N_SAMPLES, regression, second_moment_operator
 from esssim.papers import ANDREYEV_V1, ANDREYEV_V3, MULAYOFF, OURS
 from esssim.problems import LinearRegression, Problem
 from esssim.sampling import Sampling, WithoutReplacement
-from esssim.simulation import simulate
 from esssim.stability import almost_sure_threshold, critical_step_size, lyapunov_exponent
 from esssim.statistics import mean_square_sharpness, minibatch_sharpness, sharpness
 
@@ -34,59 +34,26 @@ def second_moment_radius(
     return float(np.abs(np.linalg.eigvals(total)).max())
 
 
-def second_moment_operator(problem: Problem, theta: FloatArray, sampling: Sampling, eta: float) -> FloatArray:
-    """E[(I−ηH_B)⊗(I−ηH_B)] by enumeration, (p², p²)."""
-    eye = np.eye(problem.n_params)
-    total = np.zeros((problem.n_params**2,) * 2)
-    for batches, weights in sampling.enumerate(problem.n_samples):
-        for hessian, weight in zip(problem.hessian(theta, batches), weights, strict=True):
-            total += weight * np.kron(eye - eta * hessian, eye - eta * hessian)
-    return total
-
-
-def growth_rate(
-    problem: LinearRegression, sampling: Sampling, eta: float, n_replicas: int, seed: int
-) -> tuple[float, float]:
-    """log growth per step of the mean loss of an ensemble, and its standard error.
-
-    The mean square of a random product is soon carried by rare runs that no ensemble holds. So the ensemble starts from
-    the covariance that the second-moment operator only stretches, where the growth is the same at every step, and takes
-    few.
-    """
-    p, n_steps = problem.n_params, 4
-    operator = second_moment_operator(problem, np.zeros(p), sampling, eta)
-    _, vectors = np.linalg.eigh((operator + operator.T) / 2)
-    root_values, root = np.linalg.eigh(vectors[:, -1].reshape(p, p) * np.sign(vectors[:: p + 1, -1].sum()))
-    normals = np.random.default_rng(seed).normal(size=(n_replicas, p))
-    starts = (normals * np.sqrt(np.maximum(root_values, 0.0))) @ root.T
-    trace = simulate(
-        problem, starts, step_size=eta, sampling=sampling, n_steps=n_steps, n_replicas=n_replicas,
-        record=("loss",), record_steps=[0, n_steps], seed=seed,
-    )  # fmt: skip
-    first, last = trace["loss"].values.T
-    ratio = last.mean() / first.mean()
-    # Delta method for a ratio of means over the same replicas.
-    error = (last - ratio * first).std(ddof=1) / first.mean() / np.sqrt(n_replicas)
-    return float(np.log(ratio)) / n_steps, float(error / ratio) / n_steps
-
-
-def regression(seed: int, n: int = 12, d: int = 3) -> LinearRegression:
-    table = data.gaussian(n, d, seed=seed)
-    return LinearRegression(table.inputs, np.zeros(n))
-
-
 def on_the_regression(
     seed: int, *, start: float, batch_size: int, dynamics: dict[str, Any], records: dict[str, Any]
 ) -> Experiment:
     """SGD on it, from every parameter at `start`."""
     return Experiment(
         problem={"kind": "linear_regression"},
-        data={"kind": "gaussian", "n_samples": 12, "n_features": 3, "seed": seed, "targets": "zero"},
+        data={"kind": "gaussian", "n_samples": N_SAMPLES, "n_features": N_FEATURES, "seed": seed, "targets": "zero"},
         start={"kind": "constant", "scale": start},
         sampling={"batch_size": batch_size},
         dynamics=dynamics,
         records=records,
     )
+
+
+def beside_the_edge(quick: bool) -> list[GrowingEnsemble]:
+    return [
+        GrowingEnsemble(seed, b, 1 + 0.2 * side, n_replicas=2000 if quick else 8000, seed=seed)
+        for seed, b in ((0, 1), (1, 2), (2, 4))
+        for side in (-1, 1)
+    ]
 
 
 @claim(
@@ -96,6 +63,7 @@ def on_the_regression(
     source_predicts="edge at ηQ_b = 2",
     we_predict=Predicted.holds("edge at ηQ_b = 2"),
     method="growth rates of an ensemble at ηQ_b/2 = 0.8 and 1.2, and the exact second-moment operator at ∓0.1 %",
+    experiment=lambda quick: beside_the_edge(quick),
     formula=r"\sup_t\,\mathbb{E}\|\theta_t\|^2<\infty\quad\Longleftrightarrow\quad\eta\,Q_b<2",
     about=("mean_square_sharpness",),
     stated="2026-11-24",
@@ -103,20 +71,19 @@ def on_the_regression(
 def mean_square_edge(*, quick: bool) -> Measurement:
     rows: list[Row] = []
     right, clear = True, True
-    for seed, b in ((0, 1), (1, 2), (2, 4)):
-        problem, sampling = regression(seed), WithoutReplacement(b)
-        theta = np.zeros(problem.n_params)
-        critical = 2 / mean_square_sharpness(problem, theta, sampling)
-        for side in (-1, 1):
-            rate, error = growth_rate(problem, sampling, (1 + 0.2 * side) * critical, 2000 if quick else 8000, seed)
-            just = second_moment_radius(problem, theta, sampling, (1 + 0.001 * side) * critical)
-            exact = second_moment_radius(problem, theta, sampling, (1 + 0.2 * side) * critical)
-            clear &= abs(rate) > 2.6 * error
-            right &= np.sign(rate) == side == np.sign(just - 1)
-            rows.append(
-                {"b": b, "eta_Q_over_2": 1 + 0.2 * side, "growth_rate": rate, "standard_error": error,
-                 "exact_growth_rate": float(np.log(exact)), "exact_radius_0.1_percent_from_edge": just}
-            )  # fmt: skip
+    for run in beside_the_edge(quick):
+        side = 1 if run.factor > 1 else -1
+        theta = np.zeros(run.problem.n_params)
+        critical = 2 / mean_square_sharpness(run.problem, theta, run.sampling)
+        rate, error = run.growth_rate()
+        just = second_moment_radius(run.problem, theta, run.sampling, (1 + 0.001 * side) * critical)
+        exact = second_moment_radius(run.problem, theta, run.sampling, run.factor * critical)
+        clear &= abs(rate) > 2.6 * error
+        right &= np.sign(rate) == side == np.sign(just - 1)
+        rows.append(
+            {"b": run.batch_size, "eta_Q_over_2": run.factor, "growth_rate": rate, "standard_error": error,
+             "exact_growth_rate": float(np.log(exact)), "exact_radius_0.1_percent_from_edge": just}
+        )  # fmt: skip
     if clear and not right:
         return Measurement(
             "refuted", "a growth rate, or the exact operator, is on the wrong side of the edge", rows=rows

@@ -9,6 +9,7 @@ from esssim.experiments.escapes import EscapeExperiment
 from esssim.experiments.experiment import FOLLOWED, Experiment
 from esssim.experiments.flow import FlowExperiment
 from esssim.experiments.grid import Grid
+from esssim.experiments.growth import GrowingEnsemble
 from esssim.experiments.measures import MEASURES
 from esssim.experiments.network_flow import NetworkFlow
 from esssim.experiments.networks import NetworkExperiment
@@ -29,6 +30,7 @@ __all__ = [
     "Experiment",
     "FlowExperiment",
     "Grid",
+    "GrowingEnsemble",
     "NetworkExperiment",
     "NetworkFlow",
     "RampExperiment",
