@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -33,10 +33,10 @@ def watch() -> None:
     if os.name != "posix" or threading.current_thread() is not threading.main_thread():
         return
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), QUIET)))
-    told, ours = socket.socketpair()
-    ours.setblocking(False)
-    signal.set_wakeup_fd(ours.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=_wait, args=(told, ours), daemon=True).start()
+    told, ours = os.pipe()
+    os.set_blocking(ours, False)
+    signal.set_wakeup_fd(ours, warn_on_full_buffer=False)
+    threading.Thread(target=_wait, args=(told,), daemon=True).start()
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
@@ -91,15 +91,14 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
 
-def _wait(told: socket.socket, _: socket.socket) -> None:
+def _wait(told: int) -> None:
     global _number
-    while (number := told.recv(1)[0]) not in SIGNALS or signal.getsignal(number) is not _interrupt:
+    while (number := os.read(told, 1)[0]) not in SIGNALS or signal.getsignal(number) is not _interrupt:
         pass
     _number_of_first = number
-    told.settimeout(GRACE)
-    with contextlib.suppress(TimeoutError):
-        while told.recv(1)[0] not in SIGNALS:  # a second one
-            pass
+    # A second one ends the wait.
+    while select.select([told], [], [], GRACE)[0] and os.read(told, 1)[0] not in SIGNALS:
+        pass
     _number = _number or _number_of_first
     leave()
 
