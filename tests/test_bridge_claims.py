@@ -33,7 +33,7 @@ def needing_torch(name: str = "network-minibs-settles/net/b=4") -> Claim:
 def without_torch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def use(*items: Claim) -> None:
         monkeypatch.setattr(claims, "registry", registry(*items))
-        monkeypatch.setattr(importlib.import_module("esssim.claims.verify"), "find_spec", lambda name: None)
+        monkeypatch.setattr(importlib.import_module("esssim._extras"), "find_spec", lambda name: None)
 
     return use
 

@@ -83,12 +83,12 @@ class CrossEntropyRamp(Rising):
         return 2 / mean_square_sharpness(self.problem, theta, self.sampling, hessian="gauss_newton")
 
     @cached_property
-    def schedule(self) -> tuple[Ramp, IntArray]:
+    def _schedule(self) -> tuple[Ramp, IntArray]:
         step_size, steps = rising(self.squared, self.theta0, self.critical, self.n_steps)
         return step_size, self.slower * steps
 
     def run(self, progress: Progress = False) -> xarray.Dataset:
-        step_size, steps = self.schedule
+        step_size, steps = self._schedule
         decides = [asdict(self), self.problem.fingerprint, self.theta0.tolist(), asdict(step_size)]
         return store.kept(self.kind, decides, lambda: simulate(
             self.problem, self.theta0, step_size=step_size, n_steps=self.slower * self.n_steps,
@@ -100,6 +100,6 @@ class CrossEntropyRamp(Rising):
     def flow_of_squared_loss(self, *record: str) -> xarray.Dataset:
         """The stochastic central flow of squared loss on the scaled rows, on the same ramp: the prediction."""
         return flow.solve(
-            self.squared, self.theta0, step_size=self.schedule[0], sampling=self.sampling,
+            self.squared, self.theta0, step_size=self._schedule[0], sampling=self.sampling,
             n_steps=self.slower * self.n_steps, label_noise=self.label_noise / self.scale, record=record, n_records=41,
         )  # fmt: skip

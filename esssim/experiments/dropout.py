@@ -78,11 +78,11 @@ class DropoutRamp(Rising):
         return dropout_step_size(self.problem, theta, self.steps.sampling, self.rate)
 
     @cached_property
-    def schedule(self) -> tuple[Ramp, IntArray]:
+    def _schedule(self) -> tuple[Ramp, IntArray]:
         return rising(self.problem, self.theta0, self.critical, self.n_steps)
 
     def run(self, progress: Progress = False) -> xarray.Dataset:
-        step_size, steps = self.schedule
+        step_size, steps = self._schedule
         decides = [asdict(self), self.problem.fingerprint, self.theta0.tolist(), asdict(step_size)]
         return store.kept(self.kind, decides, lambda: simulate(
             self.problem, self.theta0, step_size=step_size, n_steps=self.n_steps, n_replicas=self.n_replicas,

@@ -22,12 +22,12 @@ class Rising(Configuration):
 
     @property
     @abstractmethod
-    def schedule(self) -> tuple[Ramp, IntArray]:
+    def _schedule(self) -> tuple[Ramp, IntArray]:
         """The step size, and the steps of the records."""
 
     @property
     def after(self) -> float:
-        return float(self.schedule[1][0])
+        return float(self._schedule[1][0])
 
     @property
     def tasks(self) -> list[Task]:
