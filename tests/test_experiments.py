@@ -436,6 +436,11 @@ class TestRuns:
         np.testing.assert_array_equal(chosen.run()["loss"].values, whole.run()["loss"].values[:, [0, 1, 12]])
         steps = late.run()["step"].values
         assert steps.tolist() == [round(late.after), round((late.after + 600) / 2), 600]
+        # Every record counts, wherever the whole step lies that is nearest to where they begin.
+        for n_steps in range(600, 620):
+            one = Experiment(**plain(dynamics={"n_steps": n_steps}, records={"n_records": 6, "steps": "after"}))
+            assert one.record_steps is not None
+            assert one.record_steps[0] == one.after
         # What is said of the run is of all its steps.
         first, last = late.step_size.start, late.step_size.stop  # type: ignore[union-attr]
         assert extent(late.run()) == (600, f"η from {first:.4g} to {last:.4g}")

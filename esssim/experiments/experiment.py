@@ -208,6 +208,11 @@ class Experiment(Section, Configuration):
     @property
     def after(self) -> float:
         """The step from which on levels are averaged."""
+        # Records that begin there begin at a whole step, and all count.
+        return float(np.round(self._opens)) if self.records.steps == "after" else self._opens
+
+    @property
+    def _opens(self) -> float:
         n_steps, given, ramp = self.dynamics.n_steps, self.dynamics.step_size, self.step_size
         if self.records.after is not None:
             return self.records.after
@@ -224,7 +229,7 @@ class Experiment(Section, Configuration):
         """The steps that are recorded; None where the run has n_records of them from its first to its last."""
         steps, n_steps = self.records.steps, self.dynamics.n_steps
         if steps == "after":
-            return np.unique(np.linspace(self.after, n_steps, self.records.n_records).round()).astype(int).tolist()
+            return np.unique(np.linspace(self._opens, n_steps, self.records.n_records).round()).astype(int).tolist()
         return None if steps is None else list(steps)
 
     @property
