@@ -31,10 +31,9 @@ FIRST = (
     "batch-sharpness-at-most-minibs/ratios",
     "batch-sharpness-at-most-minibs/parts-can-exceed",
     "gap-exponent/clear-eigengap",
-    "minibs-settles/gaussian-100x50/b=8",
-    "mean-square-settles/gaussian-100x50/b=8",
-    # Once another process has compiled its loops.
-    "imbalance/product-form",
+    "quadratic-cannot-settle/energy-balance",
+    "minibs-settles/gaussian-100x50/b=1",
+    "mean-square-settles/gaussian-100x50/b=1",
 )
 
 
