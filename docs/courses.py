@@ -35,7 +35,7 @@ NETWORKS = {
     "digits-deep-16-16-16-16": ("Four hidden layers of 16 tanh units, at the step size of the tables.", (32,)),
     "digits-label-noise-16": ("One hidden layer of 16 tanh units, 1,210 parameters, with label noise ε = 0.3.", (32,)),
     "digits-ramp-16": (
-        "The same without label noise, on a step size that rises 1.2-fold.", (8,),
+        "The same without label noise, on a step size that rises 1.2-fold, and 1.5-fold with b = 32.", (8, 32),
     ),
 }  # fmt: skip
 N_RECORDS, N_BATCHES, MOST_EVALUATIONS, RUNS = 33, 128, 4000, 8
