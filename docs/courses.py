@@ -31,6 +31,7 @@ NETWORKS = {
     "digits-gelu-16": (
         "One hidden layer of 16 GELU units, 1,210 parameters, η = 0.7 times 2/Q_b of the start.", (128, 64, 32, 16, 8, 4),
     ),
+    "digits-tanh-32": ("One hidden layer of 32 tanh units, the network of the main table: 512 samples, 5,120 residuals.", (512,)),
     "digits-tanh-16-16": ("Two hidden layers of 16 tanh units, 1,482 parameters, η = 0.4.", (128, 64, 32, 16, 8, 4)),
     "digits-deep-16-16-16-16": ("Four hidden layers of 16 tanh units, at the step size of the tables.", (32,)),
     "digits-label-noise-16": ("One hidden layer of 16 tanh units, 1,210 parameters, with label noise ε = 0.3.", (32,)),
