@@ -560,7 +560,7 @@ class TestPresets:
 
     @pytest.mark.parametrize("factor", [0.8, 1.2])
     def test_an_ensemble_grows_at_the_rate_of_the_operator(self, factor: float) -> None:
-        run = GrowingEnsemble(3, 2, factor, n_replicas=20_000, seed=5)
+        run = GrowingEnsemble(3, 2, factor, n_replicas=4000, seed=5)
         rates = run.results()
         (rate, low, high), (exact, *_) = rates["growth of the mean loss per step"], rates["log of the spectral radius"]
         assert low < rate < high
