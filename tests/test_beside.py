@@ -15,7 +15,7 @@ import xarray
 
 from esssim.claims import Claim, Measurement, Registry, Verdict, registry
 from esssim.claims.verify import FIRST, in_order_of_measuring, verify_claims
-from esssim.experiments import RampExperiment, beside, run_ramp
+from esssim.experiments import RampExperiment, beside, run_once
 from esssim.experiments.flow import FlowExperiment, run_flow, run_sgd
 from tests.fake_claims import AS_PREDICTED
 
@@ -57,6 +57,15 @@ def test_one_task_is_left_to_whoever_needs_it() -> None:
         assert slept(("alone", 0.0)).attrs == {"pid": os.getpid(), "cores": 2}
 
 
+def test_the_processes_warm_up_where_there_are_any() -> None:
+    warm_up = (slept, ("warm", 0.0))
+    with beside.ahead([(slept, ("alone", 0.0))], warm_up):
+        assert slept(("alone", 0.0)).attrs == {"pid": os.getpid(), "cores": 2}
+    assert not slept.knows(("warm", 0.0))
+    with beside.ahead([(slept, ("a", 0.0)), (slept, ("b", 0.0))], warm_up):
+        assert os.getpid() not in {slept((name, 0.0)).attrs["pid"] for name in ("warm", "a", "b")}
+
+
 def test_what_fails_fails_where_it_is_needed() -> None:
     with beside.ahead([(slept, ("fails", 0.0)), (slept, ("a", 0.0))]):
         assert slept(("a", 0.0)).attrs["cores"] == 1
@@ -85,12 +94,12 @@ def test_an_interrupt_ends_the_processes_and_forgets_what_they_were_doing() -> N
 def test_runs_beside_each_other_give_the_numbers_of_runs_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     other, solutions = replace(SHORT, seed=1), replace(FLOW, follow="solutions")
     expected = [SHORT.run(), other.run(), FLOW.run()]
-    for once in (run_ramp, run_flow, run_sgd_once()):
+    for once in (run_once, run_flow, run_sgd_once()):
         once._known.clear()
     with beside.ahead([*SHORT.tasks, *other.tasks, *FLOW.tasks]):
         for name in ("esssim.experiments.experiment.simulate", "esssim.experiments.flow.simulate"):
             monkeypatch.setattr(name, pytest.fail)
-        found = [run_ramp(SHORT), run_ramp(other), FLOW.run()]
+        found = [run_once(SHORT), run_once(other), FLOW.run()]
     for one, two in zip(expected, found, strict=True):
         assert one.identical(two)
     np.testing.assert_array_equal(run_sgd(solutions)["minibatch_sharpness"], found[2]["minibatch_sharpness"])

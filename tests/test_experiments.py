@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 import esssim as es
 from esssim import cli, plots
 from esssim.claims.claim import Claim, Measurement, Predicted, Verdict
-from esssim.claims.thresholds import second_moment_radius
 from esssim.experiments import (
     Configuration,
     ConfigurationError,
@@ -39,6 +38,7 @@ from esssim.experiments import sections as sections_module
 from esssim.experiments.above_the_edge import share_of
 from esssim.experiments.escapes import minimum
 from esssim.experiments.flow import RECORDED, run_batch_sharpness, run_flow, run_sgd
+from esssim.experiments.growth import second_moment_radius
 from esssim.experiments.toml import line_of, written
 from esssim.papers import OURS
 from esssim.report.html import render_report
@@ -549,9 +549,9 @@ class TestPresets:
         np.testing.assert_allclose(np.abs(run.starts - ramp.theta0).max(axis=1), 1e-6 * 3, rtol=0.5)
         q = trace["mean_square_sharpness_gauss_newton"].values[:, 0]
         np.testing.assert_allclose(trace["step_size"].values[0] * q / 2, 1.3, rtol=1e-4)
-        rows = run.ends()
+        rows = run.ends(trace)
         assert [row["eta_over_first_edge"] for row in rows] == [1.3] * 3
-        share, low, high = run.results()["share that ends flatter, and off the edge"]
+        share, low, high = run.results(trace)["share that ends flatter, and off the edge"]
         assert share == sum(bool(row["counts"]) for row in rows) / 3
         assert low <= share <= high
         assert run.levels(trace) == {}
@@ -561,14 +561,15 @@ class TestPresets:
     @pytest.mark.parametrize("factor", [0.8, 1.2])
     def test_an_ensemble_grows_at_the_rate_of_the_operator(self, factor: float) -> None:
         run = GrowingEnsemble(3, 2, factor, n_replicas=4000, seed=5)
-        rates = run.results()
+        trace = run.run()
+        rates = run.results(trace)
         (rate, low, high), (exact, *_) = rates["growth of the mean loss per step"], rates["log of the spectral radius"]
         assert low < rate < high
         assert abs(rate - exact) < 2 * (high - low)
         assert np.sign(exact) == np.sign(factor - 1)
         radius = second_moment_radius(run.problem, np.zeros(3), run.sampling, run.step_size)
         assert exact == pytest.approx(np.log(radius), rel=1e-9)
-        assert run.levels(run.run()) == {}
+        assert run.levels(trace) == {}
 
     def test_escapes_have_a_rate_beside_their_levels(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         run = EscapeExperiment(0.9, n_particles=20, n_repetitions=3, n_steps=20, n_replicas=2, n_records=3)

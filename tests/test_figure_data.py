@@ -12,9 +12,9 @@ import esssim as es
 import figures
 from esssim import plots
 from esssim.claims.ramp import trajectory
-from esssim.claims.thresholds import second_moment_radius
 from esssim.experiments import RampExperiment, ramp_level
 from esssim.experiments.flow import FlowExperiment, run_flow
+from esssim.experiments.growth import second_moment_radius
 from esssim.experiments.networks import NetworkExperiment
 from esssim.experiments.published_edges import closest_table
 from esssim.experiments.training import TrainedPerceptron, run_course, run_trained

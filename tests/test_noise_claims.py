@@ -72,13 +72,13 @@ def test_level_at_the_wall() -> None:
 @pytest.mark.usefixtures("short")
 def test_diverged_replicas_are_counted_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     run = SHORT(scheme="full_or_single", **noise.AT_THE_WALL)  # type: ignore[arg-type]
-    trace = noise.run_ramp(run).copy(deep=True)
+    trace = noise.run_once(run).copy(deep=True)
     trace["diverged_at"].values[:] = -1
     for left, verdict in ((2, None), (1, "inconclusive")):
         changed = trace.fillna(1.0).copy(deep=True)
         changed["diverged_at"].values[left:] = 7
         changed[MEAN_SQUARE].values[left:] = np.nan
-        monkeypatch.setattr(noise, "run_ramp", lambda _, changed=changed: changed)
+        monkeypatch.setattr(noise, "run_once", lambda _, changed=changed: changed)
         found = noise.tails_decide_at_the_wall(law="full-or-single", quick=False)
         if verdict is None:
             assert found.values["n_diverged"] == 1

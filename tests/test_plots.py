@@ -65,6 +65,6 @@ def test_report_pictures_are_self_contained(patched: pytest.MonkeyPatch) -> None
 
 
 def test_report_pictures_draw_only_what_was_verified(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ramp_plots, "run_ramp", pytest.fail)
+    monkeypatch.setattr(ramp_plots, "run_once", pytest.fail)
     monkeypatch.setattr(ramp_plots, "ramp_level", pytest.fail)
     assert plots.report_pictures(True, [{}, {"setting": "diabetes", "b": 16}]) == {}

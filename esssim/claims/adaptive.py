@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from esssim.claims.claim import Measurement, Predicted, around
 from esssim.claims.declare import claim
-from esssim.claims.levels import decide_level
+from esssim.claims.levels import decide_records
 from esssim.experiments import Experiment, other_methods
 from esssim.experiments.base import run_once
 from esssim.papers import OURS
-from esssim.settling import level
 from esssim.statistics.table import MEAN_SQUARE, OWN
 
 TITLES = {"rmsprop": "RMSProp", "adam": "Adam"}
@@ -42,8 +39,4 @@ def run(method: str, b: int) -> Experiment:
     stated="2026-11-29",
 )
 def adaptive_edge(*, method: str, b: int, quick: bool) -> Measurement:
-    experiment = run(method, b)
-    trace = run_once(experiment)
-    found = level(trace, OWN, after=experiment.after, tolerance=TOLERANCE)
-    means = np.nanmean(trace[OWN].values, axis=0) * trace["step_size"].values / 2
-    return decide_level(found, [{"step": int(s), "level": float(m)} for s, m in zip(trace["step"], means, strict=True)])
+    return decide_records(run_once(run(method, b)), OWN, TOLERANCE)

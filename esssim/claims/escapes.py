@@ -10,7 +10,7 @@ from esssim._validate import FloatArray
 from esssim.claims.claim import Measurement, Predicted, Row, around, at_least
 from esssim.claims.declare import claim
 from esssim.claims.ratios import all_of, verdict_of
-from esssim.experiments.escapes import BATCHES, HORIZON, EscapeExperiment, escapes, minimum, own_edge, power_law
+from esssim.experiments.escapes import BATCHES, EscapeExperiment, escapes, minimum, own_edge, power_law
 from esssim.papers import MULAYOFF_STICH, OURS, ours
 from esssim.problems import DiagonalLinearNetwork, LinearRegression
 from esssim.sampling import Sampling, WithoutReplacement
@@ -134,7 +134,7 @@ def method(start: float, then: str) -> str:
 )
 def escapes_at_the_rate_of_the_power_law(*, start: float, quick: bool) -> Measurement:
     here, found, (expected, index) = minimum(), escapes(RUNS[start]), power_law(RUNS[start])
-    value, lower, upper = (each / HORIZON / expected for each in (found.value, *found.interval))
+    value, lower, upper = (each / found.n_steps / expected for each in (found.value, *found.interval))
     verdict = verdict_of(lower, upper, 1 / FACTOR, FACTOR)
     words = f"seen over predicted: {found.per_step:.2e} of {expected:.2e} per step, α = {index:.2f}"
     values = {

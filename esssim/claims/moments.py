@@ -12,8 +12,8 @@ from esssim import data
 from esssim._validate import FloatArray
 from esssim.claims.claim import Measurement, Predicted, Row, at_most
 from esssim.claims.declare import claim
-from esssim.claims.thresholds import second_moment_radius
 from esssim.experiments import Experiment
+from esssim.experiments.growth import second_moment_radius
 from esssim.moments import evolve, stationary_covariance
 from esssim.papers import MOMENTUM, OURS
 from esssim.problems import LinearRegression, Problem, Quadratic

@@ -9,9 +9,9 @@ import numpy as np
 from esssim import data
 from esssim.claims.claim import Measurement, Predicted, Row, around, at_most
 from esssim.claims.declare import claim
-from esssim.claims.thresholds import on_the_regression, second_moment_radius
+from esssim.claims.thresholds import on_the_regression
 from esssim.experiments import Experiment
-from esssim.experiments.growth import regression
+from esssim.experiments.growth import regression, second_moment_radius
 from esssim.papers import COHEN, MOMENTUM, OURS
 from esssim.problems import LinearRegression, Quadratic
 from esssim.sampling import WithoutReplacement

@@ -14,7 +14,7 @@ from esssim._validate import FloatArray
 from esssim.claims.claim import Measurement, Predicted
 from esssim.claims.declare import claim
 from esssim.claims.ratios import ratio_of, verdict_of
-from esssim.experiments import RampExperiment, run_ramp
+from esssim.experiments import RampExperiment, run_once
 from esssim.papers import ANDREYEV_V1, OURS
 from esssim.statistics.table import MEAN_SQUARE
 
@@ -42,7 +42,7 @@ METHOD = (
 
 def levels(run: RampExperiment, statistic: str) -> FloatArray:
     """The level of (η/2)·statistic in each replica that did not diverge."""
-    trace = run_ramp(run)
+    trace = run_once(run)
     late = trace.isel(record=np.flatnonzero(trace["step"].values >= run.after))
     return np.asarray((late[statistic] * late["step_size"] / 2).values[trace["diverged_at"].values < 0].mean(axis=1))
 

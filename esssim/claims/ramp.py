@@ -12,9 +12,8 @@ from esssim._intervals import half_width
 from esssim.claims.claim import Cell, Measurement, Outcome, Predicted, Row, around, at_least, at_most
 from esssim.claims.declare import claim
 from esssim.claims.levels import decide_level, settles
-from esssim.experiments import FOLLOWED, LEVELS, RISE, Experiment, RampExperiment, ramp_level, run_ramp
+from esssim.experiments import FOLLOWED, LEVELS, RISE, Experiment, RampExperiment, ramp_level, run_once
 from esssim.experiments.above_the_edge import share_of, starts_above_the_edge
-from esssim.experiments.base import run_once
 from esssim.experiments.ramp import BATCH_SIZES, QUICK, SAMPLES, TOLERANCE, ramp_experiments
 from esssim.experiments.ramp import ramp_experiment as experiment
 from esssim.experiments.trajectories import mean_trajectory
@@ -59,7 +58,7 @@ def method(run: RampExperiment, hessians: str = "Gauss–Newton Hessians") -> st
 
 def trajectory(run: RampExperiment, statistic: str) -> list[Row]:
     """The mean over replicas of (η/2)·statistic at each record, with its standard error."""
-    return mean_trajectory(run_ramp(run), statistic, run.after)
+    return mean_trajectory(run_once(run), statistic, run.after)
 
 
 def predicted_level(statistic: str, setting: str, b: int) -> Predicted:
@@ -172,7 +171,7 @@ def _larger_steps(setting: str, quick: bool) -> Measurement:
     rows: list[Row] = []
     for b in sizes:
         run = experiment(setting, b, quick)
-        trace = run_ramp(run)
+        trace = run_once(run)
         window = trace.isel(record=np.flatnonzero(trace["step"].values >= run.after))
         values = window["sharpness"].values[window["diverged_at"].values < 0]
         third = values.shape[1] // 3
@@ -315,7 +314,7 @@ def everything_below(full: RampExperiment, quick: bool) -> Measurement:
 )
 def start_above_the_edge(*, quick: bool) -> Measurement:
     """Constant step sizes above the first edge, no label noise: where do the runs end?"""
-    rows = [row for start in starts_above_the_edge(quick) for row in start.ends()]
+    rows = [row for start in starts_above_the_edge(quick) for row in start.ends(run_once(start))]
     finals = np.array([row["final_level"] for row in rows if not row["diverged"]], dtype=float)
     counts = [bool(row["counts"]) for row in rows]
     share, low, high = share_of(counts)

@@ -7,31 +7,22 @@ from typing import Any
 import numpy as np
 
 from esssim import data
-from esssim._validate import FloatArray
 from esssim.claims.claim import Measurement, Outcome, Predicted, Row, around, at_most
 from esssim.claims.declare import claim
 from esssim.experiments import Experiment, GrowingEnsemble
-from esssim.experiments.growth import N_FEATURES, N_SAMPLES, regression, second_moment_operator
+from esssim.experiments.base import run_once
+from esssim.experiments.growth import (
+    N_FEATURES,
+    N_SAMPLES,
+    regression,
+    second_moment_operator,
+    second_moment_radius,
+)
 from esssim.papers import ANDREYEV_V1, ANDREYEV_V3, MULAYOFF, OURS
-from esssim.problems import LinearRegression, Problem
-from esssim.sampling import Sampling, WithoutReplacement
+from esssim.problems import LinearRegression
+from esssim.sampling import WithoutReplacement
 from esssim.stability import almost_sure_threshold, critical_step_size, lyapunov_exponent
 from esssim.statistics import mean_square_sharpness, minibatch_sharpness, sharpness
-
-
-def second_moment_radius(
-    problem: Problem, theta: FloatArray, sampling: Sampling, eta: float, momentum: float = 0.0
-) -> float:
-    """ρ(E[T_B⊗T_B]) by enumeration of every batch: no moment identity, no structure."""
-    p, eye = problem.n_params, np.eye(problem.n_params)
-    total = np.zeros(((2 * p) ** 2, (2 * p) ** 2)) if momentum else np.zeros((p * p, p * p))
-    for batches, weights in sampling.enumerate(problem.n_samples):
-        for hessian, weight in zip(problem.hessian(theta, batches), weights, strict=True):
-            step = eye - eta * hessian
-            if momentum:
-                step = np.block([[step, -eta * momentum * eye], [hessian, momentum * eye]])
-            total += weight * np.kron(step, step)
-    return float(np.abs(np.linalg.eigvals(total)).max())
 
 
 def on_the_regression(
@@ -75,9 +66,9 @@ def mean_square_edge(*, quick: bool) -> Measurement:
         side = 1 if run.factor > 1 else -1
         theta = np.zeros(run.problem.n_params)
         critical = 2 / mean_square_sharpness(run.problem, theta, run.sampling)
-        rate, error = run.growth_rate()
+        rate, error = run.growth_rate(run_once(run))
         just = second_moment_radius(run.problem, theta, run.sampling, (1 + 0.001 * side) * critical)
-        exact = second_moment_radius(run.problem, theta, run.sampling, run.factor * critical)
+        exact = second_moment_radius(run.problem, theta, run.sampling, run.step_size)
         clear &= abs(rate) > 2.6 * error
         right &= np.sign(rate) == side == np.sign(just - 1)
         rows.append(

@@ -69,8 +69,8 @@ def verify_claims(
     left = in_order_of_measuring([claim for claim in claims if claim.id not in verdicts])
     tasks = [task for claim in left for experiment in _experiments(claim, quick) for task in experiment.tasks]
     # One process compiles the steps of SGD while the other one compiles what is recorded.
-    tasks = [(run_once, one_step()), *tasks] if tasks else []
-    with shown(progress, len(claims), "claims") as advance, beside.ahead(tasks):
+    warm_up = (run_once, one_step())
+    with shown(progress, len(claims), "claims") as advance, beside.ahead(tasks, warm_up):
         advance(len(claims) - len(left))
         for claim in left:
             if each is not None:

@@ -49,13 +49,13 @@ def run(
 
     with one_blas_thread(), run_progress(config.stem) as progress:
         trace = experiment.run(progress)
-        levels = experiment.levels(trace)
+        levels, results = experiment.levels(trace), experiment.results(trace)
     sets = [word for change in changes or () for word in ("--set", change)]
     command = shlex.join(["esssim", "run", str(config), *sets])
-    files = report.write_run(folder, config.stem, trace, levels, experiment, command)
+    files = report.write_run(folder, config.stem, trace, levels, results, experiment, command)
     if as_json:
-        print_json(report.as_dict(experiment, levels, files, int(trace.attrs["seed"])))
+        print_json(report.as_dict(experiment, levels, results, files, int(trace.attrs["seed"])))
     else:
-        report.show_run(experiment, trace, levels)
+        report.show_run(experiment, trace, levels, results)
     for path in files:
         print(f"wrote {path}", file=sys.stderr)

@@ -1,7 +1,7 @@
 """Experiments: what is run. A frozen configuration, TOML in and out, one fingerprint, one Dataset of records."""
 
 from esssim.experiments.above_the_edge import StartAboveTheEdge
-from esssim.experiments.base import Configuration, from_toml
+from esssim.experiments.base import Configuration, from_toml, run_once
 from esssim.experiments.cross_entropy import CrossEntropyRamp
 from esssim.experiments.dropout import DropoutRamp
 from esssim.experiments.errors import ConfigurationError
@@ -13,7 +13,7 @@ from esssim.experiments.growth import GrowingEnsemble
 from esssim.experiments.measures import MEASURES
 from esssim.experiments.network_flow import NetworkFlow
 from esssim.experiments.networks import NetworkExperiment
-from esssim.experiments.ramp import LEVELS, RISE, RampExperiment, ramp_experiment, ramp_level, run_ramp
+from esssim.experiments.ramp import LEVELS, RISE, RampExperiment, ramp_experiment, ramp_level
 from esssim.experiments.sweeps import open, sweep
 from esssim.experiments.training import TrainedPerceptron
 
@@ -40,6 +40,6 @@ __all__ = [
     "open",
     "ramp_experiment",
     "ramp_level",
-    "run_ramp",
+    "run_once",
     "sweep",
 ]

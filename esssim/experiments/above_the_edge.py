@@ -80,15 +80,15 @@ class StartAboveTheEdge(Configuration):
         """None: two records have none."""
         return {}
 
-    def results(self) -> Mapping[str, tuple[float, float, float]]:
+    def results(self, trace: xarray.Dataset) -> Mapping[str, tuple[float, float, float]]:
         """The share of the replicas that count, with its exact interval."""
-        return {"share that ends flatter, and off the edge": share_of([bool(row["counts"]) for row in self.ends()])}
+        counts = [bool(row["counts"]) for row in self.ends(trace)]
+        return {"share that ends flatter, and off the edge": share_of(counts)}
 
-    def ends(self) -> list[Row]:
+    def ends(self, trace: xarray.Dataset) -> list[Row]:
         """Where each replica ends. It counts where it moved to a flatter solution and ended off the edge; one that
         diverged does not.
         """
-        trace = run_once(self)
         level = (trace[MEAN_SQUARE] * trace["step_size"] / 2).values[:, -1]
         flattening = (trace["sharpness"][:, -1] / trace["sharpness"][:, 0]).values
         alive = trace["diverged_at"].values < 0

@@ -72,8 +72,8 @@ class Configuration:
     def after(self) -> float:
         """The step from which on levels are averaged."""
 
-    def results(self) -> Mapping[str, tuple[float, float, float]]:
-        """What the run gives beside levels, by name: a value and the ends of its 95 % interval."""
+    def results(self, trace: xarray.Dataset) -> Mapping[str, tuple[float, float, float]]:
+        """What a run gives beside levels, by name: a value and the ends of its 95 % interval."""
         return {}
 
     def levels(self, trace: xarray.Dataset, *, tolerance: float = 0.05) -> dict[str, Level | str]:

@@ -66,16 +66,19 @@ Task = tuple[Once[Any], Any]
 
 
 @contextlib.contextmanager
-def ahead(tasks: Iterable[Task]) -> Iterator[None]:
+def ahead(tasks: Iterable[Task], warm_up: Task | None = None) -> Iterator[None]:
     """Within it, processes work on these tasks from the first to the last; whoever needs a result waits for it alone.
 
     One task is left to whoever needs it, who then has all cores for it. On the way out the processes are ended.
+    warm_up: what one of the processes does before.
     """
     wanted = [(once, experiment) for once, experiment in dict.fromkeys(tasks) if not once.knows(experiment)]
     cores = free_cores()
     if len(wanted) < 2 or cores < 2 or _begun is None:
         yield
         return
+    if warm_up is not None and not warm_up[0].knows(warm_up[1]):
+        wanted.insert(0, warm_up)
     from joblib.externals.loky import ProcessPoolExecutor
 
     processes = ProcessPoolExecutor(min(cores, len(wanted)), initializer=_leave_the_cores_to_others)

@@ -124,7 +124,7 @@ class EscapeExperiment(Configuration):
             n_records=self.n_records, n_workers=free_cores(), progress=progress, seed=self.seed,
         ))  # fmt: skip
 
-    def results(self) -> Mapping[str, tuple[float, float, float]]:
+    def results(self, trace: xarray.Dataset) -> Mapping[str, tuple[float, float, float]]:
         """Escapes per step, with their interval, and the power law of the linearised process."""
         found, rate = escapes(self), power_law(self)[0]
         lower, upper = found.interval

@@ -11,8 +11,8 @@ from pydantic.dataclasses import dataclass
 
 from esssim._progress import Progress
 from esssim._validate import FloatArray
-from esssim.experiments.base import Configuration
-from esssim.experiments.beside import Once, Task
+from esssim.experiments.base import Configuration, run_once
+from esssim.experiments.beside import Task
 from esssim.experiments.errors import check_batch, in_plain_words
 from esssim.experiments.experiment import Experiment
 from esssim.experiments.sections import STRICT, Count, Natural, NotNegative, Positive, Scheme, Seed
@@ -149,22 +149,16 @@ class RampExperiment(Configuration):
 
     @property
     def tasks(self) -> list[Task]:
-        return [(run_ramp, self)]
+        return [(run_once, self)]
 
     def run(self, progress: Progress = False) -> xarray.Dataset:
         """The records of the run, as `Experiment.run` gives them."""
         return self.experiment.run(progress)
 
 
-@Once[RampExperiment]
-def run_ramp(experiment: RampExperiment) -> xarray.Dataset:
-    """The run of an experiment; computed once a process, and kept on disk where ESSSIM_CACHE names a folder."""
-    return experiment.run()
-
-
 def ramp_level(experiment: RampExperiment, statistic: str, tolerance: float = TOLERANCE) -> Level:
     """Where (η/2)·statistic settles on the ramp."""
-    return level(run_ramp(experiment), statistic, after=experiment.after, tolerance=tolerance)
+    return level(run_once(experiment), statistic, after=experiment.after, tolerance=tolerance)
 
 
 def ramp_experiment(setting: str, b: int, quick: bool) -> RampExperiment:

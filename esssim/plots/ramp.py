@@ -9,7 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from esssim._rows import Row
-from esssim.experiments import FOLLOWED, LEVELS, RampExperiment, ramp_level, run_ramp
+from esssim.experiments import FOLLOWED, LEVELS, RampExperiment, ramp_level, run_once
 from esssim.experiments.ramp import SAMPLES, TOLERANCE, ramp_experiments
 from esssim.plots.axes import thin_labels
 from esssim.plots.levels import level_columns, levels, note_open
@@ -42,7 +42,7 @@ def ramp_rows(experiments: Iterable[RampExperiment]) -> list[Row]:
     """Per record of each run: η/η₀ and the levels of `trajectory_rows`."""
     rows: list[Row] = []
     for run in experiments:
-        for row in trajectory_rows(run_ramp(run), tuple(LOOKS), after=run.after):
+        for row in trajectory_rows(run_once(run), tuple(LOOKS), after=run.after):
             ratio = float(row.pop("step_size")) / run.first_edge
             start: Row = {"setting": run.setting, "batch_size": run.batch_size, "step": row.pop("step")}
             rows.append(start | {"relative_step_size": ratio} | row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from esssim.report.terminal import output
 from esssim.report.words import number
 from esssim.settling import Level
 
+# What a run gives beside levels (`Configuration.results`).
+Results = Mapping[str, tuple[float, float, float]]
 STYLES = {"settles": "green", "below": "cyan", "above": "cyan", "inconclusive": "yellow"}
 
 
@@ -42,7 +45,9 @@ def level_table(levels: dict[str, Level | str]) -> Table:
     return table
 
 
-def show_run(experiment: Configuration, trace: xarray.Dataset, levels: dict[str, Level | str]) -> None:
+def show_run(
+    experiment: Configuration, trace: xarray.Dataset, levels: dict[str, Level | str], results: Results
+) -> None:
     """The table of levels, and what of the run is left out."""
     console = output()
     diverged = int((trace["diverged_at"].values >= 0).sum())
@@ -51,7 +56,7 @@ def show_run(experiment: Configuration, trace: xarray.Dataset, levels: dict[str,
     replicas = trace.sizes["replica"]
     runs = "1 replica" if replicas == 1 else f"{replicas} replicas"
     console.print(Text(f"{steps:,} steps, {runs}{lost}; {eta}"), soft_wrap=True)
-    for name, (value, lower, upper) in experiment.results().items():
+    for name, (value, lower, upper) in results.items():
         interval = f" (95 %: {number(lower)}–{number(upper)})" if lower < upper else ""
         console.print(Text(f"{name}: {number(value)}{interval}"), soft_wrap=True)
     if levels:
@@ -71,7 +76,7 @@ def show_run(experiment: Configuration, trace: xarray.Dataset, levels: dict[str,
 
 
 def as_dict(
-    experiment: Configuration, levels: dict[str, Level | str], files: list[Path], seed: int
+    experiment: Configuration, levels: dict[str, Level | str], results: Results, files: list[Path], seed: int
 ) -> dict[str, object]:
     """For JSON: the configuration, its fingerprint, the levels, the files, and where it was run."""
     return {
@@ -79,7 +84,7 @@ def as_dict(
         "fingerprint": experiment.fingerprint,
         "after": experiment.after,
         "levels": {name: _level_dict(level) for name, level in levels.items()},
-        "results": {name: {"value": value, "interval": ends} for name, (value, *ends) in experiment.results().items()},
+        "results": {name: {"value": value, "interval": ends} for name, (value, *ends) in results.items()},
         "files": [str(path) for path in files],
         "environment": environment(seed),
     }
@@ -101,6 +106,7 @@ def write_run(
     name: str,
     trace: xarray.Dataset,
     levels: dict[str, Level | str],
+    results: Results,
     experiment: Configuration,
     command: str,
 ) -> list[Path]:
@@ -109,8 +115,8 @@ def write_run(
     paths = [folder / f"{name}.nc", folder / f"{name}.html"]
     # What `esssim report` needs to make the page again.
     trace = trace.assign_attrs(experiment=toml, after=after, replicas_agree=int(experiment.replicas_agree))
-    if found := experiment.results():
-        trace.attrs["results"] = json.dumps(found)
+    if results:
+        trace.attrs["results"] = json.dumps(results)
     store.save(trace, paths[0])
     where = environment(int(trace.attrs["seed"]))
     store.write_text(paths[1], render_run(name, trace, levels, after, where, command, toml))
