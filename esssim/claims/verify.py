@@ -32,8 +32,8 @@ FIRST = (
     "batch-sharpness-at-most-minibs/parts-can-exceed",
     "gap-exponent/clear-eigengap",
     "quadratic-cannot-settle/energy-balance",
-    "minibs-settles/gaussian-100x50/b=1",
-    "mean-square-settles/gaussian-100x50/b=1",
+    "minibs-settles/gaussian-100x50/b=8",
+    "mean-square-settles/gaussian-100x50/b=8",
 )
 
 
