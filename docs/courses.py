@@ -135,7 +135,7 @@ def measured(row: dict[str, Any]) -> dict[str, Any]:
 HEAD = f"""# Networks in training, from their start alone
 
 Made by `python docs/courses.py`. The [stochastic central flow](flow.md) of the mean, `follow="mean"`, is solved from the initialisation of networks
-of the [tables](networks.md) that learn 128 of scikit-learn's digits, with 1,280 residuals, or 512 where it is said, at the step size of the tables. SGD runs
+of the [tables](networks.md) that learn 128 of scikit-learn's digits (512 where it is said), with ten residuals each, at the step size of the tables. SGD runs
 from the same weights at the same step size, {RUNS} times with batches of its own. No number is fitted.
 
 A level is (η/2)·statistic, averaged over the last three quarters of the steps: 1 is the edge. A cell has the level of the flow, then that of SGD ± half its
@@ -240,8 +240,8 @@ TAIL = """
   networks hardly move, and the flow has little to predict.
 * The rising step sizes are predictions of runs that had not been made, too. With b = 32, where η rises 1.5-fold, all six levels are within 0.9 to 2.5 % of SGD, of whose eight runs one diverges.
   With b = 8 Q_b, λ_max(H) and MiniBS are 1.0 to 1.4 % off, batch sharpness 4.5 %.
-* Full batches of the main table are where no flow is: the flow is at its wall from step 11 on, and gradient descent hovers at 1.09. That it does was known
-  from the table; why is **unexplained**.
+* The network of the main table with full batches goes where no flow does: gradient descent hovers at 1.09, and the flow is at its wall from step 11 on. The 1.09 were known
+  from the table. Why it hovers there is **unexplained**.
 * GELU with b = 8 is the only network at the edge whose other statistics are far off: Q_b is 1.3 % below SGD, and sharpness and MiniBS are 18 and 22 % above it. This is **unexplained**.
   So is that GELU leaves the edge for a flat region with b = 4.
 * With b = 4 and with label noise of 0.3 the flow gives up.

@@ -29,5 +29,5 @@ def compiled_in_order(function: Callable[..., Any]) -> Any:
 # A part that stays a function has two versions, its own and the one within its caller, which round differently; the
 # first process, which compiles, links the one, and every later one, which loads the caller from the disk, the other.
 inlined: Any = numba.njit(forceinline=True, **_options)
-# A part of parts that is never compiled by itself, which would take as long as its caller does.
+# A part that holds parts itself. It is compiled within its caller alone: by itself it would take as long again.
 spliced: Any = numba.njit(inline="always", **_options)

@@ -31,8 +31,8 @@ from esssim.statistics.table import MEAN_SQUARE
 class StartAboveTheEdge(Configuration):
     """SGD at `factor` first edges of a ramp's start (gaussian-100x50, b = 4), recorded at its first and last step.
 
-    At the solution itself it would stay for ever: each replica starts from a point of its own, off by `nudge` times
-    normal numbers.
+    SGD would stay at the solution itself for ever. So each replica starts from a point of its own, which is off by
+    `nudge` times normal numbers.
     """
 
     kind: ClassVar[str] = "above_the_edge"

@@ -62,7 +62,7 @@ class GrowingEnsemble(Configuration):
     """SGD on a regression (n = 12, d = 3) at `factor` critical step sizes, from normal starts whose covariance one
     step only stretches.
 
-    Rare runs that no ensemble holds soon carry the mean square of a random product: the runs are short. data_seed: of
+    The runs are short: rare ones that no ensemble holds soon carry the mean square of a random product. data_seed: of
     the inputs; seed: of starts and batches.
     """
 

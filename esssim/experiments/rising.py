@@ -18,7 +18,7 @@ FROM, TO, N_RECORDS = 0.8, 2.5, 10
 
 
 class Rising(Configuration):
-    """A run on such a step size, recorded where it is past 1.15."""
+    """A run on such a step size, recorded where it is past 1.15 critical ones of the start."""
 
     @property
     @abstractmethod
@@ -37,8 +37,8 @@ class Rising(Configuration):
 def rising(
     network: DiagonalLinearNetwork, theta0: FloatArray, critical: Callable[[FloatArray], float], n_steps: int
 ) -> tuple[Ramp, IntArray]:
-    """η from 0.8 critical step sizes of the start to 2.5, at most 90 % of that of the flattest solution; and ten steps
-    where it is past 1.15.
+    """η from 0.8 to 2.5 critical step sizes of the start, at most 90 % of that of the flattest solution; and ten steps
+    at which it is past 1.15 of them.
     """
     first, last = critical(theta0), critical(flattest(network, theta0))
     to = min(TO, BELOW_THE_LAST_EDGE * last / first)

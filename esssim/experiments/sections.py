@@ -319,7 +319,8 @@ Steps = Annotated[
 class RecordsSection(Section):
     """What is recorded, how often, and from which step on levels are averaged.
 
-    steps: by default n_records of them over the whole run; "after": over the steps that are averaged; or the steps.
+    steps: by default n_records of them over the whole run; "after": n_records of them from the step `after` on; or a
+    list of steps.
     after: by default the step at which η passes 1.15 first edges, or half of the run where the step size is absolute.
     """
 
