@@ -37,6 +37,7 @@ from esssim.experiments import (
 from esssim.experiments import sections as sections_module
 from esssim.experiments.above_the_edge import share_of
 from esssim.experiments.escapes import minimum
+from esssim.experiments.experiment import flattest
 from esssim.experiments.flow import RECORDED, run_batch_sharpness, run_flow, run_sgd
 from esssim.experiments.growth import second_moment_radius
 from esssim.experiments.toml import line_of, written
@@ -527,6 +528,17 @@ class TestPresets:
         steps, etas = trace["step"].values, trace["step_size"].values
         assert (steps[0], steps[-1], len(steps)) == (run.after, 400, 10)
         np.testing.assert_allclose(etas[0] / first, 1.15, rtol=0.02)
+
+    @pytest.mark.parametrize(("run", "capped"), [(DropoutRamp(0.002, 4), True), (DropoutRamp(1.0, 4), False)])
+    def test_a_rising_step_size_ends_below_the_last_edge(self, run: DropoutRamp, capped: bool) -> None:
+        short = replace(run, n_steps=100, n_replicas=1)
+        first, last = (
+            es.stability.dropout_step_size(run.problem, theta, es.WithoutReplacement(4), 0.5)
+            for theta in (run.theta0, flattest(run.problem, run.theta0))
+        )
+        assert (0.9 * last < 2.5 * first) is capped
+        end = short.run().attrs["step_size_stop"]
+        assert end == pytest.approx(min(2.5 * first, 0.9 * last), rel=1e-12)
 
     def test_cross_entropy_starts_where_every_label_is_fitted(self) -> None:
         run = CrossEntropyRamp(8, smoothing=0.2, n_steps=300, slower=2, n_replicas=2)
