@@ -529,16 +529,24 @@ class TestPresets:
         assert (steps[0], steps[-1], len(steps)) == (run.after, 400, 10)
         np.testing.assert_allclose(etas[0] / first, 1.15, rtol=0.02)
 
-    @pytest.mark.parametrize(("run", "capped"), [(DropoutRamp(0.002, 4), True), (DropoutRamp(1.0, 4), False)])
-    def test_a_rising_step_size_ends_below_the_last_edge(self, run: DropoutRamp, capped: bool) -> None:
-        short = replace(run, n_steps=100, n_replicas=1)
+    @pytest.mark.parametrize(("target_size", "capped"), [(4.0, True), (1.0, False)])
+    def test_a_rising_step_size_ends_below_the_last_edge(self, target_size: float, capped: bool) -> None:
+        run = DropoutRamp(target_size, 4, n_steps=100, n_replicas=1)
         first, last = (
             es.stability.dropout_step_size(run.problem, theta, es.WithoutReplacement(4), 0.5)
             for theta in (run.theta0, flattest(run.problem, run.theta0))
         )
         assert (0.9 * last < 2.5 * first) is capped
-        end = short.run().attrs["step_size_stop"]
+        end = run.run().attrs["step_size_stop"]
         assert end == pytest.approx(min(2.5 * first, 0.9 * last), rel=1e-12)
+
+    def test_a_step_size_without_room_to_rise_is_refused(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        config = tmp_path / "steep.toml"
+        config.write_text('kind = "dropout_ramp"\nbatch_size = 4\ntarget_size = 30.0\n')
+        assert cli.run(["run", str(config)]) == 2
+        assert "steep.toml, line 3: target_size leaves no room for the step size to rise" in capsys.readouterr().err
 
     def test_cross_entropy_starts_where_every_label_is_fitted(self) -> None:
         run = CrossEntropyRamp(8, smoothing=0.2, n_steps=300, slower=2, n_replicas=2)

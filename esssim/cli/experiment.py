@@ -44,12 +44,16 @@ def run(
     folder = config.parent if out is None else out
     prepare_folder(folder)
     from esssim._threads import one_blas_thread
+    from esssim.experiments import toml
     from esssim.report import run as report
     from esssim.report.progress import run_progress
 
-    with one_blas_thread(), run_progress(config.stem) as progress:
-        trace = experiment.run(progress)
-        levels, results = experiment.levels(trace), experiment.results(trace)
+    try:
+        with one_blas_thread(), run_progress(config.stem) as progress:
+            trace = experiment.run(progress)
+            levels, results = experiment.levels(trace), experiment.results(trace)
+    except experiments.ConfigurationError as error:  # what only the run could show
+        raise toml.read(config, changes or ()).error(error) from None
     sets = [word for change in changes or () for word in ("--set", change)]
     command = shlex.join(["esssim", "run", str(config), *sets])
     files = report.write_run(folder, config.stem, trace, levels, results, experiment, command)

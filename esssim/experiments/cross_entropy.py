@@ -84,7 +84,7 @@ class CrossEntropyRamp(Rising):
 
     @cached_property
     def _schedule(self) -> tuple[Ramp, IntArray]:
-        step_size, steps = rising(self.squared, self.theta0, self.critical, self.n_steps)
+        step_size, steps = rising(self.squared, self.theta0, self.critical, self.n_steps, "smoothing")
         return step_size, self.slower * steps
 
     def run(self, progress: Progress = False) -> xarray.Dataset:

@@ -79,7 +79,7 @@ class DropoutRamp(Rising):
 
     @cached_property
     def _schedule(self) -> tuple[Ramp, IntArray]:
-        return rising(self.problem, self.theta0, self.critical, self.n_steps)
+        return rising(self.problem, self.theta0, self.critical, self.n_steps, "target_size")
 
     def run(self, progress: Progress = False) -> xarray.Dataset:
         step_size, steps = self._schedule
