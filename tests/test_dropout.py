@@ -163,6 +163,6 @@ def test_the_ramp_of_the_claims_starts_at_rest_and_its_predictions_are_those_of_
         # The start of the small targets has the same ratio to a per cent.
         assert small.words.startswith(share)
         assert ratio == pytest.approx(float(share), abs=0.01)
-    ramp, steps = rising(network, theta, lambda theta: critical(theta, 4), claims.RAMP_STEPS[4])
+    ramp, steps = rising(network, theta, lambda theta: critical(theta, 4), claims.RAMP_STEPS[4], "target_size")
     etas = ramp.start + (ramp.stop - ramp.start) * steps / claims.RAMP_STEPS[4]
     assert etas.mean() / critical(flattest(network, theta), 4) == pytest.approx(0.29, abs=0.005)
