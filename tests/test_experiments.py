@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +30,7 @@ from esssim.experiments import (
     NetworkExperiment,
     NetworkFlow,
     RampExperiment,
+    SelfStabilisingDynamics,
     StartAboveTheEdge,
     TrainedPerceptron,
     build,
@@ -40,6 +42,7 @@ from esssim.experiments.escapes import minimum
 from esssim.experiments.experiment import flattest
 from esssim.experiments.flow import RECORDED, run_batch_sharpness, run_flow, run_sgd
 from esssim.experiments.growth import second_moment_radius
+from esssim.experiments.other_methods import zeroth_order
 from esssim.experiments.toml import line_of, written
 from esssim.papers import OURS
 from esssim.report.html import render_report
@@ -157,6 +160,7 @@ def test_toml_gives_the_same_experiment(experiment: Experiment) -> None:
         StartAboveTheEdge(1.3, nudge=0.01),
         EscapeExperiment(0.8, n_particles=50),
         GrowingEnsemble(3, 2, 1.1, seed=4),
+        SelfStabilisingDynamics(0.1, 0.01, seed=4),
     ],
 )
 def test_toml_gives_the_same_preset(experiment: Configuration) -> None:
@@ -563,6 +567,17 @@ class TestPresets:
         assert (steps[0], steps[-1]) == (run.after, 600)
         np.testing.assert_allclose(trace["step_size"].values[0] * own / 2, 1.15, rtol=0.02)
 
+    def test_the_noise_of_labels_is_the_same_in_the_squared_loss(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Both losses are stationary where the labels are; there noise of the labels moves θ by the same gradients."""
+        run = CrossEntropyRamp(8, smoothing=0.2, n_steps=300)
+        monkeypatch.setattr(es.flow, "solve", lambda *_, **options: options["label_noise"])
+        moved = run.flow_of_squared_loss()
+        rng = np.random.default_rng(0)
+        noise = rng.standard_normal(run.problem.n_samples)
+        own = es.problems.LogisticNetwork(run.problem.inputs, run.problem.labels + 1e-3 * run.label_noise * noise)
+        squared = es.DiagonalLinearNetwork(run.squared.inputs, run.squared.targets + 1e-3 * moved * noise)
+        np.testing.assert_allclose(own.gradient(run.theta0), squared.gradient(run.theta0), rtol=1e-4, atol=1e-12)
+
     def test_a_start_above_the_edge(self) -> None:
         run = StartAboveTheEdge(1.3, nudge=1e-6, n_steps=50, n_replicas=3)
         trace, ramp = run.run(), RampExperiment("gaussian-100x50", 4)
@@ -578,6 +593,28 @@ class TestPresets:
         # Of k = n the interval of Clopper and Pearson begins at 0.025^(1/n).
         assert share_of([True] * 3) == pytest.approx((1.0, 0.025 ** (1 / 3), 1.0))
 
+    def test_an_end_counts_where_it_is_flatter_and_off_the_edge(self) -> None:
+        """Flatter and off the edge; sharper; flatter, on the edge; flatter, but diverged."""
+        run, q = StartAboveTheEdge(1.3), "mean_square_sharpness_gauss_newton"
+        columns = {
+            "sharpness": [[2.0, 1.0], [2.0, 3.0], [2.0, 1.0], [2.0, 1.0]],
+            q: np.outer([8, 8, 10, 8], [1.0, 1.0]),
+        }
+        trace = xarray.Dataset(
+            {name: (("replica", "record"), values) for name, values in columns.items()}
+            | {"diverged_at": ("replica", [-1, -1, -1, 50])},
+            {"step_size": ("record", [0.2, 0.2])},
+        )
+        assert [row["counts"] for row in run.ends(trace)] == [True, False, False, False]
+
+    def test_records_of_zeroth_order_descent_begin_at_its_first_edge(self) -> None:
+        run = zeroth_order(8, n_steps=4000)
+        steps = run.record_steps
+        assert steps is not None
+        edge = es.stability.zeroth_order_step_size(run.model, run.theta0, run.batches, hessian="gauss_newton")
+        assert run.step_size.at(np.array(steps[:1]), 4000) == pytest.approx([edge], rel=1e-3)
+        assert (steps[-1], run.after) == (4000, steps[0])
+
     @pytest.mark.parametrize("factor", [0.8, 1.2])
     def test_an_ensemble_grows_at_the_rate_of_the_operator(self, factor: float) -> None:
         run = GrowingEnsemble(3, 2, factor, n_replicas=4000, seed=5)
@@ -590,6 +627,23 @@ class TestPresets:
         radius = second_moment_radius(run.problem, np.zeros(3), run.sampling, run.step_size)
         assert exact == pytest.approx(np.log(radius), rel=1e-9)
         assert run.levels(trace) == {}
+
+    def test_the_rate_of_an_ensemble_has_the_error_of_leaving_out_each_replica(self) -> None:
+        run = GrowingEnsemble(3, 2, 0.8, n_replicas=4000, seed=5)
+        trace = run.run()
+        first, last = trace["loss"].values.T
+        left_out = np.log((last.sum() - last) / (first.sum() - first)) / run.n_steps
+        assert run.growth_rate(trace)[1] == pytest.approx(np.sqrt((len(last) - 1) * left_out.var()), rel=0.01)
+
+    def test_an_escape_is_where_a_step_takes_a_quarter_of_an_imbalance(self) -> None:
+        """(ηr·x)² = 1/4 at the edge, for the residual r of the three long samples and their largest input x."""
+        here = minimum()
+        residual = 0.5 / (2 / here.edge * np.abs(here.problem.inputs[:3]).max())
+        moved = here.problem.targets - residual * (np.arange(12) < 3)
+        assert here.level == pytest.approx(es.DiagonalLinearNetwork(here.problem.inputs, moved).loss(here.theta))
+        run = EscapeExperiment(0.7)
+        q = es.mean_square_sharpness(run.problem, here.theta, es.WithoutReplacement(3), hessian="gauss_newton")
+        assert run.step_size * q / 2 == pytest.approx(0.7)
 
     def test_escapes_have_a_rate_beside_their_levels(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         run = EscapeExperiment(0.9, n_particles=20, n_repetitions=3, n_steps=20, n_replicas=2, n_records=3)
@@ -757,7 +811,7 @@ class TestClaims:
             "minibs-at-least-sharpness", "minibs-falls-with-b", "batch-sharpness-at-most-minibs", "minibs-and-stability",
             "gap-bounds", "gap-second-order", "gap-crossover", "gap-additive-noise", "gap-exponent", "gap-prediction",
             "gap-scaling", "who-is-closest", "minibs-edge", "batch-sharpness-edge", "interaction-aware-edge", "noise-kernel",
-            "heavy-ball-ends", "self-stabilisation", "dropout-edge", "escape-probability", "momentum-edge", "moments",
+            "heavy-ball-ends", "dropout-edge", "escape-probability", "momentum-edge", "moments",
             "quadratic-cannot-settle", "almost-sure-edge",
         }  # fmt: skip
         run = {claim.family for claim in registry.values() if claim.experiments(False)}

@@ -15,7 +15,7 @@ import esssim as es
 from esssim import claims
 from esssim.claims import edge_tables, moments, published, self_stabilisation
 from esssim.claims.claim import Measurement
-from esssim.experiments import published_edges
+from esssim.experiments import SelfStabilisingDynamics, published_edges
 from esssim.stability import dropout_step_size
 from tests.pages import DOCS, check_is_kept, copied
 
@@ -77,8 +77,8 @@ WRONG: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {
     "interaction-aware-edge/stationary": (published, "stationary_covariance", lambda f: with_longer_steps(f, 1 + 1e-7)),
     "noise-kernel/never-below": (published_edges, "noise_kernel_step_size", lambda f: scaled(f, 0.98)),
     "heavy-ball-ends/between": (published, "mean_square_sharpness", lambda f: scaled(f, 1.01)),
-    "self-stabilisation/large-gap": (self_stabilisation, "self_stabilising_gap", lambda f: off_by(f, 0.1, 0, 0)),
-    "self-stabilisation/lower-bound": (self_stabilisation, "self_stabilising_gap", lambda f: off_by(f, 0, 0, 0.05)),
+    "self-stabilisation/large-gap": (SelfStabilisingDynamics, "over_the_formula", lambda f: off_by(f, 0.1, 0, 0)),
+    "self-stabilisation/lower-bound": (SelfStabilisingDynamics, "over_the_formula", lambda f: off_by(f, 0, 0, 0.05)),
 }  # fmt: skip
 
 
@@ -205,14 +205,41 @@ def test_the_dynamics_of_self_stabilisation_against_a_loop_in_their_own_variable
     """One replica in (x, y) with η, α, β, σ, against the dimensionless one for the same normals."""
     eta, alpha, beta, sigma = 0.1, 0.02, 3.0, 0.4
     noise, sharpening = eta**2 * beta * sigma**2 / (2 * alpha), eta**2 * alpha
-    value, error, _ = self_stabilisation.self_stabilising_gap(noise, sharpening, 40, seed=9)
+    run = SelfStabilisingDynamics(noise, sharpening, 40, 9)
+    trace = run.run()
+    value, error, identity = run.over_the_formula(trace)
     rng, n = np.random.default_rng(9), 400
     y, x = np.full(n, -noise / 2 / eta), rng.normal(size=n) * np.sqrt(2 * alpha / beta)
-    gaps = []
+    gaps, corrections, sharpnesses = [], [], []
     for step in range(40):
+        sharpnesses.append(2 / eta + y)
         if step >= 10:
             gaps.append(-y)
+            corrections.append(
+                (eta * y**2 * beta * x**2 / alpha + eta * alpha * (beta * x**2 / alpha - 2) ** 2 / 2) / 4
+            )
         x, y = -(1 + eta * y) * x + eta * sigma * rng.normal(size=n), y + eta * (alpha - beta * x**2 / 2)
-    means = np.mean(gaps, axis=0) / (eta * beta * sigma**2 / (4 * alpha))
+    closed_form = eta * beta * sigma**2 / (4 * alpha)
+    means = np.mean(gaps, axis=0) / closed_form
+    np.testing.assert_allclose(trace["sharpness"].values.T[:-1], eta * np.array(sharpnesses), rtol=1e-12)
+    assert identity == pytest.approx(1 + np.mean(corrections) / closed_form, rel=1e-10)
     assert value == pytest.approx(means.mean(), rel=1e-10)
     assert error == pytest.approx(means.std(ddof=1) / np.sqrt(n), rel=1e-10)
+    assert run.levels(trace)["sharpness"].value == pytest.approx(eta / 2 * np.mean([*sharpnesses[10:], 2 / eta + y]))
+
+
+@pytest.mark.parametrize(("noise", "sharpening", "some_are_left"), [(0.3, 0.03, True), (1.9, 5.0, False)])
+def test_dynamics_that_diverge_are_marked_and_left_out(noise: float, sharpening: float, some_are_left: bool) -> None:
+    run = SelfStabilisingDynamics(noise, sharpening, 400)
+    trace = run.run()
+    lost = trace["diverged_at"].values >= 0
+    assert lost.any()
+    assert (~lost).any() == some_are_left
+    found = run.over_the_formula(trace)
+    if some_are_left:
+        assert found[0] == pytest.approx(trace["mean_gap"].values[~lost].mean() / (noise / 2))
+    else:
+        assert np.isnan(found).all()
+    first = np.flatnonzero(lost)[0]
+    finite = np.isfinite(trace["sharpness"].values[first])
+    np.testing.assert_array_equal(finite, trace["step"].values < trace["diverged_at"].values[first])

@@ -6,8 +6,8 @@ import numpy as np
 
 from esssim._validate import FloatArray
 from esssim.claims.claim import Row
-from esssim.claims.self_stabilisation import self_stabilising_gap
 from esssim.experiments.published_edges import BATCH_SIZES, N_BATCHES, N_POINTS, ensembles, interpolating
+from esssim.experiments.self_stabilisation import SelfStabilisingDynamics
 from esssim.problems import LinearRegression, Quadratic
 from esssim.sampling import WithoutReplacement
 from esssim.stability import (
@@ -171,9 +171,9 @@ def slope_rows(quick: bool) -> list[Row]:
     logarithms = np.log(SLOPE_BATCHES)
     for noise, sharpening in SLOPES[:2] if quick else SLOPES:
         noises = noise * SLOPE_BATCHES[0] / np.array(SLOPE_BATCHES)
-        found = [self_stabilising_gap(s2, sharpening, 2_000 if quick else 12_000, seed=b)[:2]
-                 for s2, b in zip(noises, SLOPE_BATCHES, strict=True)]  # fmt: skip
-        ratios, errors = np.array(found).T
+        runs = [SelfStabilisingDynamics(float(s2), sharpening, 2_000 if quick else 12_000, b)
+                for s2, b in zip(noises, SLOPE_BATCHES, strict=True)]  # fmt: skip
+        ratios, errors = np.array([run.over_the_formula(run.run())[:2] for run in runs]).T
         centred = (logarithms - logarithms.mean()) / ((logarithms - logarithms.mean()) ** 2).sum()
         rows.append(
             {"s²": noise, "κ": sharpening, "closed form": -1.0,

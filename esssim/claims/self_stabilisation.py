@@ -8,6 +8,8 @@ from esssim import data
 from esssim._validate import FloatArray
 from esssim.claims.claim import Measurement, Outcome, Predicted, Row, around, at_least
 from esssim.claims.declare import claim
+from esssim.experiments.base import run_once
+from esssim.experiments.self_stabilisation import SelfStabilisingDynamics
 from esssim.papers import LIAO, OURS
 from esssim.problems import DiagonalLinearNetwork
 from esssim.sampling import WithoutReplacement
@@ -84,25 +86,30 @@ def self_stabilisation_is_critical(*, quick: bool) -> Measurement:
     return Measurement("holds" if good else "refuted", reason, worst, (worst, worst), None, rows)
 
 
-def self_stabilising_gap(noise: float, sharpening: float, n_steps: int, seed: int) -> tuple[float, float, float]:
-    """Mean gap of the dynamics over its closed form, its standard error, and the same by the exact identity.
+def held_gap(noise: float, ratio: float, n_steps: int, seed: int, quick: bool) -> SelfStabilisingDynamics:
+    """The dynamics whose sharpening is `ratio` times their noise."""
+    return SelfStabilisingDynamics(noise, ratio * noise, 10_000 if quick else n_steps, seed)
 
-    δ = −ηy and ξ = x√(β/2α): ξ ← −(1−δ)ξ + sz, δ ← δ + κ(ξ² − 1); noise s² = η²βσ_u²/(2α), sharpening κ = η²α.
-    """
-    rng, n_replicas = np.random.default_rng(seed), 400
-    gap, displacement = np.full(n_replicas, noise / 2), rng.normal(size=n_replicas)
-    total, correction = np.zeros(n_replicas), np.zeros(n_replicas)
-    burn_in = n_steps // 4
-    for step in range(n_steps):
-        square = displacement**2
-        if step >= burn_in:
-            total += gap
-            correction += gap**2 * square / 2 + sharpening * (square - 1) ** 2 / 2
-        displacement = -(1 - gap) * displacement + np.sqrt(noise) * rng.normal(size=n_replicas)
-        gap = gap + sharpening * (square - 1)
-    scale = (n_steps - burn_in) * noise / 2
-    error = float(total.std(ddof=1)) / np.sqrt(n_replicas) / scale
-    return float(total.mean()) / scale, error, 1 + float(correction.mean()) / scale
+
+def over_or_under(gap: str, quick: bool) -> list[SelfStabilisingDynamics]:
+    return [held_gap(noise, ratio, 80_000, 3, quick) for noise, ratio in GAPS[gap][0]]
+
+
+def any_gap(quick: bool) -> list[SelfStabilisingDynamics]:
+    pairs = ((0.02, 0.005), (0.02, 0.05), (0.02, 0.3), (0.1, 0.02))
+    return [held_gap(noise, ratio, 60_000, 5, quick) for noise, ratio in pairs]
+
+
+def gap_rows(runs: list[SelfStabilisingDynamics]) -> list[Row]:
+    """The mean gap over its closed form, its standard error, and the same by the exact identity."""
+    rows: list[Row] = []
+    for run in runs:
+        value, error, identity = run.over_the_formula(run_once(run))
+        rows.append(
+            {"eta_gap_predicted": run.noise / 2, "eta_alpha_over_gap": 2 * run.sharpening / run.noise,
+             "gap_over_formula": value, "standard_error": error, "identity_over_formula": identity}
+        )  # fmt: skip
+    return rows
 
 
 @claim(
@@ -114,6 +121,7 @@ def self_stabilising_gap(noise: float, sharpening: float, n_steps: int, seed: in
     source_predicts="ηβσ_u²/(4α)",
     we_predict=lambda gap: GAPS[gap][2],
     method=DYNAMICS,
+    experiment=lambda gap, quick: over_or_under(gap, quick),
     tolerance=CLOSE,
     over=[{"gap": gap} for gap in GAPS],
     formula=r"\frac{2}{\eta}-S=\frac{\eta\beta\sigma_u^2}{4\alpha}",
@@ -122,13 +130,7 @@ def self_stabilising_gap(noise: float, sharpening: float, n_steps: int, seed: in
     stated="2026-11-24",
 )
 def self_stabilisation_holds_the_gap(*, gap: str, quick: bool) -> Measurement:
-    rows: list[Row] = []
-    for noise, ratio in GAPS[gap][0]:
-        value, error, identity = self_stabilising_gap(noise, ratio * noise, 10_000 if quick else 80_000, seed=3)
-        rows.append(
-            {"eta_gap_predicted": noise / 2, "eta_alpha_over_gap": 2 * ratio, "gap_over_formula": value,
-             "standard_error": error, "identity_over_formula": identity}
-        )  # fmt: skip
+    rows = gap_rows(over_or_under(gap, quick))
     values, errors = (np.array([float(row[key]) for row in rows]) for key in ("gap_over_formula", "standard_error"))
     farthest = int(np.argmax(np.abs(values - 1)))
     interval = (
@@ -157,6 +159,7 @@ def self_stabilisation_holds_the_gap(*, gap: str, quick: bool) -> Measurement:
     source_predicts=f"equality with the first term ({LIAO})",
     we_predict=Predicted.holds("holds"),
     method=DYNAMICS,
+    experiment=lambda quick: any_gap(quick),
     formula=r"\frac{2}{\eta}-S=\frac{\eta\beta\sigma_u^2}{4\alpha}+\frac{1}{2\eta}\left(\mathbb{E}[\delta^2"
     r"\xi^2]+\kappa\,\mathbb{E}(\xi^2-1)^2\right)",
     accepts=at_least(1),
@@ -164,13 +167,7 @@ def self_stabilisation_holds_the_gap(*, gap: str, quick: bool) -> Measurement:
     stated="2026-11-24",
 )
 def self_stabilisation_has_a_lower_bound(*, quick: bool) -> Measurement:
-    rows: list[Row] = []
-    for noise, ratio in ((0.02, 0.005), (0.02, 0.05), (0.02, 0.3), (0.1, 0.02)):
-        value, error, identity = self_stabilising_gap(noise, ratio * noise, 10_000 if quick else 60_000, seed=5)
-        rows.append(
-            {"eta_gap_predicted": noise / 2, "eta_alpha_over_gap": 2 * ratio, "gap_over_formula": value,
-             "standard_error": error, "identity_over_formula": identity}
-        )  # fmt: skip
+    rows = gap_rows(any_gap(quick))
     scores = [
         (float(r["gap_over_formula"]) - float(r["identity_over_formula"])) / float(r["standard_error"]) for r in rows
     ]

@@ -14,6 +14,7 @@ from esssim.experiments.measures import MEASURES
 from esssim.experiments.network_flow import NetworkFlow
 from esssim.experiments.networks import NetworkExperiment
 from esssim.experiments.ramp import LEVELS, RISE, RampExperiment, ramp_experiment, ramp_level
+from esssim.experiments.self_stabilisation import SelfStabilisingDynamics
 from esssim.experiments.sweeps import open, sweep
 from esssim.experiments.training import TrainedPerceptron
 
@@ -34,6 +35,7 @@ __all__ = [
     "NetworkExperiment",
     "NetworkFlow",
     "RampExperiment",
+    "SelfStabilisingDynamics",
     "StartAboveTheEdge",
     "TrainedPerceptron",
     "from_toml",
