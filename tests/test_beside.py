@@ -23,7 +23,7 @@ SHORT = RampExperiment("gaussian-50x100", 4, n_steps=300, n_replicas=2, n_record
 FLOW = FlowExperiment("gaussian-20x40", 4, 0.03, n_steps=300, n_replicas=2, n_records=3, n_batches=4)
 
 
-@beside.Once[tuple[str, float]]
+@beside.Once[tuple[str, float], xarray.Dataset]
 def slept(task: tuple[str, float]) -> xarray.Dataset:
     """What a process does that takes so many seconds, or that fails."""
     name, seconds = task
@@ -105,7 +105,7 @@ def test_runs_beside_each_other_give_the_numbers_of_runs_one_by_one(monkeypatch:
     np.testing.assert_array_equal(run_sgd(solutions)["minibatch_sharpness"], found[2]["minibatch_sharpness"])
 
 
-def run_sgd_once() -> beside.Once[FlowExperiment]:
+def run_sgd_once() -> beside.Once[FlowExperiment, xarray.Dataset]:
     return FLOW.tasks[0][0]
 
 

@@ -129,6 +129,16 @@ def test_the_same_seed_gives_the_same_numbers() -> None:
     assert one.value != other.value
 
 
+def test_progress_counts_levels() -> None:
+    told: list[tuple[int, int]] = []
+    seen = found.__wrapped__(50.0, n_particles=20, progress=lambda done, total: told.append((done, total)))
+    k = len(seen.levels)
+    assert told == [(done, k) for done in range(1, k + 1)]
+    assert np.array_equal(seen.estimates, found(50.0, n_particles=20).estimates)
+    with pytest.raises(ValueError, match="progress must be True, False or a function, got 3"):
+        found.__wrapped__(50.0, progress=3)
+
+
 def test_nothing_escapes_where_every_batch_is_stable() -> None:
     value = escape_probability(LINE, [1.0], ONE, 0.5, level=level_of(2.0), n_steps=N_STEPS)
     assert value.value == 0.0

@@ -51,7 +51,7 @@ def run(
     try:
         with one_blas_thread(), run_progress(config.stem) as progress:
             trace = experiment.run(progress)
-            levels, results = experiment.levels(trace), experiment.results(trace)
+            levels, results = experiment.levels(trace), experiment.results(trace, progress)
     except experiments.ConfigurationError as error:  # what only the run could show
         raise toml.read(config, changes or ()).error(error) from None
     sets = [word for change in changes or () for word in ("--set", change)]

@@ -80,7 +80,7 @@ class StartAboveTheEdge(Configuration):
         """None: two records have none."""
         return {}
 
-    def results(self, trace: xarray.Dataset) -> Mapping[str, tuple[float, float, float]]:
+    def results(self, trace: xarray.Dataset, progress: Progress = False) -> Mapping[str, tuple[float, float, float]]:
         """The share of the replicas that count, with its exact interval."""
         counts = [bool(row["counts"]) for row in self.ends(trace)]
         return {"share that ends flatter, and off the edge": share_of(counts)}

@@ -72,7 +72,7 @@ class Configuration:
     def after(self) -> float:
         """The step from which on levels are averaged."""
 
-    def results(self, trace: xarray.Dataset) -> Mapping[str, tuple[float, float, float]]:
+    def results(self, trace: xarray.Dataset, progress: Progress = False) -> Mapping[str, tuple[float, float, float]]:
         """What a run gives beside levels, by name: a value and the ends of its 95 % interval."""
         return {}
 
@@ -130,7 +130,7 @@ def from_toml(path_or_text: str | os.PathLike[str], changes: Sequence[str] = ())
         raise source.error(error) from None
 
 
-@Once[Configuration]
+@Once[Configuration, xarray.Dataset]
 def run_once(experiment: Configuration) -> xarray.Dataset:
     """The run of an experiment; computed once a process, and kept on disk where ESSSIM_CACHE names a folder."""
     return experiment.run()

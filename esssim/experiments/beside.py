@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
-import xarray
-
 from esssim.simulation.ensemble import workers_without_interrupts
 
 E = TypeVar("E")
+R = TypeVar("R")
 
 # What other processes are computing; None in these processes themselves.
-_begun: list[Future[xarray.Dataset]] | None = []
+_begun: list[Future[Any]] | None = []
 
 
 def free_cores() -> int:
@@ -25,18 +24,18 @@ def free_cores() -> int:
     return 1 if busy else os.cpu_count() or 1
 
 
-class Once(Generic[E]):
+class Once(Generic[E, R]):
     """A function of an experiment that is computed once a process: when it is called, or ahead in another process.
 
     What it is called with beside the experiment, such as its progress, does not change the result.
     """
 
-    def __init__(self, function: Callable[..., xarray.Dataset]) -> None:
+    def __init__(self, function: Callable[..., R]) -> None:
         self._function = function
-        self._known: dict[E, xarray.Dataset | Future[xarray.Dataset]] = {}
+        self._known: dict[E, R | Future[R]] = {}
         functools.update_wrapper(self, function)
 
-    def __call__(self, experiment: E, *watching: Any) -> xarray.Dataset:
+    def __call__(self, experiment: E, *watching: Any) -> R:
         found = self._known.get(experiment)
         if found is None:
             found = self._known[experiment] = self._function(experiment, *watching)
@@ -46,7 +45,7 @@ class Once(Generic[E]):
         """Whether nothing is left to be computed."""
         return experiment in self._known
 
-    def expect(self, experiment: E, result: Future[xarray.Dataset]) -> None:
+    def expect(self, experiment: E, result: Future[R]) -> None:
         """Take what another process computes."""
         self._known[experiment] = result
 
@@ -62,7 +61,7 @@ class Once(Generic[E]):
         return self._function.__name__
 
 
-Task = tuple[Once[Any], Any]
+Task = tuple[Once[Any, Any], Any]
 
 
 @contextlib.contextmanager

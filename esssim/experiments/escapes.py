@@ -18,7 +18,7 @@ from esssim._particles import moment_exponent, root_of_exponent
 from esssim._progress import Progress
 from esssim._validate import FloatArray
 from esssim.experiments.base import Configuration
-from esssim.experiments.beside import free_cores
+from esssim.experiments.beside import Once, Task, free_cores
 from esssim.experiments.errors import in_plain_words
 from esssim.experiments.sections import STRICT, Count, NotNegative, Positive, Seed
 from esssim.problems import DiagonalLinearNetwork
@@ -115,6 +115,10 @@ class EscapeExperiment(Configuration):
     def after(self) -> float:
         return 0.0
 
+    @property
+    def tasks(self) -> list[Task]:
+        return [(escapes, self)]
+
     def run(self, progress: Progress = False) -> xarray.Dataset:
         """The plain runs."""
         decides = [asdict(self), self.problem.fingerprint]
@@ -124,9 +128,9 @@ class EscapeExperiment(Configuration):
             n_records=self.n_records, n_workers=free_cores(), progress=progress, seed=self.seed,
         ))  # fmt: skip
 
-    def results(self, trace: xarray.Dataset) -> Mapping[str, tuple[float, float, float]]:
+    def results(self, trace: xarray.Dataset, progress: Progress = False) -> Mapping[str, tuple[float, float, float]]:
         """Escapes per step, with their interval, and the power law of the linearised process."""
-        found, rate = escapes(self), power_law(self)[0]
+        found, rate = escapes(self, progress), power_law(self)[0]
         lower, upper = found.interval
         return {
             "escapes per step": (found.per_step, lower / self.n_steps, upper / self.n_steps),
@@ -134,14 +138,14 @@ class EscapeExperiment(Configuration):
         }
 
 
-@cache
-def escapes(experiment: EscapeExperiment) -> EscapeProbability:
+@Once[EscapeExperiment, EscapeProbability]
+def escapes(experiment: EscapeExperiment, progress: Progress = False) -> EscapeProbability:
     """The probability of an escape, and where SGD was then; once a process."""
     here = minimum()
     return escape_probability(
         here.problem, here.theta, BATCHES, experiment.step_size, level=here.level, n_steps=experiment.n_steps,
         label_noise=experiment.label_noise, n_particles=experiment.n_particles,
-        n_repetitions=experiment.n_repetitions, seed=experiment.seed,
+        n_repetitions=experiment.n_repetitions, progress=progress, seed=experiment.seed,
     )  # fmt: skip
 
 

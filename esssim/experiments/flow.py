@@ -181,7 +181,7 @@ def _steps(experiment: FlowExperiment, often: int = 1) -> list[int]:
     return steps_to_record(experiment.n_steps, often * (experiment.n_records - 1) + 1, None).tolist()
 
 
-@Once[FlowExperiment]
+@Once[FlowExperiment, xarray.Dataset]
 def _run_sgd(experiment: FlowExperiment, progress: Progress = False) -> xarray.Dataset:
     return store.kept("flow", experiment.decides, lambda: _measured_sgd(experiment, progress))
 
@@ -250,7 +250,7 @@ def _quotient(grams: FloatArray, residuals: FloatArray) -> FloatArray:
         return np.asarray((images**2).sum(axis=1) / (residuals * images).sum(axis=1))
 
 
-@Once[FlowExperiment]
+@Once[FlowExperiment, xarray.Dataset]
 def run_flow(experiment: FlowExperiment) -> xarray.Dataset:
     """The flow of the same run, alone with its distance to the edge; once a process."""
     more = () if experiment.n_replicas else ("distance_to_edge",)

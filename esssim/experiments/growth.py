@@ -130,7 +130,7 @@ class GrowingEnsemble(Configuration):
         error = (last - ratio * first).std(ddof=1) / first.mean() / np.sqrt(self.n_replicas)
         return float(np.log(ratio)) / self.n_steps, float(error / ratio) / self.n_steps
 
-    def results(self, trace: xarray.Dataset) -> Mapping[str, tuple[float, float, float]]:
+    def results(self, trace: xarray.Dataset, progress: Progress = False) -> Mapping[str, tuple[float, float, float]]:
         """The rate, and the exact one."""
         rate, error = self.growth_rate(trace)
         exact = float(np.log(second_moment_radius(self.problem, np.zeros(N_FEATURES), self.sampling, self.step_size)))

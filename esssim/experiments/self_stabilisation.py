@@ -91,7 +91,7 @@ class SelfStabilisingDynamics(Configuration):
         gap, correction = (trace[name].values[alive] / (self.noise / 2) for name in ("mean_gap", "mean_correction"))
         return float(gap.mean()), float(gap.std(ddof=1)) / np.sqrt(len(gap)), 1 + float(correction.mean())
 
-    def results(self, trace: xarray.Dataset) -> Mapping[str, tuple[float, float, float]]:
+    def results(self, trace: xarray.Dataset, progress: Progress = False) -> Mapping[str, tuple[float, float, float]]:
         value, error, identity = self.over_the_formula(trace)
         return {
             "mean gap over ηβσ_u²/(4α)": (value, value - 1.96 * error, value + 1.96 * error),

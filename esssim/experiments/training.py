@@ -88,7 +88,7 @@ class TrainedPerceptron(Configuration):
         return run_trained(self, progress).assign({f"flow_{MEAN_SQUARE}": ("record", course)})
 
 
-@Once[TrainedPerceptron]
+@Once[TrainedPerceptron, xarray.Dataset]
 def run_trained(experiment: TrainedPerceptron, progress: Progress = False) -> xarray.Dataset:
     """SGD, with θ and Q_b of Gauss–Newton matrices; once a process."""
     decides = [asdict(experiment), experiment.problem.fingerprint, experiment.theta0.tolist()]
@@ -104,7 +104,7 @@ def run_course(experiment: TrainedPerceptron) -> xarray.Dataset:
     return _run_course(experiment._without_runs)
 
 
-@Once[TrainedPerceptron]
+@Once[TrainedPerceptron, xarray.Dataset]
 def _run_course(experiment: TrainedPerceptron) -> xarray.Dataset:
     return flow.solve(
         experiment.problem, experiment.theta0, **experiment.dynamics, n_steps=experiment.n_steps,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 
 from esssim import _validate
 from esssim._intervals import half_width
+from esssim._progress import Progress, shown
 from esssim._threads import one_blas_thread
 from esssim._validate import FloatArray, IntArray
 from esssim.problems import NonlinearLeastSquares, Problem, check_problem
@@ -66,6 +68,7 @@ def escape_probability(
     label_noise: float = 0.0,
     n_particles: int = 250,
     n_repetitions: int = 20,
+    progress: Progress = False,
     seed: int = 0,
 ) -> EscapeProbability:
     """P(the full loss of SGD from theta0 (p,) reaches `level` within n_steps), down to 1e-9 and below.
@@ -75,8 +78,9 @@ def escape_probability(
     otherwise, places the levels. The standard error is that of n_repetitions independent products. Where none arrives
     the value is 0, its interval by the rule of three at the last stage: no bound on ways that the levels miss.
 
-    label_noise: ε, targets off by normal numbers in every step (least squares only). Raises ValueError for bad
-    arguments, dependent batches, and a loss at theta0 that is not below `level`.
+    label_noise: ε, targets off by normal numbers in every step (least squares only). progress: True for a bar, or
+    a function of levels done and all.
+    Raises ValueError for bad arguments, dependent batches, and a loss at theta0 that is not below `level`.
     Source: Garvels, The splitting method in rare event simulation, 2000; Amrein & Künsch, 2011.
     """
     check_problem(problem)
@@ -96,7 +100,8 @@ def escape_probability(
     if not first.loss[0] < level:
         raise ValueError(f"level must be above the loss at theta0, {first.loss[0]:.6g}, got {level:g}")
     levels = _pilot(walk, first, level, PILOT * m, np.random.default_rng(streams[0]))
-    return _split(walk, first, levels, m, r, np.random.default_rng(streams[1]))
+    with shown(progress, len(levels), "levels") as advance:
+        return _split(walk, first, levels, m, r, np.random.default_rng(streams[1]), advance)
 
 
 @dataclass(frozen=True)
@@ -186,7 +191,13 @@ def _pilot(walk: _Walk, first: _States, level: float, m: int, rng: np.random.Gen
 
 
 def _split(
-    walk: _Walk, first: _States, levels: FloatArray, m: int, r: int, rng: np.random.Generator
+    walk: _Walk,
+    first: _States,
+    levels: FloatArray,
+    m: int,
+    r: int,
+    rng: np.random.Generator,
+    advance: Callable[[int], None],
 ) -> EscapeProbability:
     """r independent repetitions with m particles each, run side by side."""
     alive, estimates = np.arange(r), np.ones(r)
@@ -197,6 +208,7 @@ def _split(
         hits = (ends.loss >= level).reshape(len(alive), m)
         estimates[alive] *= hits.mean(axis=1)
         fractions.append(float(hits.mean()))
+        advance(1)
         through = np.flatnonzero(hits.any(axis=1))
         found = [k * m + np.flatnonzero(hits[k]) for k in through]
         alive = alive[through]
