@@ -235,6 +235,7 @@ def test_dynamics_that_diverge_are_marked_and_left_out(noise: float, sharpening:
     lost = trace["diverged_at"].values >= 0
     assert lost.any()
     assert (~lost).any() == some_are_left
+    np.testing.assert_array_equal(np.isnan(trace["mean_gap"].values), lost)
     found = run.over_the_formula(trace)
     if some_are_left:
         assert found[0] == pytest.approx(trace["mean_gap"].values[~lost].mean() / (noise / 2))
