@@ -66,9 +66,13 @@ def model(entry: Entry) -> str:
     return ", ".join(dict.fromkeys(map(_model, claims.registry[entry["id"]].experiments(False))))
 
 
+# What runs without a problem of ours train.
+MODELS = {"network": "torch network", "network_flow": "torch network", "self_stabilisation": "two variables"}
+
+
 def _model(run: Any) -> str:
-    if run.kind in ("network", "network_flow"):
-        return "torch network"
+    if run.kind in MODELS:
+        return MODELS[run.kind]
     name = getattr(run.problem, "kind", type(run.problem).__name__)
     return re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", name).lower()
 
