@@ -16,7 +16,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from _sphinx.comparison import Row, comparison
 from _sphinx.files import DOCS
-from _sphinx.text import subscripts
+from esssim.report import indices
 
 VERDICTS = {
     "confirmed": ("✓", "holds, as predicted"),
@@ -143,7 +143,7 @@ class ClaimTable(SphinxDirective):
         return (
             f'<tr id="{anchor(entry["id"])}" data-statistic="{escape(statistic(entry))}" data-setting="{escape(setting(entry))}" '
             f'data-verdict="{tone(entry)}"><td><a href="{escape(entry["id"])}.html">{escape(entry["id"])}</a>'
-            f"<br><small>{subscripts(escape(entry['sentence']))}</small></td><td>{escape(statistic(entry))}</td>"
+            f"<br><small>{indices.html(entry['sentence'])}</small></td><td>{escape(statistic(entry))}</td>"
             f"<td>{escape(setting(entry))}<br><small>{model(entry)}</small></td><td>{escape(number(entry))}{picture}</td>"
             f'<td class="{tone(entry)}">{mark} {words}</td></tr>'
         )
@@ -194,11 +194,11 @@ def _body(entry: Entry, where: Entry, root: str) -> str:
         "measured": escape(number(entry)) + (" (no sampling error)" if _exact(entry) else ", 95 % interval" if entry["interval"] else ""),
         "tolerance": "" if entry["tolerance"] is None else f"{entry['tolerance']:g}",
         "effective samples": "" if entry["n_effective"] is None else f"{entry['n_effective']:.0f}",
-        "why": subscripts(escape(entry["reason"])),
+        "why": indices.html(entry["reason"]),
         "source": escape(entry["source"]) + cited,
-        "the source predicts": escape(entry["source_predicts"]),
-        "we predict": escape(entry["we_predict"]) + (f" (stated on {entry['predicted_on']})" if entry["predicted_on"] else ""),
-        "method": escape(entry["method"]),
+        "the source predicts": indices.html(entry["source_predicts"]),
+        "we predict": indices.html(entry["we_predict"]) + (f" (stated on {entry['predicted_on']})" if entry["predicted_on"] else ""),
+        "method": indices.html(entry["method"]),
         "run": escape(
             f"esssim {where['esssim']}, {where['date'][:10]}, commit {where['commit'] or 'unknown'}, seed {where['seed']}, "
             f"Python {where['python']}, numpy {where['packages']['numpy']}; {_seconds(entry):.1f} s"
@@ -209,7 +209,7 @@ def _body(entry: Entry, where: Entry, root: str) -> str:
         for key, value in entry["values"].items()
     )
     parts = [
-        f"<h1><code>{escape(entry['id'])}</code></h1><p class='claim-statement'>{subscripts(escape(entry['statement']))}</p>",
+        f"<h1><code>{escape(entry['id'])}</code></h1><p class='claim-statement'>{indices.html(entry['statement'])}</p>",
         _picture(entry, root),
         '<table class="claim-facts">',
         *(f"<tr><th>{key}</th><td>{value}</td></tr>" for key, value in facts.items() if value),
