@@ -91,11 +91,11 @@ def held_gap(noise: float, ratio: float, n_steps: int, seed: int, quick: bool) -
     return SelfStabilisingDynamics(noise, ratio * noise, 10_000 if quick else n_steps, seed)
 
 
-def over_or_under(gap: str, quick: bool) -> list[SelfStabilisingDynamics]:
+def on_one_side(gap: str, quick: bool) -> list[SelfStabilisingDynamics]:
     return [held_gap(noise, ratio, 80_000, 3, quick) for noise, ratio in GAPS[gap][0]]
 
 
-def any_gap(quick: bool) -> list[SelfStabilisingDynamics]:
+def on_both_sides(quick: bool) -> list[SelfStabilisingDynamics]:
     pairs = ((0.02, 0.005), (0.02, 0.05), (0.02, 0.3), (0.1, 0.02))
     return [held_gap(noise, ratio, 60_000, 5, quick) for noise, ratio in pairs]
 
@@ -121,7 +121,7 @@ def gap_rows(runs: list[SelfStabilisingDynamics]) -> list[Row]:
     source_predicts="ηβσ_u²/(4α)",
     we_predict=lambda gap: GAPS[gap][2],
     method=DYNAMICS,
-    experiment=lambda gap, quick: over_or_under(gap, quick),
+    experiment=lambda gap, quick: on_one_side(gap, quick),
     tolerance=CLOSE,
     over=[{"gap": gap} for gap in GAPS],
     formula=r"\frac{2}{\eta}-S=\frac{\eta\beta\sigma_u^2}{4\alpha}",
@@ -130,7 +130,7 @@ def gap_rows(runs: list[SelfStabilisingDynamics]) -> list[Row]:
     stated="2026-11-24",
 )
 def self_stabilisation_holds_the_gap(*, gap: str, quick: bool) -> Measurement:
-    rows = gap_rows(over_or_under(gap, quick))
+    rows = gap_rows(on_one_side(gap, quick))
     values, errors = (np.array([float(row[key]) for row in rows]) for key in ("gap_over_formula", "standard_error"))
     farthest = int(np.argmax(np.abs(values - 1)))
     interval = (
@@ -159,7 +159,7 @@ def self_stabilisation_holds_the_gap(*, gap: str, quick: bool) -> Measurement:
     source_predicts=f"equality with the first term ({LIAO})",
     we_predict=Predicted.holds("holds"),
     method=DYNAMICS,
-    experiment=lambda quick: any_gap(quick),
+    experiment=lambda quick: on_both_sides(quick),
     formula=r"\frac{2}{\eta}-S=\frac{\eta\beta\sigma_u^2}{4\alpha}+\frac{1}{2\eta}\left(\mathbb{E}[\delta^2"
     r"\xi^2]+\kappa\,\mathbb{E}(\xi^2-1)^2\right)",
     accepts=at_least(1),
@@ -167,7 +167,7 @@ def self_stabilisation_holds_the_gap(*, gap: str, quick: bool) -> Measurement:
     stated="2026-11-24",
 )
 def self_stabilisation_has_a_lower_bound(*, quick: bool) -> Measurement:
-    rows = gap_rows(any_gap(quick))
+    rows = gap_rows(on_both_sides(quick))
     scores = [
         (float(r["gap_over_formula"]) - float(r["identity_over_formula"])) / float(r["standard_error"]) for r in rows
     ]

@@ -25,10 +25,11 @@ N_REPLICAS, N_RECORDS = 400, 41
 @in_plain_words
 @dataclass(frozen=True, config=STRICT)
 class SelfStabilisingDynamics(Configuration):
-    """x ← −(1 + ηy)x + ησ_u z, y ← y + η(α − ½βx²) for y = S − 2/η and normal z, 400 replicas, in units of 1/η.
+    """x ← −(1 + ηy)x + ησ_u z, y ← y + η(α − ½βx²): 400 replicas of one direction and its curvature, in units of 1/η.
 
-    noise: s² = η²βσ_u²/(2α), between 0 and 2. sharpening: κ = η²α. With δ = −ηy and ξ = x√(β/2α) a step is
-    ξ ← −(1 − δ)ξ + sz, δ ← δ + κ(ξ² − 1).
+    x is the displacement along the direction, y = S − 2/η for its curvature S, α how fast S rises, β how strongly x²
+    lowers it, and σ_u z the noise of batches, z normal. With δ = −ηy and ξ = x√(β/2α) a step is ξ ← −(1 − δ)ξ + sz,
+    δ ← δ + κ(ξ² − 1). noise: s² = η²βσ_u²/(2α). sharpening: κ = η²α.
     """
 
     kind: ClassVar[str] = "self_stabilisation"
