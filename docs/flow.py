@@ -87,7 +87,7 @@ come from 128 independent chains, so that `n_batches` is rounded up to a multipl
   with θ instead of being stationary give the same level to four digits. With momentum it is not known.
 * In training from an initialisation the runs of SGD lie far apart, and the flow is that of one mean path: the average of the
   runs is then not the run of the average. In most networks that were tried it gives their levels all the same
-  ([networks from their start](courses.md)), and with the smallest batches it gives up. Runs pass the edge at the onset, which the flow cannot. Eight times it was solved
+  ([networks from their start](courses.md)), and with the smallest batches it gives up in most. Runs pass the edge at the onset, which the flow cannot. Eight times it was solved
   from the weights of a run that is back below the edge, and its Q_b was always within 3 % of that of the run. The claim `flow-training/from-step-2000` asks this of a network on 60 samples.
 * From `diverged_at` on, where that is not −1: the flow met a wall that it cannot leave, for want of noise or of a stable
   solution in reach.
